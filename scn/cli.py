@@ -1,0 +1,109 @@
+"""The `scn` command; thin: each command calls one function, imported when it is used."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scn.errors import UserError
+
+app = typer.Typer(
+    name="scn",
+    help="Train, measure, publish and use image restoration models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ParamsFile = Annotated[Path, typer.Option("--params", help="The configuration.", show_default=True)]
+ExperimentName = Annotated[str, typer.Option("--experiment", "-e", help="Name of an experiment in params.yaml.")]
+PARAMS = Path("params.yaml")
+
+
+@app.command()
+def train(
+    experiment: ExperimentName,
+    plain: Annotated[bool, typer.Option("--plain", help="One process, without Ray.")] = False,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Train an experiment from its shards into models/EXPERIMENT; goes on where it was stopped."""
+    from scn.config import load_params
+    from scn.training.stage import train_stage
+
+    train_stage(load_params(params), experiment, plain=plain)
+
+
+@app.command()
+def evaluate(experiment: ExperimentName, params: ParamsFile = PARAMS) -> None:
+    """Measure the degraded input and the model on the evaluation sets."""
+    from scn.config import load_params
+    from scn.evaluation.runner import evaluate_stage
+
+    evaluate_stage(load_params(params), experiment)
+
+
+@app.command()
+def ensemble(experiment: ExperimentName, params: ParamsFile = PARAMS) -> None:
+    """Measure the model with self-ensemble and write metrics/EXPERIMENT.json."""
+    from scn.config import load_params
+    from scn.evaluation.runner import ensemble_stage
+
+    ensemble_stage(load_params(params), experiment)
+
+
+@app.command()
+def publish(experiment: ExperimentName, params: ParamsFile = PARAMS) -> None:
+    """Publish the model as a new version in the registry, if anything changed."""
+    from scn.config import load_params
+    from scn.registry import publish as publish_version
+
+    publish_version(load_params(params), experiment)
+
+
+@app.command()
+def report(
+    out: Annotated[Path | None, typer.Option(help="Write it as Markdown instead of printing it.")] = None,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Show the figures of all experiments that have been measured, and where the versions lie."""
+    from scn.config import load_params
+    from scn.report import print_report, report_stage
+
+    if out is None:
+        print_report(load_params(params))
+    else:
+        report_stage(load_params(params), out)
+
+
+@app.command()
+def restore(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A photograph, or a folder of them.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="Where the restored one goes.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="EXPERIMENT, EXPERIMENT@vN, or a model folder.")],
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Restore a photograph with a published model."""
+    from scn.restore import restore as restore_images
+
+    restore_images(source, target, model, params)
+
+
+@app.command()
+def preset(
+    name: Annotated[str, typer.Argument(help="demo, or paper: the settings of the SCN paper, section 4.1.")],
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Write the settings of a preset into params.yaml, keeping everything else in it."""
+    from scn.presets import apply_preset
+
+    apply_preset(name, params)
+
+
+def main() -> None:
+    """Entry point: a mistake of the user ends with one sentence and status 1."""
+    try:
+        app()
+    except UserError as error:
+        print(f"scn: {error}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,261 @@
+"""The schema of params.yaml: everything that a run depends on, checked before anything starts."""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from scn.errors import UserError
+from scn.tasks import TASKS, Task
+
+PARAMS_FILE = Path("params.yaml")
+
+
+class _Section(BaseModel):
+    """A part of params.yaml: unknown keys and values of the wrong type are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class StorageConfig(_Section):
+    url: str = "file://.scn/store"
+    """Where shards, checkpoints and versions lie: `file://folder` or `s3://bucket/prefix`."""
+
+
+class DataConfig(_Section):
+    train: list[str] = Field(min_length=1)
+    """Corpora to train on: `NAME`, or `NAME/SPLIT` for one split (of a folder: a sub-folder)."""
+    evaluation: list[str] = Field(min_length=1)
+    """Corpora to measure on; no image may be in `train` too."""
+    images_per_shard: int = Field(default=4, ge=1)
+
+    @field_validator("evaluation")
+    @classmethod
+    def _distinct(cls, names: list[str]) -> list[str]:
+        if len(set(names)) != len(names):
+            raise ValueError("names an evaluation set twice")
+        return names
+
+
+class ModelConfig(_Section):
+    """Scale-wise Convolutional Network (SCN paper, section 3)."""
+
+    name: Literal["scn"] = "scn"
+    blocks: int = Field(default=8, ge=1)
+    """Residual blocks."""
+    units: int = Field(default=32, ge=1)
+    """Channels of the features between blocks (the paper's residual units)."""
+    width: int = Field(default=4, ge=1)
+    """Channels before the activation, as a multiple of `units` (wide activation)."""
+    scales: int = Field(default=4, ge=1)
+    """Levels of the feature pyramid."""
+    ratio: float = Field(default=0.5, gt=0, lt=1)
+    """Size of a level relative to the one above it."""
+
+
+class TrainConfig(_Section):
+    """The training recipe (SCN paper, section 4.1)."""
+
+    seed: int = Field(default=0, ge=0)
+    batch: int = Field(default=16, ge=1)
+    """Patches per step, over all workers."""
+    patch: int = Field(default=48, ge=8)
+    """Side of the input patches in pixels; the target's is `scale` times as long."""
+    patches_per_image: int = Field(default=1000, ge=1)
+    """Patches drawn per image and epoch."""
+    epochs: int = Field(default=40, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    halve_after: int = Field(default=25, ge=0)
+    """Epochs at the full learning rate, before those that lead to its first halving."""
+    halve_every: int = Field(default=3, ge=1)
+    """Epochs between two halvings after that."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: autocast for the network; weights, optimiser and loss stay float32."""
+    workers: int = Field(default=1, ge=1)
+    """Processes of Ray Train; `batch` is split among them."""
+    use_gpu: Literal["auto"] | bool = "auto"
+    checkpoint_every: int = Field(default=500, ge=1)
+    """Steps between two checkpoints."""
+    log_every: int = Field(default=20, ge=1)
+    """Steps between two points of the curves."""
+
+    @model_validator(mode="after")
+    def _splits(self) -> "TrainConfig":
+        if self.batch % self.workers:
+            raise ValueError(f"batch: {self.batch} can't be split evenly among {self.workers} workers")
+        return self
+
+    def steps(self, images: int) -> int:
+        """Optimiser steps of the whole run on `images` training images."""
+        return -(-self.epochs * images * self.patches_per_image // self.batch)
+
+    def learning_rate_at(self, step: int, images: int) -> float:
+        """Learning rate of step `step` (from 0) on `images` training images.
+
+        "Halves every 3 epochs after the 25th" (SCN paper, section 4.1) is read as: the first halving comes when
+        `halve_after + halve_every` epochs are done.
+        """
+        epochs_done = step * self.batch // (images * self.patches_per_image)
+        return float(self.learning_rate * 0.5 ** max(0, (epochs_done - self.halve_after) // self.halve_every))
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that decide what the run computes, without those that only decide how it runs."""
+        return self.model_dump(exclude={"workers", "use_gpu", "checkpoint_every", "log_every"})
+
+
+class EvaluateConfig(_Section):
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+
+Level = Annotated[int, Field(ge=1)]
+
+
+class _ExperimentSection(_Section):
+    task: str
+    level: Level
+    data: dict[str, Any] = {}
+    model: dict[str, Any] = {}
+    train: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _known(self) -> "_ExperimentSection":
+        if self.task not in TASKS:
+            raise ValueError(f"task: {_unknown(self.task, list(TASKS), 'task')}")
+        task = TASKS[self.task]
+        low, high = task.level_range
+        if not low <= self.level <= high:
+            raise ValueError(f"level: the {task.level_name} of {task.title} lies in {low}..{high}, not {self.level}")
+        return self
+
+
+class _Document(_Section):
+    storage: StorageConfig = StorageConfig()
+    corpora: dict[str, str]
+    data: DataConfig
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    experiments: dict[str, _ExperimentSection] = Field(min_length=1)
+
+
+class Experiment(_Section):
+    """One experiment with everything it inherits, ready to run."""
+
+    name: str
+    task_name: str
+    level: int
+    data: DataConfig
+    model: ModelConfig
+    train: TrainConfig
+    evaluate: EvaluateConfig
+
+    @property
+    def task(self) -> Task:
+        return TASKS[self.task_name]
+
+    @property
+    def scale(self) -> int:
+        return self.task.scale(self.level)
+
+    def architecture(self) -> dict[str, Any]:
+        """What builds the network: the model's parameters, the task's channels and the scale."""
+        return {**self.model.model_dump(), "channels": self.task.image_channels, "scale": self.scale}
+
+
+class Params(_Section):
+    """params.yaml, checked, with every experiment resolved."""
+
+    path: Path
+    storage: StorageConfig
+    corpora: dict[str, str]
+    experiments: dict[str, Experiment]
+
+    @property
+    def root(self) -> Path:
+        """The folder that relative paths in params.yaml start from."""
+        return self.path.parent
+
+    def experiment(self, name: str) -> Experiment:
+        """The experiment `name`; UserError naming the nearest one if there is none."""
+        if name not in self.experiments:
+            raise UserError(f"{self.path}: {_unknown(name, list(self.experiments), 'experiment')}.")
+        return self.experiments[name]
+
+
+def load_params(path: Path | str = PARAMS_FILE) -> Params:
+    """Reads and checks params.yaml; UserError with one sentence if anything in it is wrong."""
+    path = Path(path)
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: run this in the project's folder or name it with --params.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} can't be read: {error}.") from None
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" in line {where.line + 1}" if where else ""
+        raise UserError(f"{path} is not valid YAML{line}: {getattr(error, 'problem', error)}.") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{path} has no sections: restore it with `scn preset demo`.")
+    document = _check(_Document, raw, path, "")
+    experiments = {}
+    for name, section in document.experiments.items():
+        merged = {
+            key: {**getattr(document, key).model_dump(exclude_unset=True), **getattr(section, key)}
+            for key in ("data", "model", "train")
+        }
+        for key, cls in (("data", DataConfig), ("model", ModelConfig), ("train", TrainConfig)):
+            merged[key] = _check(cls, merged[key], path, f"experiments.{name}.{key}").model_dump()
+        for reference in (*merged["data"]["train"], *merged["data"]["evaluation"]):
+            corpus = reference.partition("/")[0]
+            if corpus not in document.corpora:
+                raise UserError(f"{path}: data of {name}: {_unknown(corpus, list(document.corpora), 'corpus')}.")
+        experiments[name] = Experiment.model_validate(
+            {"name": name, "task_name": section.task, "level": section.level, "evaluate": document.evaluate, **merged}
+        )
+    return Params(path=path, storage=document.storage, corpora=document.corpora, experiments=experiments)
+
+
+def digest(value: object) -> str:
+    """SHA-256 of a value that JSON can hold, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+S = TypeVar("S", bound=_Section)
+
+
+def _check(cls: type[S], raw: Mapping[str, Any], path: Path, place: str) -> S:
+    try:
+        return cls.model_validate(raw)
+    except ValidationError as error:
+        # A misspelt key also makes the right one missing: name the misspelling.
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+        where = [*filter(None, place.split(".")), *map(str, first["loc"])]
+        if first["type"] == "extra_forbidden":
+            known = sorted(_keys_at(cls, first["loc"][:-1]))
+            parent = ".".join(where[:-1]) or "the top level"
+            raise UserError(f"{path}: {_unknown(where[-1], known, f'key (at {parent})')}.") from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{path}: {'.'.join(where)}: {message[0].lower() + message[1:]}.") from None
+
+
+def _unknown(name: str, known: list[str], kind: str) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'" if near else f"use one of {', '.join(known)}"
+    return f"'{name}' is no known {kind}: {hint}"
+
+
+def _keys_at(cls: type[BaseModel], place: Iterable[int | str]) -> set[str]:
+    """The keys the schema knows at `place` below `cls` (sections inside a mapping of sections included)."""
+    for part in place:
+        field = cls.model_fields.get(str(part))
+        if field is None:  # a name in a mapping of sections: stay with the section's class
+            continue
+        classes = [c for c in (field.annotation, *get_args(field.annotation)) if isinstance(c, type)]
+        cls = next((c for c in classes if issubclass(c, BaseModel)), cls)
+    return set(cls.model_fields)
