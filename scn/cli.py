@@ -107,3 +107,7 @@ def main() -> None:
     except UserError as error:
         print(f"scn: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

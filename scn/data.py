@@ -50,11 +50,11 @@ def read_samples(store: Store, shards: Iterable[Shard]) -> Iterator[Sample]:
             members = {member.name: cast(io.BufferedReader, tar.extractfile(member)).read() for member in tar}
         for name in sorted(name for name in members if name.endswith(".json")):
             key = name.removesuffix(".json")
-            arrays = {
-                part: np.load(io.BytesIO(members[f"{key}.{part}.npy"])) if f"{key}.{part}.npy" in members else None
-                for part in ("hr", "lr", "up")
-            }
-            yield Sample(name=json.loads(members[name])["name"], **arrays)
+            hr, lr, up = (
+                np.load(io.BytesIO(members[member])) if member in members else None
+                for member in (f"{key}.hr.npy", f"{key}.lr.npy", f"{key}.up.npy")
+            )
+            yield Sample(name=json.loads(members[name])["name"], hr=cast(Image, hr), lr=lr, up=up)
 
 
 @dataclass(frozen=True, kw_only=True)

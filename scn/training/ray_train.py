@@ -30,7 +30,8 @@ def train_with_ray(run: Run, params: Params, monitor: Monitor) -> None:
     # The worker group is looked at this often; the default of 2 s is most of a short run.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     config = run.experiment.train
-    start_ray(max(cpu_count(), config.workers))
+    # What the workers have to say comes through `messages`; their logs tell of every move of Ray Train itself.
+    start_ray(max(cpu_count(), config.workers), show_logs=False)
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchTrainer

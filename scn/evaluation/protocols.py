@@ -1,0 +1,51 @@
+"""How a restored image is compared with the original: what the protocol of a task (scn.tasks.Protocol) means."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scn.degradation import rgb_to_luma
+from scn.evaluation import metrics
+from scn.tasks import Task
+
+Figures = dict[str, float]
+"""{"psnr": dB, "ssim": -1..1}"""
+
+
+def to_uint8(image: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Rounds values where 0 is black and 1 is white to 8 bits, clipping what lies outside.
+
+    Ties go to the even value, as in the PyTorch code of the SCN paper. MATLAB's uint8() rounds them away from
+    zero; no network's output lies on a tie often enough to change a printed digit.
+    """
+    # In double precision, so that k/255 in float32 is always k again.
+    return np.rint(np.clip(image, 0, 1) * np.float64(255)).astype(np.uint8)
+
+
+def measure(restored: NDArray[np.uint8], original: NDArray[np.uint8], task: Task, scale: int) -> Figures:
+    """PSNR and SSIM of two images, (H, W) or (H, W, 3), under the task's protocol.
+
+    Raises:
+        ValueError: if the shapes differ or an image is smaller than `smallest_side(task, scale)`.
+    """
+    if restored.dtype != np.uint8 or original.dtype != np.uint8:
+        raise ValueError(f"a protocol compares 8-bit images, not {restored.dtype} with {original.dtype}")
+    frame = _frame(task, scale)
+    a, b = (
+        _measured(image, task)[frame : image.shape[0] - frame, frame : image.shape[1] - frame]
+        for image in (restored, original)
+    )
+    return {"psnr": metrics.psnr(a, b), "ssim": metrics.ssim(a, b)}
+
+
+def smallest_side(task: Task, scale: int) -> int:
+    """Shortest side of an image, in pixels, that the protocol can measure."""
+    return metrics.WINDOW + 2 * _frame(task, scale)
+
+
+def _frame(task: Task, scale: int) -> int:
+    return scale if task.protocol.crop_scale else 0
+
+
+def _measured(image: NDArray[np.uint8], task: Task) -> NDArray[np.uint8] | NDArray[np.float64]:
+    # Grey images stay as they are: studio range would shrink the error and add 1.3 dB.
+    return rgb_to_luma(image) if task.protocol.luma and image.ndim == 3 else image

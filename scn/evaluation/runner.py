@@ -1,0 +1,235 @@
+"""The evaluation sets of an experiment, restored and measured: evaluations/<E>.json and metrics/<E>.json."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+from tqdm import tqdm
+
+from scn.config import Experiment, Params
+from scn.data import Sample, read_samples
+from scn.degradation import evaluation_noise
+from scn.errors import UserError
+from scn.evaluation.ensemble import self_ensemble
+from scn.evaluation.protocols import Figures, measure, smallest_side, to_uint8
+from scn.inference import apply, device_of, prepare
+from scn.manifest import Manifest, load_manifest
+from scn.models.files import WEIGHTS, load_model, write_atomically
+from scn.provenance import code_sha256, file_sha256
+from scn.storage import Store, open_store
+
+DIGITS = 4
+"""Decimals of a written figure: two more than dB are printed with; the last bits differ between machines."""
+
+Row = dict[str, Any]
+"""One image: {"name": ..., "input" | "model" | "ensemble": Figures}"""
+
+
+def degrade(sample: Sample, experiment: Experiment) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """What the network gets, and the image that a viewer would see without it.
+
+    Returns:
+        the network's input (h, w) or (h, w, 3), where 0 is black and 1 is white; and the degraded image of the
+        original's size, 8 bits: for super-resolution the bicubic enlargement. Noise is added in float, and the
+        network gets it unclipped; the image that is measured is clipped and rounded, as a viewer would see it
+        (on Set12 this measures 0.06, 0.16 and 0.60 dB more at sigma 15, 25 and 50 than the unclipped noise would).
+    """
+    if experiment.task.stored:
+        assert sample.lr is not None
+        seen = sample.lr if sample.up is None else sample.up
+        return np.divide(sample.lr, 255, dtype=np.float32), seen
+    noisy = (sample.hr + evaluation_noise(sample.name, sample.hr.shape, experiment.level)) / 255
+    return noisy.astype(np.float32), to_uint8(noisy)
+
+
+def evaluate(experiment: Experiment, manifest: Manifest, store: Store, network: nn.Module) -> dict[str, Any]:
+    """Measures the degraded input and the model on every evaluation set.
+
+    Returns:
+        {set: {"input": Figures, "model": Figures, "images": [Row, ...]}}; a set's figures are means over its images.
+    Raises:
+        UserError: if a shard is damaged, or an image is too small for the protocol.
+    """
+    results = _over_images(partial(_score, experiment, network), experiment, manifest, store)
+    return {
+        name: {"input": _mean(rows, "input"), "model": _mean(rows, "model"), "images": rows}
+        for name, rows in results.items()
+    }
+
+
+def add_ensemble(
+    sets: Mapping[str, Any], experiment: Experiment, manifest: Manifest, store: Store, network: nn.Module
+) -> dict[str, dict[str, Figures]]:
+    """What `evaluate` returned, without the images and with the model's geometric self-ensemble.
+
+    Returns:
+        {set: {"input": Figures, "model": Figures, "ensemble": Figures}}
+    Raises:
+        UserError: if a shard is damaged.
+    """
+    results = _over_images(partial(_score_ensemble, experiment, network), experiment, manifest, store)
+    return {
+        name: {"input": sets[name]["input"], "model": sets[name]["model"], "ensemble": _mean(rows, "ensemble")}
+        for name, rows in results.items()
+    }
+
+
+def evaluate_stage(params: Params, experiment_name: str) -> Path:
+    """The stage `evaluate`: writes evaluations/<E>.json and returns its path.
+
+    Raises:
+        UserError: if shards or model are missing, damaged, or another experiment's.
+    """
+    experiment, manifest, network, provenance = _inputs(params, experiment_name)
+    sets = evaluate(experiment, manifest, open_store(params.storage.url, params.root), network)
+    return _write(
+        params.root / "evaluations" / f"{experiment_name}.json",
+        {"experiment": experiment_name, "sets": sets, "provenance": provenance},
+    )
+
+
+def ensemble_stage(params: Params, experiment_name: str) -> Path:
+    """The stage `ensemble`: reads evaluations/<E>.json, writes metrics/<E>.json and returns its path.
+
+    Raises:
+        UserError: as evaluate_stage, and if the evaluation is missing or was made with other data or weights.
+    """
+    experiment, manifest, network, provenance = _inputs(params, experiment_name)
+    path = params.root / "evaluations" / f"{experiment_name}.json"
+    again = f"run `dvc repro evaluate@{experiment_name}`"
+    try:
+        evaluation = json.loads(path.read_bytes())
+        measured, sets = evaluation["provenance"], evaluation["sets"]
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: {again}.") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is no evaluation ({error!r}): {again}.") from None
+    for key in ("protocol", "data_sha256", "weights_sha256"):
+        if measured.get(key) != provenance[key]:
+            raise UserError(f"{path} was measured with another {key} than this experiment has now: {again}.")
+    metrics = add_ensemble(sets, experiment, manifest, open_store(params.storage.url, params.root), network)
+    # A change elsewhere in the package runs one stage again and not the other: each keeps the hash of its code.
+    sources = {**measured, "ensemble_code_sha256": provenance["code_sha256"]}
+    return _write(params.root / "metrics" / f"{experiment_name}.json", {**metrics, "provenance": sources})
+
+
+def _inputs(params: Params, name: str) -> tuple[Experiment, Manifest, nn.Module, dict[str, Any]]:
+    """What both stages read, checked to belong together."""
+    experiment = params.experiment(name)
+    path = params.root / "shards" / name / "manifest.json"
+    manifest = load_manifest(path)
+    if (manifest.experiment, manifest.task, manifest.level) != (name, experiment.task_name, experiment.level):
+        raise UserError(
+            f"{path} holds the shards of {manifest.experiment} ({manifest.task}, level {manifest.level}), not of "
+            f"{name} ({experiment.task_name}, level {experiment.level}): run `dvc repro shard@{name}`."
+        )
+    folder = params.root / "models" / name
+    network, config = load_model(folder)
+    if config["architecture"] != experiment.architecture():
+        raise UserError(
+            f"{folder} holds a model of another architecture than {params.path} describes for {name}: "
+            f"run `dvc repro train@{name}`."
+        )
+    provenance = {
+        "protocol": experiment.task.protocol.name,
+        "precision": experiment.evaluate.precision,
+        "data_sha256": manifest.sha256,
+        "weights_sha256": file_sha256(folder / WEIGHTS),
+        "code_sha256": code_sha256(),
+        "images": {name: images.images for name, images in manifest.evaluation.items()},
+    }
+    return experiment, manifest, network, provenance
+
+
+def _score(experiment: Experiment, network: nn.Module, sample: Sample) -> Row:
+    image, seen = degrade(sample, experiment)
+    model = prepare(network)
+    return {
+        "name": sample.name,
+        "input": _rounded(measure(seen, sample.hr, experiment.task, experiment.scale)),
+        "model": _rounded(_measure_restored(model, model, image, sample, experiment)),
+    }
+
+
+def _score_ensemble(experiment: Experiment, network: nn.Module, sample: Sample) -> Row:
+    image, _ = degrade(sample, experiment)
+    model = prepare(network)
+    figures = _measure_restored(partial(self_ensemble, model), model, image, sample, experiment)
+    return {"name": sample.name, "ensemble": _rounded(figures)}
+
+
+def _measure_restored(
+    function: Callable[..., Any],
+    network: nn.Module,
+    image: NDArray[np.float32],
+    sample: Sample,
+    experiment: Experiment,
+) -> Figures:
+    batch = image.reshape(1, *image.shape[:2], -1)
+    if batch.shape[-1] == 1:  # a grey image is restored by an RGB network as the mean of its three results
+        batch = np.repeat(batch, experiment.task.image_channels, axis=-1)
+    restored = apply(function, batch, device_of(network), experiment.evaluate.precision)[0]
+    if sample.hr.ndim == 2:
+        restored = restored.mean(axis=-1)
+    return measure(to_uint8(restored), sample.hr, experiment.task, experiment.scale)
+
+
+def _over_images(
+    score: Callable[[Sample], Row], experiment: Experiment, manifest: Manifest, store: Store
+) -> dict[str, list[Row]]:
+    results = {}
+    for name, images in manifest.evaluation.items():
+        samples = _checked(read_samples(store, images.shards), experiment, name)
+        # disable=None: only where there is a terminal
+        bar = partial(tqdm, total=images.images, desc=name, unit="image", leave=False, disable=None)
+        results[name] = list(bar(_map(score, samples)))
+    return results
+
+
+def _checked(samples: Iterable[Sample], experiment: Experiment, set_name: str) -> Iterable[Sample]:
+    smallest = smallest_side(experiment.task, experiment.scale)
+    for sample in samples:
+        height, width = sample.hr.shape[:2]
+        if min(height, width) < smallest:
+            raise UserError(
+                f"{set_name}: the image {sample.name} is {width}x{height} pixels, but {experiment.name} is measured on "
+                f"at least {smallest}x{smallest}: take it out of the evaluation set."
+            )
+        yield sample
+
+
+def _map(score: Callable[[Sample], Row], samples: Iterable[Sample]) -> Iterable[Row]:
+    """The rows in the samples' order; with RAY_ADDRESS set, each image is a task of the cluster."""
+    if not os.environ.get("RAY_ADDRESS"):
+        return map(score, samples)
+    import ray
+
+    from scn.cluster import start_ray
+
+    start_ray()
+    task: Any = ray.remote(num_gpus=1 if ray.cluster_resources().get("GPU") else 0)(_call)
+    shared = ray.put(score)  # the network travels to each node once
+    return map(ray.get, [task.remote(shared, sample) for sample in samples])
+
+
+def _call(score: Callable[[Sample], Row], sample: Sample) -> Row:
+    return score(sample)
+
+
+def _mean(rows: list[Row], key: str) -> Figures:
+    return _rounded({figure: float(np.mean([row[key][figure] for row in rows])) for figure in ("psnr", "ssim")})
+
+
+def _rounded(figures: Figures) -> Figures:
+    return {name: round(value, DIGITS) for name, value in figures.items()}
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> Path:
+    write_atomically(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    return path

@@ -1,0 +1,246 @@
+"""Immutable published versions of the models, in the store.
+
+    registry/<experiment>/v1/{model.safetensors,config.json,metrics.json,README.md,manifest.json}
+    registry/<experiment>/latest.json     {"version": "v1"}, moved by compare-and-swap
+
+A version exists once its manifest.json does, and that is written last. What a dying process leaves before is a half
+version: nobody lists or loads it; the next publisher continues it if it holds the same bytes, and takes the next
+number otherwise. Two publishers at once write the same files in the same order, so that the first file in which they
+differ belongs to one of them (objects are immutable) and the other goes on to the next number.
+"""
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from scn.config import PARAMS_FILE, Params, load_params
+from scn.errors import UserError
+from scn.model_card import model_card
+from scn.models.files import CONFIG, WEIGHTS, load_model, write_atomically
+from scn.storage import ObjectExists, ObjectNotFound, Store, open_store
+
+METRICS, CARD, MANIFEST = "metrics.json", "README.md", "manifest.json"
+CACHE = Path(".scn/cache")
+
+Files = dict[str, dict[str, Any]]
+"""What a version holds: file name -> {"sha256": ..., "bytes": ...}"""
+
+
+def publish(params: Params, experiment_name: str) -> dict[str, str]:
+    """Publishes models/<E> and metrics/<E>.json as a new version, unless the newest version holds the same bytes.
+
+    Returns:
+        {"experiment", "version", "url", "manifest_sha256"}, also written to published/<E>.json.
+    Raises:
+        UserError: if the model or its metrics are missing, or the metrics are those of other weights.
+    """
+    content = _content(params, experiment_name)
+    store = open_store(params.storage.url, params.root)
+    number, manifest = _publish_content(store, experiment_name, content)
+    _move_latest(store, experiment_name, number)
+    receipt = {
+        "experiment": experiment_name,
+        "version": f"v{number}",
+        "url": f"{params.storage.url.rstrip('/')}/{_folder(experiment_name, number)}",
+        "manifest_sha256": _sha256(manifest),
+    }
+    path = params.root / "published" / f"{experiment_name}.json"
+    write_atomically(path, (json.dumps(receipt, indent=1) + "\n").encode())
+    return receipt
+
+
+def load(reference: str | Path, params_file: Path | str = PARAMS_FILE) -> nn.Module:
+    """A published network, ready to use.
+
+    Args:
+        reference: `sr-x2` (the latest version), `sr-x2@v3`, or a folder with model.safetensors and config.json
+            (which needs no params.yaml, and wins over a registry reference of the same name).
+        params_file: says where the registry is.
+    Returns:
+        the network in eval mode: float32 (N, C, H, W) in [0, 1] to (N, C, sH, sW).
+    Raises:
+        UserError: if there is no such version or folder, or a file is damaged.
+    """
+    return load_model(find(reference, params_file))[0]
+
+
+def find(reference: str | Path, params_file: Path | str = PARAMS_FILE) -> Path:
+    """A folder on this machine with the model that `reference` names; arguments and errors as for `load`."""
+    folder = Path(reference)
+    if not (folder / WEIGHTS).is_file():
+        return resolve(str(reference), load_params(params_file))
+    if (folder / MANIFEST).is_file():  # a published version: its hashes are known
+        _verify(folder, _read_manifest((folder / MANIFEST).read_bytes(), str(folder / MANIFEST)))
+    return folder
+
+
+def resolve(reference: str, params: Params) -> Path:
+    """The folder of a published version on this machine, fetched into the cache if it is not there.
+
+    Args:
+        reference: `sr-x2` or `sr-x2@v3`.
+    Raises:
+        UserError: naming what is published, if there is no such version; or if a file is damaged.
+    """
+    store = open_store(params.storage.url, params.root)
+    experiment, version = _parse(reference, store)
+    where = f"registry/{experiment}/{version}"
+    manifest = store.get(f"{where}/{MANIFEST}")
+    folder = params.root / CACHE / _sha256(manifest)
+    files = _read_manifest(manifest, f"{where}/{MANIFEST}")
+    if folder.is_dir():
+        try:
+            _verify(folder, files)
+            return folder
+        except UserError:  # damaged on this machine only: fetch what is damaged again
+            pass
+    for name, expected in files.items():
+        try:
+            data = store.get(f"{where}/{name}")
+        except ObjectNotFound:
+            data = b""
+        if _sha256(data) != expected["sha256"]:
+            raise UserError(
+                f"{name} of {experiment}@{version} in {store.url} is missing or damaged (its SHA-256 is not the "
+                f"manifest's): use another version, or delete {where} there and publish again."
+            )
+        write_atomically(folder / name, data)
+    write_atomically(folder / MANIFEST, manifest)
+    return folder
+
+
+def versions(store: Store, experiment: str) -> list[int]:
+    """The numbers of the versions that exist whole, ascending."""
+    pattern = re.compile(rf"registry/{re.escape(experiment)}/v([1-9]\d*)/{re.escape(MANIFEST)}")
+    found = map(pattern.fullmatch, store.list(f"registry/{experiment}/"))
+    return sorted(int(match[1]) for match in found if match)
+
+
+def latest(store: Store, experiment: str) -> str | None:
+    """The version that latest.json points to, or None if nothing is published."""
+    pointer, _ = store.read_pointer(_latest_key(experiment))
+    return None if pointer is None else _version_of(pointer, experiment)
+
+
+def _content(params: Params, name: str) -> dict[str, bytes]:
+    """The files of a version in the order they are written; nothing in them depends on when or where."""
+    params.experiment(name)
+    model, metrics_file = params.root / "models" / name, params.root / "metrics" / f"{name}.json"
+    config = load_model(model)[1]  # never publish what can't be loaded
+    weights = (model / WEIGHTS).read_bytes()
+    again = f"run `dvc repro ensemble@{name}`"
+    try:
+        metrics_bytes = metrics_file.read_bytes()
+        metrics = json.loads(metrics_bytes)
+        measured = metrics["provenance"]["weights_sha256"]
+        card = model_card(params.experiment(name), metrics)
+    except FileNotFoundError:
+        raise UserError(f"{metrics_file} does not exist: {again}.") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{metrics_file} holds no metrics ({error!r}): {again}.") from None
+    if measured != _sha256(weights):
+        raise UserError(f"{metrics_file} was measured with other weights than {model / WEIGHTS}: {again}.")
+    if config["architecture"] != params.experiment(name).architecture():
+        raise UserError(
+            f"{model} holds a model of another architecture than {params.path} describes for {name}: "
+            f"run `dvc repro train@{name}`."
+        )
+    return {
+        WEIGHTS: weights,
+        CONFIG: (model / CONFIG).read_bytes(),
+        METRICS: metrics_bytes,
+        CARD: card.encode(),
+    }
+
+
+def _publish_content(store: Store, experiment: str, content: Mapping[str, bytes]) -> tuple[int, bytes]:
+    """The number and manifest of the version that holds `content`: the newest one if it does, else a new one."""
+    files: Files = {name: {"sha256": _sha256(data), "bytes": len(data)} for name, data in content.items()}
+    manifest = (json.dumps({"format": 1, "experiment": experiment, "files": files}, indent=1) + "\n").encode()
+    newest = max(versions(store, experiment), default=0)
+    if newest and store.get(f"{_folder(experiment, newest)}/{MANIFEST}") == manifest:
+        return newest, manifest
+    number = newest + 1
+    while True:
+        try:
+            for name, data in [*content.items(), (MANIFEST, manifest)]:
+                store.put(f"{_folder(experiment, number)}/{name}", data)
+            return number, manifest
+        except ObjectExists:  # somebody else's half version, or a publisher at work
+            number += 1
+
+
+def _move_latest(store: Store, experiment: str, number: int) -> None:
+    """Points latest.json to version `number`, unless it points to a newer one already."""
+    while True:
+        pointer, token = store.read_pointer(_latest_key(experiment))
+        if pointer is not None and int(_version_of(pointer, experiment)[1:]) >= number:
+            return
+        data = (json.dumps({"version": f"v{number}"}) + "\n").encode()
+        if store.swap_pointer(_latest_key(experiment), data, token):
+            return
+
+
+def _parse(reference: str, store: Store) -> tuple[str, str]:
+    """(experiment, version) of a published reference."""
+    experiment, at, version = reference.partition("@")
+    pattern = re.compile(rf"registry/([^/]+)/v[1-9]\d*/{re.escape(MANIFEST)}")
+    published = sorted({match[1] for match in map(pattern.fullmatch, store.list("registry/")) if match})
+    if experiment not in published:
+        near = difflib.get_close_matches(experiment, published, n=1, cutoff=0.5)
+        listing = f"published there: {', '.join(published)}" if published else "nothing is published there yet"
+        hint = f"did you mean '{near[0]}' ({listing})" if near else f"{listing}; publish with `dvc repro publish@NAME`"
+        raise UserError(f"'{reference}' is no folder with a model and no model in {store.url}: {hint}.")
+    numbers = [f"v{number}" for number in versions(store, experiment)]
+    if not at:
+        # A process that died between manifest and pointer leaves a whole version that nothing points to yet.
+        return experiment, latest(store, experiment) or numbers[-1]
+    if version not in numbers:
+        raise UserError(f"{experiment} has no version '{version}' in {store.url}: use one of {', '.join(numbers)}.")
+    return experiment, version
+
+
+def _read_manifest(data: bytes, where: str) -> Files:
+    try:
+        files: Files = json.loads(data)["files"]
+        if all(Path(name).name == name and "sha256" in entry for name, entry in files.items()):
+            return files
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    raise UserError(f"{where} is no manifest of a published model: fetch or publish the version again.")
+
+
+def _verify(folder: Path, files: Files) -> None:
+    for name, expected in files.items():
+        if not (folder / name).is_file() or _sha256((folder / name).read_bytes()) != expected["sha256"]:
+            raise UserError(
+                f"{folder / name} is missing or damaged (its SHA-256 is not the manifest's): fetch this version again."
+            )
+
+
+def _version_of(pointer: bytes, experiment: str) -> str:
+    try:
+        version = json.loads(pointer)["version"]
+        if re.fullmatch(r"v[1-9]\d*", version):
+            return str(version)
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise UserError(f"{_latest_key(experiment)} in the store names no version: delete it and publish again.")
+
+
+def _folder(experiment: str, number: int) -> str:
+    return f"registry/{experiment}/v{number}"
+
+
+def _latest_key(experiment: str) -> str:
+    return f"registry/{experiment}/latest.json"
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,154 @@
+"""A trained model applied to a user's images: `scn restore IN OUT --model REFERENCE`."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+from tqdm import tqdm
+
+from scn.config import PARAMS_FILE
+from scn.degradation import bicubic_upscale
+from scn.errors import UserError
+from scn.evaluation.protocols import to_uint8
+from scn.inference import apply, device_of, prepare
+from scn.models.files import load_model
+from scn.photographs import Photograph, check_target, read_photograph, write_photograph
+from scn.registry import find
+from scn.tasks import TASKS, OnColour
+from scn.tiles import TILE, in_tiles
+
+SMALLEST = 8
+"""Shortest side in pixels of an image worth restoring: below, a network sees more padding than picture."""
+
+Floats = NDArray[np.float32]
+Network = Callable[[Floats], Floats]
+"""(N, H, W, C) -> (N, sH, sW, C), 0 is black, 1 is white"""
+
+
+def restore(src: Path, dst: Path, reference: str, params_file: Path | str = PARAMS_FILE) -> list[Path]:
+    """Restores an image, or every image of a folder.
+
+    A file becomes the file `dst`, whose suffix names the format (or dst/<name>.png, where `dst` is a folder); the
+    files directly in a folder become dst/<name>.png. Outputs are complete or not there; what exists is replaced.
+    Colours keep their ICC profile; other metadata is not copied.
+
+    Args:
+        reference: a published model or a folder with one, as for `scn.load`.
+        params_file: says where the registry is; not read if `reference` is a folder.
+    Returns:
+        the files written, in the order of their names.
+    Raises:
+        UserError: at the first image that can't be restored; what was finished before stays.
+    """
+    pairs = _pairs(src, dst)
+    folder = find(reference, params_file)
+    network, config = load_model(folder)
+    if config.get("task") not in TASKS:
+        raise UserError(f"{folder}/config.json does not say which task the model is for: publish the model again.")
+    on_colour, scale = TASKS[config["task"]].on_colour, int(config["architecture"]["scale"])
+    prepare(network)
+    done: list[Path] = []
+    # disable=None: only where there is a terminal
+    for source, target in tqdm(pairs, unit="image", leave=False, disable=None):
+        try:
+            photograph = read_photograph(source)
+            write_photograph(target, restore_photograph(photograph, network, on_colour, scale, name=str(source)))
+        except UserError as error:
+            if len(pairs) == 1:
+                raise
+            raise UserError(f"{str(error).rstrip('.')} ({len(done)} of {len(pairs)} images were restored).") from None
+        done.append(target)
+    return done
+
+
+def restore_photograph(
+    photograph: Photograph,
+    network: nn.Module,
+    on_colour: OnColour,
+    scale: int,
+    *,
+    tile: int = TILE,
+    name: str = "the image",
+) -> Photograph:
+    """Restores pixels in host memory; transparency is enlarged by bicubic interpolation.
+
+    Args:
+        on_colour: how a network applies to colour and grey photographs (tasks.Task.on_colour).
+        tile: above tile x tile pixels, the network sees the photograph in parts (scn.tiles).
+        name: names the image in an error.
+    Raises:
+        UserError: if a side is shorter than SMALLEST.
+    """
+    height, width = photograph.pixels.shape[:2]
+    if min(height, width) < SMALLEST:
+        raise UserError(f"{name} is {width}x{height} pixels: give an image of at least {SMALLEST}x{SMALLEST}.")
+    device = device_of(network)
+
+    def run(batch: Floats) -> Floats:
+        return apply(network, batch, device)
+
+    def restore_tile(pixels: NDArray[np.uint8]) -> Floats:
+        return _ON_COLOUR[on_colour](run, np.divide(pixels, 255, dtype=np.float32))
+
+    alpha = photograph.alpha
+    if alpha is not None and scale > 1:
+        alpha = bicubic_upscale(alpha, scale)
+    pixels = in_tiles(restore_tile, photograph.pixels, scale, to_uint8, tile)
+    return Photograph(pixels=pixels, alpha=alpha, icc_profile=photograph.icc_profile)
+
+
+def _rgb(network: Network, image: Floats) -> Floats:
+    """A 3-channel network; a grey image goes in three times, and the mean comes out."""
+    if image.shape[-1] == 3:
+        return network(image[None])[0]
+    return network(np.repeat(image, 3, axis=-1)[None])[0].mean(axis=-1, keepdims=True)
+
+
+def _each(network: Network, image: Floats) -> Floats:
+    """A 1-channel network on every channel by itself."""
+    return network(image.transpose(2, 0, 1)[..., None])[..., 0].transpose(1, 2, 0)
+
+
+def _luma(network: Network, image: Floats) -> Floats:
+    """A 1-channel network on the luma; chroma stays.
+
+    The luma is JPEG's own, full-range BT.601: quantised there, a real JPEG's artifacts have the size that those of the
+    training images have, whose luma was compressed as it is. Changing Y alone adds the same to R, G and B.
+    """
+    if image.shape[-1] == 1:
+        return network(image[None])[0]
+    luma = (image @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]
+    return image + (network(luma[None])[0] - luma)
+
+
+_ON_COLOUR: Mapping[OnColour, Callable[[Network, Floats], Floats]] = {"rgb": _rgb, "each": _each, "luma": _luma}
+
+
+def _pairs(src: Path, dst: Path) -> list[tuple[Path, Path]]:
+    """What becomes what, checked before anything is written."""
+    if not src.exists():
+        raise UserError(f"{src} does not exist: name an image or a folder of images.")
+    if src.is_dir():
+        if dst.exists() and not dst.is_dir():
+            raise UserError(f"{src} is a folder and {dst} a file: name a folder for the restored images.")
+        sources = sorted(path for path in src.iterdir() if path.is_file() and not path.name.startswith("."))
+        if not sources:
+            raise UserError(f"{src} holds no images: put the images that you want restored directly into it.")
+    else:
+        sources = [src]
+    to_folder = src.is_dir() or dst.is_dir()
+    pairs = [(source, dst / f"{source.stem}.png" if to_folder else dst) for source in sources]
+    inputs = {source.resolve() for source in sources}
+    by_target: dict[Path, Path] = {}
+    for source, target in pairs:
+        check_target(target)
+        if (src.is_dir() and src.resolve() == dst.resolve()) or target.resolve() in inputs:
+            raise UserError(f"{target} would replace the image it is made from: name another place for the result.")
+        if target in by_target:
+            raise UserError(f"{source} and {by_target[target].name} would both become {target}: rename one of them.")
+        if target.is_dir():
+            raise UserError(f"{target} is a folder: name another place for the result.")
+        by_target[target] = source
+    return pairs

@@ -1,0 +1,165 @@
+"""The `data-prep` command: what it writes, what it says, and what it leaves behind when it fails."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import data_prep.shards
+from data_prep.files import write_atomically
+from scn.errors import UserError
+from scn.manifest import load_manifest
+
+Run = Callable[..., tuple[int, str, str]]
+SHARD = ("shard", "--experiment", "sr-x2", "--manifest", "out/manifest.json", "--workers", "0")
+
+
+def test_help_answers_without_the_heavy_packages() -> None:
+    code = (
+        "import sys; sys.argv = ['data-prep', '--help']\n"
+        "from data_prep.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "heavy = {'torch', 'ray', 'boto3', 'skimage', 'scipy', 'webdataset'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "from data_prep import corpora, images, shards\n"
+        "assert not {'torch', 'ray', 'boto3', 'skimage'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "download" in done.stdout
+    assert "shard" in done.stdout
+
+
+def test_download_writes_the_index(project: Path, run_cli: Run) -> None:
+    status, out, err = run_cli("download", "photos", "--index", "corpora/photos.json")
+    assert (status, err) == (0, "")
+    assert out == "photos: 5 images, 1 other files ignored; index in corpora/photos.json\n"
+    assert len(json.loads(Path("corpora/photos.json").read_text())["images"]) == 5
+    assert [path.name for path in Path("corpora").iterdir()] == ["photos.json"]
+
+
+def test_shard_writes_the_manifest_and_says_what_it_did(project: Path, run_cli: Run) -> None:
+    Image.open("photos/a.png").quantize(32).save("photos/a.png")
+    status, out, err = run_cli(*SHARD, "--store", "file://elsewhere")
+    assert (status, err) == (0, "")
+    manifest = load_manifest("out/manifest.json")
+    total = sum(shard.bytes for shard in manifest.shards())
+    assert out.startswith("sr-x2: 7 images (1 conversions, see out/manifest.json) in 4 shards, ")
+    assert f", {total} bytes, in file://elsewhere, " in out
+    assert " s, with pillow" in out
+    assert Path("elsewhere", manifest.train.shards[0].key).is_file()
+    assert not Path(".scn").exists()
+
+
+def spoil_empty_folder() -> None:
+    shutil.rmtree("photos")
+    Path("photos").mkdir()
+
+
+def spoil_tail(name: str) -> None:
+    path = Path("photos") / name
+    path.write_bytes(path.read_bytes()[:-300])
+
+
+SPOILT: dict[str, tuple[Callable[[], object], tuple[str, ...], str]] = {
+    "empty folder": (spoil_empty_folder, (), "holds no image"),
+    "missing folder": (lambda: shutil.rmtree("tests"), (), "tests of the corpus 'tests' does not exist"),
+    "no image": (lambda: Path("photos/b.jpg").write_text("text"), (), "photos/b.jpg is no image"),
+    "truncated": (lambda: spoil_tail("a.png"), (), "photos/a.png is damaged"),
+    "too small": (lambda: Image.new("RGB", (99, 9)).save("photos/z.png"), (), "photos/z.png is 99x9 pixels"),
+    "alpha": (lambda: Image.new("RGBA", (99, 99)).save("photos/z.png"), (), "photos/z.png has an alpha channel"),
+    "unknown experiment": (lambda: None, ("--experiment", "sr-x5"), "'sr-x5' is no known experiment"),
+    "missing parameters": (lambda: Path("params.yaml").unlink(), (), "params.yaml does not exist"),
+    "unknown images": (lambda: None, ("--images", "nowhere"), "'nowhere' is neither a folder nor a corpus"),
+    "no storage URL": (lambda: None, ("--store", "/some/folder"), "'/some/folder' is no storage URL"),
+    "unwritable manifest": (lambda: Path("out").write_text(""), (), "out/manifest.json can't be written"),
+}
+
+
+@pytest.mark.parametrize("what", SPOILT)
+def test_bad_input_gets_one_sentence_and_leaves_no_manifest(project: Path, run_cli: Run, what: str) -> None:
+    spoil, arguments, expected = SPOILT[what]
+    spoil()
+    assert_refused(run_cli(*SHARD, *arguments), expected)
+
+
+def assert_refused(result: tuple[int, str, str], expected: str) -> None:
+    status, out, err = result
+    assert (status, out) == (1, "")
+    assert err.startswith("data-prep: ")
+    assert expected in err
+    assert err.count("\n") == 1
+    assert err.endswith(".\n")
+    assert "Traceback" not in err
+    assert not list(Path("out").glob("*")), "something was left behind"
+
+
+def test_an_s3_service_that_does_not_answer(project: Path, run_cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    assert_refused(run_cli(*SHARD, "--store", "s3://bucket/prefix"), "http://127.0.0.1:9")
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("s3_endpoint")
+def test_a_bucket_that_does_not_exist(project: Path, run_cli: Run) -> None:
+    assert_refused(run_cli(*SHARD, "--store", "s3://no-such-bucket/prefix"), "no-such-bucket")
+
+
+@pytest.mark.integration
+def test_the_console_command_with_ray_prints_one_sentence_only(project: Path) -> None:
+    spoil_tail("e.png")
+    command = [str(Path(sys.executable).parent / "data-prep"), *SHARD[:-2], "--workers", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert_refused((done.returncode, done.stdout, done.stderr), "photos/e.png is damaged")
+
+
+@pytest.mark.integration
+def test_the_console_command_with_ray_prints_one_line_only(project: Path) -> None:
+    command = [str(Path(sys.executable).parent / "data-prep"), *SHARD[:-2], "--workers", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("sr-x2: 7 images in 4 shards, ")
+    assert done.stdout.count("\n") == 1
+
+
+def test_an_interruption_leaves_the_old_manifest_or_none(
+    project: Path, run_cli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    degrade, calls = data_prep.shards.degrade, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return degrade(*arguments)
+
+    monkeypatch.setattr(data_prep.shards, "degrade", interrupted)
+    status, _, _ = run_cli(*SHARD)
+    assert status != 0
+    assert not Path("out").exists()
+    whole = list(Path(".scn/store/shards").rglob("*.tar"))
+    assert [path.name for path in whole] == ["000000.tar"]
+
+    assert run_cli(*SHARD)[0] == 0
+    assert load_manifest("out/manifest.json").train.images == 5
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "folder" / "file.json"
+    write_atomically(path, "old")
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(UserError, match=r"file.json can't be written \(No space left on device\)"):
+        write_atomically(path, "new")
+    assert [(p.name, p.read_text()) for p in path.parent.iterdir()] == [("file.json", "old")]

@@ -1,0 +1,132 @@
+"""A project of the smallest size: params.yaml, shards of random images, models, and metrics to publish."""
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from scn.config import Params, load_params
+from scn.degradation import bicubic_upscale, degrade
+from scn.manifest import ImageSet, Manifest, Shard
+from scn.models import build
+from scn.models.files import save_model
+from scn.provenance import file_sha256
+from scn.storage import open_store
+
+EXPERIMENTS = {"sr-x2": ("sr", 2), "dn-s25": ("dn", 25), "car-q10": ("car", 10)}
+
+
+class SmallProject:
+    """Makes the files that the stages leave behind, without running the stages."""
+
+    def __init__(self, root: Path, store_url: str = "file://store") -> None:
+        self.root = root
+        document = {
+            "storage": {"url": store_url},
+            "corpora": {"sample": "photographs"},
+            "data": {"train": ["sample/train"], "evaluation": ["sample/evaluation"]},
+            "model": {"blocks": 1, "units": 4, "width": 2, "scales": 2},
+            "experiments": {name: {"task": task, "level": level} for name, (task, level) in EXPERIMENTS.items()},
+        }
+        (root / "params.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+
+    @property
+    def params(self) -> Params:
+        return load_params(self.root / "params.yaml")
+
+    def add_model(self, name: str, seed: int = 0) -> Path:
+        experiment = self.params.experiment(name)
+        folder = self.root / "models" / name
+        about = {"experiment": name, "task": experiment.task_name, "level": experiment.level}
+        save_model(folder, build(experiment.architecture(), seed), experiment.architecture(), about)
+        return folder
+
+    def add_metrics(self, name: str, psnr: float = 30.0) -> Path:
+        provenance = {
+            "protocol": self.params.experiment(name).task.protocol.name,
+            "data_sha256": "d" * 64,
+            "weights_sha256": file_sha256(self.root / "models" / name / "model.safetensors"),
+            "code_sha256": "c" * 64,
+            "images": {"sample/evaluation": 2},
+        }
+        gains = {"input": 0.0, "model": 1.5, "ensemble": 1.75}
+        figures = {key: {"psnr": psnr + gain, "ssim": 0.8 + gain / 100} for key, gain in gains.items()}
+        path = self.root / "metrics" / f"{name}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({"sample/evaluation": figures, "provenance": provenance}))
+        return path
+
+    def add_shards(self, name: str, images: dict[str, Any]) -> Manifest:
+        """Shards with `images` (name -> target) as the evaluation set, and shards/<E>/manifest.json."""
+        experiment = self.params.experiment(name)
+        content = io.BytesIO()
+        with tarfile.open(fileobj=content, mode="w") as tar:
+            for number, (image_name, hr) in enumerate(images.items()):
+                arrays = {"hr": hr, "lr": degrade(hr, experiment.task, experiment.level)}
+                if experiment.scale > 1:
+                    arrays["up"] = bicubic_upscale(arrays["lr"], experiment.scale)
+                members = {f"{k}.npy": _npy(array) for k, array in arrays.items() if array is not None}
+                members["json"] = json.dumps({"name": image_name, "sha256": "0" * 64}).encode()
+                for suffix, data in members.items():
+                    member = tarfile.TarInfo(f"{number:06}.{suffix}")
+                    member.size = len(data)
+                    tar.addfile(member, io.BytesIO(data))
+        data = content.getvalue()
+        sha256 = hashlib.sha256(data).hexdigest()
+        key = f"shards/{name}/{sha256}/000000.tar"
+        open_store(self.params.storage.url, self.root).put(key, data)
+        shard = Shard(key=key, bytes=len(data), sha256=sha256, samples=len(images))
+        image_set = ImageSet(corpora={"sample": "0" * 64}, images=len(images), converted={}, shards=[shard])
+        manifest = Manifest(
+            experiment=name,
+            task=experiment.task_name,
+            level=experiment.level,
+            train=image_set,
+            evaluation={"sample/evaluation": image_set},
+        )
+        path = self.root / "shards" / name / "manifest.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(manifest.dumps())
+        return manifest
+
+
+def _npy(array: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def make_project() -> Callable[..., SmallProject]:
+    """SmallProject(root, store_url), for tests that need several."""
+    return SmallProject
+
+
+@pytest.fixture
+def small_project(tmp_path: Path) -> SmallProject:
+    root = tmp_path / "project"
+    root.mkdir()
+    return SmallProject(root)
+
+
+@pytest.fixture
+def photograph() -> Callable[..., Any]:
+    """(height, width, channels) -> a smooth uint8 image (H, W, channels) with some detail, always the same."""
+
+    def make(height: int, width: int, channels: int = 3) -> Any:
+        rng = np.random.default_rng([height, width, channels])
+        y, x = np.mgrid[:height, :width]
+        waves = [
+            np.sin(x / rng.uniform(5, 20) + rng.uniform(0, 6)) * np.cos(y / rng.uniform(5, 20)) for _ in range(channels)
+        ]
+        image = 128 + 80 * np.stack(waves, axis=-1) + rng.normal(0, 4, (height, width, channels))
+        return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+    return make

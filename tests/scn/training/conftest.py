@@ -1,0 +1,64 @@
+"""A small project: generated pictures, a configuration, shards."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from data_prep.cli import main as data_prep
+from scn.config import Params, load_params
+
+Project = Callable[..., Params]
+
+SMALL = {
+    "storage": {"url": "file://store"},
+    "corpora": {"pictures": "pictures"},
+    "data": {"train": ["pictures/train"], "evaluation": ["pictures/test"], "images_per_shard": 2},
+    "model": {"blocks": 2, "units": 8, "width": 2, "scales": 2},
+    "train": {
+        "batch": 4,
+        "patch": 16,
+        "patches_per_image": 20,
+        "epochs": 2,
+        "halve_after": 1,
+        "halve_every": 1,
+        "checkpoint_every": 5,
+        "log_every": 2,
+    },
+    "experiments": {
+        "sr-x2": {"task": "sr", "level": 2},
+        "dn-s25": {"task": "dn", "level": 25},
+        "car-q10": {"task": "car", "level": 10},
+    },
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """Makes the project, with changes to its train section, and the shards of one experiment."""
+
+    def make(experiment: str, root: Path = tmp_path, **train: object) -> Params:
+        rng = np.random.default_rng(0)
+        for split, count in (("train", 3), ("test", 1)):
+            folder = root / "pictures" / split
+            folder.mkdir(parents=True, exist_ok=True)
+            for i in range(count):
+                y, x = np.mgrid[0:64, 0:80]
+                waves = [127 + 80 * np.sin(x / rng.uniform(2, 9) + y / rng.uniform(2, 9)) for _ in range(3)]
+                picture = np.stack(waves, axis=-1) + rng.normal(0, 5, (64, 80, 3))
+                Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(folder / f"{i}.png")
+        document = {**SMALL, "train": {**SMALL["train"], **train}}
+        (root / "params.yaml").write_text(yaml.safe_dump(document))
+        manifest = root / "shards" / experiment / "manifest.json"
+        arguments = ["shard", "--experiment", experiment, "--manifest", str(manifest), "--workers", "0"]
+        monkeypatch.setattr("sys.argv", ["data-prep", *arguments, "--params", str(root / "params.yaml")])
+        try:
+            data_prep()
+        except SystemExit as end:
+            assert not end.code, "the shards could not be made"
+        return load_params(root / "params.yaml")
+
+    return make

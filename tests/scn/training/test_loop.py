@@ -1,0 +1,157 @@
+"""The loop: what it computes, that it resumes bit for bit, and what it says when it can't go on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from scn.config import Params, TrainConfig, load_params
+from scn.errors import UserError
+from scn.manifest import load_manifest
+from scn.models import build
+from scn.storage import open_store
+from scn.training.loop import Hooks, Row, Run, World, train
+from scn.training.stage import train_stage
+
+Project = Callable[..., Params]
+
+
+def run_of(params: Params, name: str) -> Run:
+    manifest = load_manifest(params.root / "shards" / name / "manifest.json")
+    store = open_store(params.storage.url, params.root)
+    return Run(experiment=params.experiment(name), manifest=manifest, store=store)
+
+
+def weights(params: Params, name: str) -> bytes:
+    return (params.root / "models" / name / "model.safetensors").read_bytes()
+
+
+def test_learning_rate_is_the_papers() -> None:
+    """1e-3, halved every 3 epochs after the 25th (SCN paper, section 4.1)."""
+    config = TrainConfig()
+    steps_per_epoch = 800 * 1000 // 16
+    rates = [config.learning_rate_at(epoch * steps_per_epoch, images=800) for epoch in range(40)]
+    assert rates[:28] == [1e-3] * 28
+    assert rates[28:] == [5e-4] * 3 + [2.5e-4] * 3 + [1.25e-4] * 3 + [6.25e-5] * 3
+    assert config.steps(800) == 40 * steps_per_epoch
+
+
+@pytest.mark.parametrize("name", ["sr-x2", "dn-s25", "car-q10"])
+def test_training_lowers_the_loss(project: Project, name: str) -> None:
+    rows: list[Row] = []
+    run = run_of(project(name, epochs=6, learning_rate=3e-3), name)
+    train(run, World(), Hooks(logged=rows.append))
+    assert [row["step"] for row in rows] == list(range(2, 91, 2))
+    assert rows[-1]["learning_rate"] < rows[0]["learning_rate"] == 3e-3
+    assert sum(r["loss"] for r in rows[-5:]) < 0.5 * sum(r["loss"] for r in rows[:5])
+    assert all(0 < r["data_time"] < r["step_time"] for r in rows)
+
+
+def test_the_stage_leaves_a_model_its_curves_and_no_checkpoints(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = project("sr-x2")
+    train_stage(params, "sr-x2", plain=True)
+    assert {p.name for p in (params.root / "models/sr-x2").iterdir()} == {"config.json", "model.safetensors"}
+    loss = (params.root / "curves/sr-x2/plots/metrics/loss.tsv").read_text().splitlines()
+    assert loss[0].split("\t") == ["step", "loss"]
+    assert [int(line.split("\t")[0]) for line in loss[1:]] == list(range(2, 31, 2))
+    assert open_store(params.storage.url, params.root).list("runs/") == []
+    assert "30 steps" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["sr-x2", "dn-s25"])
+def test_a_killed_run_ends_with_the_same_bits(project: Project, tmp_path: Path, name: str) -> None:
+    """Promise 3: N steps = k steps, SIGKILL, N - k steps."""
+    params = project(name, epochs=20)
+    train_stage(params, name, plain=True)
+    expected = weights(params, name)
+
+    killed = project(name, root=tmp_path / "killed", epochs=20)
+    command = [sys.executable, "-m", "scn.cli", "train", "-e", name, "--plain", "--params", str(killed.path)]
+    store = open_store(killed.storage.url, killed.root)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        deadline = time.monotonic() + 120
+        while not store.list("runs/") and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert store.list("runs/"), "killed before its first checkpoint"
+    assert not (killed.root / "models" / name).exists()
+
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "goes on from step" in again.stdout
+    assert weights(killed, name) == expected
+    curve = (killed.root / "curves" / name / "plots/metrics/loss.tsv").read_text()
+    assert curve == (params.root / "curves" / name / "plots/metrics/loss.tsv").read_text()
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step(project: Project) -> None:
+    run = run_of(project("sr-x2", learning_rate=1e30, epochs=1), "sr-x2")
+    with pytest.raises(UserError, match=r"loss of sr-x2 is (nan|inf) in step \d+ at learning rate 1e\+30: lower"):
+        train(run, World(), Hooks())
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(project: Project) -> None:
+    run = run_of(project("sr-x2"), "sr-x2")
+
+    class Stop(Exception):  # noqa: N818 - a stand-in for a kill
+        pass
+
+    def stop_at_ten(step: int) -> None:
+        if step == 10:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(run, World(), Hooks(saved=stop_at_ten))
+    newest = run.store.list("runs/")[-1]
+    assert "step-00000010" in newest
+    path = Path(run.store.url.removeprefix("file://")) / newest
+    path.write_bytes(path.read_bytes()[:-100])
+    resumed: list[int] = []
+    train(run, World(), Hooks(resumed=resumed.append))
+    assert resumed == [5]
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(project: Project) -> None:
+    run = run_of(project("sr-x2"), "sr-x2")
+    network = build(run.experiment.architecture())
+    identity = {**run.identity(), "architecture": {**run.experiment.architecture(), "units": 64}}
+    run.checkpoints.save(5, {"network": network.state_dict(), "identity": identity, "rows": []})
+    with pytest.raises(UserError, match=r"another configuration \(architecture\.units is 64 there, 8 here\)"):
+        train(run, World(), Hooks())
+
+
+def test_only_the_newest_two_checkpoints_are_kept(project: Project) -> None:
+    run = run_of(project("sr-x2"), "sr-x2")
+    kept: list[list[str]] = []
+    train(run, World(), Hooks(saved=lambda step: kept.append(run.store.list("runs/"))))
+    assert [len(keys) for keys in kept] == [1, 2, 2, 2, 2, 2]
+    assert run.checkpoints.load(run.identity())[0] == 30  # type: ignore[index]
+
+
+def test_a_manifest_of_another_experiment_is_refused(project: Project) -> None:
+    params = project("sr-x2")
+    text = params.path.read_text().replace("level: 2\n", "level: 3\n")
+    params.path.write_text(text)
+    with pytest.raises(UserError, match=r"was made for sr-x2 \(sr 2\): make it again with `dvc repro shard@sr-x2`"):
+        train_stage(load_params(params.path), "sr-x2", plain=True)
+
+
+def test_plain_means_one_process(project: Project) -> None:
+    params = project("sr-x2", workers=2)
+    with pytest.raises(UserError, match=r"set train\.workers to 1, not 2"):
+        train_stage(params, "sr-x2", plain=True)
+
+
+def test_a_gpu_that_is_missing_is_said(project: Project) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(UserError, match=r"train\.use_gpu is true but"):
+        train_stage(project("sr-x2", use_gpu=True), "sr-x2", plain=True)
