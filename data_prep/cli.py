@@ -28,10 +28,10 @@ def download(
 ) -> None:
     """Check that a corpus is here, and write the index of its images: names, sizes, checksums."""
     from data_prep.corpora import index_of, open_corpus
-    from data_prep.files import write_atomically
+    from scn.files import write_atomically
 
     corpus = open_corpus(load_params(params), name)
-    write_atomically(index, index_of(corpus))
+    write_atomically(index, index_of(corpus).encode())
     others = f", {corpus.ignored} other files ignored" if corpus.ignored else ""
     print(f"{name}: {len(corpus.images)} images{others}; index in {index}")
 
@@ -56,10 +56,10 @@ def shard(
 
     With RAY_ADDRESS set the cluster's workers do it: folders and a file:// store must be at the same path there.
     """
-    from data_prep.files import write_atomically
     from data_prep.images import found_pillow
     from data_prep.shards import make_manifest
     from scn.cluster import cpu_count
+    from scn.files import write_atomically
 
     start = time.monotonic()
     loaded = load_params(params)
@@ -70,7 +70,7 @@ def shard(
         store_url=store,
         workers=cpu_count() if workers is None else workers,
     )
-    write_atomically(manifest, made.dumps())
+    write_atomically(manifest, made.dumps().encode())
     sets = (made.train, *made.evaluation.values())
     converted = sum(sum(of_set.converted.values()) for of_set in sets)
     shards = list(made.shards())

@@ -126,7 +126,9 @@ def _sample(source: Source, experiment: Experiment, enlarged: bool) -> tuple[dic
     """The members of one sample (see scn.manifest) and the conversions its image went through."""
     pixels, conversions = decode(source.read(), source.path)
     scale = experiment.scale
-    target = to_channels(modcrop(pixels, scale), experiment.task.channels)
+    target = modcrop(pixels, scale)
+    if not enlarged:  # to be measured, a grey photograph stays grey, as in the papers' bicubic rows
+        target = to_channels(target, experiment.task.channels)
     smallest = max(SMALLEST_TARGET, SMALLEST_INPUT * scale)
     if min(target.shape[:2]) < smallest:
         raise UserError(

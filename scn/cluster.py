@@ -18,7 +18,8 @@ def start_ray(cpus: int | None = None, *, show_logs: bool = True) -> None:
     """Connects to Ray unless this process is connected already.
 
     With RAY_ADDRESS in the environment this is that cluster, whose nodes must have this package installed and see
-    the same paths and the same store; otherwise a cluster of this machine alone, which ends with the process.
+    the same paths and the same store (if `ray start` made it, it asks for a token: set RAY_AUTH_MODE=token);
+    otherwise a cluster of this machine alone, which ends with the process.
 
     Args:
         cpus: how many tasks may run at once on this machine (None: one per CPU); a cluster knows its own CPUs.
@@ -46,8 +47,8 @@ def start_ray(cpus: int | None = None, *, show_logs: bool = True) -> None:
             raise
         detail = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise UserError(
-            f"The Ray cluster at RAY_ADDRESS={address} can't be reached ({detail}): start it, or unset RAY_ADDRESS "
-            "to run on this machine."
+            f"The Ray cluster at RAY_ADDRESS={address} can't be reached ({detail}): start it, set RAY_AUTH_MODE=token "
+            "if it asks for a token, or unset RAY_ADDRESS to run on this machine."
         ) from None
     finally:
         token.removeFilter(_asks_for_something)

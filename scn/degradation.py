@@ -30,7 +30,7 @@ def modcrop(image: Image, scale: int) -> Image:
 def bicubic_downscale(image: Image, scale: int) -> Image:
     """MATLAB's `imresize(image, 1/scale, 'bicubic')`, with antialiasing, bit for bit for scales 2, 3, 4 and 8.
 
-    (At 5, 6 and 7 the fixed-point kernel of pillow-simd rounds fewer than 0.5 % of the pixels by one level otherwise.)
+    (At 5, 6 and 7 the fixed-point kernel of pillow-simd moves up to 1 % of the pixels by a level, rarely two.)
 
     Args:
         image: (H, W) or (H, W, 3), H and W multiples of `scale`.

@@ -1,7 +1,6 @@
 """Photographs as users have them: reading what Pillow opens into 8-bit pixels, and writing the result."""
 
-import os
-import tempfile
+import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from scn.errors import UserError
+from scn.files import write_atomically
 
 FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {}),
@@ -88,20 +88,9 @@ def write_photograph(path: Path, photograph: Photograph) -> None:
     parts = [photograph.pixels] if photograph.alpha is None else [photograph.pixels, photograph.alpha[..., None]]
     pixels = np.concatenate(parts, axis=-1)
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            image.save(file, kind, **options)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"{path} can't be written ({error.strerror or error}): choose another place.") from None
-    finally:
-        if temporary:
-            temporary.unlink(missing_ok=True)
+    encoded = io.BytesIO()
+    image.save(encoded, kind, **options)
+    write_atomically(path, encoded.getvalue())
 
 
 def _check(image: Image.Image, path: Path) -> None:

@@ -10,7 +10,7 @@ from ruamel.yaml.error import YAMLError
 
 from scn.config import load_params
 from scn.errors import UserError
-from scn.models.files import write_atomically
+from scn.files import write_atomically
 
 PRESETS = Path(__file__).resolve().parent.parent / "presets"
 

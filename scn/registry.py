@@ -21,8 +21,9 @@ from torch import nn
 
 from scn.config import PARAMS_FILE, Params, load_params
 from scn.errors import UserError
+from scn.files import write_atomically
 from scn.model_card import model_card
-from scn.models.files import CONFIG, WEIGHTS, load_model, write_atomically
+from scn.models.files import CONFIG, WEIGHTS, load_model
 from scn.storage import ObjectExists, ObjectNotFound, Store, open_store
 
 METRICS, CARD, MANIFEST = "metrics.json", "README.md", "manifest.json"

@@ -90,7 +90,7 @@ def print_report(params: Params) -> None:
 def report_stage(params: Params, out: Path) -> Path:
     """The stage `report`: writes the table as Markdown to `out` and returns it; UserError as for `lines`."""
     # heavy (it brings torch), and `table` above should not wait for it
-    from scn.models.files import write_atomically
+    from scn.files import write_atomically
 
     text = [
         "# What the models reach",

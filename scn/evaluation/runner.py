@@ -18,9 +18,10 @@ from scn.degradation import evaluation_noise
 from scn.errors import UserError
 from scn.evaluation.ensemble import self_ensemble
 from scn.evaluation.protocols import Figures, measure, smallest_side, to_uint8
+from scn.files import write_atomically
 from scn.inference import apply, device_of, prepare
 from scn.manifest import Manifest, load_manifest
-from scn.models.files import WEIGHTS, load_model, write_atomically
+from scn.models.files import WEIGHTS, load_model
 from scn.provenance import code_sha256, file_sha256
 from scn.storage import Store, open_store
 

@@ -1,8 +1,6 @@
 """A network as a folder: model.safetensors and config.json."""
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from safetensors.torch import load, save
 from torch import nn
 
 from scn.errors import UserError
+from scn.files import write_atomically
 from scn.models import build, fold
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -63,19 +62,3 @@ def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
         )
     network.load_state_dict(state)
     return network, config
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file so that it is there whole or not at all, whenever the process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

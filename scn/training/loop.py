@@ -85,17 +85,17 @@ def train(run: Run, world: World, hooks: Hooks) -> None:
     network.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
     first, rows = 0, list[Row]()
+    seconds, loss_sum, since = {"data": 0.0, "step": 0.0}, 0.0, 0
     if found := run.checkpoints.load(run.identity()):
         first, state = found
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
-        rows = state["rows"]
+        rows, seconds, loss_sum, since = state["rows"], state["seconds"], state["loss_sum"], state["since"]
         hooks.resumed(first)
         for row in rows if world.rank == 0 else []:
             hooks.logged(row)
     patches = Patches(read_samples(run.store, run.manifest.train.shards), experiment)
 
-    seconds, loss_sum, since = {"data": 0.0, "step": 0.0}, 0.0, first
     for step in range(first, run.steps):
         start = time.perf_counter()
         batch = patches.batch(step, world.rank, world.size)
@@ -133,8 +133,10 @@ def train(run: Run, world: World, hooks: Hooks) -> None:
                 hooks.logged(row)
         if done % config.checkpoint_every == 0 or done == run.steps:
             if world.rank == 0:
-                state = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
-                run.checkpoints.save(done, {**state, "rows": rows, "identity": run.identity()})
+                state = {"identity": run.identity(), "rows": rows}
+                state |= {"seconds": seconds, "loss_sum": loss_sum, "since": since}  # of the point to come
+                state |= {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
+                run.checkpoints.save(done, state)
             hooks.saved(done)
 
 

@@ -8,14 +8,14 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from scn.cluster import start_ray, stop_ray
+from scn.cluster import cpu_count, start_ray, stop_ray
 from scn.config import Experiment, Params
 from scn.errors import UserError
 from scn.manifest import Manifest
 from scn.storage import StoreError, open_store
 from scn.training.loop import Hooks, Run, train
 from scn.training.monitor import Monitor
-from scn.training.world import World, cpu_count, use_threads, wants_gpu
+from scn.training.world import World, use_threads, wants_gpu
 
 RESTARTS = 3
 """How often a run whose worker dies is started again, from its newest checkpoint."""

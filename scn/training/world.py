@@ -1,9 +1,8 @@
 """Where a training process computes."""
 
-import os
-
 import torch
 
+from scn.cluster import cpu_count
 from scn.config import TrainConfig
 from scn.errors import UserError
 from scn.training.loop import World
@@ -22,11 +21,6 @@ def wants_gpu(config: TrainConfig, available: bool) -> bool:
     if config.use_gpu is True and not available:
         raise UserError("train.use_gpu is true but there are too few GPUs that PyTorch can use: set it to auto.")
     return available and bool(config.use_gpu)
-
-
-def cpu_count() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def use_threads(processes: int) -> None:

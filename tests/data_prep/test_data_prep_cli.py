@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 import data_prep.shards
-from data_prep.files import write_atomically
 from scn.errors import UserError
+from scn.files import write_atomically
 from scn.manifest import load_manifest
 
 Run = Callable[..., tuple[int, str, str]]
@@ -154,12 +154,12 @@ def test_an_interruption_leaves_the_old_manifest_or_none(
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "folder" / "file.json"
-    write_atomically(path, "old")
+    write_atomically(path, b"old")
 
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", fail)
     with pytest.raises(UserError, match=r"file.json can't be written \(No space left on device\)"):
-        write_atomically(path, "new")
+        write_atomically(path, b"new")
     assert [(p.name, p.read_text()) for p in path.parent.iterdir()] == [("file.json", "old")]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import psutil
 import pytest
+import yaml
 from safetensors.numpy import load
 
 from scn.config import Params, load_params
@@ -29,7 +30,9 @@ def weights(params: Params, name: str) -> bytes:
 
 
 def with_workers(params: Params, workers: int) -> Params:
-    params.path.write_text(params.path.read_text().replace("train:\n", f"train:\n  workers: {workers}\n", 1))
+    document = yaml.safe_load(params.path.read_text())
+    document["train"]["workers"] = workers
+    params.path.write_text(yaml.safe_dump(document))
     return load_params(params.path)
 
 

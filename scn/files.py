@@ -7,8 +7,8 @@ from pathlib import Path
 from scn.errors import UserError
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Writes `text` so that, whenever the process dies, `path` holds what it held before or all of it.
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes `data` so that, whenever the process dies, `path` holds what it held before or all of it.
 
     Raises:
         UserError: if the folder can't be made or written to.
@@ -17,8 +17,8 @@ def write_atomically(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).chmod(0o644)  # mkstemp's 0600 would keep other users from reading it

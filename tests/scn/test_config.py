@@ -1,0 +1,96 @@
+"""params.yaml: every mistake is a sentence that names the key, its place and the nearest known one."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from scn.config import TrainConfig, digest, load_params
+from scn.errors import UserError
+
+PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("  epochs:", "  epocs:", r"'epocs' is no known key \(at train\): did you mean 'epochs'"),
+        ("storage:", "storag:", r"'storag' is no known key \(at the top level\): did you mean 'storage'"),
+        ("  scales:", "  scale:", r"'scale' is no known key \(at model\): did you mean 'scales'"),
+        ("level: 2,", "levl: 2,", r"'levl' is no known key \(at experiments\.sr-x2\): did you mean 'level'"),
+        ("model: {}", "model: {block: 3}", r"'block' .*\(at experiments\.sr-x2\.model\): did you mean 'blocks'"),
+        ("task: sr", "task: blur", r"experiments\.sr-x2: task: 'blur' is no known task: .*sr, dn, car"),
+        ("level: 2,", "level: 7,", r"experiments\.sr-x2: level: the scale of super-resolution lies in 2\.\.4, not 7"),
+        ("batch: 8", "batch: eight", r"train\.batch: input should be a valid integer"),
+        ("batch: 8", "batch: 0", r"train\.batch: input should be greater than or equal to 1"),
+        ("workers: 1", "workers: 3", r"train: batch: 8 can't be split evenly among 3 workers"),
+        ("ratio: 0.5", "ratio: 1.0", r"model\.ratio: input should be less than 1"),
+        ("[sample/train]", "[smaple/train]", r"data of sr-x2: 'smaple' is no known corpus: did you mean 'sample'"),
+        ("[sample/evaluation]", "[]", r"data\.evaluation: list should have at least 1 item"),
+        ("storage:", "storage: :", r"is not valid YAML in line \d+"),
+    ],
+)
+def test_a_mistake_is_one_sentence(tmp_path: Path, old: str, new: str, message: str) -> None:
+    text = PARAMS.read_text()
+    assert old in text
+    path = tmp_path / "params.yaml"
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(UserError, match=message) as error:
+        load_params(path)
+    assert str(error.value).startswith(str(path))
+    assert "\n" not in str(error.value)
+
+
+def test_missing_and_empty_files(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"does not exist: run this in the project's folder"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("")
+    with pytest.raises(UserError, match="has no sections"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_an_unknown_experiment_names_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"'sr-x22' is no known experiment: did you mean 'sr-x2'"):
+        load_params(PARAMS).experiment("sr-x22")
+
+
+def test_an_experiment_inherits_and_overrides(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(PARAMS.read_text().replace("train: {}}", "train: {epochs: 99}}", 1))
+    params = load_params(path)
+    assert params.experiment("sr-x2").train.epochs == 99
+    assert params.experiment("sr-x3").train.epochs == load_params(PARAMS).experiment("sr-x3").train.epochs
+    assert params.experiment("sr-x2").train.batch == params.experiment("sr-x3").train.batch
+    assert params.root == tmp_path
+
+
+def test_the_ten_experiments() -> None:
+    params = load_params(PARAMS)
+    assert {name: (e.task_name, e.level, e.scale) for name, e in params.experiments.items()} == {
+        "sr-x2": ("sr", 2, 2),
+        "sr-x3": ("sr", 3, 3),
+        "sr-x4": ("sr", 4, 4),
+        "dn-s15": ("dn", 15, 1),
+        "dn-s25": ("dn", 25, 1),
+        "dn-s50": ("dn", 50, 1),
+        "car-q10": ("car", 10, 1),
+        "car-q20": ("car", 20, 1),
+        "car-q30": ("car", 30, 1),
+        "car-q40": ("car", 40, 1),
+    }
+    assert params.experiment("sr-x2").architecture()["channels"] == 3
+    assert params.experiment("dn-s25").architecture()["channels"] == 1
+
+
+def test_every_key_of_the_schema_stands_in_params_yaml() -> None:
+    """A parameter that the file does not show is one that nobody finds."""
+    assert set(yaml.safe_load(PARAMS.read_text())["train"]) == set(TrainConfig.model_fields)
+
+
+def test_how_a_run_is_carried_out_is_no_part_of_what_it_is() -> None:
+    assert TrainConfig(workers=2, checkpoint_every=7).identity() == TrainConfig().identity()
+    assert TrainConfig(seed=1).identity() != TrainConfig().identity()
+
+
+def test_a_digest_does_not_depend_on_the_order_of_keys() -> None:
+    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1}) != digest({"a": 1, "b": [3]})

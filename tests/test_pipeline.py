@@ -1,0 +1,192 @@
+"""The DAG of dvc.yaml, run for real at the smallest size, and the commands as a user types them."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from scn.config import load_params
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = {
+    "model": {"name": "scn", "blocks": 1, "units": 4, "width": 2, "scales": 2, "ratio": 0.5},
+    "train": {"batch": 4, "patch": 16, "patches_per_image": 4, "epochs": 1, "precision": "float32"},
+}
+STAGES = ["download", "shard", "train", "evaluate", "ensemble", "publish"]
+
+
+class Workspace:
+    """A clone-like copy of the project with tiny parameters and git and DVC of its own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        paths = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+        self.environment = {**os.environ, "PATH": os.pathsep.join(paths), "PYTHONPATH": str(root)}
+        self.environment |= {"DVC_NO_ANALYTICS": "1", "RAY_USAGE_STATS_ENABLED": "0", "COLUMNS": "200"}
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(command, cwd=self.root, env=self.environment, capture_output=True, text=True)
+        assert not check or done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def fill(self) -> "Workspace":
+        listed = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        files = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split("\0")
+        for file in filter(None, files):
+            if (ROOT / file).is_file() and not file.startswith("tests/") and file != "dvc.lock":
+                target = self.root / file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(ROOT / file, target)
+        self.change({section: values for section, values in TINY.items()})
+        self.run("git", "init", "--quiet")
+        self.commit()
+        return self
+
+    def change(self, values: dict[str, dict[str, object]]) -> None:
+        path = self.root / "params.yaml"
+        document = yaml.safe_load(path.read_text())
+        for section, changed in values.items():
+            document[section].update(changed)
+        path.write_text(yaml.safe_dump(document, sort_keys=False))
+
+    def commit(self) -> None:
+        self.run("git", "add", "--all")
+        who = ["-c", "user.name=Test", "-c", "user.email=test@localhost"]
+        self.run("git", *who, "commit", "--quiet", "-m", "State")
+
+    def status(self, target: str) -> set[str]:
+        """The stages that `dvc repro target` would run."""
+        return set(json.loads(self.run("dvc", "status", "--json", "--with-deps", target).stdout))
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """In which sr-x2 has been made."""
+    made = Workspace(tmp_path_factory.mktemp("workspace")).fill()
+    made.run("dvc", "repro", "publish@sr-x2")
+    return made
+
+
+def test_all_ten_experiments_have_all_stages() -> None:
+    listed = Workspace(ROOT).run("dvc", "stage", "list", "--all", "--name-only").stdout.split()
+    experiments = load_params(ROOT / "params.yaml").experiments
+    assert len(experiments) == 10
+    expected = {f"{stage}@{name}" for stage in STAGES[1:] for name in experiments}
+    assert set(listed) == expected | {"download@sample", "report"}
+
+
+@pytest.mark.integration
+def test_one_experiment_end_to_end(workspace: Workspace) -> None:
+    root = workspace.root
+    metrics = json.loads((root / "metrics/sr-x2.json").read_text())
+    assert set(metrics["sample/evaluation"]) == {"input", "model", "ensemble"}
+    assert all(set(figures) == {"psnr", "ssim"} for figures in metrics["sample/evaluation"].values())
+    # The bicubic figures of the three photographs do not depend on the training.
+    assert metrics["sample/evaluation"]["input"]["psnr"] == pytest.approx(31.9, abs=0.5)
+    provenance = metrics["provenance"]
+    assert provenance["protocol"].startswith("sr: luma")
+    assert all(len(provenance[f"{what}_sha256"]) == 64 for what in ("data", "weights", "code"))
+    version = root / ".scn/store/registry/sr-x2/v1"
+    names = {"model.safetensors", "config.json", "metrics.json", "README.md", "manifest.json"}
+    assert {p.name for p in version.iterdir()} == names
+    assert json.loads((version.parent / "latest.json").read_text())["version"] == "v1"
+
+
+@pytest.mark.integration
+def test_a_second_repro_does_nothing(workspace: Workspace) -> None:
+    again = workspace.run("dvc", "repro", "publish@sr-x2").stdout
+    assert "Running stage" not in again
+    assert "up to date" in again
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("values", "stages"),
+    [
+        ({"train": {"learning_rate": 0.5}}, {"train@sr-x2"}),
+        ({"model": {"units": 8}}, {"train@sr-x2"}),
+        ({"evaluate": {"precision": "bfloat16"}}, {"evaluate@sr-x2", "ensemble@sr-x2"}),
+        ({"data": {"images_per_shard": 2}}, {"shard@sr-x2"}),
+        ({"experiments": {"sr-x3": {"task": "sr", "level": 3, "train": {"epochs": 9}}}}, set()),
+    ],
+)
+def test_a_parameter_re_runs_what_depends_on_it(
+    workspace: Workspace, values: dict[str, dict[str, object]], stages: set[str]
+) -> None:
+    before = (workspace.root / "params.yaml").read_text()
+    try:
+        workspace.change(values)
+        assert workspace.status("publish@sr-x2") == stages
+    finally:
+        (workspace.root / "params.yaml").write_text(before)
+
+
+@pytest.mark.integration
+def test_dvc_shows_metrics_and_plots(workspace: Workspace) -> None:
+    shown = json.loads(workspace.run("dvc", "metrics", "show", "--json").stdout)
+    data = shown[""]["data"]["metrics/sr-x2.json"]["data"]
+    assert data["sample/evaluation"]["model"]["psnr"] > 0
+    plots = workspace.run("dvc", "plots", "show", "--out", "dvc_plots").stdout
+    page = Path(plots.strip().removeprefix("file://"))
+    assert "learning_rate" in page.read_text()
+
+
+@pytest.mark.integration
+def test_a_second_clone_pulls_and_finds_nothing_to_do(workspace: Workspace, tmp_path: Path) -> None:
+    remote = str(workspace.root / ".scn/dvc-remote")
+    workspace.commit()
+    workspace.run("dvc", "push", "--quiet")
+    clone = Workspace(tmp_path / "clone")
+    workspace.run("git", "clone", "--quiet", str(workspace.root), str(clone.root))
+    clone.run("dvc", "remote", "modify", "--local", "local", "url", remote)
+    clone.run("dvc", "pull", "--quiet", "--allow-missing")  # nine experiments were never made
+    assert "Running stage" not in clone.run("dvc", "repro", "publish@sr-x2").stdout
+    theirs, ours = (w.root / "models/sr-x2/model.safetensors" for w in (workspace, clone))
+    assert theirs.read_bytes() == ours.read_bytes()
+
+
+@pytest.mark.integration
+def test_a_photograph_is_restored(workspace: Workspace, tmp_path: Path) -> None:
+    source = tmp_path / "in.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(source)
+    workspace.run("scn", "restore", str(source), str(tmp_path / "out.png"), "--model", "sr-x2")
+    with Image.open(tmp_path / "out.png") as restored:
+        assert restored.size == (60, 40)
+    program = "import scn, torch; print(tuple(scn.load('sr-x2')(torch.rand(1, 3, 8, 9)).shape))"
+    assert workspace.run(sys.executable, "-c", program).stdout.strip() == "(1, 3, 16, 18)"
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["scn", "train", "-e", "sr-x22"], "scn: params.yaml: 'sr-x22' is no known experiment: did you mean 'sr-x2'."),
+        (["scn", "train", "-e", "sr-x4"], "scn: shards/sr-x4/manifest.json does not exist: make it with"),
+        (["scn", "train", "-e", "sr-x2", "--params", "no.yaml"], "scn: no.yaml does not exist: run this in"),
+        (["scn", "evaluate", "-e", "sr-x4"], "scn: shards/sr-x4/manifest.json does not exist"),
+        (["scn", "preset", "papre"], "scn: There is no preset 'papre': use one of demo, paper."),
+        (["scn", "restore", "no.png", "o.png", "--model", "sr-x2"], "scn: no.png does not exist"),
+    ],
+)
+def test_a_mistake_ends_with_one_sentence(tmp_path: Path, command: list[str], message: str) -> None:
+    shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
+    here = Workspace(ROOT)
+    here.root = tmp_path
+    done = here.run(*command, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["params.yaml"]
+
+
+@pytest.mark.parametrize("program", ["scn", "data-prep"])
+def test_help_names_the_commands(program: str) -> None:
+    shown = Workspace(ROOT).run(program, "--help").stdout
+    commands = {"scn": ["train", "evaluate", "publish", "restore"], "data-prep": ["download", "shard"]}
+    assert all(command in shown for command in commands[program])
