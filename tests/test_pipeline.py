@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -44,12 +45,12 @@ class Workspace:
                 target = self.root / file
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(ROOT / file, target)
-        self.change({section: values for section, values in TINY.items()})
+        self.change(TINY)
         self.run("git", "init", "--quiet")
         self.commit()
         return self
 
-    def change(self, values: dict[str, dict[str, object]]) -> None:
+    def change(self, values: Mapping[str, Mapping[str, object]]) -> None:
         path = self.root / "params.yaml"
         document = yaml.safe_load(path.read_text())
         for section, changed in values.items():
