@@ -4,6 +4,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 EXPERIMENTS ?= sr-x2 dn-s25 car-q10
 PILLOW_SIMD := pillow-simd==12.1.1.post0
 
@@ -14,7 +15,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: run test check setup simd prefect-up prefect-down clean
+.PHONY: run test check setup simd prefect-up prefect-down
 
 run: setup
 	@dvc repro $(EXPERIMENTS:%=publish@%)
@@ -33,34 +34,34 @@ setup: .venv/ready
 # One install command; then pillow-simd in the place of Pillow where it builds. Both provide the package PIL, so only
 # one of them may be there.
 .venv/ready: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info < (3, 13); sys.exit(0 if ok else "SCN needs Python 3.11 or 3.12, and $(PYTHON) is " + sys.version.split()[0] + ": name another one with make PYTHON=python3.11")'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' \
+	  || { echo "SCN needs Python 3.11 or 3.12: name one with 'make PYTHON=python3.11 run'." >&2; exit 1; }
 	@echo "Installing into .venv (a few minutes, once)"
-	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	@$(MAKE) --no-print-directory --silent .venv/simd || echo "Pillow serves instead of pillow-simd, which did not build (same pixels, slower): 'make simd' installs the headers it needs and builds it."
+	@$(PYTHON) -m venv .venv \
+	  || { echo "Python's venv module is missing: install it (Debian and Ubuntu: the package python3-venv)." >&2; exit 1; }
+	@rm -f .venv/simd
+	@$(PIP) install --quiet -c constraints.txt -e '.[dev]'
+	@$(MAKE) --no-print-directory --silent .venv/simd 2> /dev/null \
+	  || echo "Pillow serves, as pillow-simd did not build (the same pixels, slower): 'make simd' installs the headers it needs and builds it."
 	@touch $@
 
 .venv/simd:
-	@if [ "$$(uname -m)" = x86_64 ]; then flags=-mavx2; else flags=; fi; \
-	CC="cc $$flags" $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir .venv/wheels '$(PILLOW_SIMD)' > .venv/simd.log 2>&1 \
-	  && $(BIN)/python -m pip uninstall --quiet --yes pillow pillow-simd \
-	  && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps .venv/wheels/pillow_simd-*.whl \
-	  && touch $@
+	@CC="cc $$(test "$$(uname -m)" != x86_64 || echo -mavx2)" \
+	  $(PIP) wheel --quiet --no-deps --wheel-dir .venv/wheels '$(PILLOW_SIMD)' > .venv/simd.log 2>&1
+	@$(PIP) uninstall --quiet --yes pillow pillow-simd
+	@$(PIP) install --quiet --no-deps --no-index --find-links .venv/wheels '$(PILLOW_SIMD)'
+	@touch $@
 
-# The headers of libjpeg and zlib, then the build. Asks for the administrator's rights where you are not root.
+# The headers of libjpeg, zlib and Python, then the build. Asks for the administrator's rights where you are not root.
 simd: setup
-	@if [ "$$(id -u)" = 0 ]; then as=; else as=sudo; fi; \
-	$$as apt-get update -qq && $$as apt-get install -y -qq --no-install-recommends libjpeg-dev zlib1g-dev $$($(PYTHON) -c 'import sys; print(f"python3-dev" if sys.prefix == "/usr" else "")')
-	@rm -f .venv/simd
-	@$(MAKE) --no-print-directory .venv/simd || { tail -n 20 .venv/simd.log; exit 1; }
-	@echo "pillow-simd serves now"
+	@test -e .venv/simd || { \
+	  as=$$(test "$$(id -u)" = 0 || echo sudo); \
+	  $$as apt-get update -qq && $$as apt-get install -y -qq --no-install-recommends libjpeg-dev zlib1g-dev python3-dev; }
+	@$(MAKE) --no-print-directory --silent .venv/simd || { tail -n 20 .venv/simd.log; exit 1; }
+	@$(BIN)/python -c 'import PIL; print("pillow-simd", PIL.__version__, "serves")'
 
 prefect-up: setup
 	@python -m flows.services up
 
 prefect-down:
 	@python -m flows.services down
-
-clean:
-	@echo "Removes the environment; the store, the models and DVC's cache stay"
-	rm -rf .venv

@@ -1,5 +1,6 @@
 """The shards: what is in them, and that nothing but their images and parameters decides their bytes."""
 
+import gc
 import io
 import json
 import shutil
@@ -165,3 +166,29 @@ def test_a_corpus_named_twice_is_an_error(project: Path) -> None:
 def test_training_on_what_is_measured_is_an_error(project: Path) -> None:
     with pytest.raises(UserError, match=r"is the evaluation image one.png of tests"):
         made("sr-x2", images="tests")
+
+
+# webdataset leaves the files it reads to the garbage collector.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_webdataset_reads_the_shards(project: Path) -> None:
+    """They are ordinary WebDataset shards: members of a sample side by side, one key each."""
+    import webdataset
+
+    shards = made("sr-x2").train.shards
+    files = [str(Path(".scn/store", shard.key)) for shard in shards]
+    samples = list(webdataset.WebDataset(files, shardshuffle=False, empty_check=False))
+    assert [sample["__key__"] for sample in samples] == [f"{i:06d}" for i in range(len(SIZES))]
+    assert all({"hr.npy", "lr.npy", "json"} <= set(sample) for sample in samples)
+    np.testing.assert_array_equal(array(samples[1]["lr.npy"]), array(members(shards[0])["000001.lr.npy"]))
+    del samples
+    gc.collect()
+
+
+def test_a_grey_photograph_is_trained_on_in_rgb_and_measured_in_grey(project: Path) -> None:
+    Image.fromarray(np.asarray(Image.open("photos/c.bmp"))[::-1]).save("tests/grey.bmp")  # no image may be in both
+    manifest = made("sr-x2")
+    train = {k: v for shard in manifest.train.shards for k, v in members(shard).items()}
+    evaluation = {k: v for shard in manifest.evaluation["tests"].shards for k, v in members(shard).items()}
+    assert array(train["000001.hr.npy"]).shape == (64, 32, 3)
+    assert array(evaluation["000000.hr.npy"]).shape == (64, 32)
+    assert array(evaluation["000000.up.npy"]).shape == (64, 32)

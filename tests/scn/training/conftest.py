@@ -15,7 +15,6 @@ from scn.config import Params, load_params
 Project = Callable[..., Params]
 
 SMALL = {
-    "storage": {"url": "file://store"},
     "corpora": {"pictures": "pictures"},
     "data": {"train": ["pictures/train"], "evaluation": ["pictures/test"], "images_per_shard": 2},
     "model": {"blocks": 2, "units": 8, "width": 2, "scales": 2},
@@ -41,7 +40,7 @@ SMALL = {
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """Makes the project, with changes to its train section, and the shards of one experiment."""
 
-    def make(experiment: str, root: Path = tmp_path, **train: object) -> Params:
+    def make(experiment: str, root: Path = tmp_path, storage: str = "file://store", **train: object) -> Params:
         rng = np.random.default_rng(0)
         for split, count in (("train", 3), ("test", 1)):
             folder = root / "pictures" / split
@@ -51,7 +50,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
                 waves = [127 + 80 * np.sin(x / rng.uniform(2, 9) + y / rng.uniform(2, 9)) for _ in range(3)]
                 picture = np.stack(waves, axis=-1) + rng.normal(0, 5, (64, 80, 3))
                 Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(folder / f"{i}.png")
-        document = {**SMALL, "train": {**SMALL["train"], **train}}
+        document = {**SMALL, "storage": {"url": storage}, "train": {**SMALL["train"], **train}}
         (root / "params.yaml").write_text(yaml.safe_dump(document))
         manifest = root / "shards" / experiment / "manifest.json"
         arguments = ["shard", "--experiment", experiment, "--manifest", str(manifest), "--workers", "0"]

@@ -66,6 +66,41 @@ def test_the_stage_leaves_a_model_its_curves_and_no_checkpoints(
     assert "30 steps" in capsys.readouterr().out
 
 
+@pytest.mark.integration
+def test_the_store_may_be_s3(project: Project, tmp_path: Path, s3_bucket: str) -> None:
+    on_disk = project("sr-x2")
+    train_stage(on_disk, "sr-x2", plain=True)
+    on_s3 = project("sr-x2", root=tmp_path / "s3", storage=f"s3://{s3_bucket}/prefix")
+    train_stage(on_s3, "sr-x2", plain=True)
+    assert weights(on_s3, "sr-x2") == weights(on_disk, "sr-x2")
+    assert open_store(on_s3.storage.url).list("runs/") == []
+    assert len(open_store(on_s3.storage.url).list("shards/")) == 3
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("bucket", "endpoint", "message"),
+    [("no-such-bucket", None, "no-such-bucket"), ("any", "http://127.0.0.1:9", "127.0.0.1:9")],
+)
+def test_a_store_that_is_not_there_stops_the_stage_at_once(
+    project: Project,
+    s3_endpoint: str,
+    monkeypatch: pytest.MonkeyPatch,
+    bucket: str,
+    endpoint: str | None,
+    message: str,
+) -> None:
+    params = project("sr-x2")
+    params.path.write_text(params.path.read_text().replace("file://store", f"s3://{bucket}/prefix"))
+    if endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    with pytest.raises(UserError, match=message) as error:
+        train_stage(load_params(params.path), "sr-x2", plain=True)
+    assert "\n" not in str(error.value)
+    assert not (params.root / "models").exists()
+    assert not (params.root / "curves").exists()
+
+
 @pytest.mark.parametrize("name", ["sr-x2", "dn-s25"])
 def test_a_killed_run_ends_with_the_same_bits(project: Project, tmp_path: Path, name: str) -> None:
     """Promise 3: N steps = k steps, SIGKILL, N - k steps."""
