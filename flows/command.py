@@ -1,0 +1,43 @@
+"""The command line of `python -m flows.scn`: the flow in this process, with a Prefect API that lives as long."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from flows.environment import QUIET
+from flows.workspace import find_commit, params_at
+from scn.errors import UserError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the flow; 0 if it completed, 1 with one sentence if not."""
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.scn",
+        description="Train, measure and publish an experiment: the stages of dvc.yaml as a Prefect flow, in a clone "
+        "of the project. Needs no server; PREFECT_API_URL names one to report to.",
+    )
+    parser.add_argument("--experiment", "-e", required=True, help="name of an experiment in params.yaml")
+    parser.add_argument("--ref", help="branch, tag or commit to run (default: what is checked out)")
+    parser.add_argument("--retries", type=int, default=2, help="further attempts at a stage that failed (default: 2)")
+    parser.add_argument("--timeout-hours", type=float, default=24.0, help="for one attempt at one stage (default: 24)")
+    options = parser.parse_args(arguments)
+    try:
+        # The flow checks this too; here, a mistake is told before an API is started.
+        project = Path.cwd()
+        params_at(project, find_commit(project, options.ref)).experiment(options.experiment)
+    except UserError as error:
+        print(f"flows: {error}", file=sys.stderr)
+        return 1
+
+    # Prefect reads its settings when it is imported. Its database is the project's, not the one in the home folder.
+    os.environ.update(QUIET)
+    home = project / ".scn" / "prefect" / "local"
+    home.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("PREFECT_HOME", str(home))
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+    from flows.scn import scn
+
+    state = scn(**vars(options), return_state=True)
+    print(f"flows: {state.message}", file=sys.stderr)
+    return 0 if state.is_completed() else 1

@@ -1,0 +1,94 @@
+"""Processes that outlive the command which starts them, and the file by which a later command finds them again."""
+
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+_TERM_SECONDS = 20.0
+_SAME_START = 1.0
+"""Seconds by which two readings of one process's start time may differ: it is derived from the clock."""
+
+
+class Service:
+    """One such process: NAME.pid holds its id and start time, NAME.log what it prints."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self.log = folder / f"{name}.log"
+        self._pid_file = folder / f"{name}.pid"
+
+    def start(self, command: list[str], folder: Path, environment: dict[str, str]) -> None:
+        """Starts it in a session of its own, so that neither Ctrl-C nor the end of this terminal ends it."""
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._pid_file.write_text(f"{process.pid} {psutil.Process(process.pid).create_time():.2f}\n")
+        process.returncode = 0  # not this command's to wait for: without this, Python warns that it still runs
+
+    def runs(self) -> bool:
+        """Whether the process that `start` started, and not another one with its id, is alive."""
+        return self._find() is not None
+
+    def end(self) -> bool:
+        """Ends the process and all that it has started; False if it did not run.
+
+        Its children are asked to end, then itself is: a worker would kill its flow runs, which could not tell the
+        server that they have ended. What is left after some seconds is forced.
+        """
+        process = self._find()
+        if process is not None:
+            family = [process, *_children(process, recursive=True)]
+            for asked in (_children(process), [process]):
+                for member in asked:
+                    with suppress(psutil.NoSuchProcess):
+                        member.terminate()
+                _wait(asked)
+            # What they have left behind, or started meanwhile.
+            family += [child for parent in family for child in _children(parent, recursive=True)]
+            for left in family:
+                with suppress(psutil.NoSuchProcess):
+                    left.kill()  # psutil checks first that the id still means this process
+            _wait(family)
+        self._pid_file.unlink(missing_ok=True)
+        return process is not None
+
+    def _find(self) -> psutil.Process | None:
+        try:
+            pid, start = self._pid_file.read_text().split()
+            process = psutil.Process(int(pid))
+            same = abs(process.create_time() - float(start)) < _SAME_START
+            return process if same and _alive(process) else None
+        except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+            return None
+
+
+def _alive(process: psutil.Process) -> bool:
+    """Not so for one that has ended but that nobody has asked for its status."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _wait(processes: list[psutil.Process]) -> None:
+    """Until none of them is alive, or for some seconds."""
+    deadline = time.monotonic() + _TERM_SECONDS
+    while any(map(_alive, processes)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _children(process: psutil.Process, recursive: bool = False) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        found: list[psutil.Process] = process.children(recursive=recursive)
+        return found
+    return []

@@ -1,0 +1,205 @@
+"""`make prefect-up` and `make prefect-down`: a Prefect server, its deployments and one worker on this machine.
+
+    python -m flows.services up [--port 4200] [--limit 1]
+    python -m flows.services down
+
+Everything they write is in .scn/prefect: the logs, the process ids, and Prefect's home with its database, so that
+a ~/.prefect stays as it is. The server listens on 127.0.0.1 only.
+"""
+
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from flows.environment import base_environment
+from flows.processes import Service
+from scn.errors import UserError
+
+HOST = "127.0.0.1"
+POOL = "scn"
+FOLDER = Path(".scn/prefect")
+URL_FILE = "api-url"
+
+_READY_SECONDS = 120.0
+_PREFECT = [sys.executable, "-m", "prefect"]
+
+
+class Services:
+    """The server and the worker of the project in `project`."""
+
+    def __init__(self, project: Path) -> None:
+        self.project = project
+        self.folder = project / FOLDER
+        self.server = Service("server", self.folder)
+        self.worker = Service("worker", self.folder)
+
+    def up(self, port: int, limit: int) -> str:
+        """Starts what does not run yet and returns the API's URL; ends what it started if anything fails.
+
+        Args:
+            port: of the server, unless one runs already.
+            limit: flow runs that the worker runs at the same time.
+        Raises:
+            UserError: if the port is taken, or something does not start.
+        """
+        if not (self.project / "prefect.yaml").is_file():
+            raise UserError(f"{self.project} has no prefect.yaml: run this in the project's folder.")
+        (self.folder / "home").mkdir(parents=True, exist_ok=True)
+        # A process that was started with `&` ignores SIGINT, and so would its children; a worker then hangs at its end.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        started: list[Service] = []
+        try:
+            if not self.server.runs():
+                _check_free(port)
+                started.append(self.server)
+                self._start_server(port)
+            url = self._url()
+            if not self.worker.runs():
+                self._deploy(url)
+                started.append(self.worker)
+                self._start_worker(url, limit)
+        except BaseException:
+            for service in reversed(started):
+                service.end()
+            raise
+        return url
+
+    def down(self) -> list[str]:
+        """Ends the worker, with the flow runs that it runs, and the server; returns what there was to end."""
+        return [service.name for service in (self.worker, self.server) if service.end()]
+
+    def _start_server(self, port: int) -> None:
+        url = f"http://{HOST}:{port}/api"
+        (self.folder / URL_FILE).write_text(f"{url}\n")
+        command = [*_PREFECT, "server", "start", "--host", HOST, "--port", str(port)]
+        self.server.start(command, self.project, self._environment(url))
+        self._wait(self.server, lambda: _get(f"{url}/health") is True)
+
+    def _deploy(self, url: str) -> None:
+        pool = ["work-pool", "create", POOL, "--type", "process", "--overwrite"]
+        for arguments in (pool, ["--no-prompt", "deploy", "--all"]):
+            log = self.folder / "deploy.log"
+            with log.open("wb") as output:
+                done = subprocess.run(
+                    [*_PREFECT, *arguments],
+                    cwd=self.project,
+                    env=self._environment(url),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                )
+            if done.returncode:
+                raise UserError(f"`prefect {' '.join(arguments)}` failed: see {self._relative(log)}.")
+
+    def _start_worker(self, url: str, limit: int) -> None:
+        # A name of its own: the server takes a worker that has just ended for online for a while.
+        name = f"scn-{os.getpid()}-{int(time.time())}"
+        command = [*_PREFECT, "worker", "start", "--pool", POOL, "--type", "process", "--name", name]
+        self.worker.start([*command, "--limit", str(limit)], self.project, self._environment(url))
+
+        def online() -> bool:
+            workers = _get(f"{url}/work_pools/{POOL}/workers/filter", {}) or []
+            return any(worker["name"] == name and worker["status"] == "ONLINE" for worker in workers)
+
+        self._wait(self.worker, online)
+
+    def _wait(self, service: Service, ready: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + _READY_SECONDS
+        while not ready():
+            if not service.runs():
+                raise UserError(f"Prefect's {service.name} ended at its start: see {self._relative(service.log)}.")
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"Prefect's {service.name} is not ready after {_READY_SECONDS:.0f} s: "
+                    f"see {self._relative(service.log)}."
+                )
+            time.sleep(0.2)
+
+    def _environment(self, url: str) -> dict[str, str]:
+        return {
+            **base_environment(),
+            "PREFECT_API_URL": url,
+            "PREFECT_HOME": str(self.folder / "home"),
+            "PWD": str(self.project),  # prefect.yaml asks for it
+            "NO_PROXY": ",".join(filter(None, [HOST, os.environ.get("NO_PROXY")])),
+            "NO_COLOR": "1",
+        }
+
+    def _url(self) -> str:
+        return (self.folder / URL_FILE).read_text().strip()
+
+    def _relative(self, path: Path) -> Path:
+        return path.relative_to(self.project)
+
+
+def _check_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: not its own last connections
+        try:
+            probe.bind((HOST, port))
+        except (OSError, OverflowError) as error:
+            raise UserError(
+                f"Port {port} of {HOST} can't be used ({error}): "
+                f"end what listens there, or name another one with `PREFECT_PORT={4200 if port != 4200 else 4201}`."
+            ) from None
+
+
+def _get(url: str, body: dict[str, Any] | None = None) -> Any:
+    """What the API answers (to a POST of `body`, if there is one), or None while it does not answer."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy to this machine
+    try:
+        with opener.open(request, timeout=5) as answer:
+            return json.load(answer)
+    except (OSError, urllib.error.HTTPError, ValueError):
+        return None
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point: 0, or 1 with one sentence."""
+    parser = argparse.ArgumentParser(prog="python -m flows.services", description="Prefect on this machine.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    up = commands.add_parser("up", help="start the server, make the deployments, start a worker")
+    up.add_argument("--port", type=int, help="of the server (default: $PREFECT_PORT, else 4200)")
+    up.add_argument("--limit", type=int, default=1, help="flow runs at the same time (default: 1)")
+    commands.add_parser("down", help="end exactly what `up` started")
+    options = parser.parse_args(arguments)
+    services = Services(Path.cwd())
+    try:
+        if options.command == "down":
+            ended = services.down()
+            print(f"Prefect is down: ended its {' and its '.join(ended)}." if ended else "Prefect was not up.")
+            return 0
+        already = services.server.runs() and services.worker.runs()
+        url = services.up(options.port or _port(), options.limit)
+    except UserError as error:
+        print(f"flows: {error}", file=sys.stderr)
+        return 1
+    prefect = Path(sys.executable).parent / "prefect"
+    command = prefect.relative_to(Path.cwd()) if prefect.is_relative_to(Path.cwd()) else prefect
+    print(f"Prefect is {'already ' if already else ''}up: {url.removesuffix('/api')} (logs in {FOLDER})")
+    print(f"  export PREFECT_API_URL={url}")
+    print(f"  {command} deployment run scn/train-sr-x2 --watch")
+    return 0
+
+
+def _port() -> int:
+    text = os.environ.get("PREFECT_PORT", "4200")
+    if not text.isdecimal():
+        raise UserError(f"PREFECT_PORT is '{text}': set it to the number of a free port, such as 4201.")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""The stages of the DAG: DVC says which and in what order, and runs each of them."""
+
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+from flows.environment import stage_environment
+from scn.errors import UserError
+
+TAIL = 20
+"""Lines of a stage's output that are told again when it failed."""
+
+_DVC = [sys.executable, "-m", "dvc"]
+_TERM_SECONDS = 10.0
+_WAKE_SECONDS = 0.5
+
+
+class StageFailed(Exception):  # noqa: N818 - what happened, not what is wrong with the flow
+    """A stage ended with an error; the message is one sentence naming the stage and its last words."""
+
+    def __init__(self, stage: str, status: int, tail: list[str]) -> None:
+        # DVC's own last line only repeats the command; what the command said before it is the reason.
+        words = [line for line in tail if line.strip() and not line.startswith("ERROR: failed to reproduce")]
+        reason = words[-1].strip() if words else f"it ended with status {status} and no message"
+        super().__init__(f"Stage {stage} failed: {reason}")
+        self.tail = tail
+
+
+def stages_of(workspace: Path, target: str) -> list[str]:
+    """The stages that `target` needs, itself included, each after all that it depends on.
+
+    Raises:
+        UserError: if DVC can't read its pipeline or has no such target.
+    """
+    command = [*_DVC, "dag", "--dot", target]
+    done = subprocess.run(command, cwd=workspace, env=stage_environment(workspace), capture_output=True, text=True)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no message"])[0].removeprefix("ERROR: ")
+        raise UserError(f"DVC can't tell the stages of {target} ({reason}): correct dvc.yaml and commit it.")
+    return topological_order(done.stdout)
+
+
+def topological_order(dot: str) -> list[str]:
+    """The nodes of a graph in DVC's dot format, each after those that point to it."""
+    sorter: TopologicalSorter[str] = TopologicalSorter()
+    for before, after in re.findall(r'^\s*"([^"]+)"(?:\s*->\s*"([^"]+)")?;', dot, re.MULTILINE):
+        if after:
+            sorter.add(after, before)
+        else:
+            sorter.add(before)
+    return list(sorter.static_order())
+
+
+def run_stage(workspace: Path, stage: str, line_written: Callable[[str], None]) -> None:
+    """Runs one stage as `dvc repro` does, without those before it, handing on its output line by line.
+
+    When this is left by any exception (a timeout, a cancelled flow run), the stage's processes are ended first.
+
+    Raises:
+        StageFailed: if it ends with an error.
+    """
+    tail: deque[str] = deque(maxlen=TAIL)
+    with subprocess.Popen(
+        [*_DVC, "repro", "--single-item", stage],
+        cwd=workspace,
+        env=stage_environment(workspace),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        process_group=0,  # so that the stage's processes can be ended together
+    ) as process:
+        try:
+            for line in _lines(process):
+                if line.strip():
+                    tail.append(line.rstrip())
+                    line_written(tail[-1])
+            process.wait()
+        except BaseException:
+            _end_group(process)
+            raise
+    if process.returncode:
+        raise StageFailed(stage, process.returncode, list(tail))
+
+
+def _lines(process: subprocess.Popen[str]) -> Iterator[str]:
+    """The lines that `process` writes, by way of a thread that reads them.
+
+    Where Prefect can't use an alarm, it ends a task that takes too long by an exception which it sets in this thread;
+    a blocking read would not let it through.
+    """
+    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+    def read() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.put(line)
+        lines.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        with suppress(queue.Empty):
+            line = lines.get(timeout=_WAKE_SECONDS)
+            if line is None:
+                return
+            yield line
+
+
+def _end_group(process: subprocess.Popen[str]) -> None:
+    """Ends what is left of the process group of `process`: asked first, then forced."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_TERM_SECONDS)
+        os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,128 @@
+"""A flow run's own workspace: a clone of the project at a commit, with the project's cache, store and corpora.
+
+Two runs in one DVC workspace would overwrite each other's outputs. Sharing DVC's cache makes a clone cheap: what
+any workspace has made before, every other one checks out instead of making it again.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from flows.environment import base_environment, stage_environment
+from scn.config import PARAMS_FILE, Params, load_params
+from scn.errors import UserError
+
+RUNS = Path(".scn/flow-runs")
+"""Where the clones lie, below the project's folder."""
+
+
+def find_commit(project: Path, ref: str | None) -> str:
+    """The commit that `ref` (a branch, tag or commit; by default what is checked out) names in the project.
+
+    Raises:
+        UserError: if the project is no git repository, or there is no such commit.
+    """
+    here = f"{project} is not the top folder of a git repository"
+    try:
+        top = _git(project, "rev-parse", "--show-toplevel")
+    except UserError as error:
+        if "not a git repository" not in str(error):
+            raise
+        raise UserError(f"{here}: run this in the project's folder, or begin with `git init` and a commit.") from None
+    if Path(top).resolve() != project.resolve():
+        raise UserError(f"{here} ({top} is): run this in the project's folder.")
+    try:
+        return _git(project, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref or 'HEAD'}^{{commit}}")
+    except UserError:
+        if ref is None:
+            raise UserError(f"{project} has no commit yet, and a flow runs what is committed: commit first.") from None
+        raise UserError(f"'{ref}' is no branch, tag or commit in {project}: see `git branch` and `git log`.") from None
+
+
+def params_at(project: Path, commit: str) -> Params:
+    """The configuration as it was committed; UserError if it is wrong or there is none."""
+    try:
+        text = _git(project, "show", f"{commit}:{PARAMS_FILE}")
+    except UserError:
+        raise UserError(f"{PARAMS_FILE} is not in commit {commit[:9]} of {project}: commit it.") from None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / PARAMS_FILE
+        path.write_text(text)
+        name = f"{PARAMS_FILE} (commit {commit[:9]})"  # what messages call it
+        try:
+            return load_params(path).model_copy(update={"path": Path(name)})
+        except UserError as error:
+            raise UserError(str(error).replace(str(path), name)) from None
+
+
+def uncommitted(project: Path) -> list[str]:
+    """The files that differ from what is checked out, new ones included; a clone has none of this.
+
+    Without dvc.lock: it records what was made, and changes nothing of what will be.
+    """
+    entries = _git(project, "status", "--porcelain", "--no-renames", "-z").split("\0")
+    return sorted(entry[3:] for entry in entries if entry[3:] not in ("", "dvc.lock"))
+
+
+def make_workspace(project: Path, commit: str, params: Params, folder: Path) -> None:
+    """Makes `folder` a clone of the project at `commit` that is ready for DVC; on an error it leaves none.
+
+    It shares the project's DVC cache, its store if that is a folder, and the corpora that are not in git.
+    """
+    shutil.rmtree(folder, ignore_errors=True)  # of an earlier attempt of this run
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _git(project, "clone", "--quiet", "--no-checkout", str(project), str(folder))
+        _git(folder, "checkout", "--quiet", "--detach", commit)
+        if not (folder / ".dvc").is_dir():
+            raise UserError(f"Commit {commit[:9]} of {project} is no DVC project: run `dvc init` and commit .dvc.")
+        _share_cache(project, folder)
+        scheme, _, store = params.storage.url.partition("://")
+        if scheme == "file" and not Path(store).expanduser().is_absolute():
+            (project / store).mkdir(parents=True, exist_ok=True)
+            _link(project, folder, store)
+        for corpus in params.corpora.values():
+            _link(project, folder, corpus)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _share_cache(project: Path, folder: Path) -> None:
+    local = Path(".dvc/config.local")
+    if (project / local).is_file():  # remotes and keys of this machine
+        shutil.copyfile(project / local, folder / local)
+    cache = _dvc(project, base_environment(), "cache", "dir")
+    environment = stage_environment(folder)
+    _dvc(folder, environment, "cache", "dir", "--local", str(project / cache))
+    _dvc(folder, environment, "config", "--local", "core.autostage", "true")  # no advice about git in the log
+
+
+def _link(project: Path, folder: Path, relative: str) -> None:
+    """Lets `relative` (a path in params.yaml) mean the same file in the clone as in the project."""
+    if not Path(relative).is_absolute() and (project / relative).exists() and not (folder / relative).exists():
+        (folder / relative).parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):  # of a path that leaves the clone: another run has made the same link
+            (folder / relative).symlink_to((project / relative).resolve())
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    try:
+        return _output(["git", "-C", str(folder), *arguments], None, base_environment())
+    except FileNotFoundError:
+        raise UserError("git is not installed, and a flow runs in a clone of the project: install it.") from None
+
+
+def _dvc(folder: Path, environment: dict[str, str], *arguments: str) -> str:
+    return _output([sys.executable, "-m", "dvc", *arguments], folder, environment)
+
+
+def _output(command: list[str], folder: Path | None, environment: dict[str, str]) -> str:
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        words = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+        raise UserError(f"`{' '.join(command)}` failed ({words}): mend that and run the flow again.")
+    return done.stdout.removesuffix("\n")

@@ -1,0 +1,85 @@
+"""Small git and DVC projects whose stages only write text, and a Prefect API for the session."""
+
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+PARAMS = """\
+corpora: {mine: corpora/mine}
+data: {train: [mine/train], evaluation: [mine/evaluation]}
+experiments:
+  sr-x2: {task: sr, level: 2}
+  dn-s25: {task: dn, level: 25}
+"""
+
+DVC_YAML = """\
+stages:
+  download:
+    foreach: ${corpora}
+    do:
+      cmd: mkdir -p indexes && ls ${item} > indexes/${key}.json
+      deps: ["${item}"]
+      outs: ["indexes/${key}.json"]
+  train:
+    foreach: ${experiments}
+    do:
+      cmd: >-
+        mkdir -p models && TRAIN
+      deps: [indexes]
+      outs: ["models/${key}"]
+  publish:
+    foreach: ${experiments}
+    do:
+      cmd: mkdir -p published && cat models/${key} > published/${key} && date +%N > .scn/store/${key}
+      deps: ["models/${key}"]
+      outs: ["published/${key}"]
+"""
+
+MakeScratch = Callable[..., Path]
+
+
+def run(folder: Path, *command: str) -> str:
+    """What `command` prints; it must succeed."""
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def commit_all(folder: Path) -> str:
+    """Commits everything there and returns the commit."""
+    run(folder, "git", "add", "--all")
+    run(folder, "git", "-c", "user.name=Test", "-c", "user.email=test@localhost", "commit", "--quiet", "-m", "State")
+    return run(folder, "git", "rev-parse", "HEAD").strip()
+
+
+@pytest.fixture
+def make_scratch(tmp_path: Path) -> MakeScratch:
+    """(command of the stage train) -> a committed project."""
+
+    def make(train: str = "pwd > models/${key}") -> Path:
+        root = tmp_path / "project"
+        (root / "corpora/mine").mkdir(parents=True)
+        (root / "corpora/mine/photograph.png").write_text("pixels")
+        (root / "file.txt").write_text("committed")
+        (root / "params.yaml").write_text(PARAMS)
+        (root / "dvc.yaml").write_text(DVC_YAML.replace("TRAIN", train))
+        (root / ".gitignore").write_text("/.scn/\n/corpora/\n/indexes/\n/models/\n/published/\n")
+        run(root, "git", "init", "--quiet")
+        run(root, sys.executable, "-m", "dvc", "init", "--quiet")
+        commit_all(root)
+        return root
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def prefect_api() -> Iterator[None]:
+    """A Prefect API with a database of its own, for flows that run in this process."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Prefect's own modules, at their import and in its server
+        from prefect.testing.utilities import prefect_test_harness
+
+        with prefect_test_harness(server_startup_timeout=120):
+            yield

@@ -1,0 +1,48 @@
+"""`python -m flows.scn`: fast where nothing is run, one sentence for a mistake, and a whole run without a server."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.flows.conftest import MakeScratch
+
+
+def command(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, "-m", "flows.scn", *arguments], cwd=folder, capture_output=True, text=True)
+
+
+def test_help_answers_at_once(tmp_path: Path) -> None:
+    started = time.monotonic()
+    done = command(tmp_path, "--help")
+    assert time.monotonic() - started < 1
+    assert done.returncode == 0
+    assert "--experiment" in done.stdout
+
+
+def test_an_unknown_experiment_is_one_sentence(make_scratch: MakeScratch) -> None:
+    done = command(make_scratch(), "--experiment", "sr-x22")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("flows: params.yaml (commit ")
+    assert done.stderr.endswith("): 'sr-x22' is no known experiment: did you mean 'sr-x2'.\n")
+
+
+def test_a_folder_that_is_no_project_is_one_sentence(tmp_path: Path) -> None:
+    done = command(tmp_path, "--experiment", "sr-x2")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"flows: {tmp_path} is not the top folder of a git repository")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.integration
+def test_a_run_without_a_server(make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.delenv("PREFECT_HOME", raising=False)
+    project = make_scratch("echo in the stage; pwd > models/${key}")
+    done = command(project, "--experiment", "dn-s25")
+    assert done.returncode == 0, done.stderr
+    assert "Task run 'train@dn-s25' - in the stage" in done.stdout + done.stderr
+    assert (project / ".scn/store/dn-s25").is_file()
+    assert (project / ".scn/prefect/local/prefect.db").is_file()  # not in the home folder

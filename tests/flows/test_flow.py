@@ -1,0 +1,125 @@
+"""The flow `scn` in this process: its tasks, its end, and what two runs at once share."""
+
+import contextvars
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import scn as flow_module
+from flows.stages import run_stage
+from tests.flows.conftest import MakeScratch
+
+pytestmark = [
+    pytest.mark.usefixtures("prefect_api"),
+    pytest.mark.filterwarnings("default"),  # Prefect's own; none may stop a flow here
+]
+
+
+def run_flow(project: Path, monkeypatch: pytest.MonkeyPatch, **parameters: Any) -> Any:
+    monkeypatch.chdir(project)
+    return flow_module.scn(**{"retries": 0, **parameters}, return_state=True)
+
+
+def workspaces(project: Path) -> list[Path]:
+    return list((project / ".scn/flow-runs").glob("*"))
+
+
+def task_runs(flow_run_id: Any) -> list[Any]:
+    """The task runs of a flow run, in the order of their start; the API learns of them a little later."""
+    from prefect import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+    deadline = time.monotonic() + 30
+    with get_client(sync_client=True) as client:
+        while True:
+            found = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])))
+            if all(run.state.is_final() for run in found) or time.monotonic() > deadline:
+                return sorted(found, key=lambda run: run.start_time)
+            time.sleep(0.2)
+
+
+def test_a_run_publishes_and_removes_its_workspace(make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = make_scratch()
+    state = run_flow(project, monkeypatch, experiment="sr-x2")
+    assert state.is_completed()
+    assert [run.name for run in task_runs(state.state_details.flow_run_id)][-2:] == ["train@sr-x2", "publish@sr-x2"]
+    assert (project / ".scn/store/sr-x2").is_file()
+    assert workspaces(project) == []
+    assert not (project / "published").exists()  # it ran elsewhere
+
+
+def test_a_failed_stage_fails_the_run_with_one_sentence_and_keeps_the_workspace(
+    make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make_scratch("echo 'scn: no shards there: make them.'; exit 1")
+    state = run_flow(project, monkeypatch, experiment="sr-x2")
+    assert (state.name, state.message) == ("Failed", "Stage train@sr-x2 failed: scn: no shards there: make them.")
+    assert "publish@sr-x2" not in [run.name for run in task_runs(state.state_details.flow_run_id)]
+    [kept] = workspaces(project)
+    assert (kept / "indexes/mine.json").read_text() == "photograph.png\n"
+
+
+def test_a_stage_that_fails_once_is_tried_again(make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = make_scratch("mkdir .scn/store/tried && exit 1; echo trained > models/${key}")
+    monkeypatch.setattr(flow_module.stage_task, "retry_delay_seconds", [0.0])
+    state = run_flow(project, monkeypatch, experiment="sr-x2", retries=1)
+    assert state.is_completed()
+    counts = {run.name: run.run_count for run in task_runs(state.state_details.flow_run_id)}
+    assert (counts["train@sr-x2"], counts["publish@sr-x2"]) == (2, 1)
+
+
+def test_a_stage_that_takes_too_long_is_ended(make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = make_scratch("sleep 300; echo trained > models/${key}")
+    started = time.monotonic()
+    state = run_flow(project, monkeypatch, experiment="sr-x2", timeout_hours=5 / 3600)
+    assert time.monotonic() - started < 60
+    assert state.name == "Failed"
+    assert state.message.startswith("Stage train@sr-x2 took longer than 0.00138889 hours: ")
+
+
+def test_two_runs_at_once_have_a_workspace_each(
+    make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # Each training waits until it sees the other: they do run at the same time, and so in two folders.
+    meeting = tmp_path / "meeting"
+    meeting.mkdir()
+    here = (
+        f"touch {meeting}/${{key}}; for i in $(seq 600); do [ $(ls {meeting} | wc -l) = 2 ] && break; sleep 0.1; done"
+    )
+    project = make_scratch(f"{here}; [ $(ls {meeting} | wc -l) = 2 ] && pwd > models/${{key}}")
+    monkeypatch.chdir(project)
+    states: dict[str, Any] = {}
+
+    def start(experiment: str) -> None:
+        states[experiment] = flow_module.scn(experiment=experiment, retries=0, return_state=True)
+
+    threads = [
+        threading.Thread(target=contextvars.copy_context().run, args=(start, experiment))
+        for experiment in ("sr-x2", "dn-s25")
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {name: state.name for name, state in states.items()} == {"sr-x2": "Completed", "dn-s25": "Completed"}
+
+    places = set()
+    for experiment in states:  # what the runs made is in the cache that they share
+        for stage in ("download@mine", f"train@{experiment}"):
+            run_stage(project, stage, print)
+        places.add((project / "models" / experiment).read_text().strip())
+    assert len(places) == 2
+    assert {Path(place).parent for place in places} == {project / ".scn/flow-runs"}
+
+
+def test_an_unknown_experiment_fails_the_run_before_anything_is_made(
+    make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make_scratch()
+    state = run_flow(project, monkeypatch, experiment="sr-x22")
+    assert state.name == "Failed"
+    assert state.message.endswith(": 'sr-x22' is no known experiment: did you mean 'sr-x2'.")
+    assert workspaces(project) == []

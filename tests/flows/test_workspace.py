@@ -1,0 +1,118 @@
+"""A flow run's clone: what is committed, with the project's cache, store and corpora."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from flows.stages import run_stage, stages_of
+from flows.workspace import find_commit, make_workspace, params_at, uncommitted
+from scn.errors import UserError
+from tests.flows.conftest import PARAMS, MakeScratch, commit_all, run
+
+STAGES = ["download@mine", "train@sr-x2", "publish@sr-x2"]
+
+
+def make(project: Path, folder: Path, ref: str | None = None) -> None:
+    commit = find_commit(project, ref)
+    make_workspace(project, commit, params_at(project, commit), folder)
+
+
+def test_a_workspace_holds_what_is_committed_and_not_what_is_not(make_scratch: MakeScratch, tmp_path: Path) -> None:
+    project = make_scratch()
+    (project / "file.txt").write_text("changed")
+    (project / "new.txt").write_text("new")
+    make(project, tmp_path / "workspace")
+    assert (tmp_path / "workspace/file.txt").read_text() == "committed"
+    assert not (tmp_path / "workspace/new.txt").exists()
+    assert uncommitted(project) == ["file.txt", "new.txt"]
+
+
+def test_a_ref_names_an_older_commit(make_scratch: MakeScratch, tmp_path: Path) -> None:
+    project = make_scratch()
+    run(project, "git", "tag", "first")
+    (project / "file.txt").write_text("changed")
+    commit_all(project)
+    make(project, tmp_path / "first", "first")
+    make(project, tmp_path / "now")
+    assert (tmp_path / "first/file.txt").read_text() == "committed"
+    assert (tmp_path / "now/file.txt").read_text() == "changed"
+
+
+def test_store_and_corpora_are_those_of_the_project(make_scratch: MakeScratch, tmp_path: Path) -> None:
+    project = make_scratch()
+    make(project, tmp_path / "workspace")
+    (tmp_path / "workspace/.scn/store/object").write_text("published")
+    assert (project / ".scn/store/object").read_text() == "published"
+    assert (tmp_path / "workspace/corpora/mine/photograph.png").read_text() == "pixels"
+    assert run(tmp_path / "workspace", "git", "status", "--porcelain", "file.txt", "params.yaml") == ""
+
+
+def test_removing_a_workspace_leaves_store_and_corpora(make_scratch: MakeScratch, tmp_path: Path) -> None:
+    project = make_scratch()
+    make(project, tmp_path / "workspace")
+    (project / ".scn/store/object").write_text("published")
+    shutil.rmtree(tmp_path / "workspace")
+    assert (project / ".scn/store/object").read_text() == "published"
+    assert (project / "corpora/mine/photograph.png").read_text() == "pixels"
+
+
+def test_what_one_workspace_made_is_made_in_every_other(make_scratch: MakeScratch, tmp_path: Path) -> None:
+    project = make_scratch()
+    make(project, tmp_path / "one")
+    assert sorted(stages_of(tmp_path / "one", "publish@sr-x2")) == sorted(STAGES)
+    for stage in STAGES:
+        run_stage(tmp_path / "one", stage, print)
+    published = (project / ".scn/store/sr-x2").read_text()
+
+    make(project, tmp_path / "two")
+    for folder in (tmp_path / "two", project):  # the project itself is such a workspace too
+        lines: list[str] = []
+        for stage in STAGES:
+            run_stage(folder, stage, lines.append)
+        assert sum("is cached - skipping run" in line for line in lines) == len(STAGES)
+        assert (folder / "models/sr-x2").read_text() == f"{tmp_path / 'one'}\n"  # where it was made
+    assert (project / ".scn/store/sr-x2").read_text() == published
+
+
+def test_a_folder_that_is_no_repository_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    with pytest.raises(UserError, match=r"is not the top folder of a git repository: run this in the project's folder"):
+        find_commit(tmp_path, None)
+
+
+def test_a_folder_inside_a_repository_is_one_sentence(make_scratch: MakeScratch) -> None:
+    project = make_scratch()
+    with pytest.raises(UserError, match=rf"is not the top folder of a git repository \({project} is\)"):
+        find_commit(project / "corpora", None)
+
+
+def test_a_repository_without_a_commit_is_one_sentence(tmp_path: Path) -> None:
+    run(tmp_path, "git", "init", "--quiet")
+    with pytest.raises(UserError, match=r"has no commit yet, and a flow runs what is committed: commit first\.$"):
+        find_commit(tmp_path, None)
+
+
+@pytest.mark.parametrize("ref", ["nope", "--all", "HEAD:params.yaml"])
+def test_an_unknown_ref_is_one_sentence(make_scratch: MakeScratch, ref: str) -> None:
+    with pytest.raises(UserError, match=rf"^'{ref}' is no branch, tag or commit in "):
+        find_commit(make_scratch(), ref)
+
+
+def test_a_repository_without_dvc_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    run(project, "git", "init", "--quiet")
+    (project / "params.yaml").write_text(PARAMS)
+    commit_all(project)
+    with pytest.raises(UserError, match=r"is no DVC project: run `dvc init` and commit \.dvc\.$"):
+        make(project, tmp_path / "workspace")
+    assert not (tmp_path / "workspace").exists()
+
+
+def test_mistakes_in_the_committed_configuration_name_the_commit(make_scratch: MakeScratch) -> None:
+    project = make_scratch()
+    (project / "params.yaml").write_text(PARAMS.replace("corpora:", "corpra:"))
+    commit = commit_all(project)
+    with pytest.raises(UserError, match=rf"^params\.yaml \(commit {commit[:9]}\): 'corpra' is no known key"):
+        params_at(project, commit)
