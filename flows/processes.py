@@ -48,13 +48,9 @@ class Service:
         process = self._find()
         if process is not None:
             family = [process, *_children(process, recursive=True)]
-            for asked in (_children(process), [process]):
-                for member in asked:
-                    with suppress(psutil.NoSuchProcess):
-                        member.terminate()
-                _wait(asked)
-            # What they have left behind, or started meanwhile.
-            family += [child for parent in family for child in _children(parent, recursive=True)]
+            _ask(_children(process))
+            family += _children(process, recursive=True)  # what has been started meanwhile
+            _ask([process])
             for left in family:
                 with suppress(psutil.NoSuchProcess):
                     left.kill()  # psutil checks first that the id still means this process
@@ -78,6 +74,14 @@ def _alive(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def _ask(processes: list[psutil.Process]) -> None:
+    """Asks them to end, and waits until they have or some seconds are over."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _wait(processes)
 
 
 def _wait(processes: list[psutil.Process]) -> None:

@@ -23,6 +23,21 @@ if len(sys.argv) == 1:
 time.sleep(300)
 """
 
+# Says its name when it is asked to end, and so does its child; says `ready` once both would.
+POLITE = """\
+import signal, subprocess, sys, time
+name = sys.argv[1] if len(sys.argv) > 1 else "parent"
+def end(*_):
+    print(name, flush=True)
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+if name == "parent":
+    child = subprocess.Popen([sys.executable, __file__, "child"])
+else:
+    print("ready", flush=True)
+time.sleep(300)
+"""
+
 
 def start(folder: Path, text: str) -> Service:
     script = folder / "script.py"
@@ -71,6 +86,13 @@ def test_what_does_not_end_when_asked_is_forced_with_all_it_started(
     assert service.end()
     assert gone(pid)
     assert gone(child)
+
+
+def test_children_are_asked_to_end_before_their_parent(tmp_path: Path) -> None:
+    service = start(tmp_path, POLITE)
+    wait_for_output(service)
+    assert service.end()
+    assert service.log.read_text().split() == ["ready", "child", "parent"]
 
 
 def test_another_process_with_the_same_id_is_left_alone(tmp_path: Path) -> None:
