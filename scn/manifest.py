@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from scn.config import digest
+from scn.config import Params, digest
 from scn.errors import UserError
 
 
@@ -65,6 +65,19 @@ class Manifest(_Record):
 
     def dumps(self) -> str:
         return json.dumps(self.model_dump(), indent=1, sort_keys=True) + "\n"
+
+
+def experiment_manifest(params: Params, name: str) -> Manifest:
+    """shards/<name>/manifest.json; UserError if it is missing or holds the shards of another experiment."""
+    experiment = params.experiment(name)
+    path = params.root / "shards" / name / "manifest.json"
+    manifest = load_manifest(path)
+    if (manifest.experiment, manifest.task, manifest.level) != (name, experiment.task_name, experiment.level):
+        raise UserError(
+            f"{path} holds the shards of {manifest.experiment} ({manifest.task}, level {manifest.level}), not of "
+            f"{name} ({experiment.task_name}, level {experiment.level}): run `dvc repro shard@{name}`."
+        )
+    return manifest
 
 
 def load_manifest(path: Path | str) -> Manifest:

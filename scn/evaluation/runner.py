@@ -20,7 +20,7 @@ from scn.evaluation.ensemble import self_ensemble
 from scn.evaluation.protocols import Figures, measure, smallest_side, to_uint8
 from scn.files import write_atomically
 from scn.inference import apply, device_of, prepare
-from scn.manifest import Manifest, load_manifest
+from scn.manifest import Manifest, experiment_manifest
 from scn.models.files import WEIGHTS, load_model
 from scn.provenance import code_sha256, file_sha256
 from scn.storage import Store, open_store
@@ -123,13 +123,7 @@ def ensemble_stage(params: Params, experiment_name: str) -> Path:
 def _inputs(params: Params, name: str) -> tuple[Experiment, Manifest, nn.Module, dict[str, Any]]:
     """What both stages read, checked to belong together."""
     experiment = params.experiment(name)
-    path = params.root / "shards" / name / "manifest.json"
-    manifest = load_manifest(path)
-    if (manifest.experiment, manifest.task, manifest.level) != (name, experiment.task_name, experiment.level):
-        raise UserError(
-            f"{path} holds the shards of {manifest.experiment} ({manifest.task}, level {manifest.level}), not of "
-            f"{name} ({experiment.task_name}, level {experiment.level}): run `dvc repro shard@{name}`."
-        )
+    manifest = experiment_manifest(params, name)
     folder = params.root / "models" / name
     network, config = load_model(folder)
     if config["architecture"] != experiment.architecture():

@@ -2,7 +2,7 @@
 
 from scn.config import Params
 from scn.errors import UserError
-from scn.manifest import Manifest, load_manifest
+from scn.manifest import experiment_manifest
 from scn.models import build
 from scn.models.files import save_model
 from scn.storage import open_store
@@ -51,16 +51,3 @@ def train_stage(params: Params, name: str, *, plain: bool = False) -> None:
     }
     save_model(params.root / "models" / name, network, experiment.architecture(), about)
     run.checkpoints.delete()
-
-
-def experiment_manifest(params: Params, name: str) -> Manifest:
-    """shards/<name>/manifest.json; UserError if it was made for another task or level."""
-    experiment = params.experiment(name)
-    path = params.root / "shards" / name / "manifest.json"
-    manifest = load_manifest(path)
-    if (manifest.experiment, manifest.task, manifest.level) != (name, experiment.task_name, experiment.level):
-        raise UserError(
-            f"{path} was made for {manifest.experiment} ({manifest.task} {manifest.level}): "
-            f"make it again with `dvc repro shard@{name}`."
-        )
-    return manifest

@@ -175,7 +175,9 @@ def test_a_manifest_of_another_experiment_is_refused(project: Project) -> None:
     params = project("sr-x2")
     text = params.path.read_text().replace("level: 2\n", "level: 3\n")
     params.path.write_text(text)
-    with pytest.raises(UserError, match=r"was made for sr-x2 \(sr 2\): make it again with `dvc repro shard@sr-x2`"):
+    with pytest.raises(
+        UserError, match=r"of sr-x2 \(sr, level 2\), not of sr-x2 \(sr, level 3\): run `dvc repro shard@sr-x2`"
+    ):
         train_stage(load_params(params.path), "sr-x2", plain=True)
 
 
