@@ -36,8 +36,20 @@ def main(arguments: list[str] | None = None) -> int:
     home.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PREFECT_HOME", str(home))
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+    from prefect.settings import get_current_settings
+
     from flows.scn import scn
 
-    state = scn(**vars(options), return_state=True)
+    try:
+        state = scn(**vars(options), return_state=True)
+    except RuntimeError as error:
+        if "Failed to reach API" not in str(error):
+            raise
+        print(
+            f"flows: No Prefect server answers at {get_current_settings().api.url}: start it with `make prefect-up`, "
+            "or run `unset PREFECT_API_URL` to do without one.",
+            file=sys.stderr,
+        )
+        return 1
     print(f"flows: {state.message}", file=sys.stderr)
     return 0 if state.is_completed() else 1

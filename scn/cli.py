@@ -40,7 +40,7 @@ def evaluate(experiment: ExperimentName, params: ParamsFile = PARAMS) -> None:
     from scn.config import load_params
     from scn.evaluation.runner import evaluate_stage
 
-    evaluate_stage(load_params(params), experiment)
+    print(f"{experiment}: figures of input and model in {evaluate_stage(load_params(params), experiment)}")
 
 
 @app.command()
@@ -49,7 +49,7 @@ def ensemble(experiment: ExperimentName, params: ParamsFile = PARAMS) -> None:
     from scn.config import load_params
     from scn.evaluation.runner import ensemble_stage
 
-    ensemble_stage(load_params(params), experiment)
+    print(f"{experiment}: figures with self-ensemble in {ensemble_stage(load_params(params), experiment)}")
 
 
 @app.command()
@@ -58,7 +58,8 @@ def publish(experiment: ExperimentName, params: ParamsFile = PARAMS) -> None:
     from scn.config import load_params
     from scn.registry import publish as publish_version
 
-    publish_version(load_params(params), experiment)
+    receipt = publish_version(load_params(params), experiment)
+    print(f"{experiment}: the newest version is {receipt['version']}, in {receipt['url']}")
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """`python -m flows.scn`: fast where nothing is run, one sentence for a mistake, and a whole run without a server."""
 
+import socket
 import subprocess
 import sys
 import time
@@ -34,6 +35,19 @@ def test_a_folder_that_is_no_project_is_one_sentence(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith(f"flows: {tmp_path} is not the top folder of a git repository")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_server_that_does_not_answer_is_one_sentence(
+    make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as probe:  # bound but not listening: nothing answers there, and nobody else takes the port
+        probe.bind(("127.0.0.1", 0))
+        api = f"http://127.0.0.1:{probe.getsockname()[1]}/api"
+        monkeypatch.setenv("PREFECT_API_URL", api)
+        done = command(make_scratch(), "--experiment", "sr-x2")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"flows: No Prefect server answers at {api}: start it with ")
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.integration
