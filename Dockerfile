@@ -4,7 +4,7 @@
 
 FROM python:3.11-slim-bookworm AS build
 RUN apt-get update \
- && apt-get install -y --no-install-recommends make gcc g++ libc6-dev libjpeg62-turbo-dev zlib1g-dev \
+ && apt-get install -y --no-install-recommends make gcc g++ libc6-dev libjpeg62-turbo-dev libtiff-dev libwebp-dev zlib1g-dev \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /app
 # The environment first: it changes less often than the code.
@@ -13,7 +13,7 @@ RUN mkdir -p scn/evaluation scn/models scn/training data_prep flows && make setu
 
 FROM python:3.11-slim-bookworm
 RUN apt-get update \
- && apt-get install -y --no-install-recommends make git libjpeg62-turbo libgomp1 \
+ && apt-get install -y --no-install-recommends make git libgomp1 libjpeg62-turbo libtiff6 libwebp7 libwebpdemux2 libwebpmux3 \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --create-home --uid 1000 scn \
  && install -d -o scn -g scn /app /app/.scn /app/.dvc /app/.dvc/cache

@@ -52,11 +52,11 @@ setup: .venv/ready
 	@$(PIP) install --quiet --no-deps --no-index --find-links .venv/wheels '$(PILLOW_SIMD)'
 	@touch $@
 
-# The headers of libjpeg, zlib and Python, then the build. Asks for the administrator's rights where you are not root.
+# The headers of the image libraries and Python, then the build. Asks for the administrator's rights where you are not root.
 simd: setup
 	@test -e .venv/simd || { \
 	  as=$$(test "$$(id -u)" = 0 || echo sudo); \
-	  $$as apt-get update -qq && $$as apt-get install -y -qq --no-install-recommends libjpeg-dev zlib1g-dev python3-dev; }
+	  $$as apt-get update -qq && $$as apt-get install -y -qq --no-install-recommends libjpeg-dev libtiff-dev libwebp-dev zlib1g-dev python3-dev; }
 	@$(MAKE) --no-print-directory --silent .venv/simd || { tail -n 20 .venv/simd.log; exit 1; }
 	@$(BIN)/python -c 'import PIL; print("pillow-simd", PIL.__version__, "serves")'
 

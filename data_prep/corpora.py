@@ -137,7 +137,11 @@ def _from_folder(folder: Path, reference: str, split: str, hint: str) -> Corpus:
         files = [path for path in start.rglob("*") if path.is_file()]
     except OSError as error:
         raise UserError(f"The folder {start} can't be read ({error.strerror}): {hint}.") from None
-    images = {path.relative_to(folder).as_posix(): path for path in files if path.suffix.lower() in IMAGE_SUFFIXES}
+    images = {
+        path.relative_to(folder).as_posix(): path
+        for path in files
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")  # ._a.png: a system's own notes
+    }
     if not images:
         raise UserError(
             f"The folder {start} of the corpus '{reference}' holds no image "

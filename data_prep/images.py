@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from scn.errors import UserError
 
@@ -30,6 +30,7 @@ def open_image(data: bytes, path: Path) -> Image.Image:
     """
     try:
         with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "image file could not be identified because", UserWarning)
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
@@ -38,6 +39,8 @@ def open_image(data: bytes, path: Path) -> Image.Image:
             "cut it into parts or take it out of the corpus."
         ) from None
     except UnidentifiedImageError:
+        if data[8:12] == b"WEBP" and not features.check("webp"):
+            raise _lacking(path) from None
         raise UserError(f"{path} is no image, whatever its name says: take it out of the corpus.") from None
     except Exception as error:  # Pillow's readers raise anything on a broken header
         raise _broken(path, error) from None
@@ -104,6 +107,12 @@ def _raw_bits(image: Image.Image) -> int:
     return 8
 
 
+def _lacking(path: Path) -> UserError:
+    return UserError(f"{path} is in a format that this build of {found_pillow()} can't read: save it as PNG.")
+
+
 def _broken(path: Path, error: Exception) -> UserError:
+    if str(error).startswith("decoder ") and str(error).endswith(" not available"):
+        return _lacking(path)
     detail = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     return UserError(f"{path} is damaged ({detail}): fetch it again or take it out of the corpus.")

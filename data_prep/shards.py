@@ -24,7 +24,7 @@ from scn.config import Experiment, Params
 from scn.degradation import bicubic_upscale, degrade, modcrop, to_channels
 from scn.errors import UserError
 from scn.manifest import ImageSet, Manifest, Shard
-from scn.storage import Store, open_store
+from scn.storage import ObjectExists, Store, open_store
 
 SMALLEST_TARGET, SMALLEST_INPUT = 16, 8
 """Sides in pixels below which an image is an error: there is nothing to learn from, or measure on, it."""
@@ -38,9 +38,20 @@ class ShardJob:
     sources: tuple[Source, ...]
     number: int
     """Of the shard in its set."""
-    enlarged: bool
-    """Store the input enlarged by bicubic interpolation too."""
+    training: bool
+    """Of the training set; otherwise of an evaluation set."""
     store: Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardMade:
+    """What came of a job."""
+
+    shard: Shard
+    converted: dict[str, int]
+    """How many images went through which conversion."""
+    pixels: dict[str, str]
+    """SHA-256 of an image's pixels, whatever file format they came in -> the image's name."""
 
 
 def make_manifest(
@@ -72,15 +83,17 @@ def make_manifest(
                 experiment=experiment,
                 sources=sources,
                 number=number,
-                enlarged=i > 0 and experiment.scale > 1,
+                training=i == 0,
                 store=store,
             )
             for number, sources in enumerate(_split(corpora, experiment.data.images_per_shard))
         ]
         for i, corpora in enumerate(sets)
     ]
-    made = iter(_run([job for of_set in jobs for job in of_set], workers))
-    image_sets = [_image_set(corpora, [next(made) for _ in of_set]) for corpora, of_set in zip(sets, jobs, strict=True)]
+    results = iter(_run([job for of_set in jobs for job in of_set], workers))
+    made = [[next(results) for _ in of_set] for of_set in jobs]
+    _check_pixels(made[0], [shard for of_set in made[1:] for shard in of_set])
+    image_sets = [_image_set(corpora, of_set) for corpora, of_set in zip(sets, made, strict=True)]
     return Manifest(
         experiment=name,
         task=experiment.task_name,
@@ -90,22 +103,23 @@ def make_manifest(
     )
 
 
-def make_shard(job: ShardJob) -> tuple[Shard, dict[str, int]]:
+def make_shard(job: ShardJob) -> ShardMade:
     """Decodes, degrades and stores the images of one shard.
 
-    Returns:
-        The shard's record, and how many images went through which conversion.
     Raises:
         UserError: naming the first image that can't be used, or the store that can't be written to.
     """
     converted: Counter[str] = Counter()
+    digests: dict[str, str] = {}
     file = io.BytesIO()
     # USTAR headers hold nothing but what is set here: no times, users or process ids.
     with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         first = job.number * job.experiment.data.images_per_shard
         for key, source in enumerate(job.sources, first):
-            members, conversions = _sample(source, job.experiment, job.enlarged)
+            pixels, conversions = decode(source.read(), source.path)
             converted.update(conversions)
+            digests[hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest()] = source.name
+            members = _sample(source, pixels, job)
             for part, content in sorted(members.items()):
                 header = tarfile.TarInfo(f"{key:06d}.{part}")
                 header.size = len(content)
@@ -118,14 +132,18 @@ def make_shard(job: ShardJob) -> tuple[Shard, dict[str, int]]:
         sha256=sha256,
         samples=len(job.sources),
     )
-    job.store.put(shard.key, content)
-    return shard, dict(converted)
+    try:
+        job.store.put(shard.key, content)
+    except ObjectExists:  # the key names this content: what lies there was damaged
+        job.store.delete(shard.key)
+        job.store.put(shard.key, content)
+    return ShardMade(shard=shard, converted=dict(converted), pixels=digests)
 
 
-def _sample(source: Source, experiment: Experiment, enlarged: bool) -> tuple[dict[str, bytes], list[str]]:
-    """The members of one sample (see scn.manifest) and the conversions its image went through."""
-    pixels, conversions = decode(source.read(), source.path)
-    scale = experiment.scale
+def _sample(source: Source, pixels: NDArray[np.uint8], job: ShardJob) -> dict[str, bytes]:
+    """The members of one sample (see scn.manifest)."""
+    experiment, scale = job.experiment, job.experiment.scale
+    enlarged = scale > 1 and not job.training
     target = modcrop(pixels, scale)
     if not enlarged:  # to be measured, a grey photograph stays grey, as in the papers' bicubic rows
         target = to_channels(target, experiment.task.channels)
@@ -135,6 +153,12 @@ def _sample(source: Source, experiment: Experiment, enlarged: bool) -> tuple[dic
             f"{source.path} is {pixels.shape[1]}x{pixels.shape[0]} pixels, too small for {experiment.name}, which "
             f"needs {smallest}x{smallest}: take it out of the corpus."
         )
+    patch = experiment.train.patch * scale
+    if job.training and min(target.shape[:2]) < patch:
+        raise UserError(
+            f"{source.path} is {pixels.shape[1]}x{pixels.shape[0]} pixels, smaller than a patch of {patch}x{patch}: "
+            "take it out of the training corpus or lower train.patch."
+        )
     about = {"name": source.name, "sha256": source.sha256}
     members = {"hr.npy": _npy(target), "json": json.dumps(about, sort_keys=True).encode()}
     degraded = degrade(target, experiment.task, experiment.level)
@@ -142,7 +166,19 @@ def _sample(source: Source, experiment: Experiment, enlarged: bool) -> tuple[dic
         members["lr.npy"] = _npy(degraded)
         if enlarged:
             members["up.npy"] = _npy(bicubic_upscale(degraded, scale))
-    return members, conversions
+    return members
+
+
+def _check_pixels(train: Sequence[ShardMade], evaluation: Sequence[ShardMade]) -> None:
+    """UserError if a picture is trained on and measured on, also where it was saved in another format."""
+    trained = {digest: name for made in train for digest, name in made.pixels.items()}
+    for made in evaluation:
+        for digest, name in made.pixels.items():
+            if digest in trained:
+                raise UserError(
+                    f"The training image {trained[digest]} has the pixels of the evaluation image {name}: "
+                    "take it out of one of the corpora."
+                )
 
 
 def _npy(image: NDArray[np.uint8]) -> bytes:
@@ -163,19 +199,19 @@ def _split(corpora: Sequence[Corpus], images_per_shard: int) -> list[tuple[Sourc
     return [tuple(sources[i : i + images_per_shard]) for i in range(0, len(sources), images_per_shard)]
 
 
-def _image_set(corpora: Sequence[Corpus], made: Sequence[tuple[Shard, dict[str, int]]]) -> ImageSet:
+def _image_set(corpora: Sequence[Corpus], made: Sequence[ShardMade]) -> ImageSet:
     converted: Counter[str] = Counter()
-    for _, counts in made:
-        converted.update(counts)
+    for of_shard in made:
+        converted.update(of_shard.converted)
     return ImageSet(
         corpora={corpus.reference: corpus.sha256 for corpus in corpora},
-        images=sum(shard.samples for shard, _ in made),
+        images=sum(of_shard.shard.samples for of_shard in made),
         converted=dict(converted),
-        shards=[shard for shard, _ in made],
+        shards=[of_shard.shard for of_shard in made],
     )
 
 
-def _run(jobs: Sequence[ShardJob], workers: int) -> list[tuple[Shard, dict[str, int]]]:
+def _run(jobs: Sequence[ShardJob], workers: int) -> list[ShardMade]:
     """make_shard of every job, in their order."""
     if workers == 0:
         return [make_shard(job) for job in jobs]
@@ -185,7 +221,7 @@ def _run(jobs: Sequence[ShardJob], workers: int) -> list[tuple[Shard, dict[str, 
     task = ray.remote(make_shard)
     # Two tasks per CPU keep the CPUs busy; more would only hold more jobs in the cluster's memory.
     in_flight = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
-    made: dict[int, tuple[Shard, dict[str, int]]] = {}
+    made: dict[int, ShardMade] = {}
     pending: dict[ray.ObjectRef, int] = {}
     waiting = iter(enumerate(jobs))
     while len(made) < len(jobs):

@@ -87,7 +87,8 @@ def restore(
     """Restore a photograph with a published model."""
     from scn.restore import restore as restore_images
 
-    restore_images(source, target, model, params)
+    written = restore_images(source, target, model, params)
+    print(f"{len(written)} image{'s' if len(written) > 1 else ''} restored, in {target}")
 
 
 @app.command()

@@ -17,7 +17,7 @@ from torch import Tensor
 from scn.config import Experiment
 from scn.errors import UserError
 from scn.manifest import Shard
-from scn.storage import Store
+from scn.storage import ObjectNotFound, Store
 
 Image = NDArray[np.uint8]
 
@@ -39,11 +39,18 @@ def read_samples(store: Store, shards: Iterable[Shard]) -> Iterator[Sample]:
         UserError: naming the shard whose content is not what the manifest says, before any sample of it is used.
     """
     for shard in shards:
-        data = store.get(shard.key)
+        experiment = shard.key.split("/")[1]
+        try:
+            data = store.get(shard.key)
+        except ObjectNotFound:
+            raise UserError(
+                f"The shard {shard.key} is not in {store.url}: make it again with "
+                f"`dvc repro --force --single-item shard@{experiment}`, or set storage.url to the store that has it."
+            ) from None
         if len(data) != shard.bytes or hashlib.sha256(data).hexdigest() != shard.sha256:
             raise UserError(
                 f"The shard {shard.key} in {store.url} is damaged (its SHA-256 is not the manifest's): "
-                "delete it and run `data-prep shard` again."
+                f"make it again with `dvc repro --force --single-item shard@{experiment}`."
             )
         # The hash has been checked, so the tar is the one that was written: no streaming reader is needed.
         with tarfile.open(fileobj=io.BytesIO(data)) as tar:

@@ -85,7 +85,7 @@ def load_manifest(path: Path | str) -> Manifest:
     try:
         return Manifest.model_validate_json(Path(path).read_text())
     except FileNotFoundError:
-        raise UserError(f"{path} does not exist: make it with `dvc repro shard@EXPERIMENT`.") from None
+        raise UserError(f"{path} does not exist: make it with `dvc repro shard@{Path(path).parent.name}`.") from None
     except (ValidationError, UnicodeDecodeError) as error:
         detail = str(error).splitlines()[0]
         raise UserError(f"{path} is no shard manifest ({detail}): make it again with `data-prep shard`.") from None

@@ -64,6 +64,8 @@ def read_photograph(path: Path) -> Photograph:
     except UserError:
         raise
     except Exception as error:  # Pillow's decoders raise anything on a damaged file
+        if str(error).startswith("decoder ") and str(error).endswith(" not available"):
+            raise UserError(f"{path} is in a format that this build of Pillow can't read: save it as PNG.") from None
         raise UserError(f"{path} is damaged and can't be read ({error}): fetch it again or leave it out.") from None
 
 

@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from scn.config import PARAMS_FILE, Params, load_params
 from scn.errors import UserError
@@ -64,17 +65,33 @@ def load(reference: str | Path, params_file: Path | str = PARAMS_FILE) -> nn.Mod
             (which needs no params.yaml, and wins over a registry reference of the same name).
         params_file: says where the registry is.
     Returns:
-        the network in eval mode: float32 (N, C, H, W) in [0, 1] to (N, C, sH, sW).
+        the network in eval mode, without gradients: float32 (N, C, H, W) in [0, 1] to (N, C, sH, sW) in [0, 1].
     Raises:
         UserError: if there is no such version or folder, or a file is damaged.
     """
-    return load_model(find(reference, params_file))[0]
+    network = load_model(find(reference, params_file))[0].requires_grad_(False)
+    network.register_forward_pre_hook(_check_image)
+    network.register_forward_hook(_clip)
+    return network
+
+
+def _check_image(network: nn.Module, inputs: tuple[object, ...]) -> None:
+    image = inputs[0] if inputs else None
+    if not isinstance(image, Tensor) or image.dtype != torch.float32:
+        what = image.dtype if isinstance(image, Tensor) else type(image).__name__
+        raise UserError(
+            f"The network takes a float32 tensor (N, C, H, W) with values in [0, 1], not {what}: convert it."
+        )
+
+
+def _clip(network: nn.Module, inputs: tuple[object, ...], output: Tensor) -> Tensor:
+    return output.clamp(0, 1)
 
 
 def find(reference: str | Path, params_file: Path | str = PARAMS_FILE) -> Path:
     """A folder on this machine with the model that `reference` names; arguments and errors as for `load`."""
     folder = Path(reference)
-    if not (folder / WEIGHTS).is_file():
+    if not (folder / WEIGHTS).is_file() and not (folder / CONFIG).is_file():
         return resolve(str(reference), load_params(params_file))
     if (folder / MANIFEST).is_file():  # a published version: its hashes are known
         _verify(folder, _read_manifest((folder / MANIFEST).read_bytes(), str(folder / MANIFEST)))
@@ -165,7 +182,7 @@ def _publish_content(store: Store, experiment: str, content: Mapping[str, bytes]
     files: Files = {name: {"sha256": _sha256(data), "bytes": len(data)} for name, data in content.items()}
     manifest = (json.dumps({"format": 1, "experiment": experiment, "files": files}, indent=1) + "\n").encode()
     newest = max(versions(store, experiment), default=0)
-    if newest and store.get(f"{_folder(experiment, newest)}/{MANIFEST}") == manifest:
+    if newest and _holds(store, _folder(experiment, newest), {MANIFEST: manifest, **content}):
         return newest, manifest
     number = newest + 1
     while True:
@@ -175,6 +192,14 @@ def _publish_content(store: Store, experiment: str, content: Mapping[str, bytes]
             return number, manifest
         except ObjectExists:  # somebody else's half version, or a publisher at work
             number += 1
+
+
+def _holds(store: Store, folder: str, content: Mapping[str, bytes]) -> bool:
+    """Whether a version holds these files, undamaged."""
+    try:
+        return all(store.get(f"{folder}/{name}") == data for name, data in content.items())
+    except ObjectNotFound:
+        return False
 
 
 def _move_latest(store: Store, experiment: str, number: int) -> None:
@@ -196,7 +221,11 @@ def _parse(reference: str, store: Store) -> tuple[str, str]:
     if experiment not in published:
         near = difflib.get_close_matches(experiment, published, n=1, cutoff=0.5)
         listing = f"published there: {', '.join(published)}" if published else "nothing is published there yet"
-        hint = f"did you mean '{near[0]}' ({listing})" if near else f"{listing}; publish with `dvc repro publish@NAME`"
+        hint = (
+            f"did you mean '{near[0]}' ({listing})"
+            if near
+            else f"{listing}; publish with `scn publish --experiment NAME`"
+        )
         raise UserError(f"'{reference}' is no folder with a model and no model in {store.url}: {hint}.")
     numbers = [f"v{number}" for number in versions(store, experiment)]
     if not at:

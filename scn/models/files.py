@@ -40,7 +40,7 @@ def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise UserError(
-                f"{folder} is no model folder: it has no {name}; name a folder that training or publish made."
+                f"{folder} is no model folder: it has no {name}; train the experiment, or name another folder."
             )
     try:
         config = json.loads((folder / CONFIG).read_bytes())

@@ -9,8 +9,8 @@ from tqdm import tqdm
 
 from scn.training.loop import Row, Run
 
-LINES = 5
-"""Lines that a run prints on its way where there is no terminal."""
+LINE_SECONDS = 20.0
+"""Where there is no terminal, a run prints a line this often."""
 
 
 class Monitor:
@@ -23,7 +23,7 @@ class Monitor:
         self.name, self.steps = run.experiment.name, run.steps
         self.live = Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None)
         self.bar = tqdm(total=run.steps, unit="step", desc=self.name, disable=not sys.stderr.isatty())
-        self.start = time.perf_counter()
+        self.start = self.said = time.perf_counter()
         self.first = self.last = 0
         self.data_seconds = self.step_seconds = 0.0
 
@@ -42,9 +42,12 @@ class Monitor:
         self.step_seconds += row["step_time"] * (step - self.last)
         self.bar.set_postfix(loss=f"{row['loss']:.4f}", lr=f"{row['learning_rate']:.1e}", refresh=False)
         self.bar.update(step - self.last)
-        a_line_is_due = step * LINES // self.steps > self.last * LINES // self.steps
-        if self.bar.disable and step > self.first and a_line_is_due:
-            print(f"{self.name}: step {step} of {self.steps}, loss {row['loss']:.4f}", flush=True)
+        now = time.perf_counter()
+        if self.bar.disable and step > self.first and now - self.said > LINE_SECONDS:
+            left = (now - self.start) / (step - self.first) * (self.steps - step)
+            loss = f"loss {row['loss']:.4f}"
+            print(f"{self.name}: step {step} of {self.steps}, {loss}, about {left:.0f} s left", flush=True)
+            self.said = now
         self.last = step
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 PARAMS = """\
 corpora: {photos: photos, tests: tests, single: single.yaml}
 data: {train: [photos], evaluation: [tests], images_per_shard: 2}
+train: {patch: 8}
 experiments:
   sr-x2: {task: sr, level: 2}
   sr-x4: {task: sr, level: 4}

@@ -192,3 +192,31 @@ def test_a_grey_photograph_is_trained_on_in_rgb_and_measured_in_grey(project: Pa
     assert array(train["000001.hr.npy"]).shape == (64, 32, 3)
     assert array(evaluation["000000.hr.npy"]).shape == (64, 32)
     assert array(evaluation["000000.up.npy"]).shape == (64, 32)
+
+
+def test_a_picture_in_both_sets_is_found_in_another_format_too(project: Path) -> None:
+    Image.open("photos/a.png").save("tests/z.bmp")
+    with pytest.raises(UserError, match=r"training image a\.png has the pixels of the evaluation image z\.bmp"):
+        made("sr-x2")
+
+
+def test_a_training_image_smaller_than_a_patch_is_named(project: Path) -> None:
+    path = Path("params.yaml")
+    path.write_text(path.read_text().replace("patch: 8", "patch: 20"))
+    with pytest.raises(UserError, match=r"c\.bmp is 33x64 pixels, smaller than a patch of 40x40: take it out"):
+        made("sr-x2")
+    assert made("dn-s25").train.images == 5  # there a patch is 20x20
+
+
+def test_a_damaged_shard_is_mended(project: Path) -> None:
+    shard = made("sr-x2").train.shards[0]
+    path = Path(".scn/store", shard.key)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + b"x")
+    made("sr-x2")
+    assert path.read_bytes() == whole
+
+
+def test_hidden_files_are_no_images(project: Path) -> None:
+    Path("photos/._a.png").write_bytes(b"a system's notes")
+    assert made("sr-x2").train.images == 5

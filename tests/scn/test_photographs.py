@@ -156,6 +156,6 @@ def test_what_can_not_be_written(tmp_path: Path, photograph: Callable[..., Any])
     with pytest.raises(UserError, match=r"out\.xyz does not say what to write: end its name in one of \.png, "):
         write_photograph(tmp_path / "out.xyz", picture)
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"out\.png can't be written \(.*\): choose another place"):
+    with pytest.raises(UserError, match=r"out\.png can't be written \(.*\): name a file in a folder"):
         write_photograph(tmp_path / "file" / "out.png", picture)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -161,7 +161,7 @@ def test_the_cache_is_used_and_mended(project: Any) -> None:
     ("reference", "message"),
     [
         ("dn-s26", r"no model in file://.*: did you mean 'dn-s25' \(published there: dn-s25\)\.$"),
-        ("elephant", r"published there: dn-s25; publish with `dvc repro publish@NAME`\.$"),
+        ("elephant", r"published there: dn-s25; publish with `scn publish --experiment NAME`\.$"),
         ("dn-s25@v7", r"dn-s25 has no version 'v7' in file://.*: use one of v1\.$"),
         ("dn-s25@", r"dn-s25 has no version '' in"),
         ("sr-x2", r"published there: dn-s25"),
@@ -359,3 +359,21 @@ def test_two_publishers_at_once_never_mix(
     for receipt in receipts:
         manifest = store.get(f"registry/{NAME}/{receipt['version']}/manifest.json")
         assert hashlib.sha256(manifest).hexdigest() == receipt["manifest_sha256"]
+
+
+def test_a_loaded_network_gives_images_without_gradients(project: Any) -> None:
+    publish(project.params, NAME)
+    network = load(NAME, project.root / "params.yaml")
+    restored = network(torch.cat([torch.zeros(1, 1, 9, 9), torch.ones(1, 1, 9, 9)]))
+    assert 0 <= restored.min() <= restored.max() <= 1
+    assert not restored.requires_grad
+    with pytest.raises(UserError, match=r"takes a float32 tensor .* values in \[0, 1\], not torch\.float64"):
+        network(torch.rand(1, 1, 9, 9, dtype=torch.float64))
+
+
+def test_a_damaged_newest_version_is_published_anew(project: Any) -> None:
+    publish(project.params, NAME)
+    path = project.root / f"store/registry/{NAME}/v1/model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert publish(project.params, NAME)["version"] == "v2"
+    load(NAME, project.root / "params.yaml")
