@@ -44,7 +44,7 @@ class Monitor:
         self.bar.update(step - self.last)
         now = time.perf_counter()
         if self.bar.disable and step > self.first and now - self.said > LINE_SECONDS:
-            left = (now - self.start) / (step - self.first) * (self.steps - step)
+            left = self.step_seconds / step * (self.steps - step)
             loss = f"loss {row['loss']:.4f}"
             print(f"{self.name}: step {step} of {self.steps}, {loss}, about {left:.0f} s left", flush=True)
             self.said = now
