@@ -68,9 +68,11 @@ def train_with_ray(run: Run, params: Params, monitor: Monitor) -> None:
         )
         trainer.fit()
     except TrainingFailedError as failure:
-        causes = [e for e in getattr(failure, "worker_failures", {}).values() if isinstance(e, UserError)]
-        if causes:
-            raise UserError(str(causes[0])) from None
+        failures = getattr(failure, "worker_failures", {}).values()
+        # Ray wraps what a worker raised; in its wrapping the one sentence is a traceback.
+        for cause in (getattr(error, "cause", None) or error for error in failures):
+            if isinstance(cause, UserError):
+                raise UserError(str(cause)) from None
         raise
     finally:
         error = listener.stop()

@@ -76,3 +76,12 @@ def test_what_a_worker_can_not_do_is_one_sentence(project: Project) -> None:
     params = project("sr-x2", learning_rate=1e30)
     with pytest.raises(UserError, match=r"loss of sr-x2 is (nan|inf) in step \d+"):
         train_stage(params, "sr-x2")
+
+
+def test_a_store_that_fails_for_good_is_one_sentence(project: Project) -> None:
+    params = project("sr-x2")
+    (params.root / "store/runs").write_text("a file where the checkpoints' folder belongs")
+    with pytest.raises(UserError, match="store") as error:
+        train_stage(params, "sr-x2")
+    assert "\n" not in str(error.value)
+    assert not (params.root / "models").exists()
