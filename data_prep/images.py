@@ -1,9 +1,28 @@
-"""One image file -> uint8 pixels, or one sentence that says why not."""
+"""One image file -> uint8 pixels, or one sentence that says why not.
+
+What becomes of each kind of file (docs/images.md says why); conversions are counted, by the names below:
+
+    8-bit grey, 8-bit RGB                   taken as they are
+    1 bit; 2, 4, 5 or 6 bits per channel    spread over 0..255, counted
+    palette                                 RGB, or grey if all its colours are; counted
+    alpha, a transparent colour             dropped and counted if every pixel is opaque, otherwise refused
+    EXIF or XMP orientation                 turned upright, counted
+    embedded profile                        dropped, the values as stored; counted unless it is sRGB or a grey one
+    CMYK, Lab, more than 8 bits, signed     refused
+    several pictures, too many pixels       refused; of a camera's MPO the photograph is taken
+    other formats than FORMATS, damaged     refused
+"""
 
 import importlib.metadata
 import io
+import re
+import struct
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,28 +30,60 @@ from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from scn.errors import UserError
 
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # among Pillow's other readers are some that start programs
 PALETTE, BILEVEL, ROTATED = "palette to RGB or grey", "black and white to grey", "turned as its EXIF data says"
+EXPANDED, OPAQUE = "fewer than 8 bits per channel to 8", "opaque alpha dropped"
+PROFILE = "embedded profile {} dropped, values as stored"
 
+_ALPHA = ("RGBA", "RGBa", "LA", "La", "PA")
+_DEEP = "has more than 8 bits per channel: save it as 8 bits"
 _REFUSED = {
-    **dict.fromkeys(("RGBA", "RGBa", "LA", "La", "PA"), "has an alpha channel: flatten it"),
-    **dict.fromkeys(
-        ("I", "F", "I;16", "I;16B", "I;16L", "I;16N"), "has more than 8 bits per channel: save it as 8 bits"
-    ),
+    **dict.fromkeys(("I", "F", "I;16", "I;16B", "I;16L", "I;16N"), _DEEP),
     "CMYK": "is CMYK: convert it to RGB",
 }
+_ORIENTATION, _BITS_PER_SAMPLE, _SAMPLE_FORMAT = 0x0112, 0x0102, 0x0153  # tags of EXIF and TIFF
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What an image file says of itself before its pixels are decoded."""
+
+    width: int
+    """Of the decoded image, so after it was turned upright; 0 if the header can't be read."""
+    height: int
+    mode: str
+    """Pillow's name for the pixels in the file, like "RGB" or "P"; "" if the header can't be read."""
+    refused: str | None
+    """The sentence with which `decode` will refuse it; None: only damage or transparent pixels still can."""
+
+
+def read_header(data: bytes, path: Path) -> Header:
+    """The header of the image file `path`, whose content is `data`."""
+    width, height, mode, refused = 0, 0, "", None
+    try:
+        with open_image(data, path) as image:
+            width, height, mode = *image.size, image.mode
+            refused = _unsuitable(image, path)
+            with _reading(path):
+                # Pillow gives the size of a TIFF upright already.
+                if _orientation(image, data) >= 5 and image.format != "TIFF":
+                    width, height = height, width
+    except UserError as error:
+        refused = str(error)
+    return Header(width=width, height=height, mode=mode, refused=refused)
 
 
 def open_image(data: bytes, path: Path) -> Image.Image:
-    """Reads the header of the image file `path`, whose content is `data`.
+    """Opens the image file `path`, whose content is `data`, without decoding its pixels.
 
     Raises:
-        UserError: if it is no image that Pillow can read, holds several pictures or too many pixels.
+        UserError: if it is no image in one of FORMATS, holds several pictures or too many pixels.
     """
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "image file could not be identified because", UserWarning)
+            warnings.simplefilter("ignore", UserWarning)  # about metadata, and why no reader took it
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise UserError(
             f"{path} has more than {Image.MAX_IMAGE_PIXELS} pixels, the most that is safe to decode: "
@@ -41,7 +92,10 @@ def open_image(data: bytes, path: Path) -> Image.Image:
     except UnidentifiedImageError:
         if data[8:12] == b"WEBP" and not features.check("webp"):
             raise _lacking(path) from None
-        raise UserError(f"{path} is no image, whatever its name says: take it out of the corpus.") from None
+        raise UserError(
+            f"{path} is no image, whatever its name says: save it as PNG, JPEG, BMP, TIFF or WebP, "
+            "or take it out of the corpus."
+        ) from None
     except Exception as error:  # Pillow's readers raise anything on a broken header
         raise _broken(path, error) from None
     # Cameras write MPO: the photograph and, behind it, its previews.
@@ -56,23 +110,46 @@ def decode(data: bytes, path: Path) -> tuple[NDArray[np.uint8], list[str]]:
     Returns:
         The pixels, (H, W) if the image is grey, (H, W, 3) if it is RGB, and the conversions they went through.
     Raises:
-        UserError: if it is damaged or no image, or has an alpha channel, more than 8 bits or other colours than RGB.
+        UserError: if it is damaged or no image, or one of those that the table above refuses.
     """
     image = open_image(data, path)
-    _refuse_unsuitable(image, path)
-    try:
+    if refused := _unsuitable(image, path):
+        raise UserError(refused)
+    profile = profile_to_drop(image.info.get("icc_profile") or b"")
+    conversions = [PROFILE.format(profile)] if profile else []
+    if _bits(image) < 8 and image.mode in ("L", "RGB"):
+        conversions.append(EXPANDED)
+    with _reading(path):
+        if _orientation(image, data) != 1:
+            conversions.append(ROTATED)
         image.load()
-        rotated = ImageOps.exif_transpose(image)
-    except Exception as error:  # as above
-        raise _broken(path, error) from None
-    conversions = [] if image.getexif().get(0x0112, 1) in (0, 1) else [ROTATED]
-    if rotated.mode == "1":
-        return np.array(rotated.convert("L")), [*conversions, BILEVEL]
-    if rotated.mode == "P":
-        pixels = np.array(rotated.convert("RGB"))
+        ImageOps.exif_transpose(image, in_place=True)
+    if image.mode in _ALPHA or "transparency" in image.info:
+        if image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
+            what = "an alpha channel with transparent parts" if image.mode in _ALPHA else "transparent parts"
+            raise UserError(f"{path} has {what}: flatten it, or take it out of the corpus.")
+        conversions.append(OPAQUE)
+        image.info.pop("transparency", None)
+    if image.mode == "1":
+        conversions.append(BILEVEL)
+    if image.mode in ("P", "PA"):
+        conversions.append(PALETTE)
+        pixels = np.array(image.convert("RGB"))
         grey = (pixels == pixels[..., :1]).all()
-        return np.ascontiguousarray(pixels[..., 0]) if grey else pixels, [*conversions, PALETTE]
-    return np.array(rotated), conversions
+        return np.ascontiguousarray(pixels[..., 0]) if grey else pixels, conversions
+    mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
+    return np.array(image if image.mode == mode else image.convert(mode)), conversions
+
+
+def profile_to_drop(profile: bytes) -> str:
+    """The name of an ICC profile that decoding loses; "" if there is none, or it is sRGB or a grey one.
+
+    Read here and not by lcms, which not every Pillow has: what a manifest counts can't depend on the build.
+    """
+    if not profile:
+        return ""
+    name = " ".join(re.sub(r"[^\w .,:()+-]", " ", _description(profile)).split())[:60] or "without a name"
+    return "" if re.search(r"srgb|gr[ae]y|^c2(ci)?$", name, re.IGNORECASE) else name
 
 
 def found_pillow() -> str:
@@ -85,26 +162,86 @@ def found_pillow() -> str:
     return "an unknown Pillow"
 
 
-def _refuse_unsuitable(image: Image.Image, path: Path) -> None:
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turns whatever Pillow's readers raise on broken content into a UserError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about metadata
+            yield
+    except Exception as error:
+        raise _broken(path, error) from None
+
+
+def _unsuitable(image: Image.Image, path: Path) -> str | None:
+    """The sentence with which an image is refused for what its header says."""
     problem = _REFUSED.get(image.mode)
-    if problem is None and "transparency" in image.info:
-        problem = "has transparent parts: flatten it"
-    if problem is None and _raw_bits(image) > 8:  # Pillow would cut RGB of 16 bits down to 8 without a word
-        problem = _REFUSED["I;16"]
-    if problem is None and image.mode not in ("L", "RGB", "P", "1"):
+    bits = _bits(image)
+    if problem is None and bits > 8:  # Pillow would cut RGB of 16 bits down to 8 without a word
+        problem = _DEEP
+    if problem is None and image.mode not in ("1", "L", "RGB", "P", *_ALPHA):
         problem = f"has the colours {image.mode}: convert it to RGB"
-    if problem:
-        raise UserError(f"{path} {problem}, or take it out of the corpus.")
+    if problem is None and image.format == "TIFF" and set(_tags(image).get(_SAMPLE_FORMAT, (1,))) != {1}:
+        problem = "has signed values: save it as 8 bits without a sign"
+    # Pillow spreads such pixels over 0..255, but not the grey that stands for transparent.
+    if problem is None and bits < 8 and image.mode == "L" and "transparency" in image.info:
+        problem = "has transparent parts: flatten it"
+    return f"{path} {problem}, or take it out of the corpus." if problem else None
 
 
-def _raw_bits(image: Image.Image) -> int:
-    """Bits per channel in the file, as far as Pillow's decoder tells (its raw mode, like "RGB;16B")."""
-    for tile in getattr(image, "tile", []):
-        arguments = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
-        raw_mode = str(arguments[0]) if arguments else ""
-        if ";16" in raw_mode or ";32" in raw_mode:
-            return 16
-    return 8
+def _bits(image: Image.Image) -> int:
+    """Bits per channel in the file."""
+    if image.format == "TIFF":
+        return int(max(_tags(image).get(_BITS_PER_SAMPLE, (1,))))
+    # Elsewhere only Pillow's decoder knows: its raw mode is like "RGB;16B", "L;4", or "BGR;16" for 5, 6 and 5 bits.
+    tile = next(iter(getattr(image, "tile", [])), None)
+    raw_mode = str(tile[3][0] if isinstance(tile[3], tuple) else tile[3]) if tile else ""
+    if raw_mode in ("BGR;15", "BGR;16"):
+        return 5
+    found = re.search(r";(\d+)", raw_mode)
+    return int(found[1]) if found else 8
+
+
+def _tags(image: Image.Image) -> Mapping[int, Any]:
+    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
+    return tags
+
+
+def _orientation(image: Image.Image, data: bytes) -> int:
+    """What EXIF or XMP data say, 1..8; 1: upright."""
+    if image.format == "PNG" and _text_follows_pixels(data):
+        image.load()  # which reads that too
+    # The method of PNG's own class would decode the pixels every time.
+    found = Image.Image.getexif(image).get(_ORIENTATION, 1)
+    return found if found in range(1, 9) else 1
+
+
+def _text_follows_pixels(png: bytes) -> bool:
+    position, pixels_seen = 8, False
+    while position + 8 <= len(png):
+        length, kind = struct.unpack_from(">I4s", png, position)
+        pixels_seen |= kind == b"IDAT"
+        if pixels_seen and kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
+            return True
+        position += 12 + length
+    return False
+
+
+def _description(profile: bytes) -> str:
+    """What an ICC profile calls itself: version 2 in ASCII, version 4 in several languages, of which the first."""
+    try:
+        (count,) = struct.unpack_from(">I", profile, 128)
+        for i in range(min(count, 100)):
+            signature, offset, size = struct.unpack_from(">4sII", profile, 132 + 12 * i)
+            tag = profile[offset : offset + size]
+            if signature == b"desc" and tag[:4] == b"mluc":
+                length, start = struct.unpack_from(">II", tag, 20)
+                return tag[start : start + length].decode("utf-16-be", "replace")
+            if signature == b"desc":
+                return tag[12:].partition(b"\0")[0].decode("latin-1")
+    except struct.error:
+        pass
+    return ""
 
 
 def _lacking(path: Path) -> UserError:

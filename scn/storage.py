@@ -1,7 +1,8 @@
 """One small interface over a folder (file://) and a bucket (s3://, storage_s3.py); knows nothing of shards or models.
 
-Objects are immutable: written once, whole or not at all. What moves is a small pointer, written with a
-compare-and-swap. A store pickles as its URL. Open one per process: a boto3 client does not survive a fork.
+Objects are immutable: written once, whole or not at all, and checked before they count as written. What moves is a
+small pointer, written with a compare-and-swap. A store pickles as its URL. Open one per process: a boto3 client does
+not survive a fork.
 """
 
 import errno
@@ -9,12 +10,12 @@ import fcntl
 import hashlib
 import io
 import os
-import shutil
 import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
@@ -26,7 +27,8 @@ Token = str | None
 # Names that begin so are the store's own (temporary files, lock, probes): refused as keys, never listed.
 HIDDEN = ".scn-"
 _STALE_SECONDS = 24 * 3600
-PART_BYTES = 8 * 1024**2
+PART_BYTES = 8 * 1024**2  # of an upload to S3
+BLOCK_BYTES = 1024**2  # at once from a disk; more would not stay in the CPU's cache
 
 
 class StoreError(UserError):
@@ -70,14 +72,21 @@ class Store(ABC):
     def __reduce__(self) -> tuple[Callable[[str], "Store"], tuple[str]]:
         return open_store, (self.url,)
 
-    def put(self, key: str, data: bytes) -> bool:
-        """Stores `data`; False if it was there already, ObjectExists if something else was."""
-        return self._put(key, io.BytesIO(data))
+    def put(self, key: str, data: bytes, *, sha256: str | None = None) -> bool:
+        """Stores `data`; False if it was there already, ObjectExists if something else was.
 
-    def put_file(self, key: str, path: Path) -> bool:
+        What was written is compared with `data` (see the stores) before it counts as an object: if it differs,
+        StoreError, and there is no object.
+
+        Args:
+            sha256: of `data`, in hexadecimal, if it is known already: spares computing it.
+        """
+        return self._put(key, Source(data, sha256))
+
+    def put_file(self, key: str, path: Path, *, sha256: str | None = None) -> bool:
         """Like `put`, for a file of any size."""
-        with _file_errors(str(path)), path.open("rb") as stream:
-            return self._put(key, stream)
+        with _file_errors(str(path)), path.open("rb") as file:
+            return self._put(key, Source(file, sha256))
 
     def get(self, key: str) -> bytes:
         """The object's content; ObjectNotFound if there is none."""
@@ -91,6 +100,10 @@ class Store(ABC):
         check_key(key)
         with _file_errors(str(path)), _written_beside(path, lambda file: self._read(key, file)) as temporary:
             temporary.replace(path)
+
+    @abstractmethod
+    def holds(self, key: str, *, sha256: str, size: int) -> bool:
+        """Whether there is an object at `key` and it has this content (SHA-256 in hexadecimal, size in bytes)."""
 
     @abstractmethod
     def exists(self, key: str) -> bool:
@@ -122,37 +135,40 @@ class Store(ABC):
         """StoreError if the store can't be reached, read or (with `write`) written: call it before long work."""
 
     @abstractmethod
-    def _create(self, key: str, stream: IO[bytes]) -> bool:
-        """Writes the rest of `stream` to a key without an object; False if one has appeared meanwhile."""
-
-    @abstractmethod
-    def _holds(self, key: str, stream: IO[bytes]) -> bool:
-        """Whether the object at `key` has the content of `stream`."""
+    def _create(self, key: str, source: "Source") -> bool:
+        """Writes `source` to a key without an object; False if one has appeared meanwhile."""
 
     @abstractmethod
     def _read(self, key: str, file: IO[bytes]) -> None:
         """Writes the object's content to an empty seekable `file`."""
 
-    def _put(self, key: str, stream: IO[bytes]) -> bool:
-        if not self.exists(key) and self._create(key, stream):
+    def _put(self, key: str, source: "Source") -> bool:
+        if not self.exists(key) and self._create(key, source):
             return True
-        stream.seek(0)
-        if not self._holds(key, stream):
-            raise ObjectExists(
-                f"{self.url}/{key} is there already with other content: choose another name, or delete it first."
-            )
-        return False
+        if self.holds(key, sha256=source.sha256, size=source.size):
+            return False
+        if not self.exists(key):
+            raise StoreError(f"{self.url}/{key} is being written by another process: try again.")
+        raise ObjectExists(
+            f"{self.url}/{key} is there already with other content: choose another name, or delete it first."
+        )
 
     def _missing(self, key: str) -> ObjectNotFound:
         return ObjectNotFound(f"{self.url}/{key} does not exist: check the name and that what makes it has run.")
 
 
 class FileStore(Store):
-    """A folder; keys are paths below it."""
+    """A folder; keys are paths below it. A new file is read back before it gets its name."""
 
     def __init__(self, folder: Path) -> None:
         self.url = f"file://{folder}"
         self._folder = folder
+
+    def holds(self, key: str, *, sha256: str, size: int) -> bool:
+        with _file_errors(f"{self.url}/{key}"), suppress(ObjectNotFound), self._open(key) as file:
+            found = Source(file)
+            return found.size == size and found.sha256 == sha256
+        return False
 
     def exists(self, key: str) -> bool:
         with _file_errors(f"{self.url}/{key}"):
@@ -200,23 +216,19 @@ class FileStore(Store):
                 f"The folder of {self.url} can't be used ({error.strerror}): {remedy} or correct storage.url."
             ) from error
 
-    def _create(self, key: str, stream: IO[bytes]) -> bool:
+    def _create(self, key: str, source: "Source") -> bool:
         path = self._path(key)
         with (
             _file_errors(f"{self.url}/{key}"),
-            _written_beside(path, lambda file: shutil.copyfileobj(stream, file)) as temporary,
+            _written_beside(path, lambda file: file.writelines(source.blocks())) as temporary,
         ):
-            if temporary.stat().st_size != stream.tell():
-                raise StoreError(f"{self.url}/{key} was not written whole: check the disk and try again.")
+            if not source.equals(temporary):
+                raise StoreError(f"{self.url}/{key} was not written as it was given: check the disk and try again.")
             return _publish(temporary, path)
 
-    def _holds(self, key: str, stream: IO[bytes]) -> bool:
-        with _file_errors(f"{self.url}/{key}"), self._open(key) as ours:
-            return size_of(ours) == size_of(stream) and digest_of(ours) == digest_of(stream)
-
     def _read(self, key: str, file: IO[bytes]) -> None:
-        with _file_errors(f"{self.url}/{key}"), self._open(key) as stream:
-            shutil.copyfileobj(stream, file, PART_BYTES)
+        with _file_errors(f"{self.url}/{key}"), self._open(key) as stored:
+            file.writelines(Source(stored).blocks())
 
     def _open(self, key: str) -> IO[bytes]:
         try:
@@ -226,6 +238,42 @@ class FileStore(Store):
 
     def _path(self, key: str) -> Path:
         return self._folder / check_key(key)
+
+
+class Source:
+    """What is to be stored, bytes or an open file; several threads may read it at once."""
+
+    def __init__(self, content: bytes | IO[bytes], sha256: str | None = None) -> None:
+        self._content = content
+        self._known = sha256
+        self.size = len(content) if isinstance(content, bytes) else os.fstat(content.fileno()).st_size
+
+    @cached_property
+    def sha256(self) -> str:
+        """In hexadecimal."""
+        return self._known or self._digest()
+
+    def part(self, start: int, length: int) -> bytes:
+        """`length` bytes from `start` on, or those that there are."""
+        if isinstance(self._content, bytes):
+            return self._content[start : start + length]
+        return os.pread(self._content.fileno(), length, start)
+
+    def blocks(self) -> Iterator[bytes]:
+        return (self.part(start, BLOCK_BYTES) for start in range(0, self.size, BLOCK_BYTES))
+
+    def equals(self, path: Path) -> bool:
+        """Whether the file `path` has the same content; far cheaper than two digests."""
+        with path.open("rb", buffering=0) as file:
+            return os.fstat(file.fileno()).st_size == self.size and all(
+                file.read(len(block)) == block for block in self.blocks()
+            )
+
+    def _digest(self) -> str:
+        digest = hashlib.sha256()
+        for block in self.blocks():
+            digest.update(block)
+        return digest.hexdigest()
 
 
 def check_key(key: str) -> str:
@@ -244,19 +292,6 @@ def check_prefix(prefix: str) -> None:
 
 def is_hidden(key: str) -> bool:
     return any(part.startswith(HIDDEN) for part in key.split("/"))
-
-
-def size_of(stream: IO[bytes]) -> int:
-    size = stream.seek(0, os.SEEK_END)
-    stream.seek(0)
-    return size
-
-
-def digest_of(stream: IO[bytes]) -> str:
-    stream.seek(0)
-    digest = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
-    stream.seek(0)
-    return digest
 
 
 @contextmanager

@@ -1,26 +1,34 @@
-"""A store in a bucket of an S3-compatible service; boto3 is imported when the first one is opened."""
+"""A store in a bucket of an S3-compatible service; boto3 is imported when the first one is opened.
+
+Every request that uploads carries the MD5 of its bytes. The ETag that the service gives the object is compared with
+that MD5 (of several parts: the MD5 of their MD5s); where a service's ETag is something else, as with KMS encryption,
+the object is read back.
+"""
 
 import base64
 import hashlib
-import tempfile
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import IO, Any
+from types import SimpleNamespace
+from typing import IO, Any, NamedTuple
 
 from scn.storage import (
     HIDDEN,
     PART_BYTES,
     ObjectNotFound,
+    Source,
     Store,
     StoreError,
     Token,
     check_key,
     check_prefix,
-    digest_of,
     is_hidden,
-    size_of,
 )
+
+_MOST_PARTS = 10_000  # of one upload
+_THREADS = 8
 
 
 class S3Store(Store):
@@ -32,6 +40,13 @@ class S3Store(Store):
         self._prefix = f"{check_key(prefix)}/" if prefix else ""
         self._honoured: frozenset[str] | None = None
         self._client = _s3_client(attempts=5, connect_timeout=5, read_timeout=60)
+
+    def holds(self, key: str, *, sha256: str, size: int) -> bool:
+        head = self._head(key)
+        if head is None or head["ContentLength"] != size:
+            return False
+        found = head.get("Metadata", {}).get("sha256")
+        return bool((found or self._read_sha256(key)) == sha256)  # some services lose metadata
 
     def exists(self, key: str) -> bool:
         return self._head(key) is not None
@@ -67,7 +82,7 @@ class S3Store(Store):
         condition = {"IfNoneMatch": "*"} if token is None else {"IfMatch": token}
         if condition.keys() <= self._honours():
             with self._s3_errors(key):
-                return self._send(place, data, condition)
+                return self._send(place, data, condition) is not None
         if self.read_pointer(key)[1] != token:
             return False
         with self._s3_errors(key):
@@ -82,31 +97,24 @@ class S3Store(Store):
         if write:
             self._honours()
 
-    def _create(self, key: str, stream: IO[bytes]) -> bool:
-        size, digest = size_of(stream), digest_of(stream)
-        place = self._at(key) | {"Metadata": {"sha256": digest}}
+    def _create(self, key: str, source: Source) -> bool:
         with self._s3_errors(key):
-            if size <= PART_BYTES:
-                if not self._send_new(place, stream.read()):
-                    return False
-            else:
-                self._send_parts(place, stream)
-        if (self._head(key) or {}).get("ContentLength") != size:
-            raise StoreError(f"{self.url}/{key} is not there with the {size} bytes written: delete it and try again.")
-        return True
+            place = self._at(key) | {"Metadata": {"sha256": source.sha256}}
+            send = self._send_new if source.size <= PART_BYTES else self._send_parts
+            etags = send(place, source)
+            if etags is None:
+                return False
+            if etags.found != etags.expected and self._read_sha256(key) != source.sha256:
+                self._client.delete_object(**self._at(key))
+                raise StoreError(f"{self.url}/{key} did not arrive as it was sent: check the service and try again.")
+            return True
 
-    def _holds(self, key: str, stream: IO[bytes]) -> bool:
-        head = self._head(key)
-        if head is None:
-            raise StoreError(f"{self.url}/{key} is being written by another process: try again.")
-        if head["ContentLength"] != size_of(stream):
-            return False
-        digest = head.get("Metadata", {}).get("sha256")
-        if digest is None:  # some services lose metadata
-            with tempfile.TemporaryFile() as copy:
-                self._read(key, copy)
-                digest = digest_of(copy)
-        return bool(digest == digest_of(stream))
+    def _read_sha256(self, key: str) -> str:
+        digest = hashlib.sha256()
+        with self._s3_errors(key):
+            # boto3 writes in order what it fetches in parallel, repeating what failed.
+            self._client.download_fileobj(Fileobj=SimpleNamespace(write=digest.update), **self._at(key))
+        return digest.hexdigest()
 
     def _read(self, key: str, file: IO[bytes]) -> None:
         with self._s3_errors(key):
@@ -121,40 +129,76 @@ class S3Store(Store):
         except ObjectNotFound:
             return None
 
-    def _send(self, place: dict[str, Any], data: bytes, condition: dict[str, str]) -> bool:
-        """One put_object; False if the service says that `condition` does not hold. Raises botocore's errors."""
+    def _send(self, place: dict[str, Any], data: bytes, condition: dict[str, str]) -> "_ETags | None":
+        """One put_object; None if the service says that `condition` does not hold. Raises botocore's errors."""
         from botocore.exceptions import ClientError
 
-        md5 = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+        md5 = _md5(data)
         try:
-            self._client.put_object(Body=data, ContentMD5=md5, **place, **condition)
-            return True
+            return _etags(self._client.put_object(Body=data, ContentMD5=_base64(md5), **place, **condition), md5.hex())
         except ClientError as error:
             gone = "IfMatch" in condition and _code(error) == "NoSuchKey"
             if not condition or not (gone or _status(error) in (409, 412)):
                 raise
             if error.response["ResponseMetadata"].get("RetryAttempts"):
                 # The first attempt may have succeeded and only its answer been lost.
-                with self._client.get_object(Bucket=place["Bucket"], Key=place["Key"])["Body"] as body:
-                    return bool(body.read() == data)
-            return False
+                answer = self._client.get_object(Bucket=place["Bucket"], Key=place["Key"])
+                with answer["Body"] as body:
+                    return _etags(answer, md5.hex()) if body.read() == data else None
+            return None
 
-    def _send_new(self, place: dict[str, Any], data: bytes) -> bool:
+    def _send_new(self, place: dict[str, Any], source: Source) -> "_ETags | None":
+        """Creates an object by one request; None if there is one already."""
         from botocore.exceptions import ClientError
 
+        data = source.part(0, source.size)
         try:
             return self._send(place, data, {"IfNoneMatch": "*"})
         except ClientError as error:
-            if _status(error) not in (400, 501):
+            if not _refuses_conditions(error):
                 raise
-            return self._send(place, data, {})  # the service refuses the condition as such
+            return self._send(place, data, {})
 
-    def _send_parts(self, place: dict[str, Any], stream: IO[bytes]) -> None:
-        from boto3.s3.transfer import TransferConfig
+    def _send_parts(self, place: dict[str, Any], source: Source) -> "_ETags | None":
+        """Like _send_new, in parts, several at a time."""
+        from botocore.exceptions import ClientError
 
-        config = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=8)
         metadata = place.pop("Metadata")
-        self._client.upload_fileobj(stream, ExtraArgs={"Metadata": metadata}, Config=config, **place)
+        part_bytes = max(PART_BYTES, -(-source.size // _MOST_PARTS))
+        upload = {**place, "UploadId": self._client.create_multipart_upload(**place, Metadata=metadata)["UploadId"]}
+
+        def send(number: int) -> tuple[dict[str, Any], bytes]:
+            data = source.part((number - 1) * part_bytes, part_bytes)
+            md5 = _md5(data)
+            answer = self._client.upload_part(Body=data, ContentMD5=_base64(md5), PartNumber=number, **upload)
+            return {"PartNumber": number, "ETag": answer["ETag"]}, md5
+
+        def complete(**condition: str) -> dict[str, Any]:
+            done: dict[str, Any] = self._client.complete_multipart_upload(
+                MultipartUpload={"Parts": [part for part, _ in sent]}, **upload, **condition
+            )
+            return done
+
+        completed = False
+        try:
+            count = -(-source.size // part_bytes)
+            with ThreadPoolExecutor(_THREADS) as threads:
+                sent = list(threads.map(send, range(1, count + 1)))
+            expected = f"{_md5(b''.join(md5 for _, md5 in sent)).hex()}-{count}"
+            try:
+                answer = complete(IfNoneMatch="*")
+            except ClientError as error:
+                if _status(error) in (404, 409, 412):  # 404: it was repeated, the first answer having been lost
+                    return None
+                if not _refuses_conditions(error):
+                    raise
+                answer = complete()
+            completed = True
+            return _etags(answer, expected)
+        finally:
+            if not completed:
+                with suppress(Exception):  # there may be an error to tell already
+                    self._client.abort_multipart_upload(**upload)
 
     def _honours(self) -> frozenset[str]:
         """The conditions that the service keeps: tried once, because several ignore them in silence."""
@@ -168,10 +212,10 @@ class S3Store(Store):
                 self._send(place, b"probe", {})
                 for condition in ({"IfNoneMatch": "*"}, {"IfMatch": f'"{"0" * 32}"'}):
                     try:
-                        if not self._send(place, b"probe", condition):
+                        if self._send(place, b"probe", condition) is None:
                             honoured |= condition.keys()
                     except ClientError as error:
-                        if _status(error) not in (400, 501):
+                        if not _refuses_conditions(error):
                             raise
                 self._client.delete_object(**place)
             self._honoured = frozenset(honoured)
@@ -233,6 +277,30 @@ def _s3_client(attempts: int, connect_timeout: float, read_timeout: float) -> An
         raise StoreError(
             f"S3 can't be used ({detail}): correct AWS_ENDPOINT_URL and the other AWS_* variables."
         ) from error
+
+
+class _ETags(NamedTuple):
+    found: str
+    """What the service calls the content of an object."""
+    expected: str
+    """What S3 calls the content that was sent."""
+
+
+def _etags(answer: dict[str, Any], expected: str) -> _ETags:
+    return _ETags(str(answer.get("ETag", "")).strip('"'), expected)
+
+
+def _md5(data: bytes) -> bytes:
+    return hashlib.md5(data, usedforsecurity=False).digest()  # against damage, not malice
+
+
+def _base64(digest: bytes) -> str:
+    return base64.b64encode(digest).decode()
+
+
+def _refuses_conditions(error: Exception) -> bool:
+    """Whether the service takes no conditional request, as far as can be told."""
+    return _status(error) in (400, 501) and _code(error) not in ("BadDigest", "InvalidDigest")
 
 
 def _code(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """Both kinds of store keep the same promises."""
 
+import hashlib
 import os
 import pickle
 import signal
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from scn.errors import UserError
-from scn.storage import FileStore, ObjectExists, ObjectNotFound, Store, StoreError, open_store
+from scn.storage import FileStore, ObjectExists, ObjectNotFound, Source, Store, StoreError, open_store
 
 
 @pytest.fixture
@@ -113,6 +114,35 @@ def test_a_large_file_goes_there_and_back(store: Store, tmp_path: Path) -> None:
         file.write(b"changed")
     with pytest.raises(ObjectExists):
         store.put_file("big/file", source)
+
+
+@pytest.mark.parametrize("size", [0, 5, 9 * 1024**2])
+def test_what_an_object_holds_is_told_by_digest_and_size(store: Store, size: int) -> None:
+    data = os.urandom(size)
+    sha256 = hashlib.sha256(data).hexdigest()
+    assert store.holds("a/b", sha256=sha256, size=size) is False
+    store.put("a/b", data)
+    assert store.holds("a/b", sha256=sha256, size=size) is True
+    assert store.holds("a/b", sha256=sha256, size=size + 1) is False
+    assert store.holds("a/b", sha256=hashlib.sha256(b"other").hexdigest(), size=size) is False
+    assert store.holds("a", sha256=sha256, size=size) is False
+
+
+def test_a_known_digest_is_not_computed_again(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def compute(self: Source) -> str:
+        raise AssertionError("computed")
+
+    data = os.urandom(9 * 1024**2)
+    sha256 = hashlib.sha256(data).hexdigest()
+    (tmp_path / "file").write_bytes(data)
+    with monkeypatch.context() as patched:
+        patched.setattr(Source, "_digest", compute)
+        assert store.put("small", data[:9], sha256=hashlib.sha256(data[:9]).hexdigest()) is True
+        assert store.put("bytes", data, sha256=sha256) is True
+        assert store.put_file("file", tmp_path / "file", sha256=sha256) is True
+    assert store.holds("small", sha256=hashlib.sha256(data[:9]).hexdigest(), size=9) is True
+    assert store.put("bytes", data) is False
+    assert store.put("file", data) is False
 
 
 def test_a_missing_source_file_is_named(store: Store, tmp_path: Path) -> None:
@@ -224,6 +254,29 @@ def test_boto3_and_torch_are_not_imported_for_folders() -> None:
 
 
 # Folders
+
+
+@pytest.mark.parametrize("damage", [b"\0", b""])
+def test_what_the_disk_did_not_keep_is_no_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes
+) -> None:
+    """The last byte is lost, or another one, after all were written."""
+
+    def spoil(descriptor: int) -> None:
+        os.ftruncate(descriptor, 3 * 1024**2 - 1)
+        os.pwrite(descriptor, damage, 3 * 1024**2 - 1)
+
+    store = FileStore(tmp_path / "store")
+    source = tmp_path / "source"
+    source.write_bytes(b"x" * 3 * 1024**2)
+    with monkeypatch.context() as patched:
+        patched.setattr("scn.storage.os.fsync", spoil)
+        for put in (lambda: store.put("a/b", source.read_bytes()), lambda: store.put_file("a/b", source)):
+            with pytest.raises(StoreError) as error:
+                put()
+            assert one_sentence(error).startswith(f"{store.url}/a/b was not written as it was given: check the disk")
+            assert list((tmp_path / "store" / "a").iterdir()) == []
+    assert store.put_file("a/b", source) is True
 
 
 @pytest.mark.parametrize("call", ["put", "swap_pointer"])

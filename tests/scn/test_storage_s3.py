@@ -1,6 +1,12 @@
 """What a bucket needs besides the tests of test_storage.py: probes, pages, and errors in one sentence."""
 
+import base64
+import hashlib
+import io
+import signal
 import socket
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -42,7 +48,8 @@ def test_a_service_that_refuses_conditions_serves_too(s3_store: S3Store) -> None
         conditional = {"If-Match", "If-None-Match"} & set(request.headers.keys())
         return answer(501, "NotImplemented") if conditional else None
 
-    s3_store._client.meta.events.register("before-send.s3.PutObject", refuse)
+    for operation in ("PutObject", "CompleteMultipartUpload"):
+        s3_store._client.meta.events.register(f"before-send.s3.{operation}", refuse)
     s3_store.check()
     assert s3_store._honoured == set()
     assert_pointer_moves(s3_store)
@@ -59,6 +66,8 @@ def assert_pointer_moves(store: Store) -> None:
     assert store.put("object", b"1") is False
     with pytest.raises(ObjectExists):
         store.put("object", b"2")
+    assert store.put("large", LARGE) is True
+    assert store.put("large", LARGE) is False
 
 
 @pytest.mark.integration
@@ -75,6 +84,117 @@ def test_a_swap_whose_answer_is_lost_has_won(s3_store: S3Store) -> None:
     events.register("before-send.s3.PutObject", lose_the_first_answer)
     assert s3_store.swap_pointer("latest", b"v1", None) is True
     assert s3_store.read_pointer("latest")[0] == b"v1"
+
+
+LARGE = bytes(range(256)) * 4096 * 17  # 17 MiB: three parts
+
+
+@pytest.mark.integration
+def test_uploads_carry_their_md5(s3_store: S3Store) -> None:
+    sent: list[tuple[str, bool]] = []
+
+    def note(request: Any, **_: object) -> None:
+        md5 = hashlib.md5(request.body.getvalue(), usedforsecurity=False).digest()
+        sent.append((request.method, base64.b64encode(md5) == request.headers.get("Content-MD5")))
+
+    for operation in ("PutObject", "UploadPart"):
+        s3_store._client.meta.events.register(f"before-send.s3.{operation}", note)
+    assert s3_store.put("small", b"1") is True
+    assert s3_store.put("large", LARGE) is True
+    assert sent == [("PUT", True)] * 4
+    assert s3_store.get("large") == LARGE
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(("operation", "data"), [("PutObject", b"small"), ("UploadPart", LARGE)])
+def test_what_was_damaged_on_the_way_is_no_object(s3_store: S3Store, operation: str, data: bytes) -> None:
+    """moto, unlike S3, takes a body whose MD5 differs from the header's."""
+
+    def spoil(request: Any, **_: object) -> None:
+        request.body = io.BytesIO(b"\xff" + request.body.getvalue()[1:])
+
+    s3_store._client.meta.events.register(f"before-send.s3.{operation}", spoil)
+    with pytest.raises(StoreError, match=f"^{s3_store.url}/a did not arrive as it was sent: check the service and"):
+        s3_store.put("a", data)
+    assert s3_store.list() == []
+    s3_store._client.meta.events.unregister(f"before-send.s3.{operation}", spoil)
+    assert s3_store.put("a", data) is True
+    assert s3_store.get("a") == data
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(("operation", "data"), [("PutObject", b"small"), ("CompleteMultipartUpload", LARGE)])
+@pytest.mark.parametrize("etag", ['"0123456789abcdef0123456789abcdef"', None])
+def test_an_etag_that_is_no_md5_is_made_up_by_reading(
+    s3_store: S3Store, operation: str, data: bytes, etag: str | None
+) -> None:
+    read = []
+    events = s3_store._client.meta.events
+    events.register(f"after-call.s3.{operation}", lambda parsed, **_: parsed.update(ETag=etag))
+    events.register("before-call.s3.GetObject", lambda **_: read.append("GET"))
+    assert s3_store.put("a", data) is True
+    assert read
+    assert s3_store.get("a") == data
+
+
+@pytest.mark.integration
+def test_an_upload_that_fails_is_aborted(s3_store: S3Store) -> None:
+    def refuse(request: Any, **_: object) -> Any:
+        return answer(403, "AccessDenied") if "partNumber=2" in request.url else None
+
+    s3_store._client.meta.events.register("before-send.s3.UploadPart", refuse)
+    with pytest.raises(StoreError, match=f"refused access to {s3_store.url}/a "):
+        s3_store.put("a", LARGE)
+    assert s3_store.list() == []
+    assert "Uploads" not in s3_store._client.list_multipart_uploads(Bucket=s3_store._bucket)
+
+
+@pytest.mark.integration
+def test_an_upload_that_the_service_finds_damaged_is_not_repeated_without_its_condition(s3_store: S3Store) -> None:
+    sent = []
+
+    def refuse(request: Any, **_: object) -> Any:
+        sent.append(request.headers.get("If-None-Match"))
+        return answer(400, "BadDigest")
+
+    s3_store._client.meta.events.register("before-send.s3.PutObject", refuse)
+    with pytest.raises(StoreError, match=f"{s3_store.url}/a can't be used .*BadDigest"):
+        s3_store.put("a", b"1")
+    assert sent == [b"*"]
+
+
+@pytest.mark.integration
+def test_a_writer_killed_before_the_last_request_leaves_no_object(s3_store: S3Store) -> None:
+    code = (
+        "import sys, time, scn.storage as s\n"
+        "store = s.open_store(sys.argv[1])\n"
+        "wait = lambda **_: (print('sent', flush=True), time.sleep(600))\n"
+        "store._client.meta.events.register('before-call.s3.CompleteMultipartUpload', wait)\n"
+        "store.put('a', b'x' * 9 * 1024**2)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, s3_store.url], stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "sent\n"
+        writer.send_signal(signal.SIGKILL)
+    assert s3_store.list() == []
+    assert s3_store.exists("a") is False
+    assert s3_store.put("a", b"new") is True
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("same", [True, False])
+def test_an_object_that_appears_during_an_upload_stays(s3_store: S3Store, same: bool) -> None:
+    def overtake(**_: object) -> None:
+        open_store(s3_store.url).put("a", LARGE if same else b"first")
+
+    s3_store._client.meta.events.register("before-call.s3.CompleteMultipartUpload", overtake)
+    if same:
+        assert s3_store.put("a", LARGE) is False
+    else:
+        with pytest.raises(ObjectExists):
+            s3_store.put("a", LARGE)
+        assert s3_store.get("a") == b"first"
+    assert "Uploads" not in s3_store._client.list_multipart_uploads(Bucket=s3_store._bucket)
 
 
 @pytest.mark.integration

@@ -1,0 +1,120 @@
+"""What every benchmark needs: candidates timed side by side in one process, the machine's description, tables, JSON.
+
+A benchmark is a module with a `main()` that is run as `python -m benchmarks.NAME [--json FILE] [--runs N]`. Its
+candidates take turns, so that whatever else the machine does meanwhile slows all of them; a figure is a median, and a
+comparison the median of the quotients of neighbouring runs.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from statistics import median, quantiles
+from time import perf_counter
+
+import psutil
+
+from scn.files import write_atomically
+
+Row = Mapping[str, object]
+"""A line of a table, and of the JSON: column -> value, the unit in the column's name ("median_ms")."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """What one candidate took, in seconds, in the order of the runs."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return median(self.seconds)
+
+    @property
+    def spread(self) -> float:
+        """Distance between the quartiles, as a share of the median; 0 for a single run."""
+        if len(self.seconds) < 2:
+            return 0.0
+        low, _, high = quantiles(self.seconds, n=4, method="inclusive")
+        return (high - low) / self.median
+
+    def over(self, other: "Timing") -> float:
+        """How many times as long as `other` this took: the median over the rounds that `medians` made of both."""
+        return median(mine / theirs for mine, theirs in zip(self.seconds, other.seconds, strict=True))
+
+
+def medians(candidates: Mapping[str, Callable[[], object]], runs: int, warm_up: int = 1) -> dict[str, Timing]:
+    """Times the candidates in turn, `runs` rounds of one call each, after `warm_up` rounds that don't count.
+
+    Every other round goes backwards, so that none always profits, or suffers, from what the one before it left behind.
+
+    Returns:
+        name -> Timing, in the order of `candidates`.
+    Raises:
+        ValueError: if `runs` is less than 1.
+    """
+    if runs < 1:
+        raise ValueError(f"{runs} runs have no median: ask for at least 1")
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    order = list(candidates)
+    for number in range(warm_up + runs):
+        for name in order:
+            start = perf_counter()
+            candidates[name]()
+            elapsed = perf_counter() - start
+            if number >= warm_up:
+                seconds[name].append(elapsed)
+        order.reverse()
+    return {name: Timing(seconds=tuple(taken)) for name, taken in seconds.items()}
+
+
+def machine() -> dict[str, object]:
+    """What the figures depend on, and nothing that names the machine or its folders."""
+    info = Path("/proc/cpuinfo")  # on Linux platform.processor() says nothing
+    models = re.findall(r"model name\s*: (.+)", info.read_text()) if info.exists() else []
+    return {
+        "cpu": models[0] if models else platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "numpy": metadata.version("numpy"),
+        "pil": next(
+            f"{name} {metadata.version(name)}"
+            for name in ("pillow-simd", "pillow")
+            if any(metadata.distributions(name=name))
+        ),
+    }
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as Markdown that reads as plain text too; the columns are the first row's."""
+    cells = [list(rows[0]), *([_text(row[column]) for column in rows[0]] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in cells]
+    return "\n".join([lines[0], "| " + " | ".join("-" * width for width in widths) + " |", *lines[1:]])
+
+
+def write_json(path: Path, title: str, rows: Iterable[Row]) -> None:
+    """Writes {title, date, machine, rows}; UserError if `path` can't be written."""
+    today = datetime.date.today().isoformat()
+    result = {"title": title, "date": today, "machine": machine(), "rows": [dict(row) for row in rows]}
+    write_atomically(path, (json.dumps(result, indent=2) + "\n").encode())
+
+
+def parser(description: str, runs: int) -> argparse.ArgumentParser:
+    """The arguments that all benchmarks share: --json FILE and --runs N, which is `runs` if not given."""
+    result = argparse.ArgumentParser(description=description)
+    result.add_argument("--json", type=Path, metavar="FILE", help="where the rows are written")
+    result.add_argument("--runs", type=int, default=runs, metavar="N", help="rounds (default: %(default)s)")
+    return result
+
+
+def _text(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else "-" if value is None else str(value)

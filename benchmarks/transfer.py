@@ -1,0 +1,144 @@
+"""What the stores cost: a file stored and fetched again, against the same bytes copied without any check.
+
+The stores read back or check by MD5 what they write, and name a file only when the disk has it. `python -m
+benchmarks.transfer [--mib N]`, with moto, an S3 service for tests, on this machine.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from benchmarks.measure import Row, medians, parser, table, write_json
+from scn.errors import UserError
+from scn.storage import PART_BYTES, Store, open_store
+
+BUCKET = "transfer"
+
+
+def transfer_rows(mib: int, runs: int) -> list[Row]:
+    """Times `mib` MiB there and back, over the file store, S3 and what they are compared with."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "source"
+        source.write_bytes(np.random.default_rng(0).bytes(mib * 2**20))
+        return [*_file_rows(source, runs), *_s3_rows(source, runs)]
+
+
+@contextmanager
+def s3_service() -> Iterator[str]:
+    """The URL of an S3 service (moto) of its own, to which the AWS_* variables point meanwhile."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    host, port = url.removeprefix("http://").split(":")
+    settings = {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "NO_PROXY": "127.0.0.1",
+    }
+    command = [sys.executable, "-m", "moto.server", "-H", host, "-p", port]
+    quiet = subprocess.DEVNULL
+    with mock.patch.dict(os.environ, settings), subprocess.Popen(command, stdout=quiet, stderr=quiet) as server:
+        try:
+            _wait_for(f"{url}/moto-api/", server)
+            yield url
+        finally:
+            server.terminate()
+
+
+def main() -> None:
+    arguments = parser(__doc__.partition("\n")[0], runs=7)
+    arguments.add_argument("--mib", type=int, default=128, metavar="N", help="MiB to transfer (default: %(default)s)")
+    chosen = arguments.parse_args()
+    rows = transfer_rows(chosen.mib, chosen.runs)
+    title = f"{chosen.mib} MiB there and back"
+    print(title, table(rows), sep="\n\n")
+    if chosen.json:
+        write_json(chosen.json, title, rows)
+
+
+def _file_rows(source: Path, runs: int) -> list[Row]:
+    store = open_store("file://store", source.parent)
+    there, back = source.with_name("there"), source.with_name("back")
+
+    def copy(durable: bool) -> None:
+        there.unlink(missing_ok=True)
+        for place, origin in ((there, source), (back, there)):
+            shutil.copyfile(origin, place)
+            if durable:
+                with place.open("rb") as file:
+                    os.fsync(file.fileno())
+
+    bare = {"bare copy, on the disk": partial(copy, True), "bare copy, in memory": partial(copy, False)}
+    return _rows("file store", store, bare, source, runs)
+
+
+def _s3_rows(source: Path, runs: int) -> list[Row]:
+    import boto3
+    from boto3.s3.transfer import TransferConfig
+    from botocore.config import Config
+
+    parts = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=8)
+    # As the store has it: boto3's own default are checksums in trailers, which many services don't know.
+    without = Config(request_checksum_calculation="when_required", response_checksum_validation="when_required")
+    with s3_service():
+        default, same = (boto3.session.Session().client("s3", config=config) for config in (None, without))
+        default.create_bucket(Bucket=BUCKET)
+
+        def copy(client: Any) -> None:
+            client.delete_object(Bucket=BUCKET, Key="bare")
+            client.upload_file(str(source), BUCKET, "bare", Config=parts)
+            client.download_file(BUCKET, "bare", str(source.with_name("back")), Config=parts)
+
+        bare = {"bare boto3, store's settings": partial(copy, same), "bare boto3, its defaults": partial(copy, default)}
+        return _rows("S3 store", open_store(f"s3://{BUCKET}/prefix"), bare, source, runs)
+
+
+def _rows(name: str, store: Store, bare: dict[str, partial[None]], source: Path, runs: int) -> list[Row]:
+    def there_and_back() -> None:
+        store.delete("object")
+        store.put_file("object", source)
+        store.get_file("object", source.with_name("copy"))
+
+    timings = medians({name: there_and_back, **bare}, runs)
+    megabytes = 2 * source.stat().st_size / 1e6
+    return [
+        {
+            "transfer": transfer,
+            "median_ms": timing.median * 1e3,
+            "spread": timing.spread,
+            "mb_per_s": megabytes / timing.median,
+            "store_share": timing.over(timings[name]),
+        }
+        for transfer, timing in timings.items()
+    ]
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        except OSError:
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise UserError("moto's S3 service did not start: install this project with its [dev] extra.") from None
+            time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""The degraded images of an experiment as files, under the names of the originals: the sets of the papers.
+
+What network and protocol would see of each image of a folder, from the same functions as shards and evaluation:
+
+    sr    the image cropped to a multiple of the scale and reduced; grey stays grey        .png
+    car   its luma after JPEG (the decoded pixels)                                         .png
+    dn    its grey, where 255 is white, with the noise added: float32, neither rounded     .tif
+          nor clipped, the noise being that of evaluation under the image's name
+"""
+
+import io
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from tqdm import tqdm
+
+from data_prep.images import decode
+from data_prep.places import is_image
+from scn.config import Experiment
+from scn.degradation import degrade, evaluation_noise, modcrop, to_channels
+from scn.errors import UserError
+from scn.files import write_atomically
+
+_PNG_LEVEL = 1  # working files, to be read more often than sent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Degraded:
+    """What came of a folder."""
+
+    written: int
+    refused: int
+    converted: dict[str, int]
+    """How many images went through which conversion (see data_prep.images)."""
+
+
+def degrade_folder(
+    experiment: Experiment, folder: Path, output: Path, *, seed: int = 0, tell: Callable[[str], None]
+) -> Degraded:
+    """Degrades every image below `folder` into `output`, where files of the same names are replaced.
+
+    Args:
+        seed: of the noise; 0 for that of the published figures.
+        tell: is called with one sentence for each image that can't be used; the others are written.
+    Raises:
+        UserError: before anything is written, if a folder can't be used or two images would get one name; if a file
+            can't be written.
+    """
+    names = _names(folder, output, ".png" if experiment.task.stored else ".tif")
+    written, converted = 0, Counter[str]()
+    for target, name in tqdm(names.items(), desc="images", unit="image", leave=False, disable=None):
+        try:
+            pixels, conversions = decode(_read(folder / name), folder / name)
+            degraded = degrade_image(pixels, experiment, name, seed)
+        except UserError as error:
+            tell(str(error))
+            continue
+        except (OSError, ValueError) as error:
+            detail = " ".join(str(error).split())
+            tell(f"{folder / name} can't be degraded for {experiment.name} ({detail}): take it out of the folder.")
+            continue
+        write_atomically(output / target, _encoded(degraded))
+        converted.update(conversions)
+        written += 1
+    return Degraded(written=written, refused=len(names) - written, converted=dict(converted))
+
+
+def degrade_image(
+    pixels: NDArray[np.uint8], experiment: Experiment, name: str, seed: int = 0
+) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """What the experiment's network is given of the photograph `pixels`, (H, W) or (H, W, 3), when it is evaluated.
+
+    Args:
+        name: of the image in its corpus; with `seed` it decides the noise.
+    Returns:
+        uint8; where the degradation is noise, float32, unclipped.
+    Raises:
+        ValueError: if nothing is left of the photograph, or it is larger than a JPEG can be.
+    """
+    target = modcrop(pixels, experiment.scale)
+    if experiment.scale == 1:  # to be measured, a grey photograph stays grey, as in the papers' bicubic rows
+        target = to_channels(target, experiment.task.channels)
+    degraded = degrade(target, experiment.task, experiment.level)
+    return target + evaluation_noise(name, target.shape, experiment.level, seed) if degraded is None else degraded
+
+
+def _names(folder: Path, output: Path, suffix: str) -> dict[Path, str]:
+    """Where in `output` each image of `folder` goes, by its name there; sorted."""
+    if not folder.is_dir():
+        raise UserError(f"The folder {folder} does not exist: name one with images.")
+    inside, outside = sorted((folder.resolve(), output.resolve()), key=lambda path: -len(path.parts))
+    if inside.is_relative_to(outside):
+        raise UserError(
+            f"{output} and {folder} lie in one another: name a folder beside it, so that no original is lost."
+        )
+    try:
+        files = [path for path in folder.rglob("*") if is_image(path.name) and path.is_file()]
+    except OSError as error:
+        raise UserError(f"The folder {folder} can't be read ({error.strerror}): name another one.") from None
+    if not files:
+        raise UserError(f"The folder {folder} holds no image: put images there or name another one.")
+    names: dict[Path, str] = {}
+    for name in sorted(path.relative_to(folder).as_posix() for path in files):
+        target = Path(name).with_suffix(suffix)
+        if target in names:
+            raise UserError(f"{names[target]} and {name} in {folder} would both become {target}: rename one of them.")
+        names[target] = name
+    return names
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}): mend it or take it out of the folder.") from None
+
+
+def _encoded(image: NDArray[np.uint8] | NDArray[np.float32]) -> bytes:
+    file = io.BytesIO()
+    if image.dtype == np.float32:
+        Pillow.fromarray(image).save(file, "TIFF")
+    else:
+        Pillow.fromarray(image).save(file, "PNG", compress_level=_PNG_LEVEL)
+    return file.getvalue()

@@ -1,0 +1,58 @@
+"""The harness of the benchmarks: what it calls, how often, and what it makes of the times; never how long they are."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.measure import Timing, machine, medians, parser, table, write_json
+from scn.errors import UserError
+
+
+def test_candidates_take_turns_and_the_warm_up_does_not_count() -> None:
+    calls: list[str] = []
+    timings = medians({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, runs=3, warm_up=1)
+
+    assert "".join(calls) == "abbaabba"
+    assert list(timings) == ["a", "b"]
+    assert all(len(timing.seconds) == 3 and min(timing.seconds) > 0 for timing in timings.values())
+    with pytest.raises(ValueError, match="0 runs have no median"):
+        medians({"a": lambda: None}, runs=0)
+
+
+def test_median_spread_and_quotient() -> None:
+    timing, other = Timing(seconds=(5.0, 1.0, 2.0, 3.0, 4.0)), Timing(seconds=(1.0, 1.0, 1.0, 1.0, 0.5))
+
+    assert timing.median == 3.0
+    assert timing.spread == pytest.approx((4 - 2) / 3)
+    assert timing.over(other) == 3.0  # of 5, 1, 2, 3, 8
+    assert Timing(seconds=(2.0,)).spread == 0.0
+
+
+def test_a_table_is_markdown_and_has_every_value() -> None:
+    rows = [{"candidate": "bare", "ms": 1.23456, "over": None}, {"candidate": "ours, exact", "ms": 20.0, "over": 16}]
+    assert table(rows).splitlines() == [
+        "| candidate   | ms   | over |",
+        "| ----------- | ---- | ---- |",
+        "| bare        | 1.23 | -    |",
+        "| ours, exact | 20   | 16   |",
+    ]
+
+
+def test_json_says_what_was_measured_when_and_on_what(tmp_path: Path) -> None:
+    write_json(tmp_path / "result.json", "how fast", iter([{"candidate": "a", "ms": 1.5}]))
+
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert written["title"] == "how fast"
+    assert written["rows"] == [{"candidate": "a", "ms": 1.5}]
+    assert written["machine"] == machine()
+    assert written["machine"]["cores"] >= 1
+    assert written["machine"]["pil"].split()[0] in ("pillow", "pillow-simd")
+    with pytest.raises(UserError, match="can't be written"):
+        write_json(tmp_path / "result.json" / "below-a-file.json", "how fast", [])
+
+
+def test_arguments_of_every_benchmark() -> None:
+    assert parser("What it does.", runs=7).parse_args([]).runs == 7
+    options = parser("What it does.", runs=7).parse_args(["--json", "a.json", "--runs", "2"])
+    assert (options.json, options.runs) == (Path("a.json"), 2)

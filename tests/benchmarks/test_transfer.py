@@ -1,0 +1,40 @@
+"""What the benchmark of the stores compares; never how long it takes."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from benchmarks import transfer
+from scn.storage import open_store
+
+
+@pytest.mark.integration
+def test_both_stores_are_compared_with_bare_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = tmp_path / "result.json"
+    monkeypatch.setattr("sys.argv", ["transfer", "--mib", "9", "--runs", "1", "--json", str(result)])
+    transfer.main()
+    written = json.loads(result.read_text())
+    assert written["title"] == "9 MiB there and back"
+    names = ["file store", "bare copy, on the disk", "bare copy, in memory"]
+    names += ["S3 store", "bare boto3, store's settings", "bare boto3, its defaults"]
+    assert [row["transfer"] for row in written["rows"]] == names
+    for row in written["rows"]:
+        assert row["mb_per_s"] == pytest.approx(2 * 9 * 2**20 / 1e6 / (row["median_ms"] / 1e3))
+        assert (row["store_share"] == 1) == (row["transfer"] in ("file store", "S3 store"))
+    assert capsys.readouterr().out.startswith("9 MiB there and back\n\n| transfer ")
+
+
+@pytest.mark.integration
+def test_the_service_is_found_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with transfer.s3_service() as url:
+        assert os.environ["AWS_ENDPOINT_URL"] == url
+        import boto3
+
+        boto3.session.Session().client("s3").create_bucket(Bucket="bucket")
+        open_store("s3://bucket/prefix").check()
+    assert "AWS_ENDPOINT_URL" not in os.environ
