@@ -20,20 +20,74 @@ app = typer.Typer(
 ParamsOption = Annotated[Path, typer.Option("--params", help="The file of parameters.")]
 
 
+@app.command(name="list")
+def list_corpora(params: ParamsOption = PARAMS_FILE) -> None:
+    """Show every corpus of params.yaml and of the catalogue: images, size, licence, use, and where it is here."""
+    from data_prep.check import print_rows
+
+    print_rows(load_params(params))
+
+
 @app.command()
 def download(
-    name: Annotated[str, typer.Argument(help="A corpus of params.yaml, or one split of it: NAME/SPLIT.")],
-    index: Annotated[Path, typer.Option(help="The JSON file to write.")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="Corpora of params.yaml or of the catalogue, or NAME/SPLIT.")
+    ],
+    index: Annotated[
+        Path | None, typer.Option(help="A JSON file for the names, sizes and checksums of the images of one corpus.")
+    ] = None,
     params: ParamsOption = PARAMS_FILE,
 ) -> None:
-    """Check that a corpus is here, and write the index of its images: names, sizes, checksums."""
+    """Download and unpack corpora that are not here yet, and look at their images.
+
+    They are looked for in $SCN_CORPORA first, then in corpora.root, where downloads go. A download that was stopped
+    goes on where it was.
+    """
+    from data_prep.acquire import acquire
     from data_prep.corpora import index_of, open_corpus
     from scn.files import write_atomically
 
-    corpus = open_corpus(load_params(params), name)
-    write_atomically(index, index_of(corpus).encode())
-    others = f", {corpus.ignored} other files ignored" if corpus.ignored else ""
-    print(f"{name}: {len(corpus.images)} images{others}; index in {index}")
+    if index and len(names) > 1:
+        raise UserError("--index takes the index of one corpus: download the others without it.")
+    loaded = load_params(params)
+    for name in names:
+        acquire(loaded, name)
+        corpus = open_corpus(loaded, name)
+        for image in corpus.images:
+            if image.refusal:
+                print(f"data-prep: {image.refusal}", file=sys.stderr)
+        if index:
+            write_atomically(index, index_of(corpus).encode())
+        refused = sum(image.refusal is not None for image in corpus.images)
+        notes = [f"{refused} of them can't be used"] * bool(refused)
+        notes += [f"{corpus.ignored} other files ignored"] * bool(corpus.ignored)
+        print(", ".join([f"{name}: {len(corpus.images)} images", *notes]) + (f"; index in {index}" if index else ""))
+
+
+@app.command()
+def check(
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="Corpora of params.yaml or of the catalogue, or NAME/SPLIT.")
+    ],
+    params: ParamsOption = PARAMS_FILE,
+) -> None:
+    """Verify corpora that are here: folders, number of images, headers, and the content where it is known.
+
+    Names what is missing or wrong, and downloads nothing.
+    """
+    from data_prep.check import check as look
+
+    loaded = load_params(params)
+    wrong = 0
+    for name in names:
+        for finding in look(loaded, name):
+            for problem in finding.problems:
+                print(f"data-prep: {problem}", file=sys.stderr)
+            wrong += len(finding.problems)
+            if finding.summary:
+                print(f"{finding.title}: {finding.summary}")
+    if wrong:
+        raise UserError(f"{wrong} {'problem was' if wrong == 1 else 'problems were'} found: see above for what to do.")
 
 
 @app.command()
@@ -54,16 +108,16 @@ def shard(
 ) -> None:
     """Degrade the images of an experiment and put them into the store as shards.
 
-    With RAY_ADDRESS set the cluster's workers do it: folders and a file:// store must be at the same path there.
+    Shards that are there already are not made again, so a run that was killed goes on. With RAY_ADDRESS set the
+    cluster's workers make them: folders and a file:// store must be at the same path there.
     """
-    from data_prep.images import found_pillow
-    from data_prep.shards import make_manifest
+    from data_prep.prepare import make_manifest
     from scn.cluster import cpu_count
     from scn.files import write_atomically
 
     start = time.monotonic()
     loaded = load_params(params)
-    made = make_manifest(
+    made, reused = make_manifest(
         loaded,
         experiment,
         images=images,
@@ -73,13 +127,76 @@ def shard(
     write_atomically(manifest, made.dumps().encode())
     sets = (made.train, *made.evaluation.values())
     converted = sum(sum(of_set.converted.values()) for of_set in sets)
+    refused = sum(len(of_set.refused) for of_set in sets)
+    counts = [f"{converted} conversions"] * bool(converted) + [f"{refused} refused"] * bool(refused)
     shards = list(made.shards())
     print(
         f"{experiment}: {sum(of_set.images for of_set in sets)} images"
-        + (f" ({converted} conversions, see {manifest})" if converted else "")
-        + f" in {len(shards)} shards, {sum(s.bytes for s in shards)} bytes, in {store or loaded.storage.url}, "
-        f"{time.monotonic() - start:.1f} s, with {found_pillow()}"
+        + (f" ({', '.join(counts)}: see {manifest})" if counts else "")
+        + f" as {sum(of_set.samples for of_set in sets)} samples in {len(shards)} shards"
+        + (f", of which {reused} were there already" if reused else "")
+        + f", {sum(s.bytes for s in shards)} bytes, in {store or loaded.storage.url}, "
+        f"{time.monotonic() - start:.1f} s, with {made.made_with['pil']}"
     )
+
+
+@app.command()
+def verify(
+    manifest: Annotated[Path, typer.Argument(help="A manifest that `data-prep shard` wrote.")],
+    store: Annotated[
+        str | None, typer.Option(help="file://folder or s3://bucket/prefix, instead of storage.url.")
+    ] = None,
+    params: ParamsOption = PARAMS_FILE,
+) -> None:
+    """Read and hash every shard of a manifest, and name what is missing or damaged."""
+    from data_prep.verify import problems
+    from scn.manifest import load_manifest
+    from scn.storage import open_store
+
+    made = load_manifest(manifest)
+    opened = open_store(store) if store else open_store(load_params(params).storage.url, params.parent)
+    opened.check(write=False)
+    wrong = 0
+    for wrong, sentence in enumerate(problems(made, opened), 1):  # noqa: B007 - the count is told below
+        print(f"data-prep: {sentence}", file=sys.stderr)
+    shards = list(made.shards())
+    if wrong:
+        raise UserError(
+            f"{wrong} of {len(shards)} shards of {manifest} can't be trusted: make them again as said, those that are "
+            "undamaged stay."
+        )
+    print(f"{manifest}: {len(shards)} shards, {sum(s.bytes for s in shards)} bytes in {opened.url}, all as made")
+
+
+@app.command()
+def degrade(
+    folder: Annotated[Path, typer.Argument(metavar="IN_DIR", help="The images, in sub-folders or not.")],
+    output: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Where the degraded ones go; outside IN_DIR.")],
+    experiment: Annotated[str, typer.Option(help="An experiment of params.yaml, like sr-x4.")],
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise; 0: that of the published figures.")] = 0,
+    params: ParamsOption = PARAMS_FILE,
+) -> None:
+    """Write the degraded images of a folder under the same names, as the papers' test sets have them.
+
+    Reduced images and JPEG's luma become .png; noisy ones .tif (float32, 255 is white, unclipped).
+    """
+    from tqdm import tqdm
+
+    from data_prep.degrade import degrade_folder
+
+    start = time.monotonic()
+    asked = load_params(params).experiment(experiment)
+    made = degrade_folder(
+        asked, folder, output, seed=seed, tell=lambda s: tqdm.write(f"data-prep: {s}", file=sys.stderr)
+    )
+    converted = [f"{count} {what}" for what, count in sorted(made.converted.items())]
+    print(
+        f"{experiment}: {made.written} images degraded into {output}"
+        + (f" ({', '.join(converted)})" if converted else "")
+        + f", {made.refused} left out, {time.monotonic() - start:.1f} s"
+    )
+    if made.refused:
+        raise UserError(f"{made.refused} images of {folder} were left out: see the sentences above, then run it again.")
 
 
 def main() -> None:

@@ -1,29 +1,28 @@
-"""What a corpus is: a folder of images, or a catalogue of files that an installed package carries.
+"""What a corpus is: the images below a folder, below the folders of some splits, or in an installed package.
 
-A folder is searched with its sub-folders; `NAME/SPLIT` is one of its sub-folders. A catalogue lists its splits:
-
-    package: skimage                    # an installed Python package
-    folder: data                        # inside it
-    images: {train: {astronaut.png: <SHA-256>, ...}, evaluation: {...}}
-
-Images are sorted by their path below the corpus, so their order depends on no file system. On a cluster the
-machines that make the shards must see a folder under the same path.
+A reference is `NAME`, or `NAME/SPLIT` for one of its splits (of a folder of one's own: a sub-folder). Images are
+sorted by name, so their order depends on no file system. On a cluster the machines that make the shards must see a
+folder under the same path.
 """
 
+import builtins
 import hashlib
-import importlib.util
 import json
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from data_prep.images import open_image
+from data_prep.acquire import check_unpacked
+from data_prep.catalogue import load_catalogue
+from data_prep.images import read_header
+from data_prep.places import IMAGE_SUFFIXES, Place, is_image, package_folder, places_of
 from scn.config import Params, digest
 from scn.errors import UserError
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+_CHUNK = 4096  # files that are waited for together: what is kept of each is small, but there may be millions
+_header_lock = threading.Lock()  # reading one changes the process's warning filters meanwhile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +30,20 @@ class Source:
     """One image file of a corpus."""
 
     name: str
-    """Its path below the corpus, with forward slashes."""
+    """Its path below the corpus, with forward slashes; the same for every copy, whatever its folders are called."""
     path: Path
     split: str | None
     sha256: str
+    bytes: int
+    width: int
+    """In pixels, as it will be decoded; 0 if the header can't be read."""
+    height: int
+    mode: str
+    """Pillow's name for the pixels in the file, like "RGB" or "P"; "" if the header can't be read."""
+    refusal: str | None = None
+    """The sentence that says why it can't be used, if the header already tells."""
 
-    def read(self) -> bytes:
+    def read(self) -> builtins.bytes:
         """The file's content; UserError if it is no longer what it was when the corpus was opened."""
         data = _read(self.path)
         if hashlib.sha256(data).hexdigest() != self.sha256:
@@ -46,7 +53,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """The images that a reference (`NAME` or `NAME/SPLIT`) stands for, sorted by name."""
+    """The images that a reference stands for, sorted by name."""
 
     reference: str
     images: tuple[Source, ...]
@@ -56,62 +63,72 @@ class Corpus:
     @property
     def sha256(self) -> str:
         """Over the names and contents of the images."""
-        return digest([[image.name, image.sha256] for image in self.images])
+        return content_sha256(self.images)
 
 
-class _Catalogue(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """An image file that is there, not opened yet."""
 
-    package: str
-    folder: str = "."
-    licence: str = ""
-    images: dict[str, dict[str, str]]
+    name: str
+    path: Path
+    split: str | None
+
+
+def content_sha256(images: Iterable[Source], prefix: str = "") -> str:
+    """SHA-256 over the names, without `prefix`, and the contents of images."""
+    return digest([[image.name.removeprefix(prefix), image.sha256] for image in images])
 
 
 def open_corpus(params: Params, reference: str) -> Corpus:
-    """Finds and hashes the images of a corpus of params.yaml.
+    """Finds the images of a corpus of params.yaml or of the catalogue, hashes them and reads their headers.
+
+    Images that can't be used are among them, with their `refusal`. Nothing is downloaded or unpacked.
 
     Raises:
-        UserError: if the corpus, its folder, a split or a catalogued file is missing, empty or not as catalogued.
+        UserError: if the corpus is not here, empty or incomplete, or no such corpus is known.
     """
-    name, _, split = reference.partition("/")
-    if name not in params.corpora:
-        raise UserError(
-            f"{params.path} has no corpus '{name}': use one of {', '.join(sorted(params.corpora))}, or add it."
-        )
-    place = params.root.absolute() / Path(params.corpora[name]).expanduser()
-    hint = f"correct corpora.{name} in {params.path}"
-    if place.suffix in (".yaml", ".yml"):
-        return _from_catalogue(place, reference, split, hint)
-    return _from_folder(place, reference, split, hint)
+    name = reference.partition("/")[0]
+    places = places_of(params, reference)
+    if not places:
+        return _from_package(reference)
+    hint = f"run `data-prep download {reference}`, or put them there"
+    if name in params.corpora.local:
+        check_unpacked(params, name)
+        hint = f"put images there or correct corpora.local.{name} in {params.path}"
+    listed, ignored = [], 0
+    for place in places:
+        found, others = list_images(place, reference, hint)
+        listed += found
+        ignored += others
+    return Corpus(reference=reference, images=tuple(look_at(listed)), ignored=ignored)
 
 
 def open_images(params: Params, reference: str) -> Corpus:
     """Like open_corpus, and takes the path of a folder too, which is then a corpus of the folder's name."""
-    if reference.partition("/")[0] in params.corpora:
-        return open_corpus(params, reference)
+    name = reference.partition("/")[0]
     folder = Path(reference).expanduser().absolute()
+    if name in params.corpora.names or (name in load_catalogue().corpora and not folder.is_dir()):
+        return open_corpus(params, reference)
     if not folder.is_dir():
         raise UserError(
             f"'{reference}' is neither a folder nor a corpus of {params.path} "
-            f"({', '.join(sorted(params.corpora))}): name one of these."
+            f"({', '.join(sorted(params.corpora.names))}) or of the catalogue: name one of these."
         )
-    return _from_folder(folder, folder.resolve().name, "", "name another folder")
+    place = Place(corpus=folder.resolve().name, split="", known=None, candidates=(folder,))
+    listed, ignored = list_images(place, reference, "name another folder")
+    return Corpus(reference=place.corpus, images=tuple(look_at(listed)), ignored=ignored)
 
 
 def index_of(corpus: Corpus) -> str:
-    """What `data-prep download` writes: the images' names, sizes and checksums, as JSON without machine's paths.
-
-    Raises:
-        UserError: naming the first file that is no image.
-    """
+    """What `data-prep download` writes: the images' names, sizes and checksums, as JSON without machine's paths."""
     rows = []
-    for source in corpus.images:
-        data = source.read()
-        with open_image(data, source.path) as image:
-            row = {"name": source.name, "bytes": len(data), "sha256": source.sha256}
-            row |= {"width": image.width, "height": image.height, "mode": image.mode}
-        rows.append(row | ({"split": source.split} if source.split else {}))
+    for image in corpus.images:
+        row: dict[str, object] = {"name": image.name, "bytes": image.bytes, "sha256": image.sha256}
+        row |= {"width": image.width, "height": image.height, "mode": image.mode}
+        row |= {"split": image.split} if image.split else {}
+        row |= {"refused": image.refusal.replace(str(image.path), image.name)} if image.refusal else {}
+        rows.append(row)
     index = {"name": corpus.reference, "sha256": corpus.sha256, "ignored": corpus.ignored, "images": rows}
     return json.dumps(index, indent=1, sort_keys=True) + "\n"
 
@@ -129,84 +146,88 @@ def check_disjoint(train: list[Corpus], evaluation: list[Corpus]) -> None:
                 )
 
 
-def _from_folder(folder: Path, reference: str, split: str, hint: str) -> Corpus:
-    start = folder.joinpath(*filter(None, split.split("/")))
-    if ".." in split.split("/") or not start.is_dir():
-        raise UserError(f"The folder {start} of the corpus '{reference}' does not exist: put images there or {hint}.")
+def list_images(place: Place, reference: str, hint: str) -> tuple[list[Listed], int]:
+    """The image files of a place, sorted by name, and the number of other files.
+
+    Raises:
+        UserError: if the folder is missing, empty, can't be read or hasn't as many images as the catalogue says.
+    """
+    folder = place.found
+    start = folder / place.below if folder else None
+    if folder is None or start is None or not start.is_dir():
+        missing = (place.target if folder is None else folder) / place.below
+        tree = f" ({place.known.images} images: {place.known.tree})" if place.known else ""
+        state = "is empty" if missing.is_dir() else "does not exist"
+        raise UserError(f"The folder {missing}{tree} of the corpus '{reference}' {state}: {hint}.")
     try:
-        files = [path for path in start.rglob("*") if path.is_file()]
+        visible = (p for p in start.rglob("*") if not any(part.startswith(".") for part in p.relative_to(start).parts))
+        files = [path for path in visible if path.is_file()]
     except OSError as error:
         raise UserError(f"The folder {start} can't be read ({error.strerror}): {hint}.") from None
-    images = {
-        path.relative_to(folder).as_posix(): path
-        for path in files
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")  # ._a.png: a system's own notes
-    }
+    prefix = f"{place.split}/" if place.split else ""
+    images = {prefix + path.relative_to(folder).as_posix(): path for path in files if is_image(path.name)}
     if not images:
+        suffixes = " ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
+        raise UserError(f"The folder {start} of the corpus '{reference}' holds no image ({suffixes}): {hint}.")
+    if place.known and len(images) != place.known.images:
         raise UserError(
-            f"The folder {start} of the corpus '{reference}' holds no image "
-            f"({' '.join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))}): put images there or {hint}."
+            f"The folder {start} holds another number of images ({len(images)}) than {place.title} has "
+            f"({place.known.images}: {place.known.tree}): complete it, or remove it and run `data-prep download "
+            f"{reference}`."
         )
-    sources = tuple(
-        Source(
-            name=name,
-            path=images[name],
-            split=name.split("/")[0] if "/" in name else None,
-            sha256=hashlib.sha256(_read(images[name])).hexdigest(),
-        )
+    listed = [
+        Listed(name=name, path=images[name], split=name.split("/")[0] if "/" in name else None)
         for name in sorted(images)
+    ]
+    return listed, len(files) - len(images)
+
+
+def look_at(listed: list[Listed]) -> Iterator[Source]:
+    """Hashes the files and reads their headers; the threads hash side by side."""
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(listed), _CHUNK):
+            yield from pool.map(_source, listed[start : start + _CHUNK])
+
+
+def _from_package(reference: str) -> Corpus:
+    _, entry, splits = load_catalogue().resolve(reference)
+    folder = package_folder(entry.package) / entry.folder
+    listed, expected = [], {}
+    for split, known in splits.items():
+        for name, sha256 in known.files.items():
+            if not (folder / name).is_file():
+                raise UserError(
+                    f"The package {entry.package} has no file {entry.folder}/{name}, which the catalogue lists: "
+                    "install another version of it."
+                )
+            listed.append(Listed(name=name, path=folder / name, split=split))
+            expected[name] = sha256
+    images = tuple(look_at(sorted(listed, key=lambda image: image.name)))
+    for image in images:
+        if image.sha256 != expected[image.name]:
+            raise UserError(
+                f"{image.path} is not the file that the catalogue lists (its SHA-256 differs): install another version "
+                f"of {entry.package}."
+            )
+    return Corpus(reference=reference, images=images, ignored=0)
+
+
+def _source(listed: Listed) -> Source:
+    data = _read(listed.path)
+    sha256 = hashlib.sha256(data).hexdigest()
+    with _header_lock:
+        header = read_header(data, listed.path)
+    return Source(
+        name=listed.name,
+        path=listed.path,
+        split=listed.split,
+        sha256=sha256,
+        bytes=len(data),
+        width=header.width,
+        height=header.height,
+        mode=header.mode,
+        refusal=header.refused,
     )
-    return Corpus(reference=reference, images=sources, ignored=len(files) - len(images))
-
-
-def _from_catalogue(path: Path, reference: str, split: str, hint: str) -> Corpus:
-    try:
-        catalogue = _Catalogue.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise UserError(f"The catalogue {path} of the corpus '{reference}' does not exist: {hint}.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the top level"
-        raise UserError(f"The catalogue {path} is wrong at {place} ({first['msg']}): correct it.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        detail = " ".join(str(error).split())
-        raise UserError(f"The catalogue {path} can't be read ({detail}): correct it or {hint}.") from None
-    if split and split not in catalogue.images:
-        raise UserError(
-            f"The catalogue {path} has no split '{split}': use one of {', '.join(sorted(catalogue.images))}."
-        )
-    listed = {
-        name: (part, sha256)
-        for part, files in catalogue.images.items()
-        if not split or part == split
-        for name, sha256 in files.items()
-    }
-    if not listed:
-        raise UserError(f"The catalogue {path} lists no image for '{reference}': add some or {hint}.")
-    folder = _package_folder(catalogue.package, path) / catalogue.folder
-    sources = []
-    for name, (part, sha256) in sorted(listed.items()):
-        file = folder / name
-        if not file.is_file():
-            raise UserError(
-                f"The package {catalogue.package} has no file {catalogue.folder}/{name}, which {path} lists: "
-                "install another version of it or correct the catalogue."
-            )
-        if hashlib.sha256(_read(file)).hexdigest() != sha256:
-            raise UserError(
-                f"{file} is not the file that {path} lists (its SHA-256 differs): install another version of "
-                f"{catalogue.package} or correct the catalogue."
-            )
-        sources.append(Source(name=name, path=file, split=part, sha256=sha256))
-    return Corpus(reference=reference, images=tuple(sources), ignored=0)
-
-
-def _package_folder(package: str, catalogue: Path) -> Path:
-    # Finding does not import: scikit-image would take a second.
-    spec = importlib.util.find_spec(package) if package.isidentifier() else None
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError(f"The package {package}, whose images {catalogue} lists, is not installed: install it.")
-    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def _read(path: Path) -> bytes:

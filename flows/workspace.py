@@ -18,6 +18,8 @@ from scn.errors import UserError
 RUNS = Path(".scn/flow-runs")
 """Where the clones lie, below the project's folder."""
 
+_CORPORA_LOCK = "corpora.lock"
+
 
 def find_commit(project: Path, ref: str | None) -> str:
     """The commit that `ref` (a branch, tag or commit; by default what is checked out) names in the project.
@@ -70,7 +72,8 @@ def uncommitted(project: Path) -> list[str]:
 def make_workspace(project: Path, commit: str, params: Params, folder: Path) -> None:
     """Makes `folder` a clone of the project at `commit` that is ready for DVC; on an error it leaves none.
 
-    It shares the project's DVC cache, its store if that is a folder, and the corpora that are not in git.
+    It shares the project's DVC cache, its store if that is a folder, the corpora that are not in git, and what is
+    recorded of downloads. What a run downloads is there for the project and for every other run.
     """
     shutil.rmtree(folder, ignore_errors=True)  # of an earlier attempt of this run
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -84,8 +87,12 @@ def make_workspace(project: Path, commit: str, params: Params, folder: Path) -> 
         if scheme == "file" and not Path(store).expanduser().is_absolute():
             (project / store).mkdir(parents=True, exist_ok=True)
             _link(project, folder, store)
-        for corpus in params.corpora.values():
-            _link(project, folder, corpus)
+        if not Path(params.corpora.root).expanduser().is_absolute():
+            (project / params.corpora.root).mkdir(parents=True, exist_ok=True)
+        for path in (params.corpora.root, *params.corpora.local.values()):
+            _link(project, folder, path)
+        if not (folder / _CORPORA_LOCK).exists():
+            (folder / _CORPORA_LOCK).symlink_to(project.resolve() / _CORPORA_LOCK)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -27,12 +28,50 @@ class StorageConfig(_Section):
     """Where shards, checkpoints and versions lie: `file://folder` or `s3://bucket/prefix`."""
 
 
+class CorporaConfig(_Section):
+    """Where images come from; see docs/corpora.md."""
+
+    root: str = "corpora"
+    """A folder with copies of corpora, NAME or NAME/SPLIT in it; downloads go there. $SCN_CORPORA goes before it."""
+    download: dict[str, str] = {}
+    """Name -> `catalogue`, or the URL of an archive of images, whose checksum may follow as `#sha256=...`."""
+    local: dict[str, str] = {}
+    """Name -> a folder of images, or an archive of them."""
+
+    @model_validator(mode="after")
+    def _names(self) -> "CorporaConfig":
+        for name in self.names:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+                raise ValueError(f"'{name}' is no name: use letters, digits, '_' and '-'")
+        if twice := sorted(self.download.keys() & self.local.keys()):
+            raise ValueError(f"'{twice[0]}' is named under download and under local: rename one")
+        return self
+
+    @property
+    def names(self) -> list[str]:
+        return [*self.download, *self.local]
+
+
 class DataConfig(_Section):
     train: list[str] = Field(min_length=1)
     """Corpora to train on: `NAME`, or `NAME/SPLIT` for one split (of a folder: a sub-folder)."""
     evaluation: list[str] = Field(min_length=1)
     """Corpora to measure on; no image may be in `train` too."""
-    images_per_shard: int = Field(default=4, ge=1)
+    sub_image: int = Field(default=480, ge=0)
+    """Side in pixels of the sub-images that training images are cut into; 0: whole images."""
+    stride: int = Field(default=240, ge=1)
+    """Pixels from one sub-image to the next."""
+    levels: list[int] = []
+    """Levels of the task whose degraded images lie in the same shards, so that experiments share the originals;
+    empty: the experiment's own alone."""
+    encoding: Literal["npy", "png"] = "npy"
+    """Of the images in the shards; see docs/decisions/0005."""
+    png_level: int = Field(default=1, ge=0, le=9)
+    """zlib's compression level for png."""
+    shard_mib: int = Field(default=128, ge=1)
+    """The size that shards come close to, in MiB of uncompressed pixels, where there are images enough."""
+    unusable: Literal["stop", "skip"] = "stop"
+    """What to do about a training image that can't be used: stop, or leave it out and name it in the manifest."""
 
     @field_validator("evaluation")
     @classmethod
@@ -40,6 +79,12 @@ class DataConfig(_Section):
         if len(set(names)) != len(names):
             raise ValueError("names an evaluation set twice")
         return names
+
+    @model_validator(mode="after")
+    def _covers(self) -> "DataConfig":
+        if 0 < self.sub_image < self.stride:
+            raise ValueError(f"stride: {self.stride} leaves gaps between sub-images of {self.sub_image} pixels")
+        return self
 
 
 class ModelConfig(_Section):
@@ -78,6 +123,8 @@ class TrainConfig(_Section):
     """bfloat16: autocast for the network; weights, optimiser and loss stay float32."""
     workers: int = Field(default=1, ge=1)
     """Processes of Ray Train; `batch` is split among them."""
+    loader_workers: int = Field(default=1, ge=1)
+    """Readers of shards per process: there are at least `workers * loader_workers` shards, one for each."""
     use_gpu: Literal["auto"] | bool = "auto"
     checkpoint_every: int = Field(default=500, ge=1)
     """Steps between two checkpoints."""
@@ -105,7 +152,7 @@ class TrainConfig(_Section):
 
     def identity(self) -> dict[str, Any]:
         """The fields that decide what the run computes, without those that only decide how it runs."""
-        return self.model_dump(exclude={"workers", "use_gpu", "checkpoint_every", "log_every"})
+        return self.model_dump(exclude={"workers", "loader_workers", "use_gpu", "checkpoint_every", "log_every"})
 
 
 class EvaluateConfig(_Section):
@@ -135,7 +182,7 @@ class _ExperimentSection(_Section):
 
 class _Document(_Section):
     storage: StorageConfig = StorageConfig()
-    corpora: dict[str, str]
+    corpora: CorporaConfig
     data: DataConfig
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
@@ -172,7 +219,7 @@ class Params(_Section):
 
     path: Path
     storage: StorageConfig
-    corpora: dict[str, str]
+    corpora: CorporaConfig
     experiments: dict[str, Experiment]
 
     @property
@@ -213,8 +260,8 @@ def load_params(path: Path | str = PARAMS_FILE) -> Params:
             merged[key] = _check(cls, merged[key], path, f"experiments.{name}.{key}").model_dump()
         for reference in (*merged["data"]["train"], *merged["data"]["evaluation"]):
             corpus = reference.partition("/")[0]
-            if corpus not in document.corpora:
-                raise UserError(f"{path}: data of {name}: {_unknown(corpus, list(document.corpora), 'corpus')}.")
+            if corpus not in document.corpora.names:
+                raise UserError(f"{path}: data of {name}: {_unknown(corpus, document.corpora.names, 'corpus')}.")
         experiments[name] = Experiment.model_validate(
             {"name": name, "task_name": section.task, "level": section.level, "evaluate": document.evaluate, **merged}
         )

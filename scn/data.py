@@ -1,12 +1,7 @@
-"""Shards -> patches: which patches a step sees is a function of the seed and the step alone."""
+"""Images -> patches: which patches a step sees is a function of the seed and the step alone."""
 
-import hashlib
-import io
-import json
-import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
@@ -16,52 +11,7 @@ from torch import Tensor
 
 from scn.config import Experiment
 from scn.errors import UserError
-from scn.manifest import Shard
-from scn.storage import ObjectNotFound, Store
-
-Image = NDArray[np.uint8]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    """One image of a shard: uint8 (H, W) or (H, W, 3); see scn.manifest for what is stored when."""
-
-    name: str
-    hr: Image
-    lr: Image | None
-    up: Image | None
-
-
-def read_samples(store: Store, shards: Iterable[Shard]) -> Iterator[Sample]:
-    """Reads shards in order.
-
-    Raises:
-        UserError: naming the shard whose content is not what the manifest says, before any sample of it is used.
-    """
-    for shard in shards:
-        experiment = shard.key.split("/")[1]
-        try:
-            data = store.get(shard.key)
-        except ObjectNotFound:
-            raise UserError(
-                f"The shard {shard.key} is not in {store.url}: make it again with "
-                f"`dvc repro --force --single-item shard@{experiment}`, or set storage.url to the store that has it."
-            ) from None
-        if len(data) != shard.bytes or hashlib.sha256(data).hexdigest() != shard.sha256:
-            raise UserError(
-                f"The shard {shard.key} in {store.url} is damaged (its SHA-256 is not the manifest's): "
-                f"make it again with `dvc repro --force --single-item shard@{experiment}`."
-            )
-        # The hash has been checked, so the tar is the one that was written: no streaming reader is needed.
-        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-            members = {member.name: cast(io.BufferedReader, tar.extractfile(member)).read() for member in tar}
-        for name in sorted(name for name in members if name.endswith(".json")):
-            key = name.removesuffix(".json")
-            hr, lr, up = (
-                np.load(io.BytesIO(members[member])) if member in members else None
-                for member in (f"{key}.hr.npy", f"{key}.lr.npy", f"{key}.up.npy")
-            )
-            yield Sample(name=json.loads(members[name])["name"], hr=cast(Image, hr), lr=lr, up=up)
+from scn.samples import Image, Sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +30,12 @@ class Patches:
     (Philox), so step t of a resumed run, or of one with other workers, sees the same patches.
     """
 
-    def __init__(self, samples: Iterable[Sample], experiment: Experiment) -> None:
+    def __init__(self, images: Iterable[Sample], experiment: Experiment) -> None:
         self.config = experiment.train
         self.scale = experiment.scale
         self.sigma = 0 if experiment.task.stored else experiment.level
         self.images: list[tuple[Image, Image]] = []
-        for sample in samples:
+        for sample in images:
             lr = sample.hr if sample.lr is None else sample.lr
             if min(lr.shape[:2]) < self.config.patch:
                 side = self.config.patch * self.scale

@@ -1,21 +1,19 @@
 """What a shard set is: the schema that data preparation writes and training and evaluation read.
 
-A shard is a WebDataset tar. Each sample is one image and has the members
-    <key>.hr.npy      uint8 (H, W, 3) or (H, W): the target
-    <key>.lr.npy      uint8: the degraded image, where the task stores one (tasks.Task.stored)
-    <key>.json        {"name": the image's name, "sha256": of the file it came from}
-Evaluation sets of super-resolution have besides
-    <key>.up.npy      uint8, of the size of hr: the degraded image enlarged by bicubic interpolation
+What lies in a shard is in scn.samples.
 """
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scn.config import Params, digest
 from scn.errors import UserError
+
+FORMAT: Literal[2] = 2
 
 
 class _Record(BaseModel):
@@ -33,31 +31,50 @@ class Shard(_Record):
 
 
 class ImageSet(_Record):
-    """The shards made from one or more corpora, in order."""
+    """The shards made from one or more corpora."""
 
     corpora: dict[str, str]
     """Corpus reference -> SHA-256 over the names and contents of its images."""
     images: int
+    samples: int
+    """Images, or the sub-images that they were cut into."""
+    content: str
+    """SHA-256 over the pixels of all images and their degraded versions, however they were cut, encoded and spread."""
     converted: dict[str, int]
-    """How many images were converted, by kind of conversion."""
+    """How many images went through which conversion."""
+    refused: dict[str, str]
+    """The images that could not be used -> why (data.unusable: skip)."""
     shards: list[Shard]
 
 
 class Manifest(_Record):
     """Everything that training and evaluation of one experiment read."""
 
-    format: int = 1
+    format: Literal[2] = FORMAT
     experiment: str
     task: str
     level: int
+    parameters: dict[str, Any]
+    """How the shards were made."""
+    made_with: dict[str, str]
+    """The implementation of PIL, the encoder, and the SHA-256 of the code that degraded, cut and encoded."""
     train: ImageSet
     evaluation: dict[str, ImageSet]
     """Evaluation set (its corpus reference) -> its shards."""
 
     @property
     def sha256(self) -> str:
-        """Names the data: the same for the same images and parameters on any machine."""
-        return digest(self.model_dump())
+        """Names the data: the same for the same pixels, however they were cut, encoded and spread over shards."""
+        pixels = {"corpora", "images", "content"}
+        return digest(
+            self.model_dump(
+                include={
+                    **dict.fromkeys(("format", "experiment", "task", "level"), True),
+                    "train": pixels,
+                    "evaluation": dict.fromkeys(self.evaluation, pixels),
+                }
+            )
+        )
 
     def shards(self) -> Iterator[Shard]:
         for images in (self.train, *self.evaluation.values()):
@@ -86,6 +103,10 @@ def load_manifest(path: Path | str) -> Manifest:
         return Manifest.model_validate_json(Path(path).read_text())
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: make it with `dvc repro shard@{Path(path).parent.name}`.") from None
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}): name a manifest that can.") from None
     except (ValidationError, UnicodeDecodeError) as error:
         detail = str(error).splitlines()[0]
-        raise UserError(f"{path} is no shard manifest ({detail}): make it again with `data-prep shard`.") from None
+        raise UserError(
+            f"{path} is no shard manifest of this version ({detail}): make it again with `data-prep shard`."
+        ) from None

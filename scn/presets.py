@@ -35,9 +35,11 @@ def apply_preset(name: str, path: Path) -> None:
         raise UserError(f"{path} is not valid YAML ({str(error).splitlines()[0]}): restore it from git.") from None
     presets = {preset: yaml.load((PRESETS / f"{preset}.yaml").read_text()) for preset in known}
     for other in presets.values():  # the corpora of one preset need not be here for the other
-        for corpus, folder in other["corpora"].items():
-            if document["corpora"].get(corpus) == folder:
-                del document["corpora"][corpus]
+        for kind, corpora in other["corpora"].items():
+            present = document["corpora"].get(kind) or {}
+            for corpus, where in corpora.items():
+                if present.get(corpus) == where:
+                    del present[corpus]
     _overlay(document, presets[name])
     text = StringIO()
     yaml.dump(document, text)

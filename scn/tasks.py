@@ -71,7 +71,7 @@ TASKS: Mapping[str, Task] = {
             degradation="bicubic",
             degraded_name="bicubic",
             level_name="scale",
-            level_range=(2, 4),
+            level_range=(2, 16),
             channels="rgb",
             on_colour="rgb",
             protocol=Protocol(name="sr: luma, 8 bits, frame of scale pixels cropped", luma=True, crop_scale=True),

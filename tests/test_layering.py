@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-GROUND_FLOOR = {"cluster", "config", "degradation", "errors", "files", "manifest", "storage", "storage_s3", "tasks"}
+GROUND_FLOOR = {
+    *("cluster", "config", "degradation", "errors", "files", "manifest", "provenance", "samples"),
+    *("storage", "storage_s3", "tasks"),
+}
 HEAVY = {"torch", "ray", "prefect", "dvc", "dvclive", "boto3", "skimage", "matplotlib", "pandas", "webdataset"}
 
 

@@ -13,7 +13,6 @@ from torch import nn
 from tqdm import tqdm
 
 from scn.config import Experiment, Params
-from scn.data import Sample, read_samples
 from scn.degradation import evaluation_noise
 from scn.errors import UserError
 from scn.evaluation.ensemble import self_ensemble
@@ -23,6 +22,7 @@ from scn.inference import apply, device_of, prepare
 from scn.manifest import Manifest, experiment_manifest
 from scn.models.files import WEIGHTS, load_model
 from scn.provenance import code_sha256, file_sha256
+from scn.samples import Sample, read_samples
 from scn.storage import Store, open_store
 
 DIGITS = 4
@@ -180,10 +180,10 @@ def _over_images(
 ) -> dict[str, list[Row]]:
     results = {}
     for name, images in manifest.evaluation.items():
-        samples = _checked(read_samples(store, images.shards), experiment, name)
+        samples = read_samples(store, images.shards, experiment.name, experiment.level)
         # disable=None: only where there is a terminal
         bar = partial(tqdm, total=images.images, desc=name, unit="image", leave=False, disable=None)
-        results[name] = list(bar(_map(score, samples)))
+        results[name] = list(bar(_map(score, _checked(samples, experiment, name))))
     return results
 
 

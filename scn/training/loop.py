@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scn.config import Experiment, digest
-from scn.data import Patches, read_samples
+from scn.data import Patches
 from scn.errors import UserError
 from scn.manifest import Manifest
 from scn.models import build
+from scn.samples import read_samples, whole_images
 from scn.storage import Store
 from scn.training.checkpoint import Checkpoints
 
@@ -94,7 +95,8 @@ def train(run: Run, world: World, hooks: Hooks) -> None:
         hooks.resumed(first)
         for row in rows if world.rank == 0 else []:
             hooks.logged(row)
-    patches = Patches(read_samples(run.store, run.manifest.train.shards), experiment)
+    samples = read_samples(run.store, run.manifest.train.shards, experiment.name, experiment.level)
+    patches = Patches(whole_images(samples), experiment)
 
     for step in range(first, run.steps):
         start = time.perf_counter()

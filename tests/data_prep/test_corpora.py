@@ -3,14 +3,18 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from photo_folder import write_photos
 from PIL import Image
 
 from data_prep.corpora import check_disjoint, index_of, open_corpus, open_images
 from scn.config import load_params
 from scn.errors import UserError
+
+Known = Callable[..., None]
 
 
 def opened(reference: str):
@@ -64,10 +68,32 @@ def test_the_index_says_what_is_there_without_paths(project: Path) -> None:
     assert str(project) not in json.dumps(index)
 
 
-def test_a_file_that_is_no_image_is_named(project: Path) -> None:
+def test_headers_are_read_with_the_hash(project: Path) -> None:
+    source = opened("photos").images[1]
+    assert (source.name, source.width, source.height, source.mode) == ("c.bmp", 33, 64, "L")
+    assert source.bytes == Path("photos/c.bmp").stat().st_size
+    assert source.refusal is None
+
+
+def test_an_image_that_cannot_be_used_is_among_the_others_with_its_sentence(project: Path) -> None:
     Path("photos/fake.jpg").write_bytes(b"<html>404</html>")
-    with pytest.raises(UserError, match=r"photos/fake.jpg is no image, whatever its name says"):
-        index_of(opened("photos"))
+    Image.new("CMYK", (40, 30)).save("photos/print.tif")
+    corpus = opened("photos")
+    refusals = {image.name: image.refusal for image in corpus.images if image.refusal}
+    assert set(refusals) == {"fake.jpg", "print.tif"}
+    assert "photos/fake.jpg is no image, whatever its name says" in refusals["fake.jpg"]
+
+    rows = {row["name"]: row for row in json.loads(index_of(corpus))["images"]}
+    assert rows["fake.jpg"]["width"] == 0
+    assert (rows["print.tif"]["width"], rows["print.tif"]["mode"]) == (40, "CMYK")
+    assert rows["print.tif"]["refused"].startswith("print.tif is CMYK")
+    assert "refused" not in rows["a.png"]
+
+
+def test_many_files_are_read_in_chunks_and_stay_in_order(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = opened("photos")
+    monkeypatch.setattr("data_prep.corpora._CHUNK", 2)
+    assert opened("photos") == expected
 
 
 def test_an_image_that_changes_meanwhile_is_named(project: Path) -> None:
@@ -87,9 +113,9 @@ def test_the_same_image_on_both_sides_is_named(project: Path) -> None:
 @pytest.mark.parametrize(
     ("reference", "expected"),
     [
-        ("photo", "params.yaml has no corpus 'photo': use one of photos, single, tests"),
+        ("photo", "params.yaml has no corpus 'photo', nor has the catalogue: use one of photos, tests, one that"),
         ("photos/val", "photos/val of the corpus 'photos/val' does not exist"),
-        ("photos/../tests", "photos/../tests of the corpus .* does not exist"),
+        ("photos/../tests", "'photos/../tests' leaves the folder of the corpus: name one of its sub-folders"),
     ],
 )
 def test_a_wrong_reference_is_named(project: Path, reference: str, expected: str) -> None:
@@ -102,6 +128,8 @@ def test_empty_and_missing_folders_are_named(project: Path) -> None:
     with pytest.raises(UserError, match=r"photos of the corpus 'photos' does not exist: put images there or correct"):
         opened("photos")
     Path("photos").mkdir()
+    with pytest.raises(UserError, match=r"photos of the corpus 'photos' is empty: put images there or correct"):
+        opened("photos")
     Path("photos/readme.txt").touch()
     with pytest.raises(UserError, match=r"photos of the corpus 'photos' holds no image \(bmp jpeg jpg png "):
         opened("photos")
@@ -117,44 +145,136 @@ def package(project: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
 
 
-def catalogue(images: dict[str, dict[str, str]], package: str = "carrier") -> None:
-    Path("single.yaml").write_text(json.dumps({"package": package, "folder": "data", "images": images}))
+def test_a_package_carries_splits(package: dict[str, str], known: Known) -> None:
+    known(carried=carried({"train": {"d.PNG": package["d.PNG"]}, "evaluation": {"b.png": package["b.png"]}}))
 
-
-def test_a_catalogue_lists_splits_of_a_package(package: dict[str, str]) -> None:
-    catalogue({"train": {"d.PNG": package["d.PNG"]}, "evaluation": {"b.png": package["b.png"]}})
-
-    assert [(i.name, i.split) for i in opened("single").images] == [("b.png", "evaluation"), ("d.PNG", "train")]
-    assert [i.name for i in opened("single/train").images] == ["d.PNG"]
+    assert [(i.name, i.split) for i in opened("carried").images] == [("b.png", "evaluation"), ("d.PNG", "train")]
+    assert [i.name for i in opened("carried/train").images] == ["d.PNG"]
     with pytest.raises(UserError, match="has no split 'test': use one of evaluation, train"):
-        opened("single/test")
+        opened("carried/test")
 
 
-def test_what_a_catalogue_promises_is_checked(package: dict[str, str]) -> None:
-    catalogue({"train": {"b.png": package["d.PNG"]}})
-    with pytest.raises(UserError, match=r"b.png is not the file that .* lists \(its SHA-256 differs\)"):
-        opened("single")
-    catalogue({"train": {"x.png": "0"}})
-    with pytest.raises(UserError, match=r"The package carrier has no file data/x.png, which .* lists"):
-        opened("single")
-    catalogue({"train": {}})
-    with pytest.raises(UserError, match="lists no image for 'single'"):
-        opened("single")
-    catalogue({"train": {"b.png": "0"}}, package="no_such_package")
-    with pytest.raises(UserError, match=r"package no_such_package, whose images .* lists, is not installed"):
-        opened("single")
-    Path("single.yaml").write_text("package: carrier\nimage: {}\n")
-    with pytest.raises(UserError, match=r"single.yaml is wrong at image"):
-        opened("single")
-    Path("single.yaml").write_text("package: [")
-    with pytest.raises(UserError, match=r"single.yaml can't be read"):
-        opened("single")
-    Path("single.yaml").unlink()
-    with pytest.raises(UserError, match=r"single.yaml of the corpus 'single' does not exist"):
-        opened("single")
+def carried(files: dict[str, dict[str, str]], package: str = "carrier") -> dict[str, object]:
+    splits = {split: {"images": len(of_split), "files": of_split} for split, of_split in files.items()}
+    return {"licence": "free", "use": "test", "package": package, "folder": "data", "splits": splits}
 
 
-def test_the_sample_corpus_is_what_its_catalogue_says() -> None:
+@pytest.mark.parametrize(
+    ("name", "file", "package_name", "expected"),
+    [
+        ("b.png", "d.PNG", "carrier", r"b.png is not the file that the catalogue lists \(its SHA-256 differs\)"),
+        ("x.png", "d.PNG", "carrier", r"The package carrier has no file data/x.png, which the catalogue lists"),
+        ("b.png", "b.png", "no_such_package", r"package no_such_package, .* is not installed: install it"),
+    ],
+)
+def test_what_the_catalogue_says_of_a_package_is_checked(
+    package: dict[str, str], known: Known, name: str, file: str, package_name: str, expected: str
+) -> None:
+    known(carried=carried({"train": {name: package[file]}}, package_name))
+    with pytest.raises(UserError, match=expected):
+        opened("carried")
+
+
+def test_the_sample_corpus_is_what_the_catalogue_says() -> None:
     params = load_params(Path(__file__).parents[2] / "params.yaml")
-    assert len(open_corpus(params, "sample/train").images) == 10
+    corpus = open_corpus(params, "sample")
+    assert len(corpus.images) == 13
+    # The shards of earlier versions name this content.
+    assert corpus.sha256 == "4816aa226cb151d1a91edf7e542725d4370d4ed28a017e963e9a8d8417e854ad"
     assert len(open_corpus(params, "sample/evaluation").images) == 3
+
+
+def a_set(folder: str, images: int, **more: object) -> dict[str, object]:
+    return {"folder": folder, "images": images, "tree": "some images", **more}
+
+
+@pytest.fixture
+def photo_set(project: Path, known: Known) -> Path:
+    """A corpus of the catalogue with two splits and an extra one; returns the project's copy of it, which is empty."""
+    splits = {"train": a_set("set_train", 3), "val": a_set("set_val", 2), "small": a_set("set_small", 1, extra=True)}
+    known(photo_set={"licence": "free", "use": "test", "splits": splits}, again={**ALIAS, "alias": "photo_set/val"})
+    return project / "corpora" / "photo_set"
+
+
+ALIAS = {"licence": "free", "use": "test"}
+TRAIN, VAL = ["a.png", "c.bmp", "e.png"], ["sub/b.png", "sub/d.PNG"]
+
+
+def test_splits_may_be_called_by_their_folder_or_their_name(photo_set: Path) -> None:
+    write_photos(photo_set / "set_train", TRAIN)
+    write_photos(photo_set / "set_val", VAL)
+    first = opened("photo_set")
+    assert [image.name for image in first.images] == [
+        *("train/a.png", "train/c.bmp", "train/e.png", "val/sub/b.png", "val/sub/d.PNG")
+    ]
+    assert [image.split for image in first.images] == ["train"] * 3 + ["val"] * 2
+    assert opened("photo_set/set_val").images == opened("photo_set/val").images == opened("again").images
+
+    (photo_set / "set_val").rename(photo_set / "val")
+    assert opened("photo_set").sha256 == first.sha256
+
+
+def test_a_sites_copy_goes_before_ones_own(photo_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_photos(photo_set / "set_train", TRAIN)
+    write_photos(photo_set / "set_val", VAL)
+    write_photos(Path("site/photo_set/val"), VAL)
+    monkeypatch.setenv("SCN_CORPORA", "site")
+    paths = [image.path.relative_to(Path.cwd()).as_posix() for image in opened("photo_set").images]
+    assert paths[0] == "corpora/photo_set/set_train/a.png"
+    assert paths[-1] == "site/photo_set/val/sub/d.PNG"
+
+
+def test_the_root_is_a_parameter(photo_set: Path, configure: Callable[..., None]) -> None:
+    configure("corpora", root="elsewhere")
+    write_photos(Path("elsewhere/photo_set/train"), TRAIN)
+    assert len(opened("photo_set/train").images) == 3
+
+
+def test_an_extra_split_is_opened_if_it_is_named(photo_set: Path) -> None:
+    for split, names in (("train", TRAIN), ("val", VAL), ("small", TRAIN[:1])):
+        write_photos(photo_set / split, names)
+    assert len(opened("photo_set").images) == 5
+    assert [image.name for image in opened("photo_set/small").images] == ["small/a.png"]
+
+
+def test_a_missing_split_is_named_with_the_command_that_brings_it(photo_set: Path) -> None:
+    write_photos(photo_set / "train", TRAIN)
+    expected = (
+        r"corpora/photo_set/set_val \(2 images: some images\) .* does not exist: run `data-prep download photo_set`"
+    )
+    with pytest.raises(UserError, match=expected):
+        opened("photo_set")
+
+
+def test_a_split_with_another_number_of_images_is_an_error(photo_set: Path) -> None:
+    write_photos(photo_set / "train", TRAIN[:2])
+    with pytest.raises(
+        UserError, match=r"train holds another number of images \(2\) than photo_set/train has \(3: some"
+    ):
+        opened("photo_set/train")
+
+
+@pytest.mark.parametrize("reference", ["photo_set/test", "again/test"])
+def test_an_unknown_split_of_the_catalogue_is_named(photo_set: Path, reference: str) -> None:
+    with pytest.raises(UserError, match="of the catalogue has no split 'test'"):
+        opened(reference)
+
+
+def test_what_is_neither_in_the_catalogue_nor_a_url_is_an_error(configure: Callable[..., None]) -> None:
+    configure("corpora", download={"mine": "photos"})
+    with pytest.raises(
+        UserError, match=r"corpora.download.mine: 'photos' is neither 'catalogue' nor a URL: correct it"
+    ):
+        opened("mine")
+
+
+@pytest.mark.parametrize(
+    ("reference", "count"), [("BSDS500", 500), ("BSD100", 100), ("Set5", 5), ("Train400", 400), ("LIVE1", 29)]
+)
+def test_the_sites_copies_of_the_papers_corpora(
+    project: Path, site_corpora: Path, monkeypatch: pytest.MonkeyPatch, reference: str, count: int
+) -> None:
+    monkeypatch.setenv("SCN_CORPORA", str(site_corpora))
+    corpus = opened(reference)
+    assert len(corpus.images) == count
+    assert not any(image.refusal for image in corpus.images)

@@ -27,13 +27,14 @@ def test_help_answers_without_the_heavy_packages() -> None:
         "except SystemExit as end: assert end.code == 0\n"
         "heavy = {'torch', 'ray', 'boto3', 'skimage', 'scipy', 'webdataset'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
-        "from data_prep import corpora, images, shards\n"
-        "assert not {'torch', 'ray', 'boto3', 'skimage'} & set(sys.modules)\n"
+        "from data_prep import acquire, corpora, images, shards\n"
+        "assert not {'torch', 'ray', 'boto3', 'requests', 'skimage'} & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "download" in done.stdout
     assert "shard" in done.stdout
+    assert "list" in done.stdout
 
 
 def test_download_writes_the_index(project: Path, run_cli: Run) -> None:
@@ -44,13 +45,64 @@ def test_download_writes_the_index(project: Path, run_cli: Run) -> None:
     assert [path.name for path in Path("corpora").iterdir()] == ["photos.json"]
 
 
+def test_download_names_what_cannot_be_used_and_takes_several(project: Path, run_cli: Run) -> None:
+    Path("photos/b.jpg").write_text("text")
+    status, out, err = run_cli("download", "photos", "tests")
+    assert status == 0
+    assert out.splitlines() == [
+        "photos: 6 images, 1 of them can't be used, 1 other files ignored",
+        "tests: 2 images",
+    ]
+    assert err.startswith("data-prep: ")
+    assert "photos/b.jpg is no image" in err
+    assert_refused(run_cli("download", "photos", "tests", "--index", "out/x.json"), "--index takes the index of one")
+
+
+def test_check_ends_with_status_1_if_anything_is_wrong(project: Path, run_cli: Run) -> None:
+    assert run_cli("check", "photos", "tests", "sample")[0] == 0
+    spoil = Path("photos/b.jpg")
+    spoil.write_text("text")
+    status, out, err = run_cli("check", "photos", "tests", "DIV2K/train")
+    assert status == 1
+    assert out.splitlines() == [
+        "photos: 6 images in photos, with nothing to compare the content with",
+        "tests: 2 images in tests, with nothing to compare the content with",
+    ]
+    lines = err.splitlines()
+    assert len(lines) == 3
+    assert "photos/b.jpg is no image" in lines[0]
+    assert "corpora/DIV2K/DIV2K_train_HR (800 images: 0001.png ... 0800.png)" in lines[1]
+    assert lines[2] == "data-prep: 2 problems were found: see above for what to do."
+    assert not Path("corpora").exists(), "check brings nothing"
+
+
+def test_list_fits_120_columns(project: Path, run_cli: Run) -> None:
+    status, out, err = run_cli("list")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert all(len(line) <= 120 for line in lines)
+    words = {line.split()[0]: line.split() for line in lines if line.strip()}
+    assert words["photos"][1] == "5"
+    assert words["DIV2K"][1:4] == ["900", "4.0", "GB"]
+    assert words["sample"][-3:] == ["the", "package", "skimage"]
+
+
+@pytest.mark.parametrize("command", ["download", "check"])
+def test_an_unknown_corpus_is_one_sentence(project: Path, run_cli: Run, command: str) -> None:
+    assert_refused(run_cli(command, "Set6"), "params.yaml has no corpus 'Set6', nor has the catalogue: use one of")
+
+
+def test_shard_on_a_corpus_that_is_not_here_names_the_command(project: Path, run_cli: Run) -> None:
+    assert_refused(run_cli(*SHARD, "--images", "Set5"), "run `data-prep download Set5`")
+
+
 def test_shard_writes_the_manifest_and_says_what_it_did(project: Path, run_cli: Run) -> None:
     Image.open("photos/a.png").quantize(32).save("photos/a.png")
     status, out, err = run_cli(*SHARD, "--store", "file://elsewhere")
     assert (status, err) == (0, "")
     manifest = load_manifest("out/manifest.json")
     total = sum(shard.bytes for shard in manifest.shards())
-    assert out.startswith("sr-x2: 7 images (1 conversions, see out/manifest.json) in 4 shards, ")
+    assert out.startswith("sr-x2: 7 images (1 conversions: see out/manifest.json) as 7 samples in 2 shards, ")
     assert f", {total} bytes, in file://elsewhere, " in out
     assert " s, with pillow" in out
     assert Path("elsewhere", manifest.train.shards[0].key).is_file()
@@ -68,7 +120,7 @@ def spoil_tail(name: str) -> None:
 
 
 SPOILT: dict[str, tuple[Callable[[], object], tuple[str, ...], str]] = {
-    "empty folder": (spoil_empty_folder, (), "holds no image"),
+    "empty folder": (spoil_empty_folder, (), "is empty"),
     "missing folder": (lambda: shutil.rmtree("tests"), (), "tests of the corpus 'tests' does not exist"),
     "no image": (lambda: Path("photos/b.jpg").write_text("text"), (), "photos/b.jpg is no image"),
     "truncated": (lambda: spoil_tail("a.png"), (), "photos/a.png is damaged"),
@@ -126,7 +178,7 @@ def test_the_console_command_with_ray_prints_one_line_only(project: Path) -> Non
     command = [str(Path(sys.executable).parent / "data-prep"), *SHARD[:-2], "--workers", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("sr-x2: 7 images in 4 shards, ")
+    assert done.stdout.startswith("sr-x2: 7 images as 7 samples in 2 shards, ")
     assert done.stdout.count("\n") == 1
 
 
@@ -137,7 +189,7 @@ def test_an_interruption_leaves_the_old_manifest_or_none(
 
     def interrupted(*arguments):
         calls.append(1)
-        if len(calls) == 4:
+        if len(calls) == 6:  # the first of the second shard
             raise KeyboardInterrupt
         return degrade(*arguments)
 
@@ -148,7 +200,9 @@ def test_an_interruption_leaves_the_old_manifest_or_none(
     whole = list(Path(".scn/store/shards").rglob("*.tar"))
     assert [path.name for path in whole] == ["000000.tar"]
 
-    assert run_cli(*SHARD)[0] == 0
+    status, out, _ = run_cli(*SHARD)
+    assert status == 0
+    assert "in 2 shards, of which 1 were there already, " in out
     assert load_manifest("out/manifest.json").train.images == 5
 
 

@@ -1,171 +1,184 @@
-"""The shards: what is in them, and that nothing but their images and parameters decides their bytes."""
+"""One shard: what is in it, and that nothing but its images and parameters decides its bytes."""
 
 import gc
 import io
 import json
-import shutil
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from photo_folder import SIZES, write_photos
 from PIL import Image
 
-from data_prep.images import PALETTE, ROTATED
-from data_prep.shards import make_manifest
-from scn.cluster import stop_ray
-from scn.config import load_params
+import data_prep.shards
+from data_prep.prepare import make_manifest
+from data_prep.shards import Recipe, make_shard
+from scn.config import DataConfig, load_params
 from scn.degradation import bicubic_upscale, degrade, modcrop, to_channels
-from scn.errors import UserError
 from scn.manifest import Manifest, Shard
+from scn.samples import read_samples, whole_images
 from scn.storage import open_store
 from scn.tasks import TASKS
 
-
-@pytest.fixture
-def fresh_ray() -> Iterator[None]:
-    stop_ray()
-    yield
-    stop_ray()
+STORE = "file://.scn/store"
+NAMES = ["a.png", "c.bmp", "e.png", "sub/b.png", "sub/d.PNG"]
+Configure = Callable[..., None]
 
 
 def made(experiment: str = "sr-x2", **options: object) -> Manifest:
-    return make_manifest(load_params(), experiment, **{"workers": 0, **options})
+    return make_manifest(load_params(), experiment, **{"workers": 0, **options})[0]
 
 
-def members(shard: Shard, url: str = "file://.scn/store") -> dict[str, bytes]:
+def members(shard: Shard, url: str = STORE) -> dict[str, bytes]:
     with tarfile.open(fileobj=io.BytesIO(open_store(url).get(shard.key))) as tar:
         return {member.name: tar.extractfile(member).read() for member in tar}
 
 
-def array(content: bytes) -> np.ndarray:
-    return np.load(io.BytesIO(content), allow_pickle=False)
+def pixels(name: str) -> np.ndarray:
+    return np.asarray(Image.open(Path("photos") / name))
 
 
 @pytest.mark.parametrize(
     ("experiment", "task", "level"), [("sr-x4", "sr", 4), ("dn-s25", "dn", 25), ("car-q10", "car", 10)]
 )
 def test_samples_are_the_degraded_images_in_order(project: Path, experiment: str, task: str, level: int) -> None:
-    manifest = made(experiment)
-
-    samples = {}
-    for shard in manifest.train.shards:
-        samples |= members(shard)
-    order = sorted(SIZES)
-    assert [json.loads(samples[f"{i:06d}.json"])["name"] for i in range(5)] == order
-    for i, name in enumerate(order):
-        pixels = np.asarray(Image.open(Path("photos") / name))
-        scale = TASKS[task].scale(level)
-        target = to_channels(modcrop(pixels, scale), TASKS[task].channels)
-        np.testing.assert_array_equal(array(samples[f"{i:06d}.hr.npy"]), target)
+    samples = list(read_samples(open_store(STORE), made(experiment).train.shards, experiment, level))
+    assert [sample.name for sample in samples] == NAMES
+    for sample in samples:
+        target = to_channels(modcrop(pixels(sample.name), TASKS[task].scale(level)), TASKS[task].channels)
+        np.testing.assert_array_equal(sample.hr, target)
         degraded = degrade(target, TASKS[task], level)
         if degraded is None:
-            assert f"{i:06d}.lr.npy" not in samples
+            assert sample.lr is None
         else:
-            np.testing.assert_array_equal(array(samples[f"{i:06d}.lr.npy"]), degraded)
-    assert not any(name.endswith("up.npy") for name in samples)
+            np.testing.assert_array_equal(sample.lr, degraded)
+        assert sample.up is None
+        assert (sample.about.parts, sample.about.height, sample.about.width) == (1, *target.shape[:2])
 
 
 def test_evaluation_sets_of_super_resolution_hold_the_bicubic_enlargement(project: Path) -> None:
     (shard,) = made("sr-x2").evaluation["tests"].shards
-    samples = members(shard)
-    assert sorted(samples) == [f"{i:06d}.{part}" for i in (0, 1) for part in ("hr.npy", "json", "lr.npy", "up.npy")]
-    np.testing.assert_array_equal(array(samples["000001.up.npy"]), bicubic_upscale(array(samples["000001.lr.npy"]), 2))
+    parts = ("hr.npy", "json", "lr2.npy", "up.npy")
+    assert sorted(members(shard)) == [f"{i:08d}-0000.{part}" for i in (0, 1) for part in parts]
+    for sample in read_samples(open_store(STORE), [shard], "sr-x2", 2):
+        np.testing.assert_array_equal(sample.up, bicubic_upscale(sample.lr, 2))
     assert not any(name.endswith("up.npy") for name in members(made("car-q10").evaluation["tests"].shards[0]))
 
 
-def test_the_manifest_counts_what_is_there(project: Path) -> None:
-    manifest = made("sr-x2")
+@pytest.mark.parametrize("experiment", ["sr-x2", "dn-s25"])
+@pytest.mark.parametrize("encoding", ["npy", "png"])
+def test_sub_images_lie_side_by_side_and_make_the_whole(
+    project: Path, configure: Configure, experiment: str, encoding: str
+) -> None:
+    configure("data", sub_image=24, stride=12, encoding=encoding)
+    level = load_params().experiment(experiment).level
+    shards = made(experiment).train.shards
+    parts = list(read_samples(open_store(STORE), shards, experiment, level))
+    first = [sample.about for sample in parts if sample.name == "a.png"]  # 41x52 pixels
+    assert [(about.top, about.left) for about in first] == [(y, x) for y in (0, 12) for x in (0, 12, 24)]
+    sizes = {sample.hr.shape[:2] for sample in parts if sample.name == "sub/b.png"}  # 40x40: the last ones are wider
+    assert sizes == {(24, 24), (24, 28), (28, 24), (28, 28)}
+    cut = whole_images(parts)
 
-    assert (manifest.experiment, manifest.task, manifest.level) == ("sr-x2", "sr", 2)
-    assert [shard.samples for shard in manifest.train.shards] == [2, 2, 1]
-    assert (manifest.train.images, manifest.evaluation["tests"].images) == (5, 2)
-    store = open_store("file://.scn/store")
-    assert sorted(shard.key for shard in manifest.shards()) == sorted(store.list("shards"))
-    for shard in manifest.shards():
-        assert len(store.get(shard.key)) == shard.bytes
-        assert shard.key.split("/")[2] == shard.sha256[:32]
-    assert manifest == Manifest.model_validate_json(manifest.dumps())
+    configure("data", sub_image=0)
+    whole = list(read_samples(open_store(STORE), made(experiment).train.shards, experiment, level))
+    assert len(parts) > 3 * len(whole) == 3 * len(cut)
+    for a, b in zip(cut, whole, strict=True):
+        assert a.name == b.name
+        np.testing.assert_array_equal(a.hr, b.hr)
+        if experiment == "sr-x2":
+            np.testing.assert_array_equal(a.lr, b.lr)
+
+
+def test_levels_of_a_task_can_share_their_originals(project: Path, configure: Configure) -> None:
+    Path("photos/c.bmp").unlink()  # too small for x4
+    configure("data", levels=[2, 3, 4])
+    first, second = made("sr-x2"), made("sr-x4")
+    assert first.train.shards == second.train.shards
+    assert first.sha256 != second.sha256
+    (shard,) = first.train.shards
+    assert {name.partition(".")[2] for name in members(shard)} == {
+        *("hr.npy", "json", "lr2.npy", "lr3.npy", "lr4.npy"),
+    }
+    for level in (2, 3, 4):
+        for sample in read_samples(open_store(STORE), [shard], f"sr-x{level}", level):
+            target = to_channels(modcrop(pixels(sample.name), 12), "rgb")
+            np.testing.assert_array_equal(sample.hr, target)
+            np.testing.assert_array_equal(sample.lr, degrade(target, TASKS["sr"], level))
+    assert [*first.evaluation["tests"].shards] != [*second.evaluation["tests"].shards]
+
+
+def test_noise_of_any_level_has_the_same_shards(project: Path, configure: Configure) -> None:
+    configure("experiments", **{"dn-s50": {"task": "dn", "level": 50}})
+    first, second = made("dn-s25"), made("dn-s50")
+    assert (first.train, first.evaluation) == (second.train, second.evaluation)
 
 
 def test_tar_headers_are_fixed(project: Path) -> None:
-    data = open_store("file://.scn/store").get(made("sr-x2").train.shards[0].key)
+    data = open_store(STORE).get(made("sr-x2").train.shards[0].key)
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         headers = {(m.mtime, m.mode, m.uid, m.gid, m.uname, m.gname) for m in tar}
         assert tar.getnames() == sorted(tar.getnames())
     assert headers == {(0, 0o644, 0, 0, "", "")}
+    assert len(data) % tarfile.RECORDSIZE == 0
+    assert data.endswith(bytes(2 * tarfile.BLOCKSIZE))
 
 
-def test_bytes_do_not_depend_on_the_file_system(project: Path) -> None:
-    first = made("sr-x2", store_url="file://one").dumps()
-    shutil.rmtree("photos")
-    write_photos(Path("photos"), sorted(SIZES, reverse=True))
-    assert made("sr-x2", store_url="file://two").dumps() == first
+def test_what_decides_the_bytes_is_in_the_identity(project: Path) -> None:
+    data = load_params().experiment("sr-x2").data
+    recipe = Recipe(task_name="sr", levels=(2,), training=True, data=data)
+
+    def identity(**changes: object) -> str:
+        return json.dumps(Recipe(**{**vars(recipe), **changes}).identity(), sort_keys=True)
+
+    def with_data(**changes: object) -> str:
+        return identity(data=DataConfig.model_validate({**data.model_dump(), **changes}))
+
+    different = [
+        identity(),
+        identity(levels=(2, 3)),
+        identity(training=False),
+        identity(task_name="car"),
+        with_data(sub_image=24, stride=12),
+        with_data(stride=120),
+        with_data(encoding="png"),
+        with_data(encoding="png", png_level=3),
+        with_data(unusable="skip"),
+    ]
+    assert len(set(different)) == len(different)
+    assert with_data(png_level=3) == with_data(shard_mib=7) == identity()
 
 
-@pytest.mark.integration
-@pytest.mark.usefixtures("fresh_ray")
-def test_bytes_do_not_depend_on_the_number_of_workers(project: Path) -> None:
-    alone = made("sr-x2", store_url="file://store0")
-    for workers in (1, 2):
-        manifest = made("sr-x2", store_url=f"file://store{workers}", workers=workers)
-        stop_ray()
-        assert manifest.dumps() == alone.dumps()
-        for shard in manifest.shards():
-            key = shard.key
-            assert open_store(f"file://store{workers}").get(key) == open_store("file://store0").get(key)
+def test_other_code_makes_the_shards_anew(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert make_manifest(load_params(), "sr-x2", workers=0)[1] == 0
+    assert make_manifest(load_params(), "sr-x2", workers=0)[1] == 2
+    monkeypatch.setattr(data_prep.shards, "code_sha256", lambda: "of other code")
+    assert make_manifest(load_params(), "sr-x2", workers=0)[1] == 0
 
 
-def test_shards_go_to_either_kind_of_store(project: Path, store_url: str) -> None:
-    manifest = made("dn-s25", store_url=store_url)
-    assert manifest == made("dn-s25", store_url=store_url)
-    assert len(open_store(store_url).list("shards/dn-s25")) == len(list(manifest.shards())) == 4
+def test_a_record_that_is_damaged_is_made_again(project: Path) -> None:
+    made("sr-x2")
+    records = [path for path in Path(".scn/store/shards/sr/made").iterdir() if path.suffix == ".json"]
+    assert len(records) == 2
+    for path in records:
+        path.write_text("{}")
+    assert make_manifest(load_params(), "sr-x2", workers=0)[1] == 0
+    assert make_manifest(load_params(), "sr-x2", workers=0)[1] == 2
 
 
-def test_a_shard_that_is_in_the_store_is_not_written_again(project: Path) -> None:
-    manifest = made("sr-x2")
-    paths = {path: path.stat().st_mtime_ns for path in Path(".scn/store").rglob("*.tar")}
-    assert made("sr-x2") == manifest
-    assert {path: path.stat().st_mtime_ns for path in Path(".scn/store").rglob("*.tar")} == paths
+def test_a_worker_needs_nothing_but_its_job(project: Path) -> None:
+    import pickle
 
+    from data_prep import prepare
 
-def test_conversions_are_counted(project: Path) -> None:
-    Image.open("photos/a.png").quantize(32).save("photos/a.png")
-    exif = Image.Exif()
-    exif[0x0112] = 3
-    Image.open("photos/e.png").save("photos/e.png", exif=exif)
-    manifest = made("sr-x2")
-    assert manifest.train.converted == {PALETTE: 1, ROTATED: 1}
-    assert manifest.evaluation["tests"].converted == {}
-
-
-def test_other_images_to_train_on(project: Path) -> None:
-    assert list(made("dn-s25", images="photos/sub").train.corpora) == ["photos/sub"]
-    shutil.copytree("photos/sub", "mine")
-    manifest = made("dn-s25", images="mine")
-    assert (list(manifest.train.corpora), manifest.train.images) == (["mine"], 2)
-
-
-@pytest.mark.parametrize(("experiment", "size", "needed"), [("dn-s25", (15, 40), 16), ("sr-x4", (33, 31), 32)])
-def test_images_that_are_too_small_are_named(project: Path, experiment: str, size: tuple, needed: int) -> None:
-    Image.new("RGB", size).save("photos/b.png")
-    expected = rf"b.png is {size[0]}x{size[1]} pixels, too small for {experiment}, which needs {needed}x{needed}"
-    with pytest.raises(UserError, match=expected):
-        made(experiment)
-
-
-def test_a_corpus_named_twice_is_an_error(project: Path) -> None:
-    text = Path("params.yaml").read_text()
-    Path("params.yaml").write_text(text.replace("[photos]", "[photos, photos]"))
-    with pytest.raises(UserError, match=r"data.train of sr-x2 names photos twice"):
-        made("sr-x2")
-
-
-def test_training_on_what_is_measured_is_an_error(project: Path) -> None:
-    with pytest.raises(UserError, match=r"is the evaluation image one.png of tests"):
-        made("sr-x2", images="tests")
+    jobs = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare, "make_shard", lambda job: jobs.append(job) or make_shard(job))
+        manifest = made("sr-x2", store_url="file://one")
+    for job, shard in zip(jobs, manifest.shards(), strict=True):
+        again, stored = make_shard(pickle.loads(pickle.dumps(job)))
+        assert (again.shard, stored) == (shard, True)
 
 
 # webdataset leaves the files it reads to the garbage collector.
@@ -177,46 +190,9 @@ def test_webdataset_reads_the_shards(project: Path) -> None:
     shards = made("sr-x2").train.shards
     files = [str(Path(".scn/store", shard.key)) for shard in shards]
     samples = list(webdataset.WebDataset(files, shardshuffle=False, empty_check=False))
-    assert [sample["__key__"] for sample in samples] == [f"{i:06d}" for i in range(len(SIZES))]
-    assert all({"hr.npy", "lr.npy", "json"} <= set(sample) for sample in samples)
-    np.testing.assert_array_equal(array(samples[1]["lr.npy"]), array(members(shards[0])["000001.lr.npy"]))
+    assert [sample["__key__"] for sample in samples] == [f"{i:08d}-0000" for i in range(len(NAMES))]
+    assert all({"hr.npy", "lr2.npy", "json"} <= set(sample) for sample in samples)
+    lr = np.load(io.BytesIO(samples[1]["lr2.npy"]))
+    np.testing.assert_array_equal(lr, np.load(io.BytesIO(members(shards[0])["00000001-0000.lr2.npy"])))
     del samples
     gc.collect()
-
-
-def test_a_grey_photograph_is_trained_on_in_rgb_and_measured_in_grey(project: Path) -> None:
-    Image.fromarray(np.asarray(Image.open("photos/c.bmp"))[::-1]).save("tests/grey.bmp")  # no image may be in both
-    manifest = made("sr-x2")
-    train = {k: v for shard in manifest.train.shards for k, v in members(shard).items()}
-    evaluation = {k: v for shard in manifest.evaluation["tests"].shards for k, v in members(shard).items()}
-    assert array(train["000001.hr.npy"]).shape == (64, 32, 3)
-    assert array(evaluation["000000.hr.npy"]).shape == (64, 32)
-    assert array(evaluation["000000.up.npy"]).shape == (64, 32)
-
-
-def test_a_picture_in_both_sets_is_found_in_another_format_too(project: Path) -> None:
-    Image.open("photos/a.png").save("tests/z.bmp")
-    with pytest.raises(UserError, match=r"training image a\.png has the pixels of the evaluation image z\.bmp"):
-        made("sr-x2")
-
-
-def test_a_training_image_smaller_than_a_patch_is_named(project: Path) -> None:
-    path = Path("params.yaml")
-    path.write_text(path.read_text().replace("patch: 8", "patch: 20"))
-    with pytest.raises(UserError, match=r"c\.bmp is 33x64 pixels, smaller than a patch of 40x40: take it out"):
-        made("sr-x2")
-    assert made("dn-s25").train.images == 5  # there a patch is 20x20
-
-
-def test_a_damaged_shard_is_mended(project: Path) -> None:
-    shard = made("sr-x2").train.shards[0]
-    path = Path(".scn/store", shard.key)
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-1] + b"x")
-    made("sr-x2")
-    assert path.read_bytes() == whole
-
-
-def test_hidden_files_are_no_images(project: Path) -> None:
-    Path("photos/._a.png").write_bytes(b"a system's notes")
-    assert made("sr-x2").train.images == 5

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PARAMS = """\
-corpora: {mine: corpora/mine}
+corpora: {local: {mine: photos/mine}}
 data: {train: [mine/train], evaluation: [mine/evaluation]}
 experiments:
   sr-x2: {task: sr, level: 2}
@@ -19,7 +19,7 @@ experiments:
 DVC_YAML = """\
 stages:
   download:
-    foreach: ${corpora}
+    foreach: ${corpora.local}
     do:
       cmd: mkdir -p indexes && ls ${item} > indexes/${key}.json
       deps: ["${item}"]
@@ -60,12 +60,12 @@ def make_scratch(tmp_path: Path) -> MakeScratch:
 
     def make(train: str = "pwd > models/${key}") -> Path:
         root = tmp_path / "project"
-        (root / "corpora/mine").mkdir(parents=True)
-        (root / "corpora/mine/photograph.png").write_text("pixels")
+        (root / "photos/mine").mkdir(parents=True)
+        (root / "photos/mine/photograph.png").write_text("pixels")
         (root / "file.txt").write_text("committed")
         (root / "params.yaml").write_text(PARAMS)
         (root / "dvc.yaml").write_text(DVC_YAML.replace("TRAIN", train))
-        (root / ".gitignore").write_text("/.scn/\n/corpora/\n/indexes/\n/models/\n/published/\n")
+        (root / ".gitignore").write_text("/.scn/\n/corpora/\n/photos/\n/indexes/\n/models/\n/published/\n")
         run(root, "git", "init", "--quiet")
         run(root, sys.executable, "-m", "dvc", "init", "--quiet")
         commit_all(root)

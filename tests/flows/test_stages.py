@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("experiment", ["sr-x2", "car-q40"])
 def test_a_published_experiment_needs_its_own_stages_in_the_order_of_the_design(experiment: str) -> None:
-    corpora = yaml.safe_load((ROOT / "params.yaml").read_text())["corpora"]
+    corpora = yaml.safe_load((ROOT / "params.yaml").read_text())["corpora"]["download"]
     stages = stages_of(ROOT, f"publish@{experiment}")
     assert sorted(stages[: len(corpora)]) == sorted(f"download@{corpus}" for corpus in corpora)
     assert stages[len(corpora) :] == [

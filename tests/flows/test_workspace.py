@@ -8,6 +8,7 @@ import pytest
 from flows.stages import run_stage, stages_of
 from flows.workspace import find_commit, make_workspace, params_at, uncommitted
 from scn.errors import UserError
+from scn.files import write_atomically
 from tests.flows.conftest import PARAMS, MakeScratch, commit_all, run
 
 STAGES = ["download@mine", "train@sr-x2", "publish@sr-x2"]
@@ -44,8 +45,31 @@ def test_store_and_corpora_are_those_of_the_project(make_scratch: MakeScratch, t
     make(project, tmp_path / "workspace")
     (tmp_path / "workspace/.scn/store/object").write_text("published")
     assert (project / ".scn/store/object").read_text() == "published"
-    assert (tmp_path / "workspace/corpora/mine/photograph.png").read_text() == "pixels"
+    assert (tmp_path / "workspace/photos/mine/photograph.png").read_text() == "pixels"
     assert run(tmp_path / "workspace", "git", "status", "--porcelain", "file.txt", "params.yaml") == ""
+
+
+def test_what_a_run_downloads_is_the_projects(make_scratch: MakeScratch, tmp_path: Path) -> None:
+    project = make_scratch()
+    assert not (project / "corpora").exists()
+    make(project, tmp_path / "workspace")
+    (tmp_path / "workspace/corpora/Set5").mkdir()
+    assert (project / "corpora/Set5").is_dir()
+    lock = tmp_path / "workspace/corpora.lock"
+    write_atomically(lock.resolve(), b"{}")  # as data_prep.acquire does
+    assert (project / "corpora.lock").read_text() == "{}"
+    make(project, tmp_path / "another")
+    assert (tmp_path / "another/corpora.lock").read_text() == "{}"
+    assert (tmp_path / "another/corpora/Set5").is_dir()
+
+
+def test_a_committed_record_of_downloads_is_the_commits(make_scratch: MakeScratch, tmp_path: Path) -> None:
+    project = make_scratch()
+    (project / "corpora.lock").write_text("{}")
+    commit_all(project)
+    (project / "corpora.lock").write_text("{ }")
+    make(project, tmp_path / "workspace")
+    assert (tmp_path / "workspace/corpora.lock").read_text() == "{}"
 
 
 def test_removing_a_workspace_leaves_store_and_corpora(make_scratch: MakeScratch, tmp_path: Path) -> None:
@@ -54,7 +78,7 @@ def test_removing_a_workspace_leaves_store_and_corpora(make_scratch: MakeScratch
     (project / ".scn/store/object").write_text("published")
     shutil.rmtree(tmp_path / "workspace")
     assert (project / ".scn/store/object").read_text() == "published"
-    assert (project / "corpora/mine/photograph.png").read_text() == "pixels"
+    assert (project / "photos/mine/photograph.png").read_text() == "pixels"
 
 
 def test_what_one_workspace_made_is_made_in_every_other(make_scratch: MakeScratch, tmp_path: Path) -> None:
@@ -84,7 +108,7 @@ def test_a_folder_that_is_no_repository_is_one_sentence(tmp_path: Path, monkeypa
 def test_a_folder_inside_a_repository_is_one_sentence(make_scratch: MakeScratch) -> None:
     project = make_scratch()
     with pytest.raises(UserError, match=rf"is not the top folder of a git repository \({project} is\)"):
-        find_commit(project / "corpora", None)
+        find_commit(project / "photos", None)
 
 
 def test_a_repository_without_a_commit_is_one_sentence(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from scn.manifest import ImageSet, Manifest, Shard
 from scn.models import build
 from scn.models.files import save_model
 from scn.provenance import file_sha256
+from scn.samples import About, encode
 from scn.storage import open_store
 
 EXPERIMENTS = {"sr-x2": ("sr", 2), "dn-s25": ("dn", 25), "car-q10": ("car", 10)}
@@ -30,7 +31,7 @@ class SmallProject:
         self.root = root
         document = {
             "storage": {"url": store_url},
-            "corpora": {"sample": "photographs"},
+            "corpora": {"local": {"sample": "photographs"}},
             "data": {"train": ["sample/train"], "evaluation": ["sample/evaluation"]},
             "model": {"blocks": 1, "units": 4, "width": 2, "scales": 2},
             "experiments": {name: {"task": task, "level": level} for name, (task, level) in EXPERIMENTS.items()},
@@ -69,25 +70,35 @@ class SmallProject:
         content = io.BytesIO()
         with tarfile.open(fileobj=content, mode="w") as tar:
             for number, (image_name, hr) in enumerate(images.items()):
-                arrays = {"hr": hr, "lr": degrade(hr, experiment.task, experiment.level)}
+                arrays = {"hr": hr, f"lr{experiment.level}": degrade(hr, experiment.task, experiment.level)}
                 if experiment.scale > 1:
-                    arrays["up"] = bicubic_upscale(arrays["lr"], experiment.scale)
-                members = {f"{k}.npy": _npy(array) for k, array in arrays.items() if array is not None}
-                members["json"] = json.dumps({"name": image_name, "sha256": "0" * 64}).encode()
+                    arrays["up"] = bicubic_upscale(arrays[f"lr{experiment.level}"], experiment.scale)
+                stored = {key: array for key, array in arrays.items() if array is not None}
+                about = About(name=image_name, index=number, height=hr.shape[0], width=hr.shape[1])
+                members = encode(stored, "npy", 0) | {"json": about.model_dump_json().encode()}
                 for suffix, data in members.items():
-                    member = tarfile.TarInfo(f"{number:06}.{suffix}")
+                    member = tarfile.TarInfo(f"{about.key}.{suffix}")
                     member.size = len(data)
                     tar.addfile(member, io.BytesIO(data))
         data = content.getvalue()
         sha256 = hashlib.sha256(data).hexdigest()
-        key = f"shards/{name}/{sha256}/000000.tar"
+        key = f"shards/{experiment.task_name}/{sha256}/000000.tar"
         open_store(self.params.storage.url, self.root).put(key, data)
-        shard = Shard(key=key, bytes=len(data), sha256=sha256, samples=len(images))
-        image_set = ImageSet(corpora={"sample": "0" * 64}, images=len(images), converted={}, shards=[shard])
+        image_set = ImageSet(
+            corpora={"sample": "0" * 64},
+            images=len(images),
+            samples=len(images),
+            content=sha256,
+            converted={},
+            refused={},
+            shards=[Shard(key=key, bytes=len(data), sha256=sha256, samples=len(images))],
+        )
         manifest = Manifest(
             experiment=name,
             task=experiment.task_name,
             level=experiment.level,
+            parameters={},
+            made_with={},
             train=image_set,
             evaluation={"sample/evaluation": image_set},
         )
@@ -95,12 +106,6 @@ class SmallProject:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(manifest.dumps())
         return manifest
-
-
-def _npy(array: Any) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    return buffer.getvalue()
 
 
 @pytest.fixture

@@ -1,14 +1,13 @@
-"""Which patches a step sees, and that what they are cut from is what the manifest says."""
+"""Which patches a step sees."""
 
 import numpy as np
 import pytest
 import torch
 
 from scn.config import DataConfig, EvaluateConfig, Experiment, ModelConfig, TrainConfig
-from scn.data import Patches, Sample, read_samples
+from scn.data import Patches
 from scn.errors import UserError
-from scn.manifest import Shard
-from scn.storage import open_store
+from scn.samples import About, Sample
 
 
 def experiment(task: str = "sr", level: int = 2, **train: object) -> Experiment:
@@ -30,7 +29,8 @@ def samples(count: int = 4, scale: int = 2, size: int = 20) -> list[Sample]:
     for i in range(count):
         y, x = np.mgrid[0:size, 0:size]
         lr = np.stack([np.full_like(x, i), y, x], axis=-1).astype(np.uint8)
-        result.append(Sample(name=f"{i}", hr=lr.repeat(scale, 0).repeat(scale, 1), lr=lr, up=None))
+        about = About(name=f"{i}", index=i, height=size * scale, width=size * scale)
+        result.append(Sample(about=about, hr=lr.repeat(scale, 0).repeat(scale, 1), lr=lr))
     return result
 
 
@@ -86,7 +86,7 @@ def test_an_epoch_holds_every_image_equally_often() -> None:
 
 
 def test_noise_has_the_asked_deviation_and_is_not_clipped() -> None:
-    white = [Sample(name="white", hr=np.full((64, 64), 255, np.uint8), lr=None, up=None)]
+    white = [Sample(about=About(name="white", height=64, width=64), hr=np.full((64, 64), 255, np.uint8))]
     batch = Patches(white, experiment("dn", 25, patch=32, batch=16)).batch(0)
     noise = (batch.input - batch.target) * 255
     assert torch.equal(batch.target, torch.ones_like(batch.target))
@@ -98,11 +98,3 @@ def test_noise_has_the_asked_deviation_and_is_not_clipped() -> None:
 def test_an_image_smaller_than_a_patch_is_named() -> None:
     with pytest.raises(UserError, match=r"image 0 is 40x40 pixels, smaller than a patch of 48x48"):
         Patches(samples(), experiment(patch=24))
-
-
-def test_a_damaged_shard_is_named_and_not_used(tmp_path: object) -> None:
-    store = open_store(f"file://{tmp_path}")
-    store.put("shards/x/000000.tar", b"not the tar")
-    shard = Shard(key="shards/x/000000.tar", bytes=11, sha256="0" * 64, samples=1)
-    with pytest.raises(UserError, match=r"shards/x/000000\.tar in file://.* is damaged"):
-        list(read_samples(store, [shard]))

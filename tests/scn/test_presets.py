@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import yaml
 
 from scn.config import Experiment, Params, load_params
-from scn.data import Patches, Sample
+from scn.data import Patches
 from scn.errors import UserError
 from scn.models import build
 from scn.presets import apply_preset
+from scn.samples import About, Sample
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 TEN = list(load_params(PARAMS).experiments)
@@ -43,10 +45,13 @@ def test_there_and_back_again(preset: Callable[[str], Params], tmp_path: Path) -
 
 def test_own_corpora_and_storage_stay(preset: Callable[[str], Params], tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
-    path.write_text(PARAMS.read_text().replace("corpora:", "corpora:\n  mine: photographs\n  #", 1))
+    text = PARAMS.read_text().replace("local: {}", "local: {mine: photographs}").replace("root: corpora", "root: else")
+    path.write_text(text.replace("  download:", "  download:\n    own: https://localhost/own.zip\n    #", 1))
     params = preset("paper")
-    assert params.corpora["mine"] == "photographs"
-    assert "Set5" in params.corpora
+    assert params.corpora.local == {"mine": "photographs"}
+    assert params.corpora.download["own"] == "https://localhost/own.zip"
+    assert params.corpora.download["Set5"] == "catalogue"
+    assert params.corpora.root == "else"
     assert params.storage == load_params(PARAMS).storage
 
 
@@ -68,10 +73,25 @@ def test_the_papers_settings(preset: Callable[[str], Params]) -> None:
         train = experiment.train
         assert (train.patches_per_image, train.epochs, train.learning_rate) == (1000, 40, 1e-3)
         assert (train.halve_after, train.halve_every) == (25, 3)
-    corpora = {name: (e.data.train, e.data.evaluation) for name, e in params.experiments.items()}
-    assert corpora["sr-x2"][0] == ["DIV2K/DIV2K_train_HR"]
-    assert corpora["dn-s25"] == (["BSDS500/train", "BSDS500/test"], ["Set12", "BSD68"])
+    data = {name: e.data for name, e in params.experiments.items()}
+    corpora = {name: (of_one.train, of_one.evaluation) for name, of_one in data.items()}
+    assert corpora["sr-x2"] == (["DIV2K/train"], ["Set5", "Set14", "BSDS500/val", "Urban100"])
+    assert corpora["dn-s25"] == (["BSDS500/train", "BSDS500/test"], ["Set12", "BSD68", "Urban100"])
     assert corpora["car-q10"] == (["T91", "BSDS500/train"], ["LIVE1", "classic5"])
+    # The three scales share their high-resolution images.
+    assert [data[name].levels for name in ("sr-x2", "sr-x3", "sr-x4", "dn-s15")] == [[2, 3, 4]] * 3 + [[]]
+
+
+def test_what_the_presets_download_is_in_the_catalogue(preset: Callable[[str], Params]) -> None:
+    known = yaml.safe_load((PARAMS.parent / "data_prep" / "catalogue.yaml").read_text())["corpora"]
+    for name in ("demo", "paper"):
+        params = preset(name)
+        assert set(params.corpora.download.values()) == {"catalogue"}
+        assert params.corpora.download.keys() <= known.keys()
+        for experiment in params.experiments.values():
+            for reference in (*experiment.data.train, *experiment.data.evaluation):
+                corpus, _, split = reference.partition("/")
+                assert not split or split in known[corpus]["splits"], reference
 
 
 @pytest.mark.parametrize("name", TEN)
@@ -88,7 +108,8 @@ def test_two_steps_of_the_paper_at_reduced_size(preset: Callable[[str], Params],
     shape = (3,) if experiment.task.image_channels == 3 else ()
     lr = rng.integers(0, 256, (20, 24, *shape), dtype=np.uint8)
     hr = lr.repeat(experiment.scale, 0).repeat(experiment.scale, 1)
-    sample = Sample(name="a", hr=hr, lr=lr if experiment.task.stored else None, up=None)
+    about = About(name="a", height=hr.shape[0], width=hr.shape[1])
+    sample = Sample(about=about, hr=hr, lr=lr if experiment.task.stored else None)
     patches = Patches([sample], experiment)
     before = [p.detach().clone() for p in network.parameters()]
     for step in range(2):

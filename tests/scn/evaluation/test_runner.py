@@ -10,14 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from scn.cluster import stop_ray
-from scn.config import digest
-from scn.data import Sample
 from scn.degradation import bicubic_downscale, bicubic_upscale, evaluation_noise, jpeg
 from scn.errors import UserError
 from scn.evaluation.protocols import measure, to_uint8
 from scn.evaluation.runner import add_ensemble, degrade, ensemble_stage, evaluate, evaluate_stage
 from scn.models.files import load_model
 from scn.provenance import code_sha256, file_sha256
+from scn.samples import About, Sample
 from scn.storage import open_store
 
 SET = "sample/evaluation"
@@ -92,7 +91,7 @@ def test_super_resolution_measures_the_stored_enlargement(small_project: Any, ph
 def test_noise_goes_into_the_network_unclipped_and_is_measured_as_seen(small_project: Any) -> None:
     experiment = small_project.params.experiment("dn-s25")
     hr = np.full((40, 40), 250, np.uint8)
-    image, seen = degrade(Sample(name="a", hr=hr, lr=None, up=None), experiment)
+    image, seen = degrade(Sample(about=About(name="a", height=hr.shape[0], width=hr.shape[1]), hr=hr), experiment)
     noise = evaluation_noise("a", hr.shape, 25)
     np.testing.assert_allclose(image, (250 + noise) / 255, rtol=0, atol=1e-6)
     assert image.dtype == np.float32
@@ -125,7 +124,6 @@ def test_the_stages_write_figures_with_their_provenance(small_project: Any, grey
         "images": {SET: 2},
         "ensemble_code_sha256": code_sha256(),
     }
-    assert manifest.sha256 == digest(manifest.model_dump())
 
 
 def test_the_stages_are_repeatable(small_project: Any, grey: dict[str, Any]) -> None:

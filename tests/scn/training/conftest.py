@@ -15,8 +15,8 @@ from scn.config import Params, load_params
 Project = Callable[..., Params]
 
 SMALL = {
-    "corpora": {"pictures": "pictures"},
-    "data": {"train": ["pictures/train"], "evaluation": ["pictures/test"], "images_per_shard": 2},
+    "corpora": {"local": {"pictures": "pictures"}},
+    "data": {"train": ["pictures/train"], "evaluation": ["pictures/test"]},
     "model": {"blocks": 2, "units": 8, "width": 2, "scales": 2},
     "train": {
         "batch": 4,

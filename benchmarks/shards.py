@@ -1,0 +1,228 @@
+"""What making shards costs, beside what it can't do without: `python -m benchmarks.shards [--json FILE] [--runs N]`.
+
+Images are generated PNG files of 2040x1356 pixels, cut into sub-images of 480 with stride 240, for super-resolution x2.
+`--growth 50 200 800` instead measures how time and memory grow with the number of images (benchmarks.growth).
+"""
+
+import argparse
+import io
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from benchmarks import growth, measure, transfer
+from benchmarks.photographs import HEIGHT, WIDTH, write_photographs
+from data_prep import prepare
+from data_prep.corpora import open_images
+from data_prep.shards import Recipe, ShardJob, make_shard
+from scn.cluster import start_ray, stop_ray
+from scn.config import Experiment, Params, load_params
+from scn.degradation import bicubic_downscale
+from scn.samples import Encoding, encode
+from scn.storage import open_store
+
+TITLE = "Shards from PNG images"
+PARAMS = """\
+corpora: {{local: {{photographs: photographs, one: one}}}}
+data: {{train: [photographs], evaluation: [one], encoding: {encoding}}}
+experiments: {{sr-x2: {{task: sr, level: 2}}}}
+"""
+ENCODINGS: tuple[tuple[Encoding, int], ...] = (("npy", 0), ("png", 1), ("png", 3), ("png", 6))
+
+
+def write_project(root: Path, images: int, size: tuple[int, int] = (HEIGHT, WIDTH), encoding: str = "npy") -> Params:
+    """A params.yaml in `root` with `images` training images and one for evaluation."""
+    write_photographs(root / "photographs", images, *size)
+    (root / "one").mkdir(exist_ok=True)
+    generator = np.random.default_rng(0)
+    Image.fromarray(generator.integers(0, 256, (96, 96, 3), dtype=np.uint8)).save(root / "one" / "one.png")
+    (root / "params.yaml").write_text(PARAMS.format(encoding=encoding))
+    return load_params(root / "params.yaml")
+
+
+def encodings(params: Params, runs: int) -> list[dict[str, object]]:
+    """Milliseconds and bytes per image of each encoding: to make the sub-images' members, and to read them again."""
+    path = next((params.root / "photographs").glob("*.png"))
+    image = np.asarray(Image.open(path))
+    cut = _sub_images(image, _recipe(params.experiment("sr-x2")))
+    rows: list[dict[str, object]] = []
+    for encoding, level in ENCODINGS:
+        made = [encode(arrays, encoding, level) for arrays in cut]
+        taken = measure.medians(
+            {"make": partial(_encode_all, cut, encoding, level), "read": partial(_decode_all, made)}, runs, warm_up=0
+        )
+        size = sum(len(content) for members in made for content in members.values())
+        rows.append(
+            {
+                "encoding": encoding + (f", level {level}" if encoding == "png" else ""),
+                "make_ms": taken["make"].median * 1e3,
+                "read_ms": taken["read"].median * 1e3,
+                "mb": size / 1e6,
+            }
+        )
+    return rows
+
+
+def one_core(params: Params, runs: int) -> list[dict[str, object]]:
+    """Making shards in one process, against decoding the images and encoding the sub-images alone."""
+    rows: list[dict[str, object]] = []
+    experiment = params.experiment("sr-x2")
+    for encoding, level in ENCODINGS[:2]:
+        data = experiment.data.model_copy(update={"encoding": encoding, "png_level": level})
+        jobs = _jobs(params, experiment.model_copy(update={"data": data}))
+        images = sum(len(job.sources) for job in jobs)
+        with _empty_store(params) as clear:
+            taken = measure.medians(
+                {
+                    "alone": partial(_decode_and_encode, jobs),
+                    "and stored as files": partial(_decode_and_encode, jobs, params.root / "files"),
+                    "shards": lambda jobs=jobs: (clear(), [make_shard(job) for job in jobs]),
+                },
+                runs,
+            )
+        for name in ("alone", "and stored as files"):
+            rows.append(
+                {
+                    "encoding": encoding,
+                    "peer": f"decode, encode{' alone' if name == 'alone' else ', write files'}",
+                    "peer_ms": taken[name].median * 1e3 / images,
+                    "shards_ms": taken["shards"].median * 1e3 / images,
+                    "peer/shards": 1 / taken["shards"].over(taken[name]),
+                }
+            )
+    return rows
+
+
+def workers(params: Params, runs: int) -> list[dict[str, object]]:
+    """Images per second of whole runs with one and two Ray workers, and of Ray Data instead of Ray tasks with two."""
+    jobs = _jobs(params, params.experiment("sr-x2"))
+    images = sum(len(job.sources) for job in jobs)
+    rows: list[dict[str, object]] = []
+    taken = {}
+    with _empty_store(params) as clear:
+        for count in (1, 2):
+            stop_ray()
+            start_ray(count)
+            prepare.run(jobs[:count], count)  # starts the workers
+            candidates: dict[str, Callable[[], object]] = {
+                f"Ray tasks, {count} workers": lambda count=count: (clear(), prepare.run(jobs, count)),
+            }
+            if count == 2:
+                candidates["Ray Data, 2 workers"] = lambda: (clear(), _with_ray_data(jobs))
+            taken |= measure.medians(candidates, runs, warm_up=0)
+    stop_ray()
+    one = taken["Ray tasks, 1 workers"].median
+    for name, timing in taken.items():
+        rows.append({"how": name, "images/s": images / timing.median, "times_one": one / timing.median})
+    return rows
+
+
+def _with_ray_data(jobs: list[ShardJob]) -> list[Any]:
+    """The same with Ray Data: a dataset of jobs, one block each, mapped."""
+    import ray
+
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    dataset = ray.data.from_items([{"job": job} for job in jobs], override_num_blocks=len(jobs))
+    return dataset.map(lambda row: {"made": make_shard(row["job"])[0].model_dump_json()}).take_all()
+
+
+def _recipe(experiment: Experiment) -> Recipe:
+    return Recipe(task_name=experiment.task_name, levels=(2,), training=True, data=experiment.data)
+
+
+def _jobs(params: Params, experiment: Experiment) -> list[ShardJob]:
+    store = open_store("file://store", params.root)
+    return list(prepare.plan(experiment, [open_images(params, "photographs")], store, training=True).jobs)
+
+
+def _sub_images(image: Any, recipe: Recipe) -> list[dict[str, Any]]:
+    lr = bicubic_downscale(image, 2)
+    return [
+        {"hr": image[top:bottom, left:right], "lr2": lr[top // 2 : bottom // 2, left // 2 : right // 2]}
+        for top, bottom, left, right in recipe.places(*image.shape[:2])
+    ]
+
+
+def _encode_all(cut: list[dict[str, Any]], encoding: Encoding, level: int) -> None:
+    for arrays in cut:
+        encode(arrays, encoding, level)
+
+
+def _decode_all(made: list[dict[str, bytes]]) -> None:
+    for members in made:
+        for suffix, content in members.items():
+            file = io.BytesIO(content)
+            np.load(file) if suffix.endswith("npy") else np.asarray(Image.open(file))
+
+
+def _decode_and_encode(jobs: list[ShardJob], folder: Path | None = None) -> None:
+    """What can't be done without: PNG files -> pixels -> the members of all samples; a blank for the degraded image."""
+    for job in jobs:
+        data = job.recipe.data
+        for source in job.sources:
+            image = np.array(Image.open(io.BytesIO(source.path.read_bytes())))
+            for number, (top, bottom, left, right) in enumerate(job.recipe.places(*image.shape[:2])):
+                hr = image[top:bottom, left:right]
+                members = encode({"hr": hr, "lr2": hr[::2, ::2]}, data.encoding, data.png_level)
+                for suffix, content in members.items() if folder else ():
+                    path = folder / source.name / f"{number}.{suffix}"  # type: ignore[operator]
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(content)
+
+
+@contextmanager
+def _empty_store(params: Params) -> Iterator[Callable[[], None]]:
+    folder = params.root / "store"
+
+    def clear() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+    yield clear
+    clear()
+
+
+def run(root: Path, images: int, runs: int, size: tuple[int, int], mib: int) -> list[dict[str, object]]:
+    params = write_project(root, images, size)
+    sections: dict[str, list[dict[str, object]]] = {
+        "encodings": encodings(params, min(runs, 3)),
+        "one core": one_core(params, runs),
+        "workers": workers(params, runs),
+        "transfer": transfer.transfer_rows(mib, runs),
+    }
+    rows = []
+    for title, part in sections.items():
+        print(f"\n{title}\n\n{measure.table(part)}")
+        rows += [{"section": title, **row} for row in part]
+    return rows
+
+
+def main() -> None:
+    parser = measure.parser(__doc__, runs=5)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--images", type=int, default=16)
+    parser.add_argument("--size", type=int, nargs=2, default=(HEIGHT, WIDTH), metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--mib", type=int, default=128, help="size of the transferred object")
+    parser.add_argument("--growth", type=int, nargs="+", metavar="IMAGES", help="measure growth instead")
+    parser.add_argument("--folder", type=Path, help="keep the images here for another run")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        root = arguments.folder or Path(temporary)
+        if arguments.growth:
+            write_project(root, max(arguments.growth), arguments.size)
+            rows = growth.rows(root, arguments.growth)
+            print(measure.table(rows))
+        else:
+            rows = run(root, arguments.images, arguments.runs, arguments.size, arguments.mib)
+    if arguments.json:
+        measure.write_json(arguments.json, TITLE, rows)
+
+
+if __name__ == "__main__":
+    main()

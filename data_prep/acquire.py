@@ -1,0 +1,233 @@
+"""Bringing a corpus here: from the mirrors of the catalogue, from a URL, or out of an archive of one's own.
+
+Archives are downloaded to `<corpora.root>/.archives`. A folder that was unpacked holds `.origin.json`, which says from
+what, and with which content.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urldefrag, urlsplit
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from data_prep.archives import ORIGIN, unpack
+from data_prep.catalogue import Archive, load_catalogue
+from data_prep.fetch import Fetched, fetch
+from data_prep.places import CATALOGUE, Place, is_url, own_archive, places_of, root_of
+from scn.config import Params
+from scn.errors import UserError
+from scn.files import write_atomically
+from scn.provenance import file_sha256
+
+LOCK_FILE = "corpora.lock"
+"""Beside params.yaml, to be committed: what the archives were whose checksums nobody published."""
+
+
+class _Held(BaseModel):
+    """An archive as it was at its first download."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bytes: int
+    sha256: str
+    url: str
+
+
+_LockFile = TypeAdapter(dict[str, _Held])
+
+
+def acquire(params: Params, reference: str) -> None:
+    """Downloads and unpacks what is not here yet of a corpus of params.yaml or of the catalogue.
+
+    Raises:
+        UserError: if there is no such corpus, no mirror has it as it must be, an archive is damaged, unsafe or another
+            one than before, or the disk is full.
+    """
+    name = reference.partition("/")[0]
+    if name in params.corpora.local:
+        if archive := own_archive(params, name):
+            _unpack_own(params, name, archive)
+        return
+    places = places_of(params, reference)
+    asked = params.corpora.download.get(name, CATALOGUE)
+    if is_url(asked):
+        _from_url(params, places[0], asked)
+        return
+    for place in places:
+        if place.found is None:
+            with _alone(params, place.corpus):
+                if place.found is None:  # another process may have brought it meanwhile
+                    _from_catalogue(params, place)
+
+
+def check_unpacked(params: Params, name: str) -> None:
+    """UserError if the corpus `name` is an archive of one's own that was not unpacked, or changed since."""
+    archive = own_archive(params, name)
+    if archive and not _is_current(archive, root_of(params) / name):
+        raise UserError(f"{archive} of the corpus '{name}' is not unpacked as it is: run `data-prep download {name}`.")
+
+
+def origin_of(folder: Path) -> dict[str, Any]:
+    """From what a folder was unpacked, and with which content; empty if it was not unpacked here."""
+    try:
+        origin = json.loads((folder / ORIGIN).read_text())
+    except (OSError, ValueError):
+        return {}
+    return origin if isinstance(origin, dict) else {}
+
+
+def _from_catalogue(params: Params, place: Place) -> None:
+    problems = []
+    for origin in place.known.origins if place.known else ():
+        try:
+            _from_archive(params, place, origin.archive)
+            return
+        except UserError as error:
+            problems.append(str(error).rstrip("."))
+    tree = f"{place.known.images} images ({place.known.tree})" if place.known else "its images"
+    raise UserError(f"{'; '.join(problems)}; or put {tree} of {place.title} into {place.target}.")
+
+
+def _from_archive(params: Params, place: Place, name: str) -> None:
+    """Unpacks a split, and what else of its corpus is missing and in the archive, which may not stay here."""
+    catalogue = load_catalogue()
+    archive = catalogue.archives[name]
+    shared = any(
+        origin.archive == name
+        for corpus, entry in catalogue.corpora.items()
+        if corpus != place.corpus
+        for split in entry.splits.values()
+        for origin in split.origins
+    )
+    siblings = [other for other in places_of(params, place.corpus) if other.split != place.split and not other.found]
+    with _alone(params, name):
+        file = _archives(params) / name
+        with _fetched(params, name, archive, file, keep=shared) as fetched:
+            for target in (place, *siblings):
+                for origin in target.known.origins if target.known else ():
+                    if origin.archive == name and target.known:
+                        about = {"archive": name, "url": fetched.url, "sha256": fetched.sha256}
+                        _make(target.target.parent)
+                        unpack(file, origin.folder, target.target, about, images=target.known.images)
+
+
+def _from_url(params: Params, place: Place, asked: str) -> None:
+    url, checksum = urldefrag(asked)
+    kind, _, value = checksum.partition("=")
+    try:
+        archive = Archive.model_validate({"urls": [url]} | ({kind: value.lower()} if checksum else {}))
+    except ValidationError:
+        raise UserError(
+            f"{params.path}: corpora.download.{place.corpus}: '#{checksum}' is no checksum: write #sha256= and 64 "
+            "hexadecimal digits, or #md5= and 32."
+        ) from None
+
+    def is_current() -> bool:
+        if place.found is None or place.found != place.target or not (origin := origin_of(place.target)):
+            return place.found is not None  # somebody put it there
+        return origin.get("url") == url and (archive.sha256 or origin.get("sha256")) == origin.get("sha256")
+
+    if is_current():
+        return
+    with _alone(params, place.corpus):
+        if is_current():
+            return
+        suffix = "".join(PurePosixPath(urlsplit(url).path).suffixes[-2:])
+        name = f"{place.corpus}-{hashlib.sha256(url.encode()).hexdigest()[:12]}{suffix}"
+        file = _archives(params) / name
+        with _fetched(params, url, archive, file, keep=False) as fetched:
+            unpack(file, ".", place.target, {"archive": name, "url": url, "sha256": fetched.sha256})
+
+
+def _unpack_own(params: Params, name: str, archive: Path) -> None:
+    target = root_of(params) / name
+    if _is_current(archive, target):
+        return
+    if target.exists() and not origin_of(target):
+        raise UserError(f"{target}, where {archive} would be unpacked, was not unpacked from it: move it away.")
+    with _alone(params, name):
+        status = archive.stat()
+        about = {"archive": archive.name, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
+        unpack(archive, ".", target, about | {"sha256": file_sha256(archive)})
+
+
+def _is_current(archive: Path, target: Path) -> bool:
+    origin, status = origin_of(target), archive.stat()
+    if (origin.get("bytes"), origin.get("mtime_ns")) == (status.st_size, status.st_mtime_ns):
+        return True
+    return "mtime_ns" in origin and origin.get("sha256") == file_sha256(archive)
+
+
+@contextmanager
+def _fetched(params: Params, key: str, archive: Archive, file: Path, *, keep: bool) -> Iterator[Fetched]:
+    """The archive `file`, held to what corpora.lock says of it; recorded there once it could be unpacked."""
+    lock, cure = _lock_path(params), "try again later"
+    held = _read_lock(lock).get(key)
+    if held and not archive.sha256:
+        archive = archive.model_copy(update={"bytes": archive.bytes or held.bytes, "sha256": held.sha256})
+        cure += f", or, if it was meant to change, take {key} out of {lock}"
+    fetched = fetch(archive, file, cure)
+    try:
+        yield fetched
+    except UserError:
+        if not (archive.sha256 or archive.md5):
+            file.unlink(missing_ok=True)  # nobody knows whether it is what it should be
+        raise
+    if not archive.sha256:
+        with _alone(params, LOCK_FILE):
+            now = _read_lock(lock) | {key: _Held(bytes=fetched.bytes, sha256=fetched.sha256, url=fetched.url)}
+            text = json.dumps({name: now[name].model_dump() for name in sorted(now)}, indent=1) + "\n"
+            write_atomically(lock.resolve(), text.encode())  # in a flow's clone it is a link to the project's
+        print(f"{key}: its checksum is in {lock} now: commit that file", file=sys.stderr)
+    if not keep:
+        file.unlink()
+
+
+def _lock_path(params: Params) -> Path:
+    return params.root / LOCK_FILE
+
+
+def _read_lock(path: Path) -> dict[str, _Held]:
+    try:
+        return _LockFile.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValidationError):
+        raise UserError(f"{path} can't be read: restore it from git, or remove it.") from None
+
+
+def _archives(params: Params) -> Path:
+    return root_of(params) / ".archives"
+
+
+@contextmanager
+def _alone(params: Params, name: str) -> Iterator[None]:
+    """Lets no other process bring the same thing meanwhile."""
+    from filelock import FileLock, Timeout
+
+    _make(_archives(params))
+    lock = FileLock(_archives(params) / f"{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{name}: waiting for another process that brings it", file=sys.stderr, flush=True)
+        lock.acquire()
+    except OSError as error:
+        folder = _archives(params)
+        raise UserError(f"{folder} can't be written to ({error.strerror}): choose another corpora.root.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} can't be made ({error.strerror}): choose another corpora.root.") from None

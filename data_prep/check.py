@@ -1,0 +1,143 @@
+"""Which corpora there are, which are here, and whether they are what they should be."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_prep.acquire import check_unpacked, origin_of
+from data_prep.catalogue import Split, load_catalogue
+from data_prep.corpora import Source, content_sha256, list_images, look_at, open_corpus
+from data_prep.fetch import readable
+from data_prep.places import CATALOGUE, Place, is_image, package_folder, places_of
+from scn.config import Params
+from scn.errors import UserError
+
+HEADER = ("corpus", "images", "size", "licence", "use", "where")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What was found of a corpus, or of one of its splits."""
+
+    title: str
+    summary: str
+    """What is there, and how far it was verified."""
+    problems: tuple[str, ...]
+    """Sentences; none if all is as it should be."""
+
+
+def check(params: Params, reference: str) -> Iterator[Finding]:
+    """Looks at what is here of a corpus: the tree, the number of images, their headers, the content where it is known.
+
+    Nothing is downloaded, and no pixels are decoded.
+
+    Raises:
+        UserError: if there is no such corpus, or it is an archive of one's own that is not unpacked.
+    """
+    name = reference.partition("/")[0]
+    if name in params.corpora.local:
+        check_unpacked(params, name)
+    places = places_of(params, reference)
+    if not places:  # a package's: opening compares every file with the catalogue
+        images = open_corpus(params, reference).images
+        yield _finding(reference, images, "in an installed package, each as the catalogue lists it")
+    for place in places:
+        try:
+            listed, _ = list_images(place, place.title, f"run `data-prep download {place.title}`, or put them there")
+            images = tuple(look_at(listed))
+        except UserError as error:
+            yield Finding(title=place.title, summary="", problems=(str(error),))
+            continue
+        state, *problems = _compare(place, images)
+        yield _finding(place.title, images, f"in {_shown(place.found)}, {state}", problems)
+
+
+def rows(params: Params) -> list[tuple[str, ...]]:
+    """HEADER's columns for every corpus of params.yaml and of the catalogue; those that are here first."""
+    catalogue, asked = load_catalogue().corpora, params.corpora.download
+    own = dict.fromkeys(params.corpora.local, "")
+    own |= {name: value.partition("#")[0] for name, value in asked.items() if value != CATALOGUE}
+    found = []
+    for name, url in own.items():
+        places = places_of(params, name)
+        sizes = _sizes(place.found for place in places)
+        found.append((name, str(len(sizes) or "?"), readable(sum(sizes)), "your own", url, _where(places)))
+    for name in catalogue.keys() - own.keys():
+        entry, (_, home, splits) = catalogue[name], load_catalogue().resolve(name)
+        places = places_of(params, name)
+        count = str(sum(split.images for split in splits.values()))
+        size, where = readable(sum(_sizes(place.found for place in places))), _where(places)
+        if home.package:
+            folder, where = package_folder(home.package) / home.folder, f"the package {home.package}"
+            size = readable(sum((folder / file).stat().st_size for split in splits.values() for file in split.files))
+        elif where == "-":
+            size = _download_size(splits.values())
+        found.append((name, count, size, entry.licence, entry.use, where))
+    return sorted(found, key=lambda row: (row[-1] == "-", row[0].lower()))
+
+
+def print_rows(params: Params) -> None:
+    """Prints the table, for a terminal of 120 columns."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=120)  # a log or a pipe has no width of its own
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for column in HEADER:
+        right = column in ("images", "size")
+        table.add_column(column, justify="right" if right else "left", no_wrap=right, overflow="fold")
+    for row in rows(params):
+        table.add_row(*row)
+    console.print(table)
+
+
+def _finding(title: str, images: Iterable[Source], state: str, problems: Iterable[str] = ()) -> Finding:
+    images = tuple(images)
+    refused = tuple(image.refusal for image in images if image.refusal)
+    return Finding(title=title, summary=f"{len(images)} images {state}", problems=(*problems, *refused))
+
+
+def _compare(place: Place, images: Iterable[Source]) -> tuple[str, ...]:
+    """How far the content of a place is known to be right, and a sentence if it is known to be wrong."""
+    content = content_sha256(images, f"{place.split}/" if place.split else "")
+    origin = origin_of(place.found) if place.found else {}
+    if place.known and place.known.content == content:
+        return ("the usual copy, verified",)
+    if origin and not place.below:
+        if origin.get("content") == content:
+            return (f"as unpacked from {origin.get('archive')}",)
+        return "changed", (
+            f"{place.found} is no longer what was unpacked from {origin.get('archive')}: remove it and run "
+            f"`data-prep download {place.title}`."
+        )
+    if place.known and place.known.content:
+        return ("another copy than the usual one, or in another file format",)
+    return ("with nothing to compare the content with",)
+
+
+def _where(places: Iterable[Place]) -> str:
+    places = list(places)
+    found = [place for place in places if place.found]
+    folders = dict.fromkeys(
+        _shown(place.found.parent if place.split else place.found) for place in found if place.found
+    )
+    return ("partly " if 0 < len(found) < len(places) else "") + (", ".join(folders) or "-")
+
+
+def _shown(path: Path | None) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here) if path and path.is_relative_to(here) else path)
+
+
+def _sizes(folders: Iterable[Path | None]) -> list[int]:
+    files = (file for folder in folders if folder for file in folder.rglob("*"))
+    return [file.stat().st_size for file in files if is_image(file.name) and file.is_file()]
+
+
+def _download_size(splits: Iterable[Split]) -> str:
+    names = {split.origins[0].archive for split in splits if split.origins}
+    sizes = [load_catalogue().archives[name].bytes for name in names]
+    return readable(sum(size or 0 for size in sizes)) if all(sizes) else "?"

@@ -1,0 +1,247 @@
+"""Corpora -> all the shards of an experiment, and the manifest of what was made."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tqdm import tqdm
+
+from data_prep.corpora import Corpus, Source, check_disjoint, open_corpus, open_images
+from data_prep.images import found_pillow
+from data_prep.packing import pack
+from data_prep.shards import ImageMade, Recipe, ShardJob, ShardMade, code_sha256, make_shard, without_path
+from scn.cluster import start_ray
+from scn.config import Experiment, Params, digest
+from scn.errors import UserError
+from scn.manifest import ImageSet, Manifest
+from scn.samples import codec
+from scn.storage import Store, open_store
+
+SMALLEST_TARGET, SMALLEST_INPUT = 16, 8
+"""Sides in pixels below which an image is an error: there is nothing to learn from, or measure on, it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is to be done for one set."""
+
+    corpora: tuple[Corpus, ...]
+    jobs: tuple[ShardJob, ...]
+    refused: dict[str, str]
+    """Images whose header already tells that they can't be used."""
+
+
+def make_manifest(
+    params: Params, name: str, *, images: str | None = None, store_url: str | None = None, workers: int = 1
+) -> tuple[Manifest, int]:
+    """Makes the shards of the experiment `name`, for training and evaluation, and says what was made.
+
+    If it fails, or is killed, shards that were put already stay in the store, and the next run does not make them
+    again.
+
+    Args:
+        images: a corpus, a split of one, or a folder, instead of data.train.
+        store_url: instead of storage.url.
+        workers: how many shards are made at once; 0 makes them in this process, without Ray. With RAY_ADDRESS set,
+            the cluster has its own number.
+    Returns:
+        The manifest, and how many of its shards were in the store already.
+    Raises:
+        UserError: if the experiment, a corpus, an image or the store isn't as it must be.
+    """
+    experiment = params.experiment(name)
+    _check_sizes(params, experiment)
+    store = open_store(store_url or params.storage.url, params.root)
+    store.check()
+    train = _open_distinct(params, name, [images] if images else experiment.data.train)
+    evaluation = [open_corpus(params, reference) for reference in experiment.data.evaluation]
+    check_disjoint(train, evaluation)
+
+    plans = [plan(experiment, train, store, training=True)]
+    plans += [plan(experiment, [corpus], store, training=False) for corpus in evaluation]
+    results = run([job for plan in plans for job in plan.jobs], workers)
+    remaining = iter(made for made, _ in results)
+    made = [[next(remaining) for _ in plan.jobs] for plan in plans]
+    _check_pixels(made[0], [shard for of_set in made[1:] for shard in of_set])
+    sets = [_image_set(plan, of_set) for plan, of_set in zip(plans, made, strict=True)]
+    if not sets[0].shards:
+        raise UserError(f"No training image of {name} can be used: see docs/images.md for what can.")
+    manifest = Manifest(
+        experiment=name,
+        task=experiment.task_name,
+        level=experiment.level,
+        parameters={
+            **experiment.data.model_dump(exclude={"train", "evaluation"}),
+            "levels": list(plans[0].jobs[0].recipe.levels),
+            "shards_at_least": _readers(experiment),
+        },
+        made_with={"pil": found_pillow(), "codec": codec(experiment.data.encoding), "code_sha256": code_sha256()},
+        train=sets[0],
+        evaluation={corpus.reference: made_of for corpus, made_of in zip(evaluation, sets[1:], strict=True)},
+    )
+    return manifest, sum(stored for _, stored in results)
+
+
+def plan(experiment: Experiment, corpora: Sequence[Corpus], store: Store, *, training: bool) -> Plan:
+    """Which sub-images go into which shard, and which images can't be used, as far as their headers tell."""
+    own = (experiment.level,) if experiment.task.stored else ()
+    shared = experiment.data.levels if own and training else ()
+    recipe = Recipe(
+        task_name=experiment.task_name,
+        levels=tuple(sorted({*own, *shared})),
+        training=training,
+        data=experiment.data,
+    )
+    refused, used = {}, list[tuple[int, Source]]()
+    for index, source in enumerate(source for corpus in corpora for source in corpus.images):
+        sentence = source.refusal or _too_small(source, experiment, recipe)
+        if sentence is None:
+            used.append((index, source))
+        elif training and experiment.data.unusable == "skip":
+            refused[source.name] = without_path(UserError(sentence), source)
+        else:
+            raise UserError(sentence)
+
+    def weights(number: int) -> list[int]:
+        source = used[number][1]
+        return [
+            (bottom - top) * (right - left) * experiment.task.image_channels
+            for top, bottom, left, right in recipe.places(source.height, source.width)
+        ]
+
+    least = _readers(experiment) if training else 1
+    shards = pack(
+        [sum(weights(number)) for number in range(len(used))],
+        weights,
+        target=experiment.data.shard_mib * 2**20,
+        least=least,
+        in_order=not training,
+    )
+    if used and len(shards) < least:
+        raise UserError(
+            f"{experiment.name} has {len(shards)} training images (or sub-images), but train.workers x "
+            f"train.loader_workers asks for {least} shards: lower these or add images."
+        )
+    jobs = [
+        ShardJob(
+            recipe=recipe,
+            number=number,
+            pieces=tuple(replace(piece, image=used[piece.image][0]) for piece in pieces),
+            sources=tuple(used[piece.image][1] for piece in pieces),
+            store=store,
+        )
+        for number, pieces in enumerate(shards)
+    ]
+    return Plan(corpora=tuple(corpora), jobs=tuple(jobs), refused=refused)
+
+
+def _too_small(source: Source, experiment: Experiment, recipe: Recipe) -> str | None:
+    side = min(source.height, source.width)
+    side -= side % recipe.multiple
+    size = f"{source.path} is {source.width}x{source.height} pixels"
+    scale = max(map(recipe.task.scale, recipe.levels), default=1)
+    smallest = max(SMALLEST_TARGET, SMALLEST_INPUT * scale)
+    if side < smallest:
+        return f"{size}, too small for {experiment.name}, which needs {smallest}x{smallest}: take it out of the corpus."
+    patch = experiment.train.patch * scale
+    if recipe.training and side < patch:
+        return (
+            f"{size}, smaller than a patch of {patch}x{patch}: take it out of the training corpus or lower train.patch."
+        )
+    return None
+
+
+def _check_sizes(params: Params, experiment: Experiment) -> None:
+    """UserError if sub-images would not begin and end with pixels of the degraded image."""
+    data, task = experiment.data, experiment.task
+    low, high = task.level_range
+    for level in data.levels:
+        if not low <= level <= high:
+            raise UserError(
+                f"{params.path}: data.levels of {experiment.name}: the {task.level_name} of {task.title} lies in "
+                f"{low}..{high}, not {level}."
+            )
+    for level in {experiment.level, *data.levels} if task.stored else ():
+        for key in ("sub_image", "stride"):
+            if getattr(data, key) % task.scale(level):
+                raise UserError(
+                    f"{params.path}: data.{key} of {experiment.name}: {getattr(data, key)} is no multiple of the scale "
+                    f"{task.scale(level)}: choose one that is."
+                )
+    patch = experiment.train.patch * experiment.scale
+    if 0 < data.sub_image < patch:
+        raise UserError(
+            f"{params.path}: data.sub_image of {experiment.name}: {data.sub_image} is smaller than a patch of {patch} "
+            "pixels (train.patch times the scale): choose a larger one, or 0 for whole images."
+        )
+
+
+def _readers(experiment: Experiment) -> int:
+    return experiment.train.workers * experiment.train.loader_workers
+
+
+def _check_pixels(train: Sequence[ShardMade], evaluation: Sequence[ShardMade]) -> None:
+    """UserError if a picture is trained on and measured on, also where it was saved in another format."""
+    trained = {image.pixels: image.name for made in train for image in made.images if image.pixels}
+    for made in evaluation:
+        for image in made.images:
+            if image.pixels in trained:
+                raise UserError(
+                    f"The training image {trained[image.pixels]} has the pixels of the evaluation image {image.name}: "
+                    "take it out of one of the corpora."
+                )
+
+
+def _open_distinct(params: Params, name: str, references: Sequence[str]) -> list[Corpus]:
+    for reference in references:
+        if references.count(reference) > 1:
+            raise UserError(f"{params.path}: data.train of {name} names {reference} twice: remove one.")
+    return [open_images(params, reference) for reference in references]
+
+
+def _image_set(plan: Plan, made: Sequence[ShardMade]) -> ImageSet:
+    images: dict[int, ImageMade] = {image.index: image for of_shard in made for image in of_shard.images}
+    used = [images[index] for index in sorted(images) if not images[index].refused]
+    return ImageSet(
+        corpora={corpus.reference: corpus.sha256 for corpus in plan.corpora},
+        images=len(used),
+        samples=sum(of_shard.shard.samples for of_shard in made if of_shard.shard),
+        content=digest([[image.name, image.content] for image in used]),
+        converted=dict(Counter(kind for image in used for kind in image.converted)),
+        refused=plan.refused | {image.name: image.refused for image in images.values() if image.refused},
+        shards=[of_shard.shard for of_shard in made if of_shard.shard],
+    )
+
+
+def run(jobs: Sequence[ShardJob], workers: int) -> list[tuple[ShardMade, bool]]:
+    """make_shard of every job, in their order."""
+    # disable=None: only where there is a terminal
+    with tqdm(total=len(jobs), desc="shards", unit="shard", leave=False, disable=None) as bar:
+        if workers == 0:
+            results = []
+            for job in jobs:
+                results.append(make_shard(job))
+                bar.update()
+            return results
+        start_ray(min(workers, len(jobs)))
+        import ray
+
+        task = ray.remote(make_shard)
+        # Two tasks per CPU keep the CPUs busy; more would only hold more jobs in the cluster's memory.
+        in_flight = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+        made: dict[int, tuple[ShardMade, bool]] = {}
+        pending: dict[ray.ObjectRef, int] = {}
+        waiting = iter(enumerate(jobs))
+        while len(made) < len(jobs):
+            while len(pending) < in_flight and (following := next(waiting, None)):
+                number, job = following
+                pending[task.remote(job)] = number
+            (done,), _ = ray.wait(list(pending), num_returns=1)
+            try:
+                made[pending.pop(done)] = ray.get(done)
+            except ray.exceptions.RayTaskError as error:
+                if isinstance(error.cause, UserError):  # in Ray's wrapping the one sentence becomes a traceback
+                    raise error.cause from None
+                raise
+            bar.update()
+        return [made[number] for number in range(len(jobs))]

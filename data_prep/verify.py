@@ -1,0 +1,35 @@
+"""Whether the shards of a manifest are in the store as they were made."""
+
+import io
+import tarfile
+from collections.abc import Iterator
+
+from tqdm import tqdm
+
+from scn.errors import UserError
+from scn.manifest import Manifest
+from scn.samples import read_shard
+from scn.storage import Store
+
+
+def problems(manifest: Manifest, store: Store) -> Iterator[str]:
+    """Reads and hashes every shard; one sentence for each that is missing, damaged or not as the manifest says."""
+    again = "make it again with `data-prep shard`"
+    for images in (manifest.train, *manifest.evaluation.values()):
+        if images.samples != (listed := sum(shard.samples for shard in images.shards)):
+            corpora = ", ".join(images.corpora)
+            yield f"The manifest counts {images.samples} samples of {corpora}, its shards {listed}: {again}."
+    # disable=None: only where there is a terminal
+    for shard in tqdm(list(manifest.shards()), desc="shards", unit="shard", leave=False, disable=None):
+        try:
+            data = read_shard(store, shard, manifest.experiment)
+        except UserError as error:
+            yield str(error)
+            continue
+        if (found := _count(data)) != shard.samples:
+            yield f"The shard {shard.key} holds {found} samples, the manifest says {shard.samples}: {again}."
+
+
+def _count(data: bytes) -> int:
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        return len({name.partition(".")[0] for name in tar.getnames()})

@@ -1,0 +1,282 @@
+"""All shards of an experiment: the same whoever makes them, equal, complete, and resumed after a kill."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from photo_folder import SIZES, picture, write_photos
+from PIL import Image
+
+from data_prep.images import PALETTE, ROTATED
+from data_prep.packing import EQUAL
+from data_prep.prepare import make_manifest
+from scn.cluster import stop_ray
+from scn.config import load_params
+from scn.errors import UserError
+from scn.manifest import Manifest, load_manifest
+from scn.samples import read_samples
+from scn.storage import open_store
+
+Configure = Callable[..., None]
+
+
+@pytest.fixture
+def fresh_ray() -> Iterator[None]:
+    stop_ray()
+    yield
+    stop_ray()
+
+
+def made(experiment: str = "sr-x2", **options: object) -> Manifest:
+    return make_manifest(load_params(), experiment, **{"workers": 0, **options})[0]
+
+
+def reused(experiment: str = "sr-x2", **options: object) -> int:
+    return make_manifest(load_params(), experiment, **{"workers": 0, **options})[1]
+
+
+def tars(folder: str = ".scn/store") -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in Path(folder).rglob("*.tar")}
+
+
+def test_the_manifest_says_what_is_there_and_how_it_was_made(project: Path, configure: Configure) -> None:
+    configure("train", workers=2, loader_workers=2)
+    configure("data", sub_image=24, stride=12, png_level=4)
+    manifest = made("sr-x2")
+
+    assert (manifest.experiment, manifest.task, manifest.level) == ("sr-x2", "sr", 2)
+    assert (manifest.train.images, manifest.evaluation["tests"].images) == (5, 2)
+    assert manifest.evaluation["tests"].samples == 2
+    assert manifest.train.samples == sum(shard.samples for shard in manifest.train.shards) > 20
+    assert manifest.parameters == {
+        **{"sub_image": 24, "stride": 12, "levels": [2], "encoding": "npy", "png_level": 4},
+        **{"shard_mib": 128, "unusable": "stop", "shards_at_least": 4},
+    }
+    assert manifest.made_with["pil"].startswith("pillow")
+    assert manifest.made_with["codec"] == "npy 1.0"
+    store = open_store("file://.scn/store")
+    assert {shard.key for shard in manifest.shards()} == {key for key in store.list("shards") if key.endswith(".tar")}
+    for shard in manifest.shards():
+        assert store.holds(shard.key, sha256=shard.sha256, size=shard.bytes)
+        assert shard.key.split("/")[1:3] == ["sr", shard.sha256[:32]]
+    assert manifest == Manifest.model_validate_json(manifest.dumps())
+
+
+@pytest.mark.parametrize("encoding", ["npy", "png"])
+def test_shards_are_equal_and_enough_for_all_readers(project: Path, configure: Configure, encoding: str) -> None:
+    for seed in range(6):
+        Image.fromarray(picture(seed, 90 + 20 * seed, 200 - 17 * seed)).save(f"photos/z{seed}.png")
+    configure("data", sub_image=24, stride=12, encoding=encoding)
+    configure("train", workers=1, loader_workers=3)
+    shards = made("sr-x2").train.shards
+    assert len(shards) == 3
+    assert max(s.bytes for s in shards) <= EQUAL * min(s.bytes for s in shards)
+
+
+def test_too_few_images_for_the_readers_are_named(project: Path, configure: Configure) -> None:
+    configure("train", workers=2, loader_workers=3)
+    with pytest.raises(UserError, match=r"sr-x2 has 5 training images .* train.loader_workers asks for 6 shards"):
+        made("sr-x2")
+
+
+def test_bytes_do_not_depend_on_the_file_system(project: Path) -> None:
+    first = made("sr-x2", store_url="file://one").dumps()
+    shutil.rmtree("photos")
+    write_photos(Path("photos"), sorted(SIZES, reverse=True))
+    assert made("sr-x2", store_url="file://two").dumps() == first
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("fresh_ray")
+@pytest.mark.parametrize("encoding", ["npy", "png"])
+def test_bytes_do_not_depend_on_the_number_of_workers(project: Path, configure: Configure, encoding: str) -> None:
+    configure("data", sub_image=24, stride=12, encoding=encoding)
+    configure("train", loader_workers=5)
+    alone = made("sr-x2", store_url="file://store0")
+    assert len(alone.train.shards) == 5
+    for workers in (1, 2):
+        assert made("sr-x2", store_url=f"file://store{workers}", workers=workers).dumps() == alone.dumps()
+        stop_ray()
+        for shard in alone.shards():
+            assert open_store(f"file://store{workers}").holds(shard.key, sha256=shard.sha256, size=shard.bytes)
+
+
+def test_the_data_are_the_same_however_they_are_stored(project: Path, configure: Configure) -> None:
+    first = made("sr-x2")
+    for section, values in (
+        ("data", {"sub_image": 24, "stride": 12}),
+        ("data", {"encoding": "png"}),
+        ("train", {"loader_workers": 4}),
+    ):
+        configure(section, **values)
+        other = made("sr-x2")
+        assert other.train.shards != first.train.shards
+        assert other.sha256 == first.sha256
+    write_photos(Path("photos"), ["e.png"])
+    Image.fromarray(255 - np.asarray(Image.open("photos/e.png"))).save("photos/e.png")
+    assert made("sr-x2").sha256 != first.sha256
+
+
+def test_shards_go_to_either_kind_of_store(project: Path, store_url: str) -> None:
+    manifest = made("dn-s25", store_url=store_url)
+    keys = [shard.key for shard in manifest.shards()]
+    assert [key for key in open_store(store_url).list("shards/dn") if key.endswith(".tar")] == sorted(keys)
+    assert reused("dn-s25", store_url=store_url) == len(keys) == 2
+
+
+def test_a_shard_that_is_in_the_store_is_neither_made_nor_written_again(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = made("sr-x2")
+    before = tars()
+    monkeypatch.setattr("data_prep.shards.decode", lambda data, path: pytest.fail("decoded again"))
+    assert made("sr-x2") == manifest
+    assert tars() == before
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.unlink(), lambda path: path.write_bytes(b"short")])
+def test_a_shard_that_is_gone_or_damaged_is_made_again(project: Path, configure: Configure, spoil: object) -> None:
+    configure("train", loader_workers=2)
+    manifest = made("sr-x2")
+    shard = manifest.train.shards[0]
+    path = Path(".scn/store", shard.key)
+    before = tars()
+    spoil(path)
+    assert make_manifest(load_params(), "sr-x2", workers=0) == (manifest, 2)
+    assert open_store("file://.scn/store").holds(shard.key, sha256=shard.sha256, size=shard.bytes)
+    assert {p: t for p, t in tars().items() if p != path} == {p: t for p, t in before.items() if p != path}
+
+
+@pytest.mark.integration
+def test_a_run_that_is_killed_is_finished_by_the_next(project: Path, configure: Configure) -> None:
+    """SIGKILL after one, four and seven shards; what was stored is not made again."""
+    for seed in range(12):
+        Image.fromarray(picture(seed, 300, 400)).save(f"photos/y{seed:02}.png")
+    configure("train", loader_workers=10)
+    whole = made("sr-x2", store_url="file://elsewhere")
+    command = [
+        *(str(Path(sys.executable).parent / "data-prep"), "shard", "--experiment", "sr-x2"),
+        *("--manifest", "m.json", "--workers", "2"),
+    ]
+    stored = set[Path]()
+    for least in (1, 4, 7):
+        with Path("log").open("w") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        while len(tars()) < least:
+            assert process.poll() is None or len(tars()) >= least, Path("log").read_text()
+            time.sleep(0.005)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert not Path("m.json").exists() or len(tars()) == 11
+        assert stored <= set(tars())
+        stored = set(tars())
+    before = tars()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert load_manifest("m.json") == whole
+    assert {path: tars()[path] for path in before} == before
+    assert "were there already" in done.stdout
+
+
+def test_conversions_are_counted(project: Path) -> None:
+    Image.open("photos/a.png").quantize(32).save("photos/a.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees: 36x60 becomes 60x36
+    Image.open("photos/e.png").save("photos/e.png", exif=exif)
+    manifest = made("sr-x2")
+    assert manifest.train.converted == {PALETTE: 1, ROTATED: 1}
+    assert manifest.evaluation["tests"].converted == {}
+    samples = {s.name: s for s in read_samples(open_store("file://.scn/store"), manifest.train.shards, "sr-x2", 2)}
+    assert samples["e.png"].hr.shape == (60, 36, 3)
+
+
+def spoil_photos() -> dict[str, str]:
+    """Three images that can't be used -> what the manifest says of them."""
+    path = Path("photos/a.png")
+    path.write_bytes(path.read_bytes()[:-300])
+    Image.new("RGB", (99, 9)).save("photos/b.png")
+    Image.new("RGBA", (99, 99)).save("photos/f.png")
+    return {"a.png": "a.png is damaged", "b.png": "b.png is 99x9 pixels, too small", "f.png": "f.png has "}
+
+
+def test_training_images_that_cannot_be_used_are_left_out_where_that_is_asked_for(
+    project: Path, configure: Configure
+) -> None:
+    expected = spoil_photos()
+    with pytest.raises(UserError, match=r"photos/(b|f).png "):
+        made("sr-x2")
+    configure("data", unusable="skip")
+    manifest = made("sr-x2")
+    assert manifest.train.images == manifest.train.samples == 4
+    assert sorted(manifest.train.refused) == sorted(expected)
+    for name, sentence in expected.items():
+        assert manifest.train.refused[name].startswith(sentence)
+    names = [s.name for s in read_samples(open_store("file://.scn/store"), manifest.train.shards, "sr-x2", 2)]
+    assert names == ["c.bmp", "e.png", "sub/b.png", "sub/d.PNG"]
+    assert made("sr-x2") == manifest
+    Image.new("RGBA", (98, 99)).save("tests/f.png")
+    with pytest.raises(UserError, match=r"tests/f.png has "):  # a figure on what is left would be another figure
+        made("sr-x2")
+
+
+def test_nothing_that_can_be_used_is_an_error(project: Path, configure: Configure) -> None:
+    configure("data", unusable="skip")
+    for path in Path("photos").rglob("*.*"):
+        if path.suffix != ".txt":
+            path.write_bytes(b"no image")
+    with pytest.raises(UserError, match="No training image of sr-x2 can be used"):
+        made("sr-x2")
+
+
+def test_other_images_to_train_on(project: Path) -> None:
+    assert list(made("dn-s25", images="photos/sub").train.corpora) == ["photos/sub"]
+    shutil.copytree("photos/sub", "mine")
+    manifest = made("dn-s25", images="mine")
+    assert (list(manifest.train.corpora), manifest.train.images) == (["mine"], 2)
+
+
+@pytest.mark.parametrize(("experiment", "size", "needed"), [("dn-s25", (15, 40), 16), ("sr-x4", (33, 31), 32)])
+def test_images_that_are_too_small_are_named(project: Path, experiment: str, size: tuple, needed: int) -> None:
+    Image.new("RGB", size).save("photos/b.png")
+    expected = rf"b.png is {size[0]}x{size[1]} pixels, too small for {experiment}, which needs {needed}x{needed}"
+    with pytest.raises(UserError, match=expected):
+        made(experiment)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"sub_image": 50, "stride": 24, "levels": [3]}, "data.sub_image of sr-x2: 50 is no multiple of the scale 3"),
+        ({"sub_image": 48, "stride": 15}, "data.stride of sr-x2: 15 is no multiple of the scale 2"),
+        ({"sub_image": 12, "stride": 6}, r"data.sub_image of sr-x2: 12 is smaller than a patch of 16 pixels"),
+        ({"levels": [2, 99]}, r"data.levels of sr-x2: the scale of super-resolution lies in 2\.\.\d+, not 99"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_named(project: Path, configure: Configure, values: dict, expected: str) -> None:
+    configure("data", **values)
+    with pytest.raises(UserError, match=expected):
+        made("sr-x2")
+
+
+def test_a_corpus_named_twice_is_an_error(project: Path, configure: Configure) -> None:
+    configure("data", train=["photos", "photos"])
+    with pytest.raises(UserError, match=r"data.train of sr-x2 names photos twice"):
+        made("sr-x2")
+
+
+def test_training_on_what_is_measured_is_an_error(project: Path) -> None:
+    with pytest.raises(UserError, match=r"is the evaluation image one.png of tests"):
+        made("sr-x2", images="tests")
+
+
+def test_a_picture_in_both_sets_is_an_error_in_another_format_too(project: Path) -> None:
+    Image.open("tests/one.png").save("photos/renamed.bmp")
+    with pytest.raises(UserError, match=r"image renamed.bmp has the pixels of the evaluation image one.png"):
+        made("sr-x2")

@@ -1,0 +1,119 @@
+"""A web server whose answers a test can spoil, and which remembers what it was asked."""
+
+import re
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass
+class File:
+    """What lies under a path, and how it is served."""
+
+    content: bytes
+    etag: str = '"first"'
+    ranges: bool = True
+    statuses: deque[int] = field(default_factory=deque)
+    """Answers to the next requests, before the file."""
+    cuts: deque[int] = field(default_factory=deque)
+    """Bytes after which the connection of the next requests ends."""
+    bytes_per_second: int = 0
+    retry_after: str = ""
+
+
+class _Quiet(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, *_: object) -> None:
+        """Clients that are killed, or throw away the rest of an answer, are what is tested here."""
+
+
+class Server:
+    """Serves `files` on 127.0.0.1 while the context lasts."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, File] = {}
+        self.requests: list[tuple[str, str | None]] = []
+        """Path and Range of every request."""
+        self.sent = 0
+        """Bytes of content."""
+        self._httpd = _Quiet(("127.0.0.1", 0), self._handler())
+        self._thread = threading.Thread(target=self._httpd.serve_forever, args=(0.01,))
+
+    def __enter__(self) -> "Server":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._httpd.shutdown()
+        self._httpd.server_close()
+        self._thread.join()
+
+    def put(self, path: str, content: bytes, **how: object) -> str:
+        """Serves `content` from now on; returns its URL."""
+        self.files[path] = File(content, **how)  # type: ignore[arg-type]
+        return self.url(path)
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self._httpd.server_port}{path}"
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                server.requests.append((self.path, self.headers.get("Range")))
+                file = server.files.get(self.path)
+                if file is None or file.statuses:
+                    self._answer(404 if file is None else file.statuses.popleft(), b"", file)
+                    return
+                start = self._start(file)
+                if start is None:
+                    self._answer(200, file.content, file)
+                elif start >= len(file.content):
+                    self._answer(416, b"", file, f"bytes */{len(file.content)}")
+                else:
+                    whole = len(file.content)
+                    self._answer(206, file.content[start:], file, f"bytes {start}-{whole - 1}/{whole}")
+
+            def _start(self, file: File) -> int | None:
+                asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+                unchanged = self.headers.get("If-Range", file.etag) == file.etag
+                return int(asked[1]) if asked and file.ranges and unchanged else None
+
+            def _answer(self, status: int, content: bytes, file: File | None, content_range: str = "") -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                if content_range:
+                    self.send_header("Content-Range", content_range)
+                if file and file.etag and status < 400:
+                    self.send_header("ETag", file.etag)
+                if file and file.retry_after:
+                    self.send_header("Retry-After", file.retry_after)
+                self.end_headers()
+                if file and file.cuts and content:
+                    content = content[: file.cuts.popleft()]
+                    self.close_connection = True
+                try:
+                    self._send(content, file.bytes_per_second if file else 0)
+                except OSError:
+                    self.close_connection = True  # the client was killed
+
+            def _send(self, content: bytes, bytes_per_second: int) -> None:
+                step = bytes_per_second // 50 or len(content) or 1
+                for start in range(0, len(content), step):
+                    chunk = content[start : start + step]
+                    self.wfile.write(chunk)
+                    server.sent += len(chunk)
+                    if bytes_per_second:
+                        time.sleep(0.02)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        return Handler
