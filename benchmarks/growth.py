@@ -10,17 +10,19 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.measure import Row
+
 EVERY = 0.05
 """Seconds between two looks at the memory."""
 
 
-def rows(root: Path, counts: Sequence[int]) -> list[dict[str, object]]:
+def rows(root: Path, counts: Sequence[int]) -> list[Row]:
     """Runs the command on the first `count` of the images in `root`/photographs, for every count, into an empty store.
 
     Memory is the sum over all processes that the command started, Ray's own among them; what they share counts once
     for each, so this is an upper bound.
     """
-    found = []
+    found: list[Row] = []
     for count in sorted(counts):
         with tempfile.TemporaryDirectory(dir=root) as temporary:
             folder, store = Path(temporary, "first"), Path(temporary, "store")

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import growth, measure, transfer
+from benchmarks.measure import Row, Timing
 from benchmarks.photographs import HEIGHT, WIDTH, write_photographs
 from data_prep import prepare
 from data_prep.corpora import open_images
@@ -47,12 +48,12 @@ def write_project(root: Path, images: int, size: tuple[int, int] = (HEIGHT, WIDT
     return load_params(root / "params.yaml")
 
 
-def encodings(params: Params, runs: int) -> list[dict[str, object]]:
+def encodings(params: Params, runs: int) -> list[Row]:
     """Milliseconds and bytes per image of each encoding: to make the sub-images' members, and to read them again."""
     path = next((params.root / "photographs").glob("*.png"))
     image = np.asarray(Image.open(path))
     cut = _sub_images(image, _recipe(params.experiment("sr-x2")))
-    rows: list[dict[str, object]] = []
+    rows: list[Row] = []
     for encoding, level in ENCODINGS:
         made = [encode(arrays, encoding, level) for arrays in cut]
         taken = measure.medians(
@@ -70,9 +71,9 @@ def encodings(params: Params, runs: int) -> list[dict[str, object]]:
     return rows
 
 
-def one_core(params: Params, runs: int) -> list[dict[str, object]]:
+def one_core(params: Params, runs: int) -> list[Row]:
     """Making shards in one process, against decoding the images and encoding the sub-images alone."""
-    rows: list[dict[str, object]] = []
+    rows: list[Row] = []
     experiment = params.experiment("sr-x2")
     for encoding, level in ENCODINGS[:2]:
         data = experiment.data.model_copy(update={"encoding": encoding, "png_level": level})
@@ -83,7 +84,7 @@ def one_core(params: Params, runs: int) -> list[dict[str, object]]:
                 {
                     "alone": partial(_decode_and_encode, jobs),
                     "and stored as files": partial(_decode_and_encode, jobs, params.root / "files"),
-                    "shards": lambda jobs=jobs: (clear(), [make_shard(job) for job in jobs]),
+                    "shards": partial(_anew, clear, partial(prepare.run, jobs, 0)),
                 },
                 runs,
             )
@@ -100,22 +101,20 @@ def one_core(params: Params, runs: int) -> list[dict[str, object]]:
     return rows
 
 
-def workers(params: Params, runs: int) -> list[dict[str, object]]:
+def workers(params: Params, runs: int) -> list[Row]:
     """Images per second of whole runs with one and two Ray workers, and of Ray Data instead of Ray tasks with two."""
     jobs = _jobs(params, params.experiment("sr-x2"))
     images = sum(len(job.sources) for job in jobs)
-    rows: list[dict[str, object]] = []
-    taken = {}
+    rows: list[Row] = []
+    taken: dict[str, Timing] = {}
     with _empty_store(params) as clear:
         for count in (1, 2):
             stop_ray()
             start_ray(count)
             prepare.run(jobs[:count], count)  # starts the workers
-            candidates: dict[str, Callable[[], object]] = {
-                f"Ray tasks, {count} workers": lambda count=count: (clear(), prepare.run(jobs, count)),
-            }
+            candidates = {f"Ray tasks, {count} workers": partial(_anew, clear, partial(prepare.run, jobs, count))}
             if count == 2:
-                candidates["Ray Data, 2 workers"] = lambda: (clear(), _with_ray_data(jobs))
+                candidates["Ray Data, 2 workers"] = partial(_anew, clear, partial(_with_ray_data, jobs))
             taken |= measure.medians(candidates, runs, warm_up=0)
     stop_ray()
     one = taken["Ray tasks, 1 workers"].median
@@ -188,15 +187,20 @@ def _empty_store(params: Params) -> Iterator[Callable[[], None]]:
     clear()
 
 
-def run(root: Path, images: int, runs: int, size: tuple[int, int], mib: int) -> list[dict[str, object]]:
+def _anew(clear: Callable[[], None], make: Callable[[], object]) -> None:
+    clear()
+    make()
+
+
+def run(root: Path, images: int, runs: int, size: tuple[int, int], mib: int) -> list[Row]:
     params = write_project(root, images, size)
-    sections: dict[str, list[dict[str, object]]] = {
+    sections: dict[str, list[Row]] = {
         "encodings": encodings(params, min(runs, 3)),
         "one core": one_core(params, runs),
         "workers": workers(params, runs),
         "transfer": transfer.transfer_rows(mib, runs),
     }
-    rows = []
+    rows: list[Row] = []
     for title, part in sections.items():
         print(f"\n{title}\n\n{measure.table(part)}")
         rows += [{"section": title, **row} for row in part]

@@ -92,9 +92,7 @@ def stored(store: Store) -> Shard:
                 tar.addfile(member, io.BytesIO(content))
     data = file.getvalue()
     store.put("shards/car/x/000000.tar", data)
-    return Shard(
-        key="shards/car/x/000000.tar", bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), samples=2
-    )
+    return Shard(key="shards/car/x/000000.tar", bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), samples=2)
 
 
 def test_a_shard_is_read_in_the_order_of_its_keys(store: Store) -> None:
