@@ -8,8 +8,10 @@ was killed finds it, and makes only what was not stored.
 """
 
 import hashlib
+import io
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -134,8 +136,8 @@ def make_shard(job: ShardJob) -> tuple[ShardMade, bool]:
     if found := _stored(job.store, record):
         return found, True
 
-    tar, made = Tar(), []
-    samples = 0
+    _tar.clear()
+    samples, made = 0, []
     for piece, source in zip(job.pieces, job.sources, strict=True):
         data = source.read()
         try:
@@ -158,14 +160,14 @@ def make_shard(job: ShardJob) -> tuple[ShardMade, bool]:
                 converted=converted,
             )
         )
-        samples += _add_samples(tar, piece, source, target, degraded, job.recipe)
+        samples += _add_samples(piece, source, target, degraded, job.recipe)
     shard = None
     if samples:
-        content = tar.content()
-        sha256 = hashlib.sha256(content).hexdigest()
-        key = f"shards/{task}/{sha256[:32]}/{job.number:06d}.tar"
-        _put(job.store, key, content, sha256)
-        shard = Shard(key=key, bytes=len(content), sha256=sha256, samples=samples)
+        with _tar.content() as content:
+            sha256 = hashlib.sha256(content).hexdigest()
+            key = f"shards/{task}/{sha256[:32]}/{job.number:06d}.tar"
+            _put(job.store, key, content, sha256)
+            shard = Shard(key=key, bytes=len(content), sha256=sha256, samples=samples)
     result = ShardMade(shard=shard, images=made)
     _put(job.store, record, result.model_dump_json().encode())
     return result, False
@@ -198,9 +200,7 @@ def _degraded(pixels: Image, recipe: Recipe) -> tuple[Image, dict[str, Image]]:
     return target, degraded
 
 
-def _add_samples(
-    tar: "Tar", piece: Piece, source: Source, target: Image, degraded: Mapping[str, Image], recipe: Recipe
-) -> int:
+def _add_samples(piece: Piece, source: Source, target: Image, degraded: Mapping[str, Image], recipe: Recipe) -> int:
     places = recipe.places(*target.shape[:2])
     for part in range(piece.first, piece.last):
         top, bottom, left, right = places[part]
@@ -222,32 +222,37 @@ def _add_samples(
         members = encode(arrays, recipe.data.encoding, recipe.data.png_level)
         members["json"] = about.model_dump_json().encode()
         for suffix, content in sorted(members.items()):
-            tar.add(f"{about.key}.{suffix}", content)
+            _tar.add(f"{about.key}.{suffix}", content)
     return piece.last - piece.first
 
 
 class Tar:
-    """A tar in memory, of members that are there already; their bytes are copied once."""
+    """A tar in memory. Every process has one, used again and again: fresh memory costs as much as what fills it."""
 
     def __init__(self) -> None:
-        self._blocks: list[bytes] = []
-        self._size = 0
+        self._file = io.BytesIO()
+
+    def clear(self) -> None:
+        self._file.seek(0)
 
     def add(self, name: str, content: bytes) -> None:
         """USTAR headers hold nothing but what is set here: no times, users or process ids."""
         header = tarfile.TarInfo(name)
         header.size = len(content)
-        self._append(header.tobuf(tarfile.USTAR_FORMAT))
-        self._append(content)
-        self._append(bytes(-len(content) % tarfile.BLOCKSIZE))
+        self._file.write(header.tobuf(tarfile.USTAR_FORMAT))
+        self._file.write(content)
+        self._file.write(bytes(-len(content) % tarfile.BLOCKSIZE))
 
-    def content(self) -> bytes:
-        end = 2 * tarfile.BLOCKSIZE
-        return b"".join((*self._blocks, bytes(end + -(self._size + end) % tarfile.RECORDSIZE)))
+    @contextmanager
+    def content(self) -> Iterator[memoryview]:
+        """All that was added since `clear`, as a tar."""
+        self._file.write(bytes(2 * tarfile.BLOCKSIZE))
+        self._file.write(bytes(-self._file.tell() % tarfile.RECORDSIZE))
+        with self._file.getbuffer() as whole, whole[: self._file.tell()] as used:
+            yield used
 
-    def _append(self, block: bytes) -> None:
-        self._blocks.append(block)
-        self._size += len(block)
+
+_tar = Tar()
 
 
 def _stored(store: Store, record: str) -> ShardMade | None:
@@ -260,7 +265,7 @@ def _stored(store: Store, record: str) -> ShardMade | None:
     return made if shard is None or store.holds(shard.key, sha256=shard.sha256, size=shard.bytes) else None
 
 
-def _put(store: Store, key: str, content: bytes, sha256: str | None = None) -> None:
+def _put(store: Store, key: str, content: bytes | memoryview, sha256: str | None = None) -> None:
     try:
         store.put(key, content, sha256=sha256)
     except ObjectExists:  # the key names this content: what lies there was damaged

@@ -72,7 +72,7 @@ class Store(ABC):
     def __reduce__(self) -> tuple[Callable[[str], "Store"], tuple[str]]:
         return open_store, (self.url,)
 
-    def put(self, key: str, data: bytes, *, sha256: str | None = None) -> bool:
+    def put(self, key: str, data: bytes | memoryview, *, sha256: str | None = None) -> bool:
         """Stores `data`; False if it was there already, ObjectExists if something else was.
 
         What was written is compared with `data` (see the stores) before it counts as an object: if it differs,
@@ -243,10 +243,10 @@ class FileStore(Store):
 class Source:
     """What is to be stored, bytes or an open file; several threads may read it at once."""
 
-    def __init__(self, content: bytes | IO[bytes], sha256: str | None = None) -> None:
+    def __init__(self, content: bytes | memoryview | IO[bytes], sha256: str | None = None) -> None:
         self._content = content
         self._known = sha256
-        self.size = len(content) if isinstance(content, bytes) else os.fstat(content.fileno()).st_size
+        self.size = len(content) if isinstance(content, bytes | memoryview) else os.fstat(content.fileno()).st_size
 
     @cached_property
     def sha256(self) -> str:
@@ -255,8 +255,8 @@ class Source:
 
     def part(self, start: int, length: int) -> bytes:
         """`length` bytes from `start` on, or those that there are."""
-        if isinstance(self._content, bytes):
-            return self._content[start : start + length]
+        if isinstance(self._content, bytes | memoryview):
+            return bytes(self._content[start : start + length])
         return os.pread(self._content.fileno(), length, start)
 
     def blocks(self) -> Iterator[bytes]:
