@@ -193,11 +193,12 @@ def _anew(clear: Callable[[], None], make: Callable[[], object]) -> None:
 
 
 def run(root: Path, images: int, runs: int, size: tuple[int, int], mib: int) -> list[Row]:
+    """All sections; that of the workers needs enough images for whole rounds of shards, four times as many."""
     params = write_project(root, images, size)
     sections: dict[str, list[Row]] = {
         "encodings": encodings(params, min(runs, 3)),
         "one core": one_core(params, runs),
-        "workers": workers(params, runs),
+        "workers": workers(write_project(root, 4 * images, size), runs),
         "transfer": transfer.transfer_rows(mib, runs),
     }
     rows: list[Row] = []

@@ -71,6 +71,15 @@ def test_the_number_of_shards_gives_way_to_their_equality() -> None:
     assert list(map(len, packed(parts, 400, least=3))) == [2] * 5
 
 
+@pytest.mark.parametrize("images", [803, 2000, 2404])
+def test_images_of_one_size_stay_whole(images: int) -> None:
+    """Shards of 4 and of 5 would not be equal enough."""
+    parts = [[10] * 40] * images
+    shards = packed(parts, 1940)
+    assert {len(shard) for shard in shards} <= {5, 6}
+    assert all(piece.last - piece.first == 40 for shard in shards for piece in shard)
+
+
 def test_images_are_shared_out_where_they_are_fewer_than_the_shards_asked_for() -> None:
     parts = [[10] * 8, [10] * 8, [10] * 8]
     shards = packed(parts, 10**9, least=4)
