@@ -8,7 +8,7 @@ import argparse
 import io
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from scn.degradation import bicubic_downscale
 from scn.samples import Encoding, encode
 from scn.storage import open_store
 
+SECTIONS = ("encodings", "one core", "workers", "transfer")
 TITLE = "Shards from PNG images"
 PARAMS = """\
 corpora: {{local: {{photographs: photographs, one: one}}}}
@@ -103,23 +104,29 @@ def one_core(params: Params, runs: int) -> list[Row]:
 
 def workers(params: Params, runs: int) -> list[Row]:
     """Images per second of whole runs with one and two Ray workers, and of Ray Data instead of Ray tasks with two."""
-    jobs = _jobs(params, params.experiment("sr-x2"))
-    images = sum(len(job.sources) for job in jobs)
     rows: list[Row] = []
-    taken: dict[str, Timing] = {}
-    with _empty_store(params) as clear:
-        for count in (1, 2):
-            stop_ray()
-            start_ray(count)
-            prepare.run(jobs[:count], count)  # starts the workers
-            candidates = {f"Ray tasks, {count} workers": partial(_anew, clear, partial(prepare.run, jobs, count))}
-            if count == 2:
-                candidates["Ray Data, 2 workers"] = partial(_anew, clear, partial(_with_ray_data, jobs))
-            taken |= measure.medians(candidates, runs, warm_up=0)
-    stop_ray()
-    one = taken["Ray tasks, 1 workers"].median
-    for name, timing in taken.items():
-        rows.append({"how": name, "images/s": images / timing.median, "times_one": one / timing.median})
+    experiment = params.experiment("sr-x2")
+    for encoding, level in ENCODINGS[:2]:
+        data = experiment.data.model_copy(update={"encoding": encoding, "png_level": level})
+        jobs = _jobs(params, experiment.model_copy(update={"data": data}))
+        if encoding == "png":  # so slow that half of them will do
+            jobs = jobs[: len(jobs) // 2]
+        images = sum(len(job.sources) for job in jobs)
+        taken: dict[str, Timing] = {}
+        with _empty_store(params) as clear:
+            for count in (1, 2):
+                stop_ray()
+                start_ray(count)
+                prepare.run(jobs[:count], count)  # starts the workers
+                candidates = {f"Ray tasks, {count} workers": partial(_anew, clear, partial(prepare.run, jobs, count))}
+                if count == 2:
+                    candidates["Ray Data, 2 workers"] = partial(_anew, clear, partial(_with_ray_data, jobs))
+                taken |= measure.medians(candidates, runs, warm_up=0)
+        stop_ray()
+        one = taken["Ray tasks, 1 workers"].median
+        for name, timing in taken.items():
+            speed = {"images/s": images / timing.median, "times_one": one / timing.median}
+            rows.append({"encoding": encoding, "how": name, **speed})
     return rows
 
 
@@ -192,17 +199,18 @@ def _anew(clear: Callable[[], None], make: Callable[[], object]) -> None:
     make()
 
 
-def run(root: Path, images: int, runs: int, size: tuple[int, int], mib: int) -> list[Row]:
+def run(root: Path, images: int, runs: int, size: tuple[int, int], mib: int, only: Sequence[str] = ()) -> list[Row]:
     """All sections; that of the workers needs enough images for whole rounds of shards, four times as many."""
     params = write_project(root, images, size)
-    sections: dict[str, list[Row]] = {
-        "encodings": encodings(params, min(runs, 3)),
-        "one core": one_core(params, runs),
-        "workers": workers(write_project(root, 4 * images, size), runs),
-        "transfer": transfer.transfer_rows(mib, runs),
+    sections: dict[str, Callable[[], list[Row]]] = {
+        "encodings": lambda: encodings(params, min(runs, 3)),
+        "one core": lambda: one_core(params, runs),
+        "workers": lambda: workers(write_project(root, 4 * images, size), runs),
+        "transfer": lambda: transfer.transfer_rows(mib, runs),
     }
     rows: list[Row] = []
-    for title, part in sections.items():
+    for title in only or sections:
+        part = sections[title]()
         print(f"\n{title}\n\n{measure.table(part)}")
         rows += [{"section": title, **row} for row in part]
     return rows
@@ -214,6 +222,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=16)
     parser.add_argument("--size", type=int, nargs=2, default=(HEIGHT, WIDTH), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--mib", type=int, default=128, help="size of the transferred object")
+    parser.add_argument("--only", nargs="+", default=(), choices=SECTIONS, help="these sections")
     parser.add_argument("--growth", type=int, nargs="+", metavar="IMAGES", help="measure growth instead")
     parser.add_argument("--folder", type=Path, help="keep the images here for another run")
     arguments = parser.parse_args()
@@ -224,7 +233,7 @@ def main() -> None:
             rows = growth.rows(root, arguments.growth)
             print(measure.table(rows))
         else:
-            rows = run(root, arguments.images, arguments.runs, arguments.size, arguments.mib)
+            rows = run(root, arguments.images, arguments.runs, arguments.size, arguments.mib, arguments.only)
     if arguments.json:
         measure.write_json(arguments.json, TITLE, rows)
 

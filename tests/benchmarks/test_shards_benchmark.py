@@ -25,7 +25,7 @@ def test_every_section_has_its_rows(tmp_path: Path) -> None:
     for row in rows:
         sections[row["section"]].append(row)
     assert {name: len(part) for name, part in sections.items()} == {
-        **{"encodings": 4, "one core": 4, "workers": 3, "transfer": 6},
+        **{"encodings": 4, "one core": 4, "workers": 6, "transfer": 6},
     }
     assert sections["encodings"][0]["mb"] > sections["encodings"][1]["mb"]
     assert all(0 < row["peer/shards"] < 2 for row in sections["one core"])
