@@ -110,7 +110,7 @@ def workers(params: Params, runs: int) -> list[Row]:
         data = experiment.data.model_copy(update={"encoding": encoding, "png_level": level})
         jobs = _jobs(params, experiment.model_copy(update={"data": data}))
         if encoding == "png":  # so slow that half of them will do
-            jobs = jobs[: len(jobs) // 2]
+            jobs = jobs[: -(-len(jobs) // 2)]
         images = sum(len(job.sources) for job in jobs)
         taken: dict[str, Timing] = {}
         with _empty_store(params) as clear:
