@@ -6,14 +6,7 @@ benchmarks.transfer [--mib N]`, with moto, an S3 service for tests, on this mach
 
 import os
 import shutil
-import socket
-import subprocess
-import sys
 import tempfile
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +15,7 @@ from unittest import mock
 import numpy as np
 
 from benchmarks.measure import Row, medians, parser, table, write_json
-from scn.errors import UserError
+from benchmarks.s3_service import s3_service
 from scn.storage import PART_BYTES, Store, open_store
 
 BUCKET = "transfer"
@@ -34,30 +27,6 @@ def transfer_rows(mib: int, runs: int) -> list[Row]:
         source = Path(folder) / "source"
         source.write_bytes(np.random.default_rng(0).bytes(mib * 2**20))
         return [*_file_rows(source, runs), *_s3_rows(source, runs)]
-
-
-@contextmanager
-def s3_service() -> Iterator[str]:
-    """The URL of an S3 service (moto) of its own, to which the AWS_* variables point meanwhile."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    host, port = url.removeprefix("http://").split(":")
-    settings = {
-        "AWS_ENDPOINT_URL": url,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "NO_PROXY": "127.0.0.1",
-    }
-    command = [sys.executable, "-m", "moto.server", "-H", host, "-p", port]
-    quiet = subprocess.DEVNULL
-    with mock.patch.dict(os.environ, settings), subprocess.Popen(command, stdout=quiet, stderr=quiet) as server:
-        try:
-            _wait_for(f"{url}/moto-api/", server)
-            yield url
-        finally:
-            server.terminate()
 
 
 def main() -> None:
@@ -95,7 +64,7 @@ def _s3_rows(source: Path, runs: int) -> list[Row]:
     parts = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=8)
     # As the store has it: boto3's own default are checksums in trailers, which many services don't know.
     without = Config(request_checksum_calculation="when_required", response_checksum_validation="when_required")
-    with s3_service():
+    with s3_service() as settings, mock.patch.dict(os.environ, settings):
         default, same = (boto3.session.Session().client("s3", config=config) for config in (None, without))
         default.create_bucket(Bucket=BUCKET)
 
@@ -126,18 +95,6 @@ def _rows(name: str, store: Store, bare: dict[str, partial[None]], source: Path,
         }
         for transfer, timing in timings.items()
     ]
-
-
-def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-            return
-        except OSError:
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise UserError("moto's S3 service did not start: install this project with its [dev] extra.") from None
-            time.sleep(0.05)
 
 
 if __name__ == "__main__":

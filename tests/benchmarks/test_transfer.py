@@ -29,12 +29,3 @@ def test_both_stores_are_compared_with_bare_copies(
 
 
 @pytest.mark.integration
-def test_the_service_is_found_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    with transfer.s3_service() as url:
-        assert os.environ["AWS_ENDPOINT_URL"] == url
-        import boto3
-
-        boto3.session.Session().client("s3").create_bucket(Bucket="bucket")
-        open_store("s3://bucket/prefix").check()
-    assert "AWS_ENDPOINT_URL" not in os.environ

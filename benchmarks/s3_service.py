@@ -1,0 +1,52 @@
+"""An S3 service on this machine (moto) for benchmarks and tests; it keeps nothing after it has stopped."""
+
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from scn.errors import UserError
+
+
+@contextmanager
+def s3_service() -> Iterator[dict[str, str]]:
+    """The environment variables that lead to the service, while it runs; the bucket is yours to create.
+
+    Raises:
+        UserError: if it does not start.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
+        try:
+            if not _answers(f"{url}/moto-api/", server):
+                log.seek(0)
+                words = " ".join(log.read().decode(errors="replace").split())[-300:]
+                raise UserError(f"moto's S3 service did not start ({words}): install the extra [dev].")
+            yield {
+                "AWS_ENDPOINT_URL": url,
+                "AWS_ACCESS_KEY_ID": "test",
+                "AWS_SECRET_ACCESS_KEY": "test",
+                "AWS_DEFAULT_REGION": "us-east-1",
+                "NO_PROXY": "127.0.0.1",
+            }
+        finally:
+            server.terminate()
+
+
+def _answers(url: str, server: subprocess.Popen[bytes]) -> bool:
+    deadline = time.monotonic() + 60
+    while server.poll() is None and time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return True
+        except OSError:
+            time.sleep(0.05)
+    return False
