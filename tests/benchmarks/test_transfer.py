@@ -1,13 +1,11 @@
 """What the benchmark of the stores compares; never how long it takes."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 
 from benchmarks import transfer
-from scn.storage import open_store
 
 
 @pytest.mark.integration
@@ -26,6 +24,3 @@ def test_both_stores_are_compared_with_bare_copies(
         assert row["mb_per_s"] == pytest.approx(2 * 9 * 2**20 / 1e6 / (row["median_ms"] / 1e3))
         assert (row["store_share"] == 1) == (row["transfer"] in ("file store", "S3 store"))
     assert capsys.readouterr().out.startswith("9 MiB there and back\n\n| transfer ")
-
-
-@pytest.mark.integration
