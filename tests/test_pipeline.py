@@ -114,7 +114,7 @@ def test_a_second_repro_does_nothing(workspace: Workspace) -> None:
         ({"train": {"learning_rate": 0.5}}, {"train@sr-x2"}),
         ({"model": {"units": 8}}, {"train@sr-x2"}),
         ({"evaluate": {"precision": "bfloat16"}}, {"evaluate@sr-x2", "ensemble@sr-x2"}),
-        ({"data": {"images_per_shard": 2}}, {"shard@sr-x2"}),
+        ({"data": {"shard_mib": 2}}, {"shard@sr-x2"}),
         ({"experiments": {"sr-x3": {"task": "sr", "level": 3, "train": {"epochs": 9}}}}, set()),
     ],
 )
