@@ -118,6 +118,11 @@ def _from_archive(params: Params, place: Place, name: str) -> None:
 
 def _from_url(params: Params, place: Place, asked: str) -> None:
     url, checksum = urldefrag(asked)
+    if urlsplit(url).username is not None:
+        raise UserError(
+            f"{params.path}: corpora.download.{place.corpus} holds a user's name, which would be written into "
+            f"{LOCK_FILE}: put it and the password into ~/.netrc."
+        )
     kind, _, value = checksum.partition("=")
     try:
         archive = Archive.model_validate({"urls": [url]} | ({kind: value.lower()} if checksum else {}))

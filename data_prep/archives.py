@@ -129,13 +129,15 @@ def _land(temporary: Path, target: Path) -> None:
 @contextmanager
 def _open(archive: Path, most: int) -> Iterator[zipfile.ZipFile | tarfile.TarFile]:
     try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as opened:
-                yield opened
-            return
         with archive.open("rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
+            magic = raw.read(4)
             raw.seek(0)
+            # zipfile.is_zipfile would also find the zip that is the last member of a tar.
+            if magic in (b"PK\x03\x04", b"PK\x05\x06"):
+                with zipfile.ZipFile(raw) as opened:
+                    yield opened
+                return
+            packed = magic.startswith(b"\x1f\x8b")
             with gzip.open(raw) if packed else raw as content:
                 watched: Any = _Watched(content, most)
                 with tarfile.open(fileobj=watched, mode="r:") as tar:
@@ -181,6 +183,8 @@ def _members(opened: zipfile.ZipFile | tarfile.TarFile, limits: Limits) -> Itera
         opened.fileobj.seek(opened.offset)  # tarfile takes the end of a file that was cut short for the end of the tar
         if len(opened.fileobj.read(tarfile.BLOCKSIZE)) < tarfile.BLOCKSIZE:
             raise _RefusedError("is cut short")
+        while opened.fileobj.read(_CHUNK):  # gzip's checksum stands at the very end
+            pass
 
 
 def _of_zip(entry: zipfile.ZipInfo) -> _Member | None:

@@ -173,7 +173,7 @@ def degrade(
     folder: Annotated[Path, typer.Argument(metavar="IN_DIR", help="The images, in sub-folders or not.")],
     output: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Where the degraded ones go; outside IN_DIR.")],
     experiment: Annotated[str, typer.Option(help="An experiment of params.yaml, like sr-x4.")],
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise; 0: that of the published figures.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise, with the name below IN_DIR; 0: evaluation's.")] = 0,
     params: ParamsOption = PARAMS_FILE,
 ) -> None:
     """Write the degraded images of a folder under the same names, as the papers' test sets have them.

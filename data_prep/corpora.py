@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.acquire import check_unpacked
+from data_prep.acquire import check_unpacked, origin_of
 from data_prep.catalogue import load_catalogue
 from data_prep.images import read_header
-from data_prep.places import IMAGE_SUFFIXES, Place, is_image, package_folder, places_of
+from data_prep.places import IMAGE_SUFFIXES, Place, files_below, is_image, package_folder, places_of
 from scn.config import Params, digest
 from scn.errors import UserError
 
@@ -96,12 +96,14 @@ def open_corpus(params: Params, reference: str) -> Corpus:
     if name in params.corpora.local:
         check_unpacked(params, name)
         hint = f"put images there or correct corpora.local.{name} in {params.path}"
-    listed, ignored = [], 0
+    images, ignored = list[Source](), 0
     for place in places:
-        found, others = list_images(place, reference, hint)
-        listed += found
+        listed, others = list_images(place, reference, hint)
+        found = list(look_at(listed))
+        _check_origin(place, found)
+        images += found
         ignored += others
-    return Corpus(reference=reference, images=tuple(look_at(listed)), ignored=ignored)
+    return Corpus(reference=reference, images=tuple(images), ignored=ignored)
 
 
 def open_images(params: Params, reference: str) -> Corpus:
@@ -160,10 +162,9 @@ def list_images(place: Place, reference: str, hint: str) -> tuple[list[Listed], 
         state = "is empty" if missing.is_dir() else "does not exist"
         raise UserError(f"The folder {missing}{tree} of the corpus '{reference}' {state}: {hint}.")
     try:
-        visible = (p for p in start.rglob("*") if not any(part.startswith(".") for part in p.relative_to(start).parts))
-        files = [path for path in visible if path.is_file()]
+        files = list(files_below(start))
     except OSError as error:
-        raise UserError(f"The folder {start} can't be read ({error.strerror}): {hint}.") from None
+        raise UserError(f"The folder {error.filename} can't be read ({error.strerror}): make it readable.") from None
     prefix = f"{place.split}/" if place.split else ""
     images = {prefix + path.relative_to(folder).as_posix(): path for path in files if is_image(path.name)}
     if not images:
@@ -180,6 +181,16 @@ def list_images(place: Place, reference: str, hint: str) -> tuple[list[Listed], 
         for name in sorted(images)
     ]
     return listed, len(files) - len(images)
+
+
+def _check_origin(place: Place, images: Iterable[Source]) -> None:
+    """UserError if a folder that was unpacked from an archive is no longer what was in it."""
+    content = origin_of(place.found).get("content") if place.found and not place.below else None
+    if content and content != content_sha256(images, f"{place.split}/" if place.split else ""):
+        raise UserError(
+            f"The images in {place.found} are no longer what was unpacked: remove the folder and run "
+            f"`data-prep download {place.title}`."
+        )
 
 
 def look_at(listed: list[Listed]) -> Iterator[Source]:

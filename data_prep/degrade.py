@@ -20,7 +20,7 @@ from PIL import Image as Pillow
 from tqdm import tqdm
 
 from data_prep.images import decode
-from data_prep.places import is_image
+from data_prep.places import files_below, is_image
 from scn.config import Experiment
 from scn.degradation import degrade, evaluation_noise, modcrop, to_channels
 from scn.errors import UserError
@@ -99,9 +99,9 @@ def _names(folder: Path, output: Path, suffix: str) -> dict[Path, str]:
             f"{output} and {folder} lie in one another: name a folder beside it, so that no original is lost."
         )
     try:
-        files = [path for path in folder.rglob("*") if is_image(path.name) and path.is_file()]
+        files = [path for path in files_below(folder) if is_image(path.name)]
     except OSError as error:
-        raise UserError(f"The folder {folder} can't be read ({error.strerror}): name another one.") from None
+        raise UserError(f"The folder {error.filename} can't be read ({error.strerror}): make it readable.") from None
     if not files:
         raise UserError(f"The folder {folder} holds no image: put images there or name another one.")
     names: dict[Path, str] = {}

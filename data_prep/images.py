@@ -98,8 +98,12 @@ def open_image(data: bytes, path: Path) -> Image.Image:
         ) from None
     except Exception as error:  # Pillow's readers raise anything on a broken header
         raise _broken(path, error) from None
+    try:
+        frames = getattr(image, "n_frames", 1)
+    except Exception as error:  # as above
+        raise _broken(path, error) from None
     # Cameras write MPO: the photograph and, behind it, its previews.
-    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+    if frames > 1 and image.format != "MPO":
         raise UserError(f"{path} holds several pictures: save each as a file of its own.")
     return image
 

@@ -6,6 +6,7 @@ called by its folder in the archive or by its own name: `DIV2K/DIV2K_train_HR` o
 
 import importlib.util
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -65,7 +66,36 @@ def root_of(params: Params) -> Path:
 
 
 def is_url(value: str) -> bool:
-    return value.startswith(("http://", "https://"))
+    return value.lower().startswith(("http://", "https://"))
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """The visible files below a folder, also through links to folders, and links that lead nowhere.
+
+    Raises:
+        OSError: if a folder can't be read; pathlib's rglob would pass over it in silence.
+        UserError: if a name is not UTF-8.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    seen = set[Path]()
+    for here, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        if (real := Path(here).resolve()) in seen:  # a link to a folder that it lies in
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            path = Path(here, name)
+            if name.startswith(".") or not (path.is_file() or path.is_symlink()):
+                continue
+            try:
+                path.relative_to(folder).as_posix().encode()
+            except UnicodeEncodeError:
+                raise UserError(f"The name of the file {str(path)!r} is not UTF-8: rename it.") from None
+            yield path
 
 
 def places_of(params: Params, reference: str) -> list[Place]:
@@ -77,8 +107,8 @@ def places_of(params: Params, reference: str) -> list[Place]:
         UserError: if there is no such corpus or split.
     """
     name, _, wanted = reference.partition("/")
-    if ".." in wanted.split("/"):
-        raise UserError(f"'{reference}' leaves the folder of the corpus: name one of its sub-folders.")
+    if wanted and {"", ".", ".."} & set(wanted.split("/")):
+        raise UserError(f"'{reference}' is no NAME/SPLIT: name a sub-folder of the corpus, without '.', '..' or '//'.")
     if name in params.corpora.local:
         own = params.root.absolute() / Path(params.corpora.local[name]).expanduser()
         folder = root_of(params) / name if own_archive(params, name) else own
@@ -128,5 +158,7 @@ def _holds_something(folder: Path) -> bool:
 
 def _folders(params: Params, name: str, *below: str) -> tuple[Path, ...]:
     site = os.environ.get("SCN_CORPORA")
+    if site and not Path(site).expanduser().is_dir():
+        raise UserError(f"$SCN_CORPORA is {site}, which is no folder: correct or unset it.")
     roots = [*([Path(site).expanduser().absolute()] if site else []), root_of(params)]
     return tuple(root / name / folder for root in roots for folder in below)

@@ -1,8 +1,9 @@
 """Corpora -> all the shards of an experiment, and the manifest of what was made."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -93,12 +94,12 @@ def plan(experiment: Experiment, corpora: Sequence[Corpus], store: Store, *, tra
         data=experiment.data,
     )
     refused, used = {}, list[tuple[int, Source]]()
-    for index, source in enumerate(source for corpus in corpora for source in corpus.images):
+    for index, (label, source) in enumerate(_labelled(corpora)):
         sentence = source.refusal or _too_small(source, experiment, recipe)
         if sentence is None:
             used.append((index, source))
         elif training and experiment.data.unusable == "skip":
-            refused[source.name] = without_path(UserError(sentence), source)
+            refused[label] = without_path(UserError(sentence), source)
         else:
             raise UserError(sentence)
 
@@ -196,11 +197,28 @@ def _open_distinct(params: Params, name: str, references: Sequence[str]) -> list
     for reference in references:
         if references.count(reference) > 1:
             raise UserError(f"{params.path}: data.train of {name} names {reference} twice: remove one.")
-    return [open_images(params, reference) for reference in references]
+    corpora = [open_images(params, reference) for reference in references]
+    seen: dict[Path, str] = {}
+    for corpus in corpora:
+        for image in corpus.images:
+            if (other := seen.setdefault(image.path.resolve(), corpus.reference)) != corpus.reference:
+                raise UserError(
+                    f"{params.path}: data.train of {name} has the image {image.path} twice, in {other} and in "
+                    f"{corpus.reference}: remove one."
+                )
+    return corpora
+
+
+def _labelled(corpora: Sequence[Corpus]) -> Iterator[tuple[str, Source]]:
+    """The images of a set in order, each with a name that no other one has."""
+    for corpus in corpora:
+        name = corpus.reference.partition("/")[0]
+        yield from ((f"{name}/{source.name}", source) for source in corpus.images)
 
 
 def _image_set(plan: Plan, made: Sequence[ShardMade]) -> ImageSet:
     images: dict[int, ImageMade] = {image.index: image for of_shard in made for image in of_shard.images}
+    labels = [label for label, _ in _labelled(plan.corpora)]
     used = [images[index] for index in sorted(images) if not images[index].refused]
     return ImageSet(
         corpora={corpus.reference: corpus.sha256 for corpus in plan.corpora},
@@ -208,7 +226,7 @@ def _image_set(plan: Plan, made: Sequence[ShardMade]) -> ImageSet:
         samples=sum(of_shard.shard.samples for of_shard in made if of_shard.shard),
         content=digest([[image.name, image.content] for image in used]),
         converted=dict(Counter(kind for image in used for kind in image.converted)),
-        refused=plan.refused | {image.name: image.refused for image in images.values() if image.refused},
+        refused=plan.refused | {labels[image.index]: image.refused for image in images.values() if image.refused},
         shards=[of_shard.shard for of_shard in made if of_shard.shard],
     )
 

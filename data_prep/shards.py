@@ -72,6 +72,7 @@ class Recipe:
         about: dict[str, object] = {
             "code": code_sha256(),
             "codec": codec(self.data.encoding),
+            "pil": images.found_pillow(),
             "task": self.task_name,
             "levels": self.levels,
             "training": self.training,
@@ -103,7 +104,7 @@ class ImageMade(_Record):
     index: int
     name: str
     pixels: str = ""
-    """SHA-256 of the pixels, whatever file format they came in."""
+    """SHA-256 of the pixels, whatever file format they came in, and whether grey is stored once or three times."""
     content: str = ""
     """SHA-256 of the target and its degraded versions."""
     converted: list[str] = []
@@ -155,7 +156,7 @@ def make_shard(job: ShardJob) -> tuple[ShardMade, bool]:
             ImageMade(
                 index=piece.image,
                 name=source.name,
-                pixels=whole,
+                pixels=_sha256(pixels[..., 0]) if _is_grey(pixels) else whole,
                 content=digest(parts),
                 converted=converted,
             )
@@ -271,6 +272,11 @@ def _put(store: Store, key: str, content: bytes | memoryview, sha256: str | None
     except ObjectExists:  # the key names this content: what lies there was damaged
         store.delete(key)
         store.put(key, content, sha256=sha256)
+
+
+def _is_grey(pixels: Image) -> bool:
+    """Whether an RGB image has three equal channels; colours show in the first row as a rule."""
+    return pixels.ndim == 3 and all((part == part[..., :1]).all() for part in (pixels[:1], pixels))
 
 
 def _sha256(image: Image) -> str:

@@ -43,6 +43,9 @@ class CorporaConfig(_Section):
         for name in self.names:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
                 raise ValueError(f"'{name}' is no name: use letters, digits, '_' and '-'")
+        for name, place in self.local.items():
+            if place.startswith("~"):  # DVC, which watches it, would look for a folder of this name
+                raise ValueError(f"local.{name}: '{place}' is no path for DVC: write it without '~'")
         if twice := sorted(self.download.keys() & self.local.keys()):
             raise ValueError(f"'{twice[0]}' is named under download and under local: rename one")
         return self

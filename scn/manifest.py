@@ -43,7 +43,7 @@ class ImageSet(_Record):
     converted: dict[str, int]
     """How many images went through which conversion."""
     refused: dict[str, str]
-    """The images that could not be used -> why (data.unusable: skip)."""
+    """The images that could not be used, by corpus and name -> why (data.unusable: skip)."""
     shards: list[Shard]
 
 
@@ -102,7 +102,9 @@ def load_manifest(path: Path | str) -> Manifest:
     try:
         return Manifest.model_validate_json(Path(path).read_text())
     except FileNotFoundError:
-        raise UserError(f"{path} does not exist: make it with `dvc repro shard@{Path(path).parent.name}`.") from None
+        experiment = Path(path).parent.name
+        command = f"dvc repro shard@{experiment}" if experiment else "data-prep shard"
+        raise UserError(f"{path} does not exist: make it with `{command}`.") from None
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror}): name a manifest that can.") from None
     except (ValidationError, UnicodeDecodeError) as error:

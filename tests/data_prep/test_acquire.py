@@ -260,3 +260,19 @@ def test_a_root_that_cannot_be_made_is_one_sentence(sets: Server, configure: Con
     configure("corpora", root="file/corpora")
     with pytest.raises(UserError, match=r"file/corpora/.archives can't be made \(.*\): choose another corpora.root"):
         acquire(load_params(), "one")
+
+
+def test_what_was_unpacked_and_changed_since_is_named(project: Path, configure: Configure) -> None:
+    Path("mine.zip").write_bytes(archive({"mine": RAW}))
+    configure("corpora", local={**OWN, "mine": "mine.zip"})
+    bring("mine")
+    Path("corpora/mine", RAW[0]).unlink()
+    with pytest.raises(UserError, match=r"corpora/mine are no longer what was unpacked: remove the folder and run"):
+        open_corpus(load_params(), "mine")
+
+
+def test_a_users_name_in_a_url_is_refused(project: Path, configure: Configure) -> None:
+    configure("corpora", download={"theirs": "https://me:secret@example.org/a.zip"})
+    with pytest.raises(UserError, match=r"corpora.download.theirs holds a user's name.* ~/.netrc") as caught:
+        bring("theirs")
+    assert "secret" not in str(caught.value)

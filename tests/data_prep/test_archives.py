@@ -264,3 +264,21 @@ def test_killed_midway_it_leaves_nothing_that_passes_for_a_corpus(tmp_path: Path
     unpack(archive, "set", tmp_path / "out", {})
     assert len(list((tmp_path / "out").iterdir())) == 31
     assert sorted(path.name for path in tmp_path.iterdir()) == ["archive", "out"]
+
+
+def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path: Path) -> None:
+    inner = zipped(tmp_path / "inner.zip", {"x.png": b"wrong"}).read_bytes()
+    outer = tarred(tmp_path / "outer.tar", {"a/1.png": b"right", "a/inner.zip": inner})
+    unpack(outer, ".", tmp_path / "target", {})
+    unpacked = there(tmp_path / "target")
+    assert (unpacked["1.png"], unpacked["inner.zip"]) == (b"right", inner)
+
+
+def test_a_tgz_whose_checksum_is_wrong_is_damaged(tmp_path: Path) -> None:
+    path = tgz(tmp_path / "a.tgz", {"1.png": b"right" * 100})
+    data = bytearray(path.read_bytes())
+    data[-8] ^= 1  # of the CRC that ends a gzip
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"a.tgz is damaged, or .*CRC check failed"):
+        unpack(path, ".", tmp_path / "target", {})
+    assert not (tmp_path / "target").exists()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -115,7 +116,9 @@ def test_the_same_image_on_both_sides_is_named(project: Path) -> None:
     [
         ("photo", "params.yaml has no corpus 'photo', nor has the catalogue: use one of photos, tests, one that"),
         ("photos/val", "photos/val of the corpus 'photos/val' does not exist"),
-        ("photos/../tests", "'photos/../tests' leaves the folder of the corpus: name one of its sub-folders"),
+        ("photos/../tests", "'photos/../tests' is no NAME/SPLIT"),
+        ("photos//", "'photos//' is no NAME/SPLIT"),
+        ("photos//etc", "'photos//etc' is no NAME/SPLIT: name a sub-folder of the corpus"),
     ],
 )
 def test_a_wrong_reference_is_named(project: Path, reference: str, expected: str) -> None:
@@ -278,3 +281,40 @@ def test_the_sites_copies_of_the_papers_corpora(
     corpus = opened(reference)
     assert len(corpus.images) == count
     assert not any(image.refusal for image in corpus.images)
+
+
+def test_a_sub_folder_that_cannot_be_read_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not passed over, as pathlib's rglob does."""
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if Path(path).name == "sub":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", refuse)
+    with pytest.raises(UserError, match=r"The folder .*photos/sub can't be read \(Permission denied\)"):
+        opened("photos")
+
+
+def test_links_to_folders_are_followed_and_links_to_nothing_are_named(project: Path) -> None:
+    Path("photos/linked").symlink_to(project / "tests")
+    Path("photos/sub/loop").symlink_to(project / "photos")
+    assert [image.name for image in opened("photos").images][:3] == ["a.png", "c.bmp", "e.png"]
+    assert {"linked/one.png", "linked/two.png"} <= {image.name for image in opened("photos").images}
+    assert len(opened("photos").images) == 7
+    Path("photos/z.png").symlink_to("nowhere")
+    with pytest.raises(UserError, match=r"photos/z.png can't be read \(No such file"):
+        opened("photos")
+
+
+def test_a_name_that_is_not_utf_8_is_named(project: Path) -> None:
+    Path(os.fsdecode(b"photos/caf\xe9.png")).write_bytes(Path("photos/a.png").read_bytes())
+    with pytest.raises(UserError, match=r"photos/caf\\udce9.png' is not UTF-8: rename it"):
+        opened("photos")
+
+
+def test_a_site_that_is_no_folder_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCN_CORPORA", "/no/such/site")
+    with pytest.raises(UserError, match=r"\$SCN_CORPORA is /no/such/site, which is no folder"):
+        opened("Set5")

@@ -287,3 +287,14 @@ def test_says_which_pillow_it_found() -> None:
     name, version = found_pillow().split()
     assert name in ("pillow", "pillow-simd")
     assert version[0].isdigit()
+
+
+def test_a_broken_chain_of_pictures_is_damage() -> None:
+    """Pillow counts the pictures of a TIFF only when it is asked, and raises what it likes."""
+    data = bytearray(encoded(Image.fromarray(GREY), "TIFF"))
+    start = int.from_bytes(data[4:8], "little")
+    entries = int.from_bytes(data[start : start + 2], "little")
+    following = start + 2 + 12 * entries
+    data[following : following + 4] = (len(data) + 1000).to_bytes(4, "little")
+    with pytest.raises(UserError, match=r"some.png is damaged"):
+        decode(bytes(data), PATH)

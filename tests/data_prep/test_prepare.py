@@ -203,7 +203,11 @@ def spoil_photos() -> dict[str, str]:
     path.write_bytes(path.read_bytes()[:-300])
     Image.new("RGB", (99, 9)).save("photos/b.png")
     Image.new("RGBA", (99, 99)).save("photos/f.png")
-    return {"a.png": "a.png is damaged", "b.png": "b.png is 99x9 pixels, too small", "f.png": "f.png has "}
+    return {
+        "photos/a.png": "a.png is damaged",
+        "photos/b.png": "b.png is 99x9 pixels, too small",
+        "photos/f.png": "f.png has ",
+    }
 
 
 def test_training_images_that_cannot_be_used_are_left_out_where_that_is_asked_for(
@@ -280,3 +284,29 @@ def test_a_picture_in_both_sets_is_an_error_in_another_format_too(project: Path)
     Image.open("tests/one.png").save("photos/renamed.bmp")
     with pytest.raises(UserError, match=r"image renamed.bmp has the pixels of the evaluation image one.png"):
         made("sr-x2")
+
+
+def test_a_grey_picture_saved_in_colour_is_the_same_picture(project: Path) -> None:
+    grey = Image.fromarray(picture(77, 50, 60, channels=1))
+    grey.save("tests/grey.png")
+    grey.convert("RGB").save("photos/colour.png")
+    with pytest.raises(UserError, match=r"image colour.png has the pixels of the evaluation image grey.png"):
+        made("dn-s25")
+
+
+def test_an_image_that_two_references_name_is_an_error(project: Path, configure: Configure) -> None:
+    configure("data", train=["photos", "photos/sub"])
+    with pytest.raises(UserError, match=r"has the image .*photos/sub/b.png twice, in photos and in photos/sub"):
+        made("sr-x2")
+
+
+def test_refused_images_of_one_name_are_told_apart(project: Path, configure: Configure) -> None:
+    configure("corpora", local={"photos": "photos", "tests": "tests", "others": "others"})
+    configure("data", train=["photos", "others"], unusable="skip")
+    shutil.copytree("photos", "others")
+    for folder in ("photos", "others"):
+        Image.new("CMYK", (50, 50)).save(f"{folder}/bad.jpg")
+    for path in Path("others").rglob("*.*"):
+        if path.suffix in (".png", ".bmp", ".PNG"):
+            Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    assert sorted(made("sr-x2").train.refused) == ["others/bad.jpg", "photos/bad.jpg"]
