@@ -1,41 +1,36 @@
 """The schema of params.yaml: everything that a run depends on, checked before anything starts."""
 
-import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
 
 from scn.errors import UserError
+from scn.networks import DEFAULT, NetworkConfig, network_config
+from scn.schema import Section, check, unknown
 from scn.tasks import TASKS, Task
 
 PARAMS_FILE = Path("params.yaml")
 
 
-class _Section(BaseModel):
-    """A part of params.yaml: unknown keys and values of the wrong type are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class StorageConfig(_Section):
+class StorageConfig(Section):
     url: str = "file://.scn/store"
     """Where shards, checkpoints and versions lie: `file://folder` or `s3://bucket/prefix`."""
 
 
-class CorporaConfig(_Section):
+class CorporaConfig(Section):
     """Where images come from; see docs/corpora.md."""
 
     root: str = "corpora"
     """A folder with copies of corpora, NAME or NAME/SPLIT in it; downloads go there. $SCN_CORPORA goes before it."""
-    download: dict[str, str] = {}
+    download: dict[str, str] = Field(default={})
     """Name -> `catalogue`, or the URL of an archive of images, whose checksum may follow as `#sha256=...`."""
-    local: dict[str, str] = {}
+    local: dict[str, str] = Field(default={})
     """Name -> a folder of images, or an archive of them."""
 
     @model_validator(mode="after")
@@ -55,7 +50,7 @@ class CorporaConfig(_Section):
         return [*self.download, *self.local]
 
 
-class DataConfig(_Section):
+class DataConfig(Section):
     train: list[str] = Field(min_length=1)
     """Corpora to train on: `NAME`, or `NAME/SPLIT` for one split (of a folder: a sub-folder)."""
     evaluation: list[str] = Field(min_length=1)
@@ -64,7 +59,7 @@ class DataConfig(_Section):
     """Side in pixels of the sub-images that training images are cut into; 0: whole images."""
     stride: int = Field(default=240, ge=1)
     """Pixels from one sub-image to the next."""
-    levels: list[int] = []
+    levels: list[int] = Field(default=[])
     """Levels of the task whose degraded images lie in the same shards, so that experiments share the originals;
     empty: the experiment's own alone."""
     encoding: Literal["npy", "png"] = "npy"
@@ -90,23 +85,7 @@ class DataConfig(_Section):
         return self
 
 
-class ModelConfig(_Section):
-    """Scale-wise Convolutional Network (SCN paper, section 3)."""
-
-    name: Literal["scn"] = "scn"
-    blocks: int = Field(default=8, ge=1)
-    """Residual blocks."""
-    units: int = Field(default=32, ge=1)
-    """Channels of the features between blocks (the paper's residual units)."""
-    width: int = Field(default=4, ge=1)
-    """Channels before the activation, as a multiple of `units` (wide activation)."""
-    scales: int = Field(default=4, ge=1)
-    """Levels of the feature pyramid."""
-    ratio: float = Field(default=0.5, gt=0, lt=1)
-    """Size of a level relative to the one above it."""
-
-
-class TrainConfig(_Section):
+class TrainConfig(Section):
     """The training recipe (SCN paper, section 4.1)."""
 
     seed: int = Field(default=0, ge=0)
@@ -158,24 +137,24 @@ class TrainConfig(_Section):
         return self.model_dump(exclude={"workers", "loader_workers", "use_gpu", "checkpoint_every", "log_every"})
 
 
-class EvaluateConfig(_Section):
+class EvaluateConfig(Section):
     precision: Literal["float32", "bfloat16"] = "float32"
 
 
 Level = Annotated[int, Field(ge=1)]
 
 
-class _ExperimentSection(_Section):
+class _ExperimentSection(Section):
     task: str
     level: Level
-    data: dict[str, Any] = {}
-    model: dict[str, Any] = {}
-    train: dict[str, Any] = {}
+    data: dict[str, Any] = Field(default={})
+    model: dict[str, Any] = Field(default={})
+    train: dict[str, Any] = Field(default={})
 
     @model_validator(mode="after")
     def _known(self) -> "_ExperimentSection":
         if self.task not in TASKS:
-            raise ValueError(f"task: {_unknown(self.task, list(TASKS), 'task')}")
+            raise ValueError(f"task: {unknown(self.task, list(TASKS), 'task')}")
         task = TASKS[self.task]
         low, high = task.level_range
         if not low <= self.level <= high:
@@ -183,24 +162,29 @@ class _ExperimentSection(_Section):
         return self
 
 
-class _Document(_Section):
+class _Document(Section):
     storage: StorageConfig = StorageConfig()
     corpora: CorporaConfig
     data: DataConfig
-    model: ModelConfig = ModelConfig()
+    model: dict[str, Any] = Field(default={})
+    """Parameters of a network (scn.networks)."""
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     experiments: dict[str, _ExperimentSection] = Field(min_length=1)
 
 
-class Experiment(_Section):
+def _known_network(model: NetworkConfig | Mapping[str, Any]) -> NetworkConfig:
+    return model if isinstance(model, NetworkConfig) else network_config(model, "model")
+
+
+class Experiment(Section):
     """One experiment with everything it inherits, ready to run."""
 
     name: str
     task_name: str
     level: int
     data: DataConfig
-    model: ModelConfig
+    model: Annotated[SerializeAsAny[NetworkConfig], BeforeValidator(_known_network)]
     train: TrainConfig
     evaluate: EvaluateConfig
 
@@ -217,7 +201,7 @@ class Experiment(_Section):
         return {**self.model.model_dump(), "channels": self.task.image_channels, "scale": self.scale}
 
 
-class Params(_Section):
+class Params(Section):
     """params.yaml, checked, with every experiment resolved."""
 
     path: Path
@@ -233,7 +217,7 @@ class Params(_Section):
     def experiment(self, name: str) -> Experiment:
         """The experiment `name`; UserError naming the nearest one if there is none."""
         if name not in self.experiments:
-            raise UserError(f"{self.path}: {_unknown(name, list(self.experiments), 'experiment')}.")
+            raise UserError(f"{self.path}: {unknown(name, list(self.experiments), 'experiment')}.")
         return self.experiments[name]
 
 
@@ -252,60 +236,36 @@ def load_params(path: Path | str = PARAMS_FILE) -> Params:
         raise UserError(f"{path} is not valid YAML{line}: {getattr(error, 'problem', error)}.") from None
     if not isinstance(raw, dict):
         raise UserError(f"{path} has no sections: restore it with `scn preset demo`.")
-    document = _check(_Document, raw, path, "")
+    document = check(_Document, raw, path)
+    network_config(document.model, path, "model")
     experiments = {}
     for name, section in document.experiments.items():
         merged = {
             key: {**getattr(document, key).model_dump(exclude_unset=True), **getattr(section, key)}
-            for key in ("data", "model", "train")
+            for key in ("data", "train")
         }
-        for key, cls in (("data", DataConfig), ("model", ModelConfig), ("train", TrainConfig)):
-            merged[key] = _check(cls, merged[key], path, f"experiments.{name}.{key}").model_dump()
+        for key, cls in (("data", DataConfig), ("train", TrainConfig)):
+            merged[key] = check(cls, merged[key], path, f"experiments.{name}.{key}").model_dump()
+        model = _model(document.model, section.model)
         for reference in (*merged["data"]["train"], *merged["data"]["evaluation"]):
             corpus = reference.partition("/")[0]
             if corpus not in document.corpora.names:
-                raise UserError(f"{path}: data of {name}: {_unknown(corpus, document.corpora.names, 'corpus')}.")
+                raise UserError(f"{path}: data of {name}: {unknown(corpus, document.corpora.names, 'corpus')}.")
         experiments[name] = Experiment.model_validate(
-            {"name": name, "task_name": section.task, "level": section.level, "evaluate": document.evaluate, **merged}
+            {
+                **{"name": name, "task_name": section.task, "level": section.level, "evaluate": document.evaluate},
+                **{**merged, "model": network_config(model, path, f"experiments.{name}.model")},
+            }
         )
     return Params(path=path, storage=document.storage, corpora=document.corpora, experiments=experiments)
+
+
+def _model(common: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The model of an experiment: the common parameters with its own, unless it asks for another network."""
+    same = own.get("name", common.get("name", DEFAULT)) == common.get("name", DEFAULT)
+    return {**common, **own} if same else own
 
 
 def digest(value: object) -> str:
     """SHA-256 of a value that JSON can hold, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-S = TypeVar("S", bound=_Section)
-
-
-def _check(cls: type[S], raw: Mapping[str, Any], path: Path, place: str) -> S:
-    try:
-        return cls.model_validate(raw)
-    except ValidationError as error:
-        # A misspelt key also makes the right one missing: name the misspelling.
-        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        where = [*filter(None, place.split(".")), *map(str, first["loc"])]
-        if first["type"] == "extra_forbidden":
-            known = sorted(_keys_at(cls, first["loc"][:-1]))
-            parent = ".".join(where[:-1]) or "the top level"
-            raise UserError(f"{path}: {_unknown(where[-1], known, f'key (at {parent})')}.") from None
-        message = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"{path}: {'.'.join(where)}: {message[0].lower() + message[1:]}.") from None
-
-
-def _unknown(name: str, known: list[str], kind: str) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'" if near else f"use one of {', '.join(known)}"
-    return f"'{name}' is no known {kind}: {hint}"
-
-
-def _keys_at(cls: type[BaseModel], place: Iterable[int | str]) -> set[str]:
-    """The keys the schema knows at `place` below `cls` (sections inside a mapping of sections included)."""
-    for part in place:
-        field = cls.model_fields.get(str(part))
-        if field is None:  # a name in a mapping of sections: stay with the section's class
-            continue
-        classes = [c for c in (field.annotation, *get_args(field.annotation)) if isinstance(c, type)]
-        cls = next((c for c in classes if issubclass(c, BaseModel)), cls)
-    return set(cls.model_fields)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scn.config import Experiment
+from scn.networks import NETWORKS
 from scn.report import evaluation_sets, figures, markdown_table
 
 
@@ -27,10 +28,9 @@ def model_card(experiment: Experiment, metrics: Mapping[str, Any]) -> str:
     size = f"{experiment.scale} times the height and width" if experiment.scale > 1 else "the same height and width"
     channels = "3 channels (RGB)" if task.image_channels == 3 else "1 channel"
     corpora = ", ".join(f"`{name}`" for name in experiment.data.train)
-    network = (
-        f"Scale-wise Convolutional Network with {model.blocks} blocks, {model.units} units, width {model.width} and "
-        f"{model.scales} scales of ratio {model.ratio}."
-    )
+    parameters = ", ".join(f"{key} {value}" for key, value in model.model_dump(exclude={"name"}).items())
+    known = NETWORKS[model.name]
+    network = f"{known.title} ({known.paper}, section {known.section}): {parameters}."
     return f"""# {experiment.name}: {task.title}, {task.level_name} {experiment.level}
 
 {network}

@@ -1,4 +1,4 @@
-"""The networks, by name."""
+"""What builds the networks of scn.networks, by name."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,31 +8,35 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from scn.errors import UserError
+from scn.models.layers import RestorationNetwork
 from scn.models.scn import SCN
+from scn.networks import network_config
 
-NETWORKS: Mapping[str, Callable[..., nn.Module]] = {"scn": SCN}
-"""Every network that `model.name` may ask for."""
+BUILDERS: Mapping[str, Callable[..., RestorationNetwork]] = {"scn": SCN}
+"""Name -> what takes the parameters that scn.networks lists under it, `channels` and `scale`."""
 
 
-def build(architecture: Mapping[str, Any], seed: int | None = None) -> nn.Module:
-    """The network that `architecture` (config.Experiment.architecture) describes, with weight normalisation.
+def build(architecture: Mapping[str, Any], seed: int | None = None) -> RestorationNetwork:
+    """The network that `architecture` (config.Experiment.architecture) describes.
 
     Args:
+        architecture: `name`, parameters of that network, `channels` and `scale`; what is left out is the network's
+            default, 3 channels and scale 1.
         seed: makes the initial weights a function of it, without touching the global random state.
     Raises:
-        UserError: for an unknown name or parameters that the network does not have.
+        UserError: for an unknown name, parameters that the network does not have, or values out of range.
     """
     parameters = dict(architecture)
-    name = parameters.pop("name", None)
-    if name not in NETWORKS:
-        raise UserError(f"There is no network '{name}': use one of {', '.join(NETWORKS)} as model.name.")
+    channels, scale = parameters.pop("channels", 3), parameters.pop("scale", 1)
+    if channels not in (1, 3):
+        raise UserError(f"The network's images can't have {channels} channels: use 3 (RGB) or 1 (grey).")
+    if not isinstance(scale, int) or scale < 1:
+        raise UserError(f"The network can't enlarge {scale} times: use a whole number from 1.")
+    config = network_config(parameters, "The network")
     with torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        try:
-            return NETWORKS[name](**parameters)
-        except TypeError as error:
-            raise UserError(f"The network '{name}' does not fit its description: {error}.") from None
+        return BUILDERS[config.name](**config.model_dump(exclude={"name"}), channels=channels, scale=scale)
 
 
 def fold(network: nn.Module) -> nn.Module:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from scn.errors import UserError
+from scn.models.layers import RestorationNetwork, shuffle
 from scn.models.resample import bilinear
 
 IMAGE_MEAN = 0.5
@@ -51,7 +51,7 @@ class ScaleWiseBlock(nn.Module):
         return outputs
 
 
-class SCN(nn.Module):
+class SCN(RestorationNetwork):
     """The network of figure 2: float32 (N, C, H, W) in [0, 1] -> (N, C, sH, sW), about [0, 1], not clipped.
 
     At scale 1 (denoising, JPEG) there is neither the pixel shuffle nor the 5x5 convolution of the global skip: the
@@ -70,27 +70,20 @@ class SCN(nn.Module):
     def __init__(
         self, *, blocks: int, units: int, width: int, scales: int, ratio: float, channels: int, scale: int
     ) -> None:
-        super().__init__()
+        super().__init__(channels=channels, scale=scale)
         self.scales = scales
         self.ratio = ratio
-        self.channels = channels
-        self.scale = scale
         outputs = channels * scale**2
         self.head = _conv(channels, units, 3)
         self.blocks = nn.ModuleList(ScaleWiseBlock(units, width) for _ in range(blocks))
         self.tail = _conv(units, outputs, 3)
         self.skip = _conv(channels, outputs, 5) if scale > 1 else None
 
-    def forward(self, image: Tensor) -> Tensor:
-        if image.ndim != 4 or image.shape[1] != self.channels:
-            raise UserError(
-                f"The network takes images of shape (N, {self.channels}, H, W), not {tuple(image.shape)}: "
-                "convert the image first."
-            )
+    def restore(self, image: Tensor) -> Tensor:
         x = image - IMAGE_MEAN
         features = self._body(self._pad(x))[..., : x.shape[-2], : x.shape[-1]]
         features = features + (x if self.skip is None else self.skip(x))
-        return F.pixel_shuffle(features, self.scale) + IMAGE_MEAN
+        return shuffle(features, self.scale) + IMAGE_MEAN
 
     def _pad(self, x: Tensor) -> Tensor:
         """Repeats the last row and column until both sides are multiples of 2^scales (the authors' code)."""

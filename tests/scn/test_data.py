@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from scn.config import DataConfig, EvaluateConfig, Experiment, ModelConfig, TrainConfig
+from scn.config import DataConfig, EvaluateConfig, Experiment, TrainConfig
 from scn.data import Patches
 from scn.errors import UserError
+from scn.networks import ScnConfig
 from scn.samples import About, Sample
 
 
@@ -17,7 +18,7 @@ def experiment(task: str = "sr", level: int = 2, **train: object) -> Experiment:
         task_name=task,
         level=level,
         data=DataConfig(train=["a"], evaluation=["b"]),
-        model=ModelConfig(),
+        model=ScnConfig(),
         train=TrainConfig.model_validate(settings),
         evaluate=EvaluateConfig(),
     )

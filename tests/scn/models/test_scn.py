@@ -128,9 +128,9 @@ def test_bad_model_folders_get_a_sentence(tmp_path: Path) -> None:
 def test_wrong_channels_and_unknown_networks_get_a_sentence() -> None:
     with pytest.raises(UserError, match=r"shape \(N, 3, H, W\)"):
         build(SMALL)(torch.rand(1, 1, 16, 16))
-    with pytest.raises(UserError, match="no network 'scm'"):
+    with pytest.raises(UserError, match="'scm' is no known network: did you mean 'scn'"):
         build({**SMALL, "name": "scm"})
-    with pytest.raises(UserError, match="does not fit"):
+    with pytest.raises(UserError, match="'depth' is no known key"):
         build({**SMALL, "depth": 3})
 
 
