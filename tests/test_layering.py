@@ -39,7 +39,10 @@ def test_scn_imports_neither_data_prep_nor_flows() -> None:
 
 
 def test_data_prep_stands_on_the_ground_floor_of_scn() -> None:
-    ground_floor = [ROOT / "scn" / f"{name}.py" for name in GROUND_FLOOR]
+    rooms = [ROOT / "scn" / name for name in GROUND_FLOOR]
+    ground_floor = [
+        file for path in rooms for file in (path.rglob("*.py") if path.is_dir() else [path.with_suffix(".py")])
+    ]
     for path in [*room("data_prep"), *ground_floor]:
         modules = imports(path)
         assert not {m for m in modules if m.split(".")[0] in ("torch", "flows", "prefect", "dvc")}, path

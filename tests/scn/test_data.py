@@ -7,7 +7,7 @@ import torch
 from scn.config import DataConfig, EvaluateConfig, Experiment, TrainConfig
 from scn.data import Patches
 from scn.errors import UserError
-from scn.networks import ScnConfig
+from scn.networks.scn import ScnConfig
 from scn.samples import About, Sample
 
 
