@@ -8,6 +8,9 @@ from torch.nn.utils.parametrizations import weight_norm as with_weight_norm
 
 from scn.errors import UserError
 
+IMAGE_MEAN = 0.5
+"""Subtracted from the input and added to the output (the code of SCN's authors; not in their paper)."""
+
 MakeConv = Callable[[int, int, int], nn.Module]
 """(input channels, output channels, kernel) -> a convolution that keeps height and width."""
 

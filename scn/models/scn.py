@@ -7,11 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from scn.models.layers import RestorationNetwork, shuffle
+from scn.models.layers import IMAGE_MEAN, RestorationNetwork, shuffle
 from scn.models.resample import bilinear
-
-IMAGE_MEAN = 0.5
-"""Subtracted from the input and added to the output (the authors' code; not in the paper)."""
 
 
 def _conv(inputs: int, outputs: int, kernel: int) -> nn.Module:
