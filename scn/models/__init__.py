@@ -8,11 +8,24 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from scn.errors import UserError
+from scn.models.enlarged import ARCNN, SRCNN, VDSR, DnCNN
 from scn.models.layers import RestorationNetwork
+from scn.models.residual import EDSR, WDSR
+from scn.models.scalewise import AdaptiveScaleWiseNetwork, ScaleWiseNetwork
 from scn.models.scn import SCN
 from scn.networks import network_config
 
-BUILDERS: Mapping[str, Callable[..., RestorationNetwork]] = {"scn": SCN}
+BUILDERS: Mapping[str, Callable[..., RestorationNetwork]] = {
+    "scn": SCN,
+    "srcnn": SRCNN,
+    "vdsr": VDSR,
+    "dncnn": DnCNN,
+    "arcnn": ARCNN,
+    "edsr": EDSR,
+    "wdsr": WDSR,
+    "scalewise-original": ScaleWiseNetwork,
+    "scalewise-adaptive": AdaptiveScaleWiseNetwork,
+}
 """Name -> what takes the parameters that scn.networks lists under it, `channels` and `scale`."""
 
 

@@ -7,14 +7,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from scn.errors import UserError
-from scn.networks import scn
+from scn.networks import references, scalewise, scn
 from scn.networks.base import Network, NetworkConfig
 from scn.schema import check, unknown
 
 DEFAULT = "scn"
 """The network of a configuration that names none."""
 
-NETWORKS: Mapping[str, Network] = {network.name: network for network in (*scn.ENTRIES,)}
+NETWORKS: Mapping[str, Network] = {
+    network.name: network
+    for network in (
+        *scn.ENTRIES,
+        *references.ENTRIES,
+        *scalewise.ENTRIES,
+    )
+}
 """Every network, by name."""
 
 
