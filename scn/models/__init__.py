@@ -8,11 +8,13 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from scn.errors import UserError
+from scn.models.carn import CARN
 from scn.models.enlarged import ARCNN, SRCNN, VDSR, DnCNN
 from scn.models.layers import RestorationNetwork
 from scn.models.residual import EDSR, WDSR
 from scn.models.scalewise import AdaptiveScaleWiseNetwork, ScaleWiseNetwork
 from scn.models.scn import SCN
+from scn.models.srresnet import SRResNet
 from scn.networks import network_config
 
 BUILDERS: Mapping[str, Callable[..., RestorationNetwork]] = {
@@ -23,6 +25,8 @@ BUILDERS: Mapping[str, Callable[..., RestorationNetwork]] = {
     "arcnn": ARCNN,
     "edsr": EDSR,
     "wdsr": WDSR,
+    "srresnet": SRResNet,
+    "carn": CARN,
     "scalewise-original": ScaleWiseNetwork,
     "scalewise-adaptive": AdaptiveScaleWiseNetwork,
 }

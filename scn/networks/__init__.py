@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scn.errors import UserError
-from scn.networks import references, scalewise, scn
+from scn.networks import ms_conv, references, scalewise, scn
 from scn.networks.base import Network, NetworkConfig
 from scn.schema import check, unknown
 
@@ -20,6 +20,7 @@ NETWORKS: Mapping[str, Network] = {
         *scn.ENTRIES,
         *references.ENTRIES,
         *scalewise.ENTRIES,
+        *ms_conv.ENTRIES,
     )
 }
 """Every network, by name."""
