@@ -1,6 +1,7 @@
 """What builds the networks of scn.networks, by name."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from scn.errors import UserError
+from scn.models.ablations import PSPNetStyle, UNetStyle
 from scn.models.carn import CARN
 from scn.models.enlarged import ARCNN, SRCNN, VDSR, DnCNN
 from scn.models.layers import RestorationNetwork
@@ -19,6 +21,11 @@ from scn.networks import network_config
 
 BUILDERS: Mapping[str, Callable[..., RestorationNetwork]] = {
     "scn": SCN,
+    "scn-baseline": WDSR,
+    "scn-unshared": partial(SCN, shared=False),
+    "scn-unshared-large": partial(SCN, shared=False),
+    "scn-unet": UNetStyle,
+    "scn-pspnet": PSPNetStyle,
     "srcnn": SRCNN,
     "vdsr": VDSR,
     "dncnn": DnCNN,
@@ -60,5 +67,8 @@ def fold(network: nn.Module) -> nn.Module:
     """Folds weight normalisation into plain weights, in place: the same function, for inference."""
     for module in network.modules():
         if parametrize.is_parametrized(module, "weight"):
-            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+            trained = all(parameter.requires_grad for parameter in module.parameters())
+            # What asks for no gradients would become a buffer, and no parameter any more.
+            parametrize.remove_parametrizations(module.requires_grad_(), "weight", leave_parametrized=True)
+            module.requires_grad_(trained)
     return network

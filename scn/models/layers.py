@@ -52,7 +52,7 @@ class RestorationNetwork(nn.Module):
         raise NotImplementedError
 
 
-def conv(inputs: int, outputs: int, kernel: int, *, weight_norm: bool = False) -> nn.Module:
+def conv(inputs: int, outputs: int, kernel: int, *, weight_norm: bool = False) -> nn.Conv2d:
     """A convolution that keeps height and width; zeros around the image; `kernel` is odd."""
     layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
     return with_weight_norm(layer) if weight_norm else layer

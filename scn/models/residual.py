@@ -1,9 +1,10 @@
 """The references that work at the input's size: EDSR and WDSR. Shapes: N batch, C channels, U units, s scale."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scn.models.layers import IMAGE_MEAN, RestorationNetwork, Upsampler, conv, shuffle
+from scn.models.bands import in_bands
+from scn.models.layers import IMAGE_MEAN, RestorationNetwork, Upsampler, conv
+from scn.models.wide import Trunk, WideNetwork
 
 
 class ResidualBlock(nn.Module):
@@ -23,7 +24,7 @@ class ResidualBlock(nn.Module):
         self.scaling = scaling
 
     def forward(self, x: Tensor) -> Tensor:
-        residual: Tensor = self.project(F.relu(self.expand(x)))
+        residual = in_bands(self.expand, self.project, x)
         return x + (residual if self.scaling == 1 else residual * self.scaling)
 
 
@@ -54,27 +55,24 @@ class EDSR(RestorationNetwork):
         return restored + IMAGE_MEAN
 
 
-class WDSR(RestorationNetwork):
-    """WDSR-A: Yu et al. 2018, section 3.1 and 3.4: (N, C, H, W) in [0, 1] -> (N, C, sH, sW), not clipped.
+class Residuals(Trunk):
+    """`blocks` residual blocks with wide activation: (N, U, H, W) -> (N, U, H, W)."""
 
-        y = shuffle(tail(body(head(x))) + skip(x))
+    def __init__(self, *, blocks: int, units: int, width: int, weight_norm: bool) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(
+            *(ResidualBlock(units, width=width, weight_norm=weight_norm) for _ in range(blocks))
+        )
 
-    The ancestor of SCN: one level only. Every convolution has weight normalisation; skip is 5x5. At scale 1 it is as in
-    SCN: neither shuffle nor convolution in the skip. IMAGE_MEAN is taken for the mean of every channel.
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.blocks(x)
+        return result
 
-    Args:
-        blocks, units: residual blocks, and channels between them.
-        width: channels before the activation, times `units`.
+
+class WDSR(WideNetwork):
+    """WDSR-A: Yu et al. 2018, sections 3.1 and 3.4: (N, C, H, W) in [0, 1] -> (N, C, sH, sW), not clipped.
+
+    The ancestor of SCN: one level only, and so also its single-scale baseline (SCN paper, table 5).
     """
 
-    def __init__(self, *, blocks: int, units: int, width: int, channels: int, scale: int) -> None:
-        super().__init__(channels=channels, scale=scale)
-        outputs = channels * scale**2
-        self.head = conv(channels, units, 3, weight_norm=True)
-        self.body = nn.Sequential(*(ResidualBlock(units, width=width, weight_norm=True) for _ in range(blocks)))
-        self.tail = conv(units, outputs, 3, weight_norm=True)
-        self.skip = conv(channels, outputs, 5, weight_norm=True) if scale > 1 else nn.Identity()
-
-    def restore(self, image: Tensor) -> Tensor:
-        x = image - IMAGE_MEAN
-        return shuffle(self.tail(self.body(self.head(x))) + self.skip(x), self.scale) + IMAGE_MEAN
+    make_trunk = Residuals

@@ -1,100 +1,164 @@
 """Scale-wise Convolutional Network (Fan, Yu, Liu, Huang, AAAI 2020, section 3).
 
-Shapes: N batch, C channels, H W height and width of the input, U units, s upscaling factor.
+Shapes: N batch, U units, H_s W_s height and width of level s, the finest is level 0.
 """
+
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import weight_norm
 
-from scn.models.layers import IMAGE_MEAN, RestorationNetwork, shuffle
-from scn.models.resample import bilinear
-
-
-def _conv(inputs: int, outputs: int, kernel: int) -> nn.Module:
-    return weight_norm(nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2))
+from scn.errors import UserError
+from scn.models.bands import in_bands
+from scn.models.layers import conv
+from scn.models.scale_wise import Resampling, ScaleWiseConv, resized, strided
+from scn.models.wide import Trunk, WideNetwork
 
 
 class ScaleWiseBlock(nn.Module):
-    """Residual block with a scale-wise convolution of kernel 3 along scale (section 3.1 and 3.2).
-
-    With r_s = p(x_s) (wide activation, shared by all levels) the output is
-        x_s + r_s + h_down(q_down(r_{s-1})) + h_up(q_up(r_{s+1})),
-    q a 1x1 convolution, h bilinear resampling to level s. At the two ends of the pyramid the neighbour that is
-    missing is the level's own r_s, untransformed (the authors' code).
-    """
-
-    def __init__(self, units: int, width: int) -> None:
-        super().__init__()
-        self.expand = _conv(units, units * width, 3)
-        self.project = _conv(units * width, units, 3)
-        self.down = _conv(units, units, 1)
-        self.up = _conv(units, units, 1)
-
-    def forward(self, pyramid: list[Tensor], keep: int) -> list[Tensor]:
-        """Pyramid of (N, U, H_s, W_s), finest first -> its `keep` finest levels.
-
-        Levels deeper than keep + 1 can't reach the result and are not computed.
-        """
-        residuals = [self.project(F.relu(self.expand(x))) for x in pyramid[: keep + 1]]
-        outputs = []
-        for s in range(min(keep, len(pyramid))):
-            size = pyramid[s].shape[-2:]
-            y = pyramid[s] + residuals[s]
-            # Down-sampling before the 1x1 convolution commutes with it and costs a quarter.
-            y = y + (residuals[s] if s == 0 else self.down(bilinear(residuals[s - 1], *size)))
-            y = y + (residuals[s] if s == len(pyramid) - 1 else bilinear(self.up(residuals[s + 1]), *size))
-            outputs.append(y)
-        return outputs
-
-
-class SCN(RestorationNetwork):
-    """The network of figure 2: float32 (N, C, H, W) in [0, 1] -> (N, C, sH, sW), about [0, 1], not clipped.
-
-    At scale 1 (denoising, JPEG) there is neither the pixel shuffle nor the 5x5 convolution of the global skip: the
-    input itself is added to the result (golden vectors of the authors' network; the paper says only what is removed).
+    """Residual block with wide activation and a scale-wise convolution F: x + F(relu(expand(x))) (section 3.2).
 
     Args:
-        blocks: residual blocks.
-        units: channels between blocks.
-        width: channels before the activation, times `units`.
-        scales: levels of the pyramid. May be changed on a trained network (figure 7).
-        ratio: size of a level relative to the one above. May be changed too (figure 8).
-        channels: of the image, 3 or 1.
-        scale: upscaling factor s.
+        units, width: U channels outside, U * width before the activation.
+        scale_wise: of ScaleWiseConv.
+    """
+
+    def __init__(self, units: int, width: int, *, weight_norm: bool = True, **scale_wise: Any) -> None:
+        super().__init__()
+        self.expand = conv(units, units * width, 3, weight_norm=weight_norm)
+        self.scale_wise = ScaleWiseConv(units * width, units, weight_norm=weight_norm, **scale_wise)
+
+    def of_levels(self, levels: int) -> Sequence["ScaleWiseBlock"]:
+        """The block that works at each level."""
+        return [self] * levels
+
+    def forward(self, pyramid: list[Tensor], keep: int) -> list[Tensor]:
+        """Pyramid of (N, U, H_s, W_s), finest first -> its `keep` finest levels."""
+        return _residual(self.of_levels(len(pyramid)), pyramid, keep)
+
+
+class UnsharedBlock(nn.ModuleList):
+    """A ScaleWiseBlock with weights of its own for every level (table 5, "Un-shared")."""
+
+    def of_levels(self, levels: int) -> Sequence[ScaleWiseBlock]:
+        return list(self)[:levels]  # type: ignore[return-value]  # a ModuleList does not say of what
+
+    def forward(self, pyramid: list[Tensor], keep: int) -> list[Tensor]:
+        return _residual(self.of_levels(len(pyramid)), pyramid, keep)
+
+
+def _residual(blocks: Sequence[ScaleWiseBlock], pyramid: list[Tensor], keep: int) -> list[Tensor]:
+    """What blocks[s] makes of level s, for the `keep` finest; levels that can't reach them are not computed."""
+    convs = [block.scale_wise for block in blocks]
+    reached = list(zip(blocks, pyramid, strict=True))[: keep + convs[0].reach]
+    if convs[0].factorised:
+        wide: list[Tensor] = []
+        own = [in_bands(block.expand, block.scale_wise.spatial, x) for block, x in reached]
+    else:
+        wide = [F.relu(block.expand(x)) for block, x in reached]
+        own = [block.scale_wise.spatial(x) for (block, _), x in zip(reached, wide, strict=True)]
+    return [convs[s].level(s, wide, own, residual=pyramid[s]) for s in range(min(keep, len(own)))]
+
+
+class ScaleWiseTrunk(Trunk):
+    """A feature pyramid and scale-wise residual blocks; the finest level is the result (figure 2).
+
+    Args:
+        scales: levels of the pyramid.
+        ratio: size of a level relative to the one above.
+        shared: the same weights at every level.
+        block: of ScaleWiseBlock and ScaleWiseConv.
     """
 
     def __init__(
-        self, *, blocks: int, units: int, width: int, scales: int, ratio: float, channels: int, scale: int
+        self,
+        *,
+        blocks: int,
+        units: int,
+        scales: int,
+        ratio: float,
+        shared: bool,
+        kernel: int,
+        resampling: Resampling,
+        **block: Any,
     ) -> None:
-        super().__init__(channels=channels, scale=scale)
-        self.scales = scales
-        self.ratio = ratio
-        outputs = channels * scale**2
-        self.head = _conv(channels, units, 3)
-        self.blocks = nn.ModuleList(ScaleWiseBlock(units, width) for _ in range(blocks))
-        self.tail = _conv(units, outputs, 3)
-        self.skip = _conv(channels, outputs, 5) if scale > 1 else None
+        super().__init__()
+        self.scales, self.ratio, self.reach, self.resampling = scales, ratio, kernel // 2, resampling
+        self.built_for = None if shared else scales
+        block |= {"units": units, "kernel": kernel, "resampling": resampling, "stride": round(1 / ratio)}
+        self.blocks = nn.ModuleList(
+            ScaleWiseBlock(**block) if shared else UnsharedBlock(ScaleWiseBlock(**block) for _ in range(scales))
+            for _ in range(blocks)
+        )
+        self.down = None
+        if resampling == "strided" and scales > 1:
+            self.down = strided(units, block["stride"], up=False, weight_norm=block["weight_norm"])
+        self._freeze_unread()
 
-    def restore(self, image: Tensor) -> Tensor:
-        x = image - IMAGE_MEAN
-        features = self._body(self._pad(x))[..., : x.shape[-2], : x.shape[-1]]
-        features = features + (x if self.skip is None else self.skip(x))
-        return shuffle(features, self.scale) + IMAGE_MEAN
+    @property
+    def multiple(self) -> int:
+        """Makes every level of a ratio 1/m exactly m times smaller; no multiple does it for another ratio."""
+        factor = round(1 / self.ratio)
+        return factor**self.scales if abs(factor * self.ratio - 1) < 1e-6 else 1
 
-    def _pad(self, x: Tensor) -> Tensor:
-        """Repeats the last row and column until both sides are multiples of 2^scales (the authors' code)."""
-        if self.ratio != 0.5:
-            return x  # no multiple makes the levels of another ratio line up
-        multiple = 2**self.scales
-        bottom, right = -x.shape[-2] % multiple, -x.shape[-1] % multiple
-        return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
-
-    def _body(self, x: Tensor) -> Tensor:
-        pyramid = [self.head(x)]
+    def forward(self, x: Tensor) -> Tensor:
+        pyramid = [x]
         for _ in range(1, self.scales):
-            h, w = pyramid[-1].shape[-2:]
-            pyramid.append(bilinear(pyramid[-1], max(1, round(h * self.ratio)), max(1, round(w * self.ratio))))
-        for block, blocks_after in zip(self.blocks, reversed(range(len(self.blocks))), strict=True):
-            pyramid = block(pyramid, keep=blocks_after + 1)
-        return self.tail(pyramid[0])
+            finer = pyramid[-1]
+            height, width = (max(1, round(side * self.ratio)) for side in finer.shape[-2:])
+            pyramid.append(resized(finer, height, width, self.resampling) if self.down is None else self.down(finer))
+        for block, keep in self._blocks():
+            pyramid = block(pyramid, keep)
+        return pyramid[0]
+
+    def _blocks(self) -> Iterator[tuple[ScaleWiseBlock | UnsharedBlock, int]]:
+        """Every block, and how many levels of its result can reach the last block's finest."""
+        for i, block in enumerate(self.blocks):
+            assert isinstance(block, ScaleWiseBlock | UnsharedBlock)
+            yield block, 1 + self.reach * (len(self.blocks) - 1 - i)
+
+    def _freeze_unread(self) -> None:
+        """Layers that nothing reads, as the last block's towards level 1, are part of the published network: they stay.
+
+        They get no gradients, so they don't ask for any.
+        """
+        self.blocks.requires_grad_(False)
+        for block, keep in self._blocks():
+            levels = min(self.scales, keep + self.reach)
+            for s, of_level in enumerate(block.of_levels(levels)):
+                of_level.expand.requires_grad_()
+                of_level.scale_wise.spatial.requires_grad_()
+                for layer in of_level.scale_wise.read(s, levels) if s < keep else ():
+                    layer.requires_grad_()
+
+
+class SCN(WideNetwork):
+    """The network of figure 2: float32 (N, C, H, W) in [0, 1] -> (N, C, sH, sW), about [0, 1], not clipped.
+
+    Its parameters are those of ScaleWiseTrunk, ScaleWiseBlock and ScaleWiseConv.
+    """
+
+    make_trunk = ScaleWiseTrunk
+    trunk: ScaleWiseTrunk
+
+    def set_pyramid(self, *, scales: int | None = None, ratio: float | None = None) -> "SCN":
+        """The same weights on another pyramid (section 4.3, figures 7 and 8), in place.
+
+        Raises:
+            UserError: for what the weights don't allow: levels without weights of their own in an un-shared network,
+                a ratio that pooling can't have, any other ratio for strided convolutions.
+        """
+        trunk = self.trunk
+        scales, ratio = scales or trunk.scales, ratio or trunk.ratio
+        if scales < 1 or not 0 < ratio < 1:
+            raise UserError(f"A pyramid can't have {scales} scales of ratio {ratio}: use from 1, and between 0 and 1.")
+        if trunk.built_for and scales > trunk.built_for:
+            raise UserError(f"The network has weights for {trunk.built_for} scales, not {scales}: use fewer.")
+        if trunk.resampling != "bilinear" and ratio != trunk.ratio:
+            raise UserError(
+                f"The network resamples by {trunk.resampling} at ratio {trunk.ratio}, not {ratio}: only bilinear "
+                "resampling has any ratio."
+            )
+        trunk.scales, trunk.ratio = scales, ratio
+        return self

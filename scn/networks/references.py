@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from scn.networks.base import Network, NetworkConfig
+from scn.networks.scn import WideConfig
 
 
 class SrcnnConfig(NetworkConfig):
@@ -59,16 +60,11 @@ class EdsrConfig(NetworkConfig):
     """What a block's residual is multiplied by: 1 at the baseline's size, 0.1 in the paper's large network."""
 
 
-class WdsrConfig(NetworkConfig):
+class WdsrConfig(WideConfig):
     """WDSR-A: residual blocks with wide activation; SCN's ancestor with one level."""
 
     name: Literal["wdsr"] = "wdsr"
     blocks: int = Field(default=16, ge=1)
-    """Residual blocks."""
-    units: int = Field(default=32, ge=1)
-    """Channels of the features between blocks."""
-    width: int = Field(default=4, ge=1)
-    """Channels before the activation, as a multiple of `units` (wide activation)."""
 
 
 ENTRIES = (

@@ -7,8 +7,13 @@ def convert(state: dict[str, torch.Tensor], blocks: int) -> dict[str, torch.Tens
     """Keys of the authors' SCN -> keys of ours (weight_g, weight_v -> original0, original1)."""
     prefixes = {"body.0.": "head.", "skip.0.": "skip."}
     for i in range(blocks):
-        ours = {"body.0.": "expand.", "body.2.": "project.", "down.0.": "down.", "up.0.": "up."}
-        prefixes |= {f"body.{i + 2}.{theirs}": f"blocks.{i}.{mine}" for theirs, mine in ours.items()}
+        ours = {
+            "body.0.": "expand.",
+            "body.2.": "scale_wise.spatial.",
+            "down.0.": "scale_wise.cross.finer1.",
+            "up.0.": "scale_wise.cross.coarser1.",
+        }
+        prefixes |= {f"body.{i + 2}.{theirs}": f"trunk.blocks.{i}.{mine}" for theirs, mine in ours.items()}
     # The tail is the only layer directly under `body` besides the head; its index depends on blocks and scale.
     prefixes |= {f"body.{i}.": "tail." for i in (blocks + 2, blocks + 3)}
     leaves = {

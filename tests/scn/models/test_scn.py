@@ -15,6 +15,7 @@ from scn.models.files import load_model, save_model
 from scn.models.resample import bilinear
 
 GOLDEN = Path(__file__).resolve().parents[4] / "shared" / "reference"
+NEIGHBOURS = ("finer1", "coarser1")
 SMALL = {
     "name": "scn",
     "blocks": 2,
@@ -61,9 +62,11 @@ def test_every_shape_forward_and_backward(scale: int, channels: int, scales: int
     assert output.shape == (2, channels, 19 * scale, 13 * scale)
     output.square().mean().backward()
     # The last block's `down` leads to level 1 only, which nothing reads any more; one level has no neighbours.
-    silent = {"blocks.1.down"} if scales > 1 else {f"blocks.{i}.{q}" for i in (0, 1) for q in ("down", "up")}
+    cross = "trunk.blocks.{}.scale_wise.cross.{}"
+    silent = {cross.format(1, "finer1")} if scales > 1 else {cross.format(i, q) for i in (0, 1) for q in NEIGHBOURS}
     for name, parameter in network.named_parameters():
         assert (parameter.grad is None) == name.startswith(tuple(silent)), name
+        assert parameter.requires_grad == (parameter.grad is not None), name
 
 
 def test_scales_and_ratio_can_change_after_training() -> None:
@@ -71,8 +74,9 @@ def test_scales_and_ratio_can_change_after_training() -> None:
     image = torch.rand(1, 3, 24, 24)
     with torch.inference_mode():
         three = network(image)
-        network.scales = 4
-        assert not torch.equal(network(image), three)
+        assert not torch.equal(network.set_pyramid(scales=4)(image), three)
+        assert not torch.equal(network.set_pyramid(scales=3, ratio=0.7)(image), three)
+        torch.testing.assert_close(network.set_pyramid(ratio=0.5)(image), three)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,53 @@
+"""The published SCN as its authors run it: the baseline that benchmarks.model compares with.
+
+Eager, one kernel per operation, NCHW, weight normalisation live, every level of the pyramid computed to the end, the
+1x1 convolutions before the resampling. It computes the same function as scn.models.scn.SCN and takes its weights.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scn.models.layers import IMAGE_MEAN
+from scn.models.scn import SCN, ScaleWiseBlock
+
+
+class Published(nn.Module):
+    """The network that `network` (ratio 1/2, with weight normalisation) is, written as published.
+
+    (N, C, H, W) -> (N, C, sH, sW). Shares the weights of `network`.
+    """
+
+    def __init__(self, network: SCN) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        net, height, width = self.network, image.shape[-2], image.shape[-1]
+        multiple = 2**net.trunk.scales
+        x = image - IMAGE_MEAN
+        pyramid = [net.head(F.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate"))]
+        for _ in range(1, net.trunk.scales):
+            pyramid.append(_resample(pyramid[-1], 0.5))
+        for block in net.trunk.blocks:
+            assert isinstance(block, ScaleWiseBlock)
+            pyramid = _block(block, pyramid)
+        features = net.tail(pyramid[0])[..., :height, :width]
+        if net.skip is None:
+            return features + x + IMAGE_MEAN
+        return F.pixel_shuffle(features + net.skip(x), net.scale) + IMAGE_MEAN
+
+
+def _block(block: ScaleWiseBlock, pyramid: list[Tensor]) -> list[Tensor]:
+    conv = block.scale_wise
+    residuals = [conv.spatial(F.relu(block.expand(x))) for x in pyramid]
+    last = len(pyramid) - 1
+    outputs = []
+    for s, (x, r) in enumerate(zip(pyramid, residuals, strict=True)):
+        down = _resample(conv.cross["finer1"](residuals[s - 1]), 0.5) if s > 0 else r
+        up = _resample(conv.cross["coarser1"](residuals[s + 1]), 2) if s < last else r
+        outputs.append(x + r + down + up)
+    return outputs
+
+
+def _resample(x: Tensor, factor: float) -> Tensor:
+    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=True)
