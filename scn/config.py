@@ -102,7 +102,7 @@ class TrainConfig(Section):
     halve_every: int = Field(default=3, ge=1)
     """Epochs between two halvings after that."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16: autocast for the network; weights, optimiser and loss stay float32."""
+    """bfloat16: autocast for the network, on devices that compute in it; weights, optimiser and loss stay float32."""
     workers: int = Field(default=1, ge=1)
     """Processes of Ray Train; `batch` is split among them."""
     loader_workers: int = Field(default=1, ge=1)

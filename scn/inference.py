@@ -1,12 +1,13 @@
 """A network applied to images in host memory: on which device, in which layout and precision."""
 
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from scn.precision import Precision, autocast
 
 
 def prepare(network: nn.Module) -> nn.Module:
@@ -20,20 +21,20 @@ def apply(
     function: Callable[[Tensor], Tensor],
     images: NDArray[np.float32],
     device: torch.device,
-    precision: Literal["float32", "bfloat16"] = "float32",
+    precision: Precision = "float32",
 ) -> NDArray[np.float32]:
     """A network, or a function of one, applied without gradients.
 
     Args:
         function: maps (N, C, H, W) to (N, C, sH, sW) on `device`.
         images: (N, H, W, C), 0 is black, 1 is white.
-        precision: bfloat16 is autocast; the result is float32 all the same.
+        precision: see scn.precision; the result is float32 all the same.
     Returns:
         (N, sH, sW, C) in host memory, not clipped.
     """
     # (N, H, W, C) in memory seen as (N, C, H, W) is channels_last without a copy.
     x = torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2)
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+    with torch.inference_mode(), autocast(device, precision):
         y = function(x)
     return y.float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
 

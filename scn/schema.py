@@ -38,7 +38,8 @@ def check(cls: type[S], raw: Mapping[str, Any], source: object, place: str = "")
             parent = ".".join(where[:-1]) or "the top level"
             raise UserError(f"{source}: {unknown(where[-1], known, f'key (at {parent})')}.") from None
         message = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"{source}: {'.'.join(where)}: {message[0].lower() + message[1:]}.") from None
+        told = ": ".join(filter(None, [".".join(where), message[0].lower() + message[1:]]))
+        raise UserError(f"{source}: {told}.") from None
 
 
 def unknown(name: str, known: Iterable[str], kind: str) -> str:

@@ -13,8 +13,8 @@ from scn.models.ablations import PSPNetStyle, UNetStyle
 from scn.models.carn import CARN
 from scn.models.enlarged import ARCNN, SRCNN, VDSR, DnCNN
 from scn.models.layers import RestorationNetwork
+from scn.models.replication import AdaptiveScaleWiseNetwork, ScaleWiseNetwork
 from scn.models.residual import EDSR, WDSR
-from scn.models.scalewise import AdaptiveScaleWiseNetwork, ScaleWiseNetwork
 from scn.models.scn import SCN
 from scn.models.srresnet import SRResNet
 from scn.networks import network_config

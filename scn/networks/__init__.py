@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scn.errors import UserError
-from scn.networks import ms_conv, references, scalewise, scn
+from scn.networks import ms_conv, references, replication, scn
 from scn.networks.base import Network, NetworkConfig
 from scn.schema import check, unknown
 
@@ -19,7 +19,7 @@ NETWORKS: Mapping[str, Network] = {
     for network in (
         *scn.ENTRIES,
         *references.ENTRIES,
-        *scalewise.ENTRIES,
+        *replication.ENTRIES,
         *ms_conv.ENTRIES,
     )
 }

@@ -15,6 +15,7 @@ from scn.data import Patches
 from scn.errors import UserError
 from scn.manifest import Manifest
 from scn.models import build
+from scn.precision import autocast
 from scn.samples import read_samples, whole_images
 from scn.storage import Store
 from scn.training.checkpoint import Checkpoints
@@ -109,7 +110,7 @@ def train(run: Run, world: World, hooks: Hooks) -> None:
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad()
-        with torch.autocast(world.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        with autocast(world.device, config.precision):
             restored = network(degraded)
         loss = F.l1_loss(restored.float(), target)
         loss.backward()

@@ -1,10 +1,15 @@
 """The stage train@E: from a shard manifest to models/<experiment>/ and its curves."""
 
+import os
+
+import torch
+
 from scn.config import Params
 from scn.errors import UserError
 from scn.manifest import experiment_manifest
 from scn.models import build
 from scn.models.files import save_model
+from scn.precision import has_bfloat16
 from scn.storage import open_store
 from scn.training.loop import Hooks, Run, train
 from scn.training.monitor import Monitor
@@ -25,6 +30,9 @@ def train_stage(params: Params, name: str, *, plain: bool = False) -> None:
     manifest = experiment_manifest(params, name)
     store = open_store(params.storage.url, params.root)
     store.check()
+    here = torch.device("cuda" if torch.cuda.is_available() and experiment.train.use_gpu else "cpu")
+    if experiment.train.precision == "bfloat16" and "RAY_ADDRESS" not in os.environ and not has_bfloat16(here):
+        print(f"{name}: this machine does not compute in bfloat16, float32 takes its place")
     run = Run(experiment=experiment, manifest=manifest, store=store)
     monitor = Monitor(run, params.root / "curves" / name)
     try:

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from scn.models import build
-from scn.models.scalewise import AdaptiveScaleWiseConv, InstanceNorm, ScaleWiseBlock, ScaleWiseConv
+from scn.models.replication import AdaptiveScaleWiseConv, InstanceNorm, ScaleWiseBlock, ScaleWiseConv
 
 
 def resize(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
