@@ -3,11 +3,15 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import ConfigDict
+
 from scn.schema import Section
 
 
 class NetworkConfig(Section):
     """Parameters that decide what a network computes, besides the image's channels and the scale factor."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)  # scn.describe prints them
 
     name: str
 

@@ -54,6 +54,7 @@ class MsConvConfig(NetworkConfig):
     """What the backbones have in common (MS-Conv paper, sections 3 and 4)."""
 
     conv: Conv = "standard"
+    """Which convolution its layers are: standard, or one of the multi-scale ones (docs/networks/ms-conv.md)."""
     branches: int | None = Field(default=None, ge=1, le=4, validate_default=True)
     """Sizes of the features, each half of the one before; None: as many as `conv` has in the paper."""
     units: int = Field(default=64, ge=1)
