@@ -1,6 +1,8 @@
 """The `scn` command; thin: each command calls one function, imported when it is used."""
 
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +17,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+models = typer.Typer(name="models", help="Model folders from elsewhere.", no_args_is_help=True)
+app.add_typer(models)
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The configuration.", show_default=True)]
 ExperimentName = Annotated[str, typer.Option("--experiment", "-e", help="Name of an experiment in params.yaml.")]
@@ -100,6 +105,53 @@ def preset(
     from scn.presets import apply_preset
 
     apply_preset(name, params)
+
+
+@app.command()
+def networks(
+    name: Annotated[str | None, typer.Argument(help="One network, with its parameters explained.")] = None,
+) -> None:
+    """List the networks that `model.name` may ask for, and their parameters."""
+    from scn.describe import describe
+
+    print(describe(name))
+
+
+@app.command()
+def profile(
+    more: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="More settings.")] = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="Name of a network: see `scn networks`.")] = "scn",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the network, `channels` or `scale`."),
+    ] = None,
+    input: Annotated[str, typer.Option(metavar="HEIGHTxWIDTH", help="Size of the image in pixels.")] = "128x128",
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Count a network's parameters, multiply-adds, receptive field and memory."""
+    from scn.describe import architecture, profile_text, size
+
+    described, (height, width) = architecture(model, [*(settings or []), *(more or [])]), size(input)
+    from scn.models.profile import profile as measure
+
+    figures = asdict(measure(described, height, width))
+    result = {"model": model, "architecture": described, "input": [height, width], **figures}
+    print(json.dumps(result, indent=1) if as_json else profile_text(result))
+
+
+@models.command("import")
+def import_checkpoint(
+    file: Annotated[Path, typer.Argument(help="The checkpoint.")],
+    scales: Annotated[int, typer.Option(min=1, help="Levels of the pyramid: the file does not say.")],
+    out: Annotated[Path, typer.Option(help="A new folder for the model.")],
+    format: Annotated[str, typer.Option(help="Who wrote it.")] = "ychfan-scn",
+    task: Annotated[str | None, typer.Option(help="dn, car or sr; needed for a network of scale 1.")] = None,
+) -> None:
+    """Make a model folder of a checkpoint of the SCN paper's authors."""
+    from scn.models.authors import import_model
+
+    architecture = import_model(file, out, scales=scales, task=task, format=format)
+    print(f"{out}: {', '.join(f'{key} {value}' for key, value in architecture.items())}")
 
 
 def main() -> None:

@@ -1,12 +1,15 @@
-"""The table of networks in words, for `scn networks`. No PyTorch here."""
+"""Networks in words, for `scn networks` and `scn profile`. No PyTorch here."""
 
 import json
+import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import yaml
+
 from scn.errors import UserError
-from scn.networks import NETWORKS
+from scn.networks import NETWORKS, network_config
 from scn.networks.base import Network
 from scn.schema import unknown
 
@@ -36,6 +39,65 @@ def describe(name: str | None = None) -> str:
     if name not in NETWORKS:
         raise UserError(f"{unknown(name, NETWORKS, 'network')}.")
     return "\n".join(_lines(NETWORKS[name], explain=True))
+
+
+def architecture(name: str, settings: Iterable[str]) -> dict[str, Any]:
+    """What scn.models.build takes, complete.
+
+    Args:
+        settings: KEY=VALUE, parameters of the network, `channels` or `scale`; those of the paper where left out.
+    Raises:
+        UserError: for an unknown network or key, a key that is set twice, or a value out of its range.
+    """
+    source = "--set"
+    parameters: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key or key in (*parameters, "name"):
+            raise UserError(f"{source}: '{setting}' is no KEY=VALUE with another key than those before it and name.")
+        try:
+            parameters[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UserError(f"{source}: '{value}' is no value for {key}: write it as in params.yaml.") from None
+    given: dict[str, Any] = {key: parameters.pop(key) for key in ("channels", "scale") if key in parameters}
+    config = network_config({**parameters, "name": name}, source)
+    network = NETWORKS[name]
+    return {**config.model_dump(), "channels": network.channels, "scale": network.scale, **given}
+
+
+def size(text: str) -> tuple[int, int]:
+    """(height, width) of HEIGHTxWIDTH; UserError if it is something else."""
+    match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text)
+    if not match:
+        raise UserError(f"'{text}' is no size of an image: write HEIGHTxWIDTH in pixels, as 128x128.")
+    return int(match[1]), int(match[2])
+
+
+def profile_text(profile: Mapping[str, Any]) -> str:
+    """What `scn profile --json` prints, as lines for a reader."""
+    height, width = profile["input"]
+    field = profile["receptive_field"]
+    parameters = ", ".join(f"{key}={_value(value)}" for key, value in profile["architecture"].items() if key != "name")
+    lines = {
+        "parameters": f"{_amount(profile['params'])}, folded {_amount(profile['params_folded'])}",
+        "multiply-adds": f"{_amount(profile['macs'])} for one image of {height}x{width} pixels (height x width)",
+        "receptive field": "the whole image" if field is None else f"{field}x{field} pixels",
+        "activations": f"{_mebibytes(profile['activation_bytes'])} at most at once in inference, float32",
+        "kept in training": f"{_mebibytes(profile['training_bytes'])} per image for the backward, float32",
+    }
+    rows = [row for name, text in lines.items() for row in _wrapped(f"  {name:<18}", text)]
+    return "\n".join([*_wrapped("", f"{profile['model']}: {parameters}"), *rows])
+
+
+def _amount(number: int) -> str:
+    for unit, size in (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if number >= size:
+            return f"{number / size:.4g} {unit}"
+    return str(number)
+
+
+def _mebibytes(number: int) -> str:
+    return f"{number / 2**20:.1f} MiB"
 
 
 def _lines(network: Network, *, explain: bool) -> Iterator[str]:
