@@ -5,6 +5,7 @@ import math
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +29,7 @@ class Profile:
     """The cost of one network for one image."""
 
     params: int
-    """What training optimises, the gains of weight normalisation included; shared ones count once."""
+    """What training holds, the gains of weight normalisation included; shared ones count once."""
     params_folded: int
     """What inference holds: weight normalisation folded into the weights."""
     macs: int
@@ -124,12 +125,24 @@ def receptive_field(architecture: Mapping[str, Any]) -> int | None:
     for name, parameter in network.named_parameters():
         parameter.fill_(_neutral(name, parameter))
     height = 64
-    while height <= TALLEST:
-        rows = _rows_reached(network, height)
-        if rows[0] > 0 and rows[-1] < height * network.scale - 1:
-            return math.ceil(int(rows[-1] - rows[0] + 1) / network.scale)
-        height *= 2
+    with _one_thread():
+        while height <= TALLEST:
+            rows = _rows_reached(network, height)
+            if rows[0] > 0 and rows[-1] < height * network.scale - 1:
+                return math.ceil(int(rows[-1] - rows[0] + 1) / network.scale)
+            height *= 2
     return None
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """For many small operations, where threads wait for each other longer than they work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _rows_reached(network: RestorationNetwork, height: int) -> Tensor:
