@@ -84,13 +84,13 @@ class ScaleWiseConv(nn.Module):
         return [self.level(s, pyramid, own) for s in range(len(pyramid))]
 
     def level(self, s: int, pyramid: Sequence[Tensor], own: Sequence[Tensor], residual: Tensor | None = None) -> Tensor:
-        """Level s of the result, where own_t = p(x_t) is known for every level, plus `residual`, (N, U, H_s, W_s).
+        """Level s of the result, where own_t = p(x_t) is known, plus `residual`, (N, U, H_s, W_s).
 
-        `pyramid` is read only if not factorised. Of both, levels from s + k + 1 on are not read.
+        If factorised only `own` is read, to level s + k; otherwise `pyramid` to level s + k and of `own` level s.
         """
-        terms, times = [], 1
+        terms, times, levels = [], 1, max(len(pyramid), len(own))
         for i in self.offsets:
-            t = self.source(s, i, len(own))
+            t = self.source(s, i, levels)
             if t is not None:
                 terms.append(self._from((own if self.factorised else pyramid)[t], i, t - s, *own[s].shape[-2:]))
             elif self.ends == "published":

@@ -6,7 +6,6 @@ Shapes: N batch, U units, H_s W_s height and width of level s, the finest is lev
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scn.errors import UserError
@@ -52,13 +51,14 @@ def _residual(blocks: Sequence[ScaleWiseBlock], pyramid: list[Tensor], keep: int
     """What blocks[s] makes of level s, for the `keep` finest; levels that can't reach them are not computed."""
     convs = [block.scale_wise for block in blocks]
     reached = list(zip(blocks, pyramid, strict=True))[: keep + convs[0].reach]
+    keep = min(keep, len(pyramid))
     if convs[0].factorised:
         wide: list[Tensor] = []
         own = [in_bands(block.expand, block.scale_wise.spatial, x) for block, x in reached]
     else:
-        wide = [F.relu(block.expand(x)) for block, x in reached]
-        own = [block.scale_wise.spatial(x) for (block, _), x in zip(reached, wide, strict=True)]
-    return [convs[s].level(s, wide, own, residual=pyramid[s]) for s in range(min(keep, len(own)))]
+        wide = [block.expand(x).relu_() for block, x in reached]
+        own = [conv.spatial(x) for conv, x in zip(convs[:keep], wide[:keep], strict=True)]
+    return [convs[s].level(s, wide, own, residual=pyramid[s]) for s in range(keep)]
 
 
 class ScaleWiseTrunk(Trunk):
@@ -92,8 +92,9 @@ class ScaleWiseTrunk(Trunk):
             for _ in range(blocks)
         )
         self.down = None
-        if resampling == "strided" and scales > 1:
+        if resampling == "strided":
             self.down = strided(units, block["stride"], up=False, weight_norm=block["weight_norm"])
+            self.down.requires_grad_(scales > 1)
         self._freeze_unread()
 
     @property
@@ -127,9 +128,9 @@ class ScaleWiseTrunk(Trunk):
         for block, keep in self._blocks():
             levels = min(self.scales, keep + self.reach)
             for s, of_level in enumerate(block.of_levels(levels)):
-                of_level.expand.requires_grad_()
-                of_level.scale_wise.spatial.requires_grad_()
-                for layer in of_level.scale_wise.read(s, levels) if s < keep else ():
+                conv = of_level.scale_wise
+                read = conv.read(s, levels) if s < keep else [conv.spatial] if conv.factorised else []
+                for layer in (of_level.expand, *read):
                     layer.requires_grad_()
 
 
@@ -150,7 +151,8 @@ class SCN(WideNetwork):
                 a ratio that pooling can't have, any other ratio for strided convolutions.
         """
         trunk = self.trunk
-        scales, ratio = scales or trunk.scales, ratio or trunk.ratio
+        scales = trunk.scales if scales is None else scales
+        ratio = trunk.ratio if ratio is None else ratio
         if scales < 1 or not 0 < ratio < 1:
             raise UserError(f"A pyramid can't have {scales} scales of ratio {ratio}: use from 1, and between 0 and 1.")
         if trunk.built_for and scales > trunk.built_for:

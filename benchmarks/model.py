@@ -1,0 +1,165 @@
+"""SCN beside its published form: inference and a training step, on a CPU or a GPU.
+
+    python -m benchmarks.model [--device cuda] [--json FILE] [--runs N] [--only inference]
+
+The published form (benchmarks.published) is eager, in NCHW, with weight normalisation live, and computes every level to
+the end. A share of the matrix rate is the network's useful multiply-adds, those of the levels that reach the output,
+per second, beside the rate at which this device multiplies large square matrices of the same precision.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.measure import Row, medians, parser, table, write_json
+from benchmarks.memory import peak_mib, peak_of_command
+from benchmarks.published import Published
+from scn.models import build, fold
+from scn.models.profile import count_macs
+from scn.precision import Precision, autocast, has_bfloat16
+
+TITLE = "SCN beside its published form"
+ARCHITECTURE: dict[str, Any] = {"name": "scn", "blocks": 16, "units": 32, "width": 4, "scales": 4, "scale": 2}
+SIDE = 256
+"""Of the image that is restored."""
+BATCH, PATCH = 16, 48
+MATRIX = {"cpu": 2048, "cuda": 8192}
+"""Side of the matrices whose product is the limit."""
+
+Work = Literal["inference", "training step"]
+Run = Callable[[], Tensor]
+
+
+class Candidate(NamedTuple):
+    """A form of the network, in a precision."""
+
+    form: Literal["published", "ours", "ours, compiled", "ours, compiled, CUDA graph"]
+    precision: Precision
+
+    def __str__(self) -> str:
+        return f"{self.form} {self.precision}"
+
+
+BASELINE = Candidate("published", "float32")
+
+
+def candidates(device: torch.device) -> list[Candidate]:
+    """What is worth measuring on a device."""
+    precisions: list[Precision] = ["float32", "bfloat16"] if has_bfloat16(device) else ["float32"]
+    result = [BASELINE]
+    for precision in precisions:
+        result += [Candidate("ours", precision), Candidate("ours, compiled", precision)]
+        if device.type == "cuda":
+            result.append(Candidate("ours, compiled, CUDA graph", precision))
+    return result
+
+
+def start(work: Work, candidate: Candidate, device: torch.device) -> Run:
+    """Makes the network, from the same weights every time; the result runs it once, or takes one training step."""
+    network = build(ARCHITECTURE, seed=0)
+    layout = torch.contiguous_format if candidate == BASELINE else torch.channels_last
+    model: nn.Module = Published(network) if candidate == BASELINE else network  # type: ignore[arg-type]
+    if work == "inference" and candidate != BASELINE:
+        fold(model)
+    model.to(device).to(memory_format=layout)  # type: ignore[call-overload]
+    model.train(work == "training step")
+    if "compiled" in candidate.form:
+        model.compile(mode="reduce-overhead" if "graph" in candidate.form else None)
+    draw = torch.Generator().manual_seed(1)
+    if work == "inference":
+        image = torch.rand(1, 3, SIDE, SIDE, generator=draw).to(device, memory_format=layout)
+
+        def restore() -> Tensor:
+            with torch.inference_mode(), autocast(device, candidate.precision):
+                result: Tensor = model(image)
+            return result.float()
+
+        return restore
+
+    lr = torch.rand(BATCH, 3, PATCH, PATCH, generator=draw).to(device, memory_format=layout)
+    hr = torch.rand(BATCH, 3, 2 * PATCH, 2 * PATCH, generator=draw).to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+
+    def step() -> Tensor:
+        optimizer.zero_grad()
+        with autocast(device, candidate.precision):
+            restored = model(lr)
+        loss = F.l1_loss(restored.float(), hr)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
+def multiply_adds(work: Work) -> int:
+    """Of one run; the backward pass of a convolution is two more of the same size."""
+    if work == "inference":
+        return count_macs(ARCHITECTURE, SIDE, SIDE)
+    return 3 * BATCH * count_macs(ARCHITECTURE, PATCH, PATCH)
+
+
+def measure(work: Work, device: torch.device, runs: int) -> list[Row]:
+    """One row for each candidate; they take turns with products of matrices."""
+    started = {candidate: start(work, candidate, device) for candidate in candidates(device)}
+    first = {candidate: run().cpu() for candidate, run in started.items()}
+    side, macs = MATRIX[device.type], multiply_adds(work)
+    timed: dict[str, Callable[[], object]] = {}
+    for precision in {candidate.precision: None for candidate in started}:
+        matrix = torch.rand(side, side, device=device, dtype=getattr(torch, precision))
+        timed[f"matrices {precision}"] = lambda matrix=matrix: matrix @ matrix  # type: ignore[misc]
+    timed |= {str(candidate): run for candidate, run in started.items()}
+    if device.type == "cuda":
+        timed = {key: _finished(run) for key, run in timed.items()}
+    times = medians(timed, runs, warm_up=2)
+    limit = {candidate: times[f"matrices {candidate.precision}"] for candidate in started}
+    return [
+        {
+            "work": work,
+            "network": candidate.form,
+            "precision": candidate.precision,
+            "median_ms": 1e3 * times[str(candidate)].median,
+            "spread_%": 100 * times[str(candidate)].spread,
+            "times_as_fast": times[str(BASELINE)].over(times[str(candidate)]),
+            "gmacs_per_s": macs / 1e9 / times[str(candidate)].median,
+            "matrix_rate_%": 100 * macs / side**3 * limit[candidate].over(times[str(candidate)]),
+            "difference": (first[candidate] - first[BASELINE]).abs().max().item(),
+            "peak_mib": peak_of_command("benchmarks.model", "--device", str(device), "--peak", work, *candidate),
+        }
+        for candidate in started
+    ]
+
+
+def _finished(run: Callable[[], object]) -> Callable[[], object]:
+    def call() -> None:
+        run()
+        torch.cuda.synchronize()
+
+    return call
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints the table, and writes it where --json says."""
+    arguments = parser(TITLE, runs=7)
+    arguments.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    arguments.add_argument("--only", choices=get_args(Work), help="one kind of work")
+    arguments.add_argument("--peak", nargs=3, metavar=("WORK", "FORM", "PRECISION"), help="MiB that a candidate needs")
+    options = arguments.parse_args(argv)
+    if options.peak:
+        work, form, precision = options.peak
+        print(peak_mib(start(work, Candidate(form, precision), options.device), options.device))
+        return
+    works: tuple[Work, ...] = ("inference", "training step")
+    rows = [
+        row for work in works if options.only in (None, work) for row in measure(work, options.device, options.runs)
+    ]
+    print(table(rows))
+    if options.json:
+        write_json(options.json, TITLE, rows)
+
+
+if __name__ == "__main__":
+    main()
