@@ -75,8 +75,9 @@ def count_macs(network: RestorationNetwork | Mapping[str, Any], height: int, wid
 def activation_bytes(architecture: Mapping[str, Any], height: int, width: int) -> int:
     """Most bytes of float32 that are alive at once while one image of height x width pixels passes, in inference.
 
-    Input and output count, parameters don't. Seen from Python: what a kernel needs for itself (the workspace of a
-    convolution) comes on top. Arguments and errors as for `count_macs`.
+    Input and output count, parameters don't. Followed from one of PyTorch's functions to the next, on the meta device:
+    what a kernel needs for itself (the workspace of a convolution) comes on top, and on a CPU a network that works in
+    bands of rows needs less. Arguments and errors as for `count_macs`.
     """
     network = _on_meta(architecture)
     fold(network)
