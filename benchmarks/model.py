@@ -18,8 +18,8 @@ from benchmarks.measure import Row, medians, parser, table, write_json
 from benchmarks.memory import peak_mib, peak_of_command
 from benchmarks.published import Published
 from scn.models import build, fold
-from scn.models.profile import count_macs
 from scn.precision import Precision, autocast, has_bfloat16
+from scn.profile import count_macs
 
 TITLE = "SCN beside its published form"
 ARCHITECTURE: dict[str, Any] = {"name": "scn", "blocks": 16, "units": 32, "width": 4, "scales": 4, "scale": 2}
@@ -67,7 +67,7 @@ def start(work: Work, candidate: Candidate, device: torch.device) -> Run:
     model.to(device).to(memory_format=layout)  # type: ignore[call-overload]
     model.train(work == "training step")
     if "compiled" in candidate.form:
-        model.compile(mode="reduce-overhead" if "graph" in candidate.form else None)
+        model.compile(dynamic=False, mode="reduce-overhead" if "graph" in candidate.form else None)
     draw = torch.Generator().manual_seed(1)
     if work == "inference":
         image = torch.rand(1, 3, SIDE, SIDE, generator=draw).to(device, memory_format=layout)

@@ -132,7 +132,7 @@ def profile(
     from scn.describe import architecture, profile_text, size
 
     described, (height, width) = architecture(model, [*(settings or []), *(more or [])]), size(input)
-    from scn.models.profile import profile as measure
+    from scn.profile import profile as measure
 
     figures = asdict(measure(described, height, width))
     result = {"model": model, "architecture": described, "input": [height, width], **figures}
@@ -148,7 +148,7 @@ def import_checkpoint(
     task: Annotated[str | None, typer.Option(help="dn, car or sr; needed for a network of scale 1.")] = None,
 ) -> None:
     """Make a model folder of a checkpoint of the SCN paper's authors."""
-    from scn.models.authors import import_model
+    from scn.authors import import_model
 
     architecture = import_model(file, out, scales=scales, task=task, format=format)
     print(f"{out}: {', '.join(f'{key} {value}' for key, value in architecture.items())}")

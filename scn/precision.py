@@ -13,7 +13,12 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
 
     Elsewhere a CPU would take ten to a hundred times as long for a less exact result: there it is float32.
     """
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16" and has_bfloat16(device))
+    return torch.autocast(device.type, torch.bfloat16, enabled=computed(device, precision) == "bfloat16")
+
+
+def computed(device: torch.device, precision: Precision) -> Precision:
+    """The precision that a device computes in when asked for `precision`."""
+    return precision if has_bfloat16(device) else "float32"
 
 
 def has_bfloat16(device: torch.device) -> bool:

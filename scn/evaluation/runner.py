@@ -21,6 +21,7 @@ from scn.files import write_atomically
 from scn.inference import apply, device_of, prepare
 from scn.manifest import Manifest, experiment_manifest
 from scn.models.files import WEIGHTS, load_model
+from scn.precision import computed
 from scn.provenance import code_sha256, file_sha256
 from scn.samples import Sample, read_samples
 from scn.storage import Store, open_store
@@ -133,7 +134,7 @@ def _inputs(params: Params, name: str) -> tuple[Experiment, Manifest, nn.Module,
         )
     provenance = {
         "protocol": experiment.task.protocol.name,
-        "precision": experiment.evaluate.precision,
+        "precision": computed(device_of(prepare(network)), experiment.evaluate.precision),
         "data_sha256": manifest.sha256,
         "weights_sha256": file_sha256(folder / WEIGHTS),
         "code_sha256": code_sha256(),

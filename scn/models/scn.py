@@ -100,14 +100,22 @@ class ScaleWiseTrunk(Trunk):
     @property
     def multiple(self) -> int:
         """Makes every level of a ratio 1/m exactly m times smaller; no multiple does it for another ratio."""
+        return (self._factor or 1) ** self.scales
+
+    @property
+    def _factor(self) -> int | None:
+        """m, where the ratio is 1/m."""
         factor = round(1 / self.ratio)
-        return factor**self.scales if abs(factor * self.ratio - 1) < 1e-6 else 1
+        return factor if abs(factor * self.ratio - 1) < 1e-6 else None
+
+    def _smaller(self, side: int) -> int:
+        return side // self._factor if self._factor else max(1, round(side * self.ratio))
 
     def forward(self, x: Tensor) -> Tensor:
         pyramid = [x]
         for _ in range(1, self.scales):
             finer = pyramid[-1]
-            height, width = (max(1, round(side * self.ratio)) for side in finer.shape[-2:])
+            height, width = (self._smaller(side) for side in finer.shape[-2:])
             pyramid.append(resized(finer, height, width, self.resampling) if self.down is None else self.down(finer))
         for block, keep in self._blocks():
             pyramid = block(pyramid, keep)

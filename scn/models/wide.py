@@ -46,5 +46,7 @@ class WideNetwork(RestorationNetwork):
 
     def _pad(self, x: Tensor) -> Tensor:
         """Repeats the last row and column until both sides are multiples of the trunk's (the authors' code)."""
-        bottom, right = -x.shape[-2] % self.trunk.multiple, -x.shape[-1] % self.trunk.multiple
+        multiple = self.trunk.multiple
+        # Not -side % multiple: torch.compile has no remainder of negative symbols.
+        bottom, right = ((multiple - side % multiple) % multiple for side in x.shape[-2:])
         return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x

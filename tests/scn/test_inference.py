@@ -1,6 +1,7 @@
 """A network on host images: layout, precision and what comes back."""
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -23,7 +24,8 @@ def test_layouts_are_turned_there_and_back() -> None:
     assert result.flags.c_contiguous
 
 
-def test_precision_is_that_of_the_convolutions_and_the_result_is_float32() -> None:
+def test_precision_is_that_of_the_convolutions_and_the_result_is_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scn.precision.has_bfloat16", lambda device: True)
     network = prepare(torch.nn.Conv2d(1, 1, 3))
     seen: list[torch.dtype] = []
 

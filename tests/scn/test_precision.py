@@ -5,7 +5,7 @@ import platform
 import pytest
 import torch
 
-from scn.precision import autocast, has_bfloat16
+from scn.precision import autocast, computed, has_bfloat16
 
 CPU = torch.device("cpu")
 
@@ -20,6 +20,7 @@ def test_which_processors_have_bfloat16(
     monkeypatch.setattr(platform, "machine", lambda: architecture)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     assert has_bfloat16(CPU) is expected
+    assert computed(CPU, "bfloat16") == ("bfloat16" if expected else "float32")
     with autocast(CPU, "bfloat16"):
         assert torch.is_autocast_enabled("cpu") is expected
     with autocast(CPU, "float32"):

@@ -10,9 +10,9 @@ import torch
 from scn.errors import UserError
 from scn.models import build
 from scn.models.files import load_model, save_model
-from scn.models.profile import count_macs
 from scn.networks import network_config
 from scn.networks.ms_conv import BRANCHES
+from scn.profile import count_macs
 
 # Printed: MS-Conv paper, tables 2 to 4, parameters in M and multiply-adds in G; those without multiply-adds stand in
 # the text of section 4.2 (which doesn't say how many blocks).

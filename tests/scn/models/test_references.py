@@ -14,9 +14,9 @@ from scn.degradation import bicubic_upscale
 from scn.errors import UserError
 from scn.models import build, fold
 from scn.models.files import load_model, save_model
-from scn.models.profile import count_macs
 from scn.models.resample import bicubic
 from scn.models.residual import ResidualBlock
+from scn.profile import count_macs
 
 SMALL: dict[str, dict[str, Any]] = {
     "srcnn": {"units": 8, "kernel": 3},

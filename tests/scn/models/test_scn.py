@@ -7,10 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from scn.authors import convert
 from scn.config import load_params
 from scn.errors import UserError
 from scn.models import build, fold
-from scn.models.authors import convert
 from scn.models.files import load_model, save_model
 from scn.models.resample import bilinear
 

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 import scn
+from scn.authors import convert, import_model
 from scn.errors import UserError
 from scn.models import build
-from scn.models.authors import convert, import_model
 from scn.models.files import load_model
 from scn.restore import restore
 
-GOLDEN = Path(__file__).resolve().parents[4] / "shared" / "reference"
+GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "reference"
 SMALL: dict[str, Any] = {"name": "scn", "blocks": 2, "units": 8, "width": 3, "scales": 3, "channels": 3, "scale": 2}
 THEIRS = {"original0": "weight_g", "original1": "weight_v", "bias": "bias", "weight": "weight"}
 LAYERS = {
@@ -29,7 +29,7 @@ LAYERS = {
 
 
 def in_their_layout(state: dict[str, Tensor], blocks: int) -> dict[str, Tensor]:
-    """The inverse of scn.models.authors.convert, written on its own."""
+    """The inverse of scn.authors.convert, written on its own."""
     theirs = {}
     for key, tensor in state.items():
         layer, _, leaf = key.replace(".parametrizations.weight", "").rpartition(".")

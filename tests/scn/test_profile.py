@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
+from scn import profile as module
 from scn.errors import UserError
 from scn.models import build
-from scn.models import profile as module
-from scn.models.profile import activation_bytes, count_macs, profile, receptive_field, training_bytes
+from scn.profile import activation_bytes, count_macs, profile, receptive_field, training_bytes
 
 HEIGHT, WIDTH = 12, 10
 TWO_LAYERS: dict[str, Any] = {"name": "vdsr", "layers": 2, "units": 4, "channels": 1, "scale": 1}

@@ -1,0 +1,63 @@
+"""What bfloat16 costs in quality: PSNR of trained models in float32 and in bfloat16, on their evaluation sets.
+
+    python -m benchmarks.precision [--params FILE] [--json FILE]
+
+Measures every experiment of params.yaml that has been trained. Where the processor has no bfloat16, PyTorch rounds as
+one that has it would, only slower.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from unittest import mock
+
+from tqdm import tqdm
+
+from benchmarks.measure import Row, parser, table, write_json
+from scn.config import Params, load_params
+from scn.errors import UserError
+from scn.evaluation.runner import evaluate
+from scn.manifest import experiment_manifest
+from scn.models.files import load_model
+from scn.precision import Precision
+from scn.storage import open_store
+
+TITLE = "PSNR in float32 and bfloat16"
+
+
+def rows(params: Params) -> Iterator[Row]:
+    """A row for each evaluation set of each trained experiment: PSNR in dB, and what bfloat16 loses."""
+    store = open_store(params.storage.url, params.root)
+    for name in tqdm(params.experiments, unit="experiment", leave=False, disable=None):
+        folder = params.root / "models" / name
+        if not folder.exists():
+            continue
+        network, _ = load_model(folder)
+        manifest, psnr = experiment_manifest(params, name), {}
+        precisions: tuple[Precision, ...] = ("float32", "bfloat16")
+        for precision in precisions:
+            evaluation = params.experiment(name).evaluate.model_copy(update={"precision": precision})
+            experiment = params.experiment(name).model_copy(update={"evaluate": evaluation})
+            with mock.patch("scn.precision.has_bfloat16", return_value=True):
+                psnr[precision] = evaluate(experiment, manifest, store, network)
+        for of_set, figures in psnr["float32"].items():
+            db = {"float32_db": figures["model"]["psnr"], "bfloat16_db": psnr["bfloat16"][of_set]["model"]["psnr"]}
+            yield {"experiment": name, "set": of_set, **db, "lost_db": db["float32_db"] - db["bfloat16_db"]}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints the table, and writes it where --json says."""
+    arguments = parser(TITLE, runs=1)
+    arguments.add_argument("--params", type=Path, default=Path("params.yaml"))
+    options = arguments.parse_args(argv)
+    found = list(rows(load_params(options.params)))
+    if not found:
+        raise UserError(f"No experiment of {options.params} has been trained: run `dvc repro` first.")
+    print(
+        table([{key: f"{value:.4f}" if isinstance(value, float) else value for key, value in r.items()} for r in found])
+    )
+    if options.json:
+        write_json(options.json, TITLE, found)
+
+
+if __name__ == "__main__":
+    main()
