@@ -1,0 +1,46 @@
+"""The benchmark of precisions asks for what it says, of the experiments that were trained."""
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+import scn.precision
+from benchmarks import precision
+from scn.config import Experiment
+from scn.errors import UserError
+
+PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
+
+
+def test_what_bfloat16_loses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def evaluate(experiment: Experiment, *inputs: Any) -> dict[str, Any]:
+        native = scn.precision.has_bfloat16(torch.device("cpu"))
+        asked.append((experiment.name, experiment.evaluate.precision, native))
+        return {"Set5": {"model": {"psnr": {"float32": 33.3, "bfloat16": 33.296}[experiment.evaluate.precision]}}}
+
+    shutil.copy(PARAMS, tmp_path / "params.yaml")
+    (tmp_path / "models" / "dn-s25").mkdir(parents=True)
+    monkeypatch.setattr(precision, "evaluate", evaluate)
+    monkeypatch.setattr(precision, "load_model", lambda folder: (SimpleNamespace(), {}))
+    monkeypatch.setattr(precision, "experiment_manifest", lambda params, name: None)
+    precision.main(["--params", str(tmp_path / "params.yaml"), "--json", str(tmp_path / "result.json")])
+
+    assert asked == [("dn-s25", "float32", True), ("dn-s25", "bfloat16", True)]
+    (row,) = json.loads((tmp_path / "result.json").read_text())["rows"]
+    assert row["lost_db"] == pytest.approx(0.004)
+    assert "33.2960" in capsys.readouterr().out
+
+
+def test_nothing_trained_is_said(tmp_path: Path) -> None:
+    shutil.copy(PARAMS, tmp_path / "params.yaml")
+    with pytest.raises(UserError, match="No experiment of .* has been trained"):
+        precision.main(["--params", str(tmp_path / "params.yaml")])
