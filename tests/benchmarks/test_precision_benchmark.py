@@ -42,5 +42,5 @@ def test_what_bfloat16_loses(
 
 def test_nothing_trained_is_said(tmp_path: Path) -> None:
     shutil.copy(PARAMS, tmp_path / "params.yaml")
-    with pytest.raises(UserError, match="No experiment of .* has been trained"):
+    with pytest.raises(UserError, match=r"No experiment of .* has been trained"):
         precision.main(["--params", str(tmp_path / "params.yaml")])
