@@ -119,7 +119,7 @@ def networks(
 
 @app.command()
 def profile(
-    more: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="More settings.")] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="More settings, after --set.")] = None,
     model: Annotated[str, typer.Option("--model", "-m", help="Name of a network: see `scn networks`.")] = "scn",
     settings: Annotated[
         list[str] | None,
@@ -144,7 +144,7 @@ def import_checkpoint(
     file: Annotated[Path, typer.Argument(help="The checkpoint.")],
     scales: Annotated[int, typer.Option(min=1, help="Levels of the pyramid: the file does not say.")],
     out: Annotated[Path, typer.Option(help="A new folder for the model.")],
-    format: Annotated[str, typer.Option(help="Who wrote it.")] = "ychfan-scn",
+    format: Annotated[str, typer.Option(help="Who wrote it: ychfan-scn, the authors of SCN.")] = "ychfan-scn",
     task: Annotated[str | None, typer.Option(help="dn, car or sr; needed for a network of scale 1.")] = None,
 ) -> None:
     """Make a model folder of a checkpoint of the SCN paper's authors."""

@@ -4,6 +4,7 @@ import json
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import yaml
@@ -50,15 +51,26 @@ def architecture(name: str, settings: Iterable[str]) -> dict[str, Any]:
         UserError: for an unknown network or key, a key that is set twice, or a value out of its range.
     """
     source = "--set"
+    network_config({"name": name}, "--model")
+    known = [*(key for key in NETWORKS[name].parameters.model_fields if key != "name"), "channels", "scale"]
     parameters: dict[str, Any] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
-        if not equals or not key or key in (*parameters, "name"):
-            raise UserError(f"{source}: '{setting}' is no KEY=VALUE with another key than those before it and name.")
+        if not equals:
+            raise UserError(f"{source}: '{setting}' is no KEY=VALUE: write a parameter, '=' and its value.")
+        if key == "name":
+            raise UserError(f"{source}: a network is not chosen by its parameters: name it with --model.")
+        if key not in known:
+            raise UserError(f"{source}: {unknown(key, known, f'parameter of {name}')}.")
+        if key in parameters:
+            raise UserError(f"{source}: {key} is set twice: leave one out.")
         try:
             parameters[key] = yaml.safe_load(value)
         except yaml.YAMLError:
             raise UserError(f"{source}: '{value}' is no value for {key}: write it as in params.yaml.") from None
+        if isinstance(parameters[key], str):
+            with suppress(ValueError):  # 1e-9 is no number in YAML, but one to anybody else
+                parameters[key] = float(value)
     given: dict[str, Any] = {key: parameters.pop(key) for key in ("channels", "scale") if key in parameters}
     config = network_config({**parameters, "name": name}, source)
     network = NETWORKS[name]
@@ -79,7 +91,7 @@ def profile_text(profile: Mapping[str, Any]) -> str:
     field = profile["receptive_field"]
     parameters = ", ".join(f"{key}={_value(value)}" for key, value in profile["architecture"].items() if key != "name")
     lines = {
-        "parameters": f"{_amount(profile['params'])}, folded {_amount(profile['params_folded'])}",
+        "parameters": f"{profile['params']:,}, folded {profile['params_folded']:,}",
         "multiply-adds": f"{_amount(profile['macs'])} for one image of {height}x{width} pixels (height x width)",
         "receptive field": "the whole image" if field is None else f"{field}x{field} pixels",
         "activations": f"{_mebibytes(profile['activation_bytes'])} at most at once in inference, float32",
@@ -92,7 +104,7 @@ def profile_text(profile: Mapping[str, Any]) -> str:
 def _amount(number: int) -> str:
     for unit, size in (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3)):
         if number >= size:
-            return f"{number / size:.4g} {unit}"
+            return f"{number / size:.2f} {unit}"
     return str(number)
 
 

@@ -13,6 +13,7 @@ from scn.models.bands import in_bands
 from scn.models.layers import conv
 from scn.models.scale_wise import Resampling, ScaleWiseConv, resized, strided
 from scn.models.wide import Trunk, WideNetwork
+from scn.networks.scn import LARGEST_MULTIPLE, multiple_of
 
 
 class ScaleWiseBlock(nn.Module):
@@ -100,16 +101,11 @@ class ScaleWiseTrunk(Trunk):
     @property
     def multiple(self) -> int:
         """Makes every level of a ratio 1/m exactly m times smaller; no multiple does it for another ratio."""
-        return (self._factor or 1) ** self.scales
-
-    @property
-    def _factor(self) -> int | None:
-        """m, where the ratio is 1/m."""
-        factor = round(1 / self.ratio)
-        return factor if abs(factor * self.ratio - 1) < 1e-6 else None
+        return multiple_of(self.scales, self.ratio)
 
     def _smaller(self, side: int) -> int:
-        return side // self._factor if self._factor else max(1, round(side * self.ratio))
+        factor = multiple_of(1, self.ratio)
+        return side // factor if factor > 1 else max(1, round(side * self.ratio))
 
     def forward(self, x: Tensor) -> Tensor:
         pyramid = [x]
@@ -163,6 +159,8 @@ class SCN(WideNetwork):
         ratio = trunk.ratio if ratio is None else ratio
         if scales < 1 or not 0 < ratio < 1:
             raise UserError(f"A pyramid can't have {scales} scales of ratio {ratio}: use from 1, and between 0 and 1.")
+        if (multiple := multiple_of(scales, ratio)) > LARGEST_MULTIPLE:
+            raise UserError(f"{scales} scales of ratio {ratio} would pad every image to {multiple} pixels: use fewer.")
         if trunk.built_for and scales > trunk.built_for:
             raise UserError(f"The network has weights for {trunk.built_for} scales, not {scales}: use fewer.")
         if trunk.resampling != "bilinear" and ratio != trunk.ratio:

@@ -57,7 +57,7 @@ class MsConvConfig(NetworkConfig):
     """Which convolution its layers are: standard, or one of the multi-scale ones (docs/networks/ms-conv.md)."""
     branches: int | None = Field(default=None, ge=1, le=4, validate_default=True)
     """Sizes of the features, each half of the one before; None: as many as `conv` has in the paper."""
-    units: int = Field(default=64, ge=1)
+    units: int = Field(default=64, ge=1, le=4096)
     """Channels of the features: all with one branch, half of them per branch with more."""
     alpha: float = Field(default=0.5, gt=0, lt=1, validate_default=True)
     """octave: share of the channels at the low resolution."""
@@ -99,7 +99,7 @@ class SrresnetConfig(MsConvConfig):
     """SRResNet without batch normalisation (MS-Conv paper, section 4)."""
 
     name: Literal["srresnet"] = "srresnet"
-    blocks: int = Field(default=16, ge=1)
+    blocks: int = Field(default=16, ge=1, le=1000)
     """Residual blocks; 46 in the paper's deeper network, MS3-Conv+."""
 
 
@@ -107,7 +107,7 @@ class CarnConfig(MsConvConfig):
     """Cascading Residual Network (MS-Conv paper, section 4.3)."""
 
     name: Literal["carn"] = "carn"
-    blocks: int = Field(default=3, ge=1)
+    blocks: int = Field(default=3, ge=1, le=1000)
     """Cascading blocks, of three residual blocks each; 8 have the figures of the paper's MS3-Conv+."""
 
 

@@ -30,9 +30,9 @@ class VdsrConfig(NetworkConfig):
     """VDSR: 3x3 convolutions on the enlarged image, added to it."""
 
     name: Literal["vdsr"] = "vdsr"
-    layers: int = Field(default=20, ge=2)
+    layers: int = Field(default=20, ge=2, le=1000)
     """Convolutions."""
-    units: int = Field(default=64, ge=1)
+    units: int = Field(default=64, ge=1, le=4096)
     """Filters of every layer but the last."""
 
 
@@ -40,9 +40,9 @@ class DncnnConfig(NetworkConfig):
     """DnCNN: 3x3 convolutions with batch normalisation that predict the noise."""
 
     name: Literal["dncnn"] = "dncnn"
-    layers: int = Field(default=17, ge=2)
+    layers: int = Field(default=17, ge=2, le=1000)
     """Convolutions: 17 for one noise level (DnCNN-S), 20 for several tasks at once (DnCNN-3)."""
-    units: int = Field(default=64, ge=1)
+    units: int = Field(default=64, ge=1, le=4096)
     """Filters of every layer but the last."""
     batch_norm: bool = True
     """Batch normalisation after every convolution but the first and the last."""
@@ -52,9 +52,9 @@ class EdsrConfig(NetworkConfig):
     """EDSR of the baseline's size: residual blocks without batch normalisation."""
 
     name: Literal["edsr"] = "edsr"
-    blocks: int = Field(default=16, ge=1)
+    blocks: int = Field(default=16, ge=1, le=1000)
     """Residual blocks."""
-    units: int = Field(default=64, ge=1)
+    units: int = Field(default=64, ge=1, le=4096)
     """Channels of the features between blocks."""
     residual_scaling: float = Field(default=1.0, gt=0)
     """What a block's residual is multiplied by: 1 at the baseline's size, 0.1 in the paper's large network."""
@@ -64,7 +64,7 @@ class WdsrConfig(WideConfig):
     """WDSR-A: residual blocks with wide activation; SCN's ancestor with one level."""
 
     name: Literal["wdsr"] = "wdsr"
-    blocks: int = Field(default=16, ge=1)
+    blocks: int = Field(default=16, ge=1, le=1000)
 
 
 ENTRIES = (

@@ -13,11 +13,11 @@ LICENCE = "published idea; the author's code (Mayankpr04/ai_scn), not used here,
 class ScaleWiseConfig(NetworkConfig):
     """What both networks have. The report gives no number; the defaults are those of `scn`."""
 
-    blocks: int = Field(default=8, ge=1)
+    blocks: int = Field(default=8, ge=1, le=1000)
     """Residual blocks."""
-    units: int = Field(default=32, ge=1)
+    units: int = Field(default=32, ge=1, le=4096)
     """Channels of the features between blocks (the report's num_features)."""
-    scales: int = Field(default=4, ge=1)
+    scales: int = Field(default=4, ge=1, le=64)
     """Sizes at which every layer convolves: 1, 1/2, 1/4, ... of the features' (S)."""
 
 

@@ -10,14 +10,27 @@ PAPER = "Fan, Yu, Liu, Huang: Scale-wise Convolution for Image Restoration, AAAI
 LICENCE = "published idea; no licence of the authors' code was seen"
 
 
+LARGEST_MULTIPLE = 4096
+"""Pixels. An image is padded to a multiple of what the coarsest level needs, at most this."""
+
+
+def multiple_of(scales: int, ratio: float) -> int:
+    """Of what height and width must be multiples, so that a level of ratio 1/m is exactly m times smaller: m^scales.
+
+    1 for another ratio: no multiple does it.
+    """
+    factor = round(1 / ratio)
+    return factor**scales if abs(factor * ratio - 1) < 1e-6 else 1
+
+
 class WideConfig(NetworkConfig):
     """What all widely-activated networks have."""
 
-    blocks: int = Field(default=8, ge=1)
+    blocks: int = Field(default=8, ge=1, le=1000)
     """Residual blocks."""
-    units: int = Field(default=32, ge=1)
+    units: int = Field(default=32, ge=1, le=4096)
     """Channels of the features between blocks (the paper's residual units)."""
-    width: int = Field(default=4, ge=1)
+    width: int = Field(default=4, ge=1, le=64)
     """Channels before the activation, as a multiple of `units` (wide activation)."""
     weight_norm: bool = True
     """Weight normalisation of every convolution while training."""
@@ -25,8 +38,8 @@ class WideConfig(NetworkConfig):
 
 class _ScaleWise(WideConfig):
     kernel: int = Field(default=3, ge=3)
-    """Levels that a scale-wise convolution covers, 2k + 1."""
-    scales: int = Field(default=4, ge=1)
+    """Levels that a scale-wise convolution covers, 2k + 1: an odd number."""
+    scales: int = Field(default=4, ge=1, le=64)
     """Levels of the feature pyramid."""
     ratio: float = Field(default=0.5, gt=0, lt=1)
     """Size of a level relative to the one above it."""
@@ -44,6 +57,9 @@ class _ScaleWise(WideConfig):
             raise ValueError(f"kernel: {self.kernel} is even: a convolution has a level in its middle")
         if self.resampling != "bilinear" and abs(round(1 / self.ratio) * self.ratio - 1) > 1e-6:
             raise ValueError(f"ratio: {self.resampling} has only 1/2, 1/3, ..., not {self.ratio}; bilinear has any")
+        multiple = multiple_of(self.scales, self.ratio)
+        if multiple > LARGEST_MULTIPLE:
+            raise ValueError(f"scales: {self.scales} of ratio {self.ratio} would pad every image to {multiple} pixels")
         if self.resampling == "strided" and self.ends == "replicate":
             raise ValueError("ends: strided convolutions can't replicate, a kernel belongs to one distance of levels")
         return self
@@ -61,33 +77,33 @@ class BaselineConfig(WideConfig):
     """Single-scale baseline (table 5): the network without its pyramid, as deep and wide."""
 
     name: Literal["scn-baseline"] = "scn-baseline"
-    blocks: int = Field(default=16, ge=1)
+    blocks: int = Field(default=16, ge=1, le=1000)
 
 
 class _Unshared(_ScaleWise):
-    blocks: int = Field(default=16, ge=1)
+    blocks: int = Field(default=16, ge=1, le=1000)
 
 
 class UnsharedConfig(_Unshared):
     """Un-shared (table 5): weights for every level, fewer units so that there are 1.2 M of them."""
 
     name: Literal["scn-unshared"] = "scn-unshared"
-    units: int = Field(default=16, ge=1)
+    units: int = Field(default=16, ge=1, le=4096)
 
 
 class UnsharedLargeConfig(_Unshared):
     """Un-shared Large (table 5): 2.1 M parameters."""
 
     name: Literal["scn-unshared-large"] = "scn-unshared-large"
-    units: int = Field(default=21, ge=1)
+    units: int = Field(default=21, ge=1, le=4096)
 
 
 class UNetConfig(WideConfig):
     """U-Net style (figure 3, table 4): 2 scales in encoder and decoder, 2 blocks in each, 8 in all."""
 
     name: Literal["scn-unet"] = "scn-unet"
-    scales: int = Field(default=2, ge=1)
-    """Levels of encoder and decoder."""
+    scales: int = Field(default=2, ge=1, le=12)
+    """Levels of encoder and decoder; twice as many divide `blocks`."""
 
     @model_validator(mode="after")
     def _even(self) -> "UNetConfig":
@@ -102,8 +118,8 @@ class PSPNetConfig(WideConfig):
     """PSPNet style (figure 3, table 4): 2 scales of 8 blocks; fewer units, so that all have as many parameters."""
 
     name: Literal["scn-pspnet"] = "scn-pspnet"
-    units: int = Field(default=23, ge=1)
-    scales: int = Field(default=2, ge=1)
+    units: int = Field(default=23, ge=1, le=4096)
+    scales: int = Field(default=2, ge=1, le=12)
     """Scales that go their own ways."""
 
 

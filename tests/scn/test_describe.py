@@ -91,7 +91,7 @@ def test_profile_for_readers(run: Run) -> None:
     lines = run("profile", "--set", "blocks=1", "units=4").splitlines()
     assert lines[0].startswith("scn: blocks=1, units=4, width=4")
     start = {line[:20].strip(): line[20:] for line in lines if line.startswith("  ")}
-    assert start["parameters"] == "2.736 k, folded 2.68 k"
+    assert start["parameters"] == "2,736, folded 2,680"
     assert start["multiply-adds"].endswith("M for one image of 128x128 pixels (height x width)")
     assert start["receptive field"].endswith(" pixels")
     assert start["activations"].endswith(" MiB at most at once in inference, float32")
@@ -102,12 +102,15 @@ def test_profile_for_readers(run: Run) -> None:
     ("words", "message"),
     [
         (["--model", "srresnt"], "'srresnt' is no known network: did you mean 'srresnet'"),
-        (["--set", "untis=3"], "'untis' is no known key (at the top level): did you mean 'units'"),
+        (["--set", "untis=3"], "'untis' is no known parameter of scn: did you mean 'units'"),
         (["--set", "units=0"], "units: input should be greater than or equal to 1"),
         (["--set", "units=many"], "units: input should be a valid integer"),
         (["--set", "units"], "'units' is no KEY=VALUE"),
-        (["units=3", "units=4"], "'units=4' is no KEY=VALUE with another key than those before it"),
-        (["name=edsr"], "'name=edsr' is no KEY=VALUE"),
+        (["units=3", "units=4"], "units is set twice: leave one out"),
+        (["scales=13"], "scales: 13 of ratio 0.5 would pad every image to 8192 pixels"),
+        (["kernel=4"], "kernel: 4 is even"),
+        (["ratio=1e0"], "ratio: input should be less than 1"),
+        (["name=edsr"], "name it with --model"),
         (["units=["], "'[' is no value for units"),
         (["channels=2"], "can't have 2 channels"),
         (["scale=half"], "can't enlarge half times"),
