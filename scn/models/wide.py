@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -40,8 +41,11 @@ class WideNetwork(RestorationNetwork):
 
     def restore(self, image: Tensor) -> Tensor:
         x = image - IMAGE_MEAN
-        features = self.tail(self.trunk(self.head(self._pad(x))))[..., : x.shape[-2], : x.shape[-1]]
-        features = features + (x if self.skip is None else self.skip(x))
+        features = self.trunk(self.head(self._pad(x)))
+        # The result's own precision is the image's: in bfloat16 the last sums alone would round by half a grey level.
+        with torch.autocast(x.device.type, enabled=False):
+            features = self.tail(features.to(x.dtype))[..., : x.shape[-2], : x.shape[-1]]
+            features = features + (x if self.skip is None else self.skip(x))
         return shuffle(features, self.scale) + IMAGE_MEAN
 
     def _pad(self, x: Tensor) -> Tensor:

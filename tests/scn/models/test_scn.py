@@ -69,6 +69,22 @@ def test_every_shape_forward_and_backward(scale: int, channels: int, scales: int
         assert parameter.requires_grad == (parameter.grad is not None), name
 
 
+@pytest.mark.parametrize("scale", [1, 2])
+def test_under_autocast_the_last_sums_are_in_the_images_precision(scale: int) -> None:
+    network = fold(build({**SMALL, "scale": scale}, seed=0))
+    image = torch.rand(1, 3, 9, 8)
+    with torch.inference_mode():
+        exact = network(image)
+        for parameter in network.get_submodule("trunk").parameters():
+            parameter.zero_()  # the rest is linear, and bfloat16 only between head and tail
+        rest = network(image)
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = network(image)
+    assert rounded.dtype == torch.float32
+    assert (rounded - rest).abs().max() < 2e-3 < (exact - rest).abs().max()
+    assert network.bfloat16()(image.bfloat16()).dtype == torch.bfloat16
+
+
 def test_scales_and_ratio_can_change_after_training() -> None:
     network = build(SMALL, seed=0)
     image = torch.rand(1, 3, 24, 24)
