@@ -1,5 +1,6 @@
 """The frame of widely-activated networks (Yu et al. 2018; SCN paper, section 3.2 and figure 2): all but the trunk."""
 
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -43,7 +44,8 @@ class WideNetwork(RestorationNetwork):
         x = image - IMAGE_MEAN
         features = self.trunk(self.head(self._pad(x)))
         # The result's own precision is the image's: in bfloat16 the last sums alone would round by half a grey level.
-        with torch.autocast(x.device.type, enabled=False):
+        device = x.device.type
+        with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
             features = self.tail(features.to(x.dtype))[..., : x.shape[-2], : x.shape[-1]]
             features = features + (x if self.skip is None else self.skip(x))
         return shuffle(features, self.scale) + IMAGE_MEAN
