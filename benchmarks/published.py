@@ -25,28 +25,34 @@ class Published(nn.Module):
         net, height, width = self.network, image.shape[-2], image.shape[-1]
         multiple = 2**net.trunk.scales
         x = image - IMAGE_MEAN
-        pyramid = [net.head(F.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate"))]
+        pyramid = [_conv(net.head, F.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate"))]
         for _ in range(1, net.trunk.scales):
             pyramid.append(_resample(pyramid[-1], 0.5))
         for block in net.trunk.blocks:
             assert isinstance(block, ScaleWiseBlock)
             pyramid = _block(block, pyramid)
-        features = net.tail(pyramid[0])[..., :height, :width]
+        features = _conv(net.tail, pyramid[0])[..., :height, :width]
         if net.skip is None:
             return features + x + IMAGE_MEAN
-        return F.pixel_shuffle(features + net.skip(x), net.scale) + IMAGE_MEAN
+        return F.pixel_shuffle(features + _conv(net.skip, x), net.scale) + IMAGE_MEAN
 
 
 def _block(block: ScaleWiseBlock, pyramid: list[Tensor]) -> list[Tensor]:
     conv = block.scale_wise
-    residuals = [conv.spatial(F.relu(block.expand(x))) for x in pyramid]
+    residuals = [_conv(conv.spatial, F.relu(_conv(block.expand, x))) for x in pyramid]
     last = len(pyramid) - 1
     outputs = []
     for s, (x, r) in enumerate(zip(pyramid, residuals, strict=True)):
-        down = _resample(conv.cross["finer1"](residuals[s - 1]), 0.5) if s > 0 else r
-        up = _resample(conv.cross["coarser1"](residuals[s + 1]), 2) if s < last else r
+        down = _resample(_conv(conv.cross["finer1"], residuals[s - 1]), 0.5) if s > 0 else r
+        up = _resample(_conv(conv.cross["coarser1"], residuals[s + 1]), 2) if s < last else r
         outputs.append(x + r + down + up)
     return outputs
+
+
+def _conv(layer: nn.Module, x: Tensor) -> Tensor:
+    """PyTorch's own convolution, without what scn.models.convolution does to its gradient."""
+    assert isinstance(layer, nn.Conv2d)
+    return F.conv2d(x, layer.weight, layer.bias, padding=layer.padding)
 
 
 def _resample(x: Tensor, factor: float) -> Tensor:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from scn.models.convolution import Convolution
 from scn.models.layers import RestorationNetwork
 from scn.models.resample import bicubic
 
@@ -33,7 +34,7 @@ class EnlargedNetwork(RestorationNetwork):
         last = len(kernels) - 1
         for i, (kernel, inputs, outputs) in enumerate(zip(kernels, widths, widths[1:], strict=False)):
             normalised = batch_norm and 0 < i < last
-            layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=not normalised)
+            layer = Convolution(inputs, outputs, kernel, bias=not normalised)
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

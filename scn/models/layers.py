@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm as with_weight_norm
 
 from scn.errors import UserError
+from scn.models.convolution import Convolution
 
 IMAGE_MEAN = 0.5
 """Subtracted from the input and added to the output (the code of SCN's authors; not in their paper)."""
@@ -54,7 +55,7 @@ class RestorationNetwork(nn.Module):
 
 def conv(inputs: int, outputs: int, kernel: int, *, weight_norm: bool = False) -> nn.Conv2d:
     """A convolution that keeps height and width; zeros around the image; `kernel` is odd."""
-    layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+    layer = Convolution(inputs, outputs, kernel)
     return with_weight_norm(layer) if weight_norm else layer
 
 

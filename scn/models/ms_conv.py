@@ -171,9 +171,11 @@ class MultiScaleConv(nn.Module):
         if path.before and factor > 1:
             x = path.before(x, factor, size)
         layer = cast(nn.Conv2d, self.convs[name])
-        # Not layer(x): a shared layer is used with more than one dilation.
-        padding = path.dilation * (layer.kernel_size[0] // 2)
-        x = F.conv2d(x, layer.weight, layer.bias, padding=padding, dilation=path.dilation)
+        if path.dilation == 1:
+            x = layer(x)
+        else:  # a shared layer is used with more than one dilation
+            padding = path.dilation * (layer.kernel_size[0] // 2)
+            x = F.conv2d(x, layer.weight, layer.bias, padding=padding, dilation=path.dilation)
         return path.after(x, factor, size) if path.after and factor > 1 else x
 
 

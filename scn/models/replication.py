@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scn.models.convolution import Convolution
 from scn.models.layers import RestorationNetwork, conv, shuffle
 from scn.models.resample import bilinear
 
@@ -67,7 +68,7 @@ class AdaptiveScaleWiseConv(ScaleWiseConv):
         self.scores = nn.ModuleList(conv(units, 1, 1) for _ in range(scales))
 
     def make_conv(self, units: int) -> nn.Module:
-        return nn.Sequential(nn.Conv2d(units, units, 3, padding=1, bias=False), InstanceNorm(units))
+        return nn.Sequential(Convolution(units, units, 3, bias=False), InstanceNorm(units))
 
     def attention(self, levels: list[Tensor]) -> Tensor:
         """The weights alpha: (N, S, H, W); over S they add up to 1."""

@@ -8,14 +8,18 @@ from torch import Tensor
 def bilinear(x: Tensor, height: int, width: int) -> Tensor:
     """Resamples x (N, C, H, W) to (N, C, height, width); the corner pixels keep their places.
 
-    While gradients are recorded it is written as two products with small matrices: the same values as
-    `F.interpolate` to 5e-6 in float32, and a backward that is deterministic on a GPU, where that of
-    `F.interpolate` adds atomically. Without gradients sizes may be large and `F.interpolate` is linear in them.
+    `F.interpolate`, but for a backward pass on a GPU, where its own adds atomically and so is not deterministic, and
+    for one that is compiled, which fails in PyTorch 2.13.
     """
     if (height, width) == x.shape[-2:]:
         return x
-    if not torch.is_grad_enabled():
-        return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=True)
+    if torch.is_grad_enabled() and (x.device.type != "cpu" or torch.compiler.is_compiling()):
+        return bilinear_by_products(x, height, width)
+    return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=True)
+
+
+def bilinear_by_products(x: Tensor, height: int, width: int) -> Tensor:
+    """`bilinear` as two products with small matrices: the same values to 5e-6 in float32, a deterministic backward."""
     n, c, h, w = x.shape
     rows = _weights(h, height, x)
     columns = _weights(w, width, x)

@@ -151,8 +151,8 @@ def test_srcnn_sees_the_enlarged_image() -> None:
 def test_dncnn_normalises_all_but_the_first_and_the_last_layer(batch_norm: bool) -> None:
     network = build({"name": "dncnn", "layers": 5, "units": 4, "batch_norm": batch_norm})
     kinds = [type(layer).__name__ for layer in network.get_submodule("layers")]
-    inner = ["Conv2d", "BatchNorm2d", "ReLU"] if batch_norm else ["Conv2d", "ReLU"]
-    assert kinds == ["Conv2d", "ReLU", *inner * 3, "Conv2d"]
+    inner = ["Convolution", "BatchNorm2d", "ReLU"] if batch_norm else ["Convolution", "ReLU"]
+    assert kinds == ["Convolution", "ReLU", *inner * 3, "Convolution"]
 
 
 def test_weights_start_as_he_et_al_draw_them() -> None:
