@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, mo
 
 from scn.errors import UserError
 from scn.networks import DEFAULT, NetworkConfig, network_config
+from scn.recipe import TrainConfig
 from scn.schema import Section, check, unknown
 from scn.tasks import TASKS, Task
 
@@ -83,58 +84,6 @@ class DataConfig(Section):
         if 0 < self.sub_image < self.stride:
             raise ValueError(f"stride: {self.stride} leaves gaps between sub-images of {self.sub_image} pixels")
         return self
-
-
-class TrainConfig(Section):
-    """The training recipe (SCN paper, section 4.1)."""
-
-    seed: int = Field(default=0, ge=0)
-    batch: int = Field(default=16, ge=1)
-    """Patches per step, over all workers."""
-    patch: int = Field(default=48, ge=8)
-    """Side of the input patches in pixels; the target's is `scale` times as long."""
-    patches_per_image: int = Field(default=1000, ge=1)
-    """Patches drawn per image and epoch."""
-    epochs: int = Field(default=40, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    halve_after: int = Field(default=25, ge=0)
-    """Epochs at the full learning rate, before those that lead to its first halving."""
-    halve_every: int = Field(default=3, ge=1)
-    """Epochs between two halvings after that."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16: autocast for the network, on devices that compute in it; weights, optimiser and loss stay float32."""
-    workers: int = Field(default=1, ge=1)
-    """Processes of Ray Train; `batch` is split among them."""
-    loader_workers: int = Field(default=1, ge=1)
-    """Readers of shards per process: there are at least `workers * loader_workers` shards, one for each."""
-    use_gpu: Literal["auto"] | bool = "auto"
-    checkpoint_every: int = Field(default=500, ge=1)
-    """Steps between two checkpoints."""
-    log_every: int = Field(default=20, ge=1)
-    """Steps between two points of the curves."""
-
-    @model_validator(mode="after")
-    def _splits(self) -> "TrainConfig":
-        if self.batch % self.workers:
-            raise ValueError(f"batch: {self.batch} can't be split evenly among {self.workers} workers")
-        return self
-
-    def steps(self, images: int) -> int:
-        """Optimiser steps of the whole run on `images` training images."""
-        return -(-self.epochs * images * self.patches_per_image // self.batch)
-
-    def learning_rate_at(self, step: int, images: int) -> float:
-        """Learning rate of step `step` (from 0) on `images` training images.
-
-        "Halves every 3 epochs after the 25th" (SCN paper, section 4.1) is read as: the first halving comes when
-        `halve_after + halve_every` epochs are done.
-        """
-        epochs_done = step * self.batch // (images * self.patches_per_image)
-        return float(self.learning_rate * 0.5 ** max(0, (epochs_done - self.halve_after) // self.halve_every))
-
-    def identity(self) -> dict[str, Any]:
-        """The fields that decide what the run computes, without those that only decide how it runs."""
-        return self.model_dump(exclude={"workers", "loader_workers", "use_gpu", "checkpoint_every", "log_every"})
 
 
 class EvaluateConfig(Section):

@@ -3,8 +3,8 @@
 import torch
 
 from scn.cluster import cpu_count
-from scn.config import TrainConfig
 from scn.errors import UserError
+from scn.recipe import TrainConfig
 from scn.training.loop import World
 
 

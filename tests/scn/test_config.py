@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scn.config import TrainConfig, digest, load_params
+from scn.config import digest, load_params
 from scn.errors import UserError
+from scn.recipe import TrainConfig
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 

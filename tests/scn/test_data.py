@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from scn.config import DataConfig, EvaluateConfig, Experiment, TrainConfig
+from scn.config import DataConfig, EvaluateConfig, Experiment
 from scn.data import Patches
 from scn.errors import UserError
 from scn.networks.scn import ScnConfig
+from scn.recipe import TrainConfig
 from scn.samples import About, Sample
 
 

@@ -72,7 +72,7 @@ def test_the_papers_settings(preset: Callable[[str], Params]) -> None:
         assert experiment.model.width == 4
         train = experiment.train
         assert (train.patches_per_image, train.epochs, train.learning_rate) == (1000, 40, 1e-3)
-        assert (train.halve_after, train.halve_every) == (25, 3)
+        assert (train.hold, train.halve_every) == (25, 3)
     data = {name: e.data for name, e in params.experiments.items()}
     corpora = {name: (of_one.train, of_one.evaluation) for name, of_one in data.items()}
     assert corpora["sr-x2"] == (["DIV2K/train"], ["Set5", "Set14", "BSDS500/val", "Urban100"])

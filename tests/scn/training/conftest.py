@@ -23,7 +23,7 @@ SMALL = {
         "patch": 16,
         "patches_per_image": 20,
         "epochs": 2,
-        "halve_after": 1,
+        "hold": 1,
         "halve_every": 1,
         "checkpoint_every": 5,
         "log_every": 2,

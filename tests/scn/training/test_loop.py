@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from scn.config import Params, TrainConfig, load_params
+from scn.config import Params, load_params
 from scn.errors import UserError
 from scn.manifest import load_manifest
 from scn.models import build
+from scn.recipe import TrainConfig
 from scn.storage import open_store
 from scn.training.loop import Hooks, Row, Run, World, train
 from scn.training.stage import train_stage
