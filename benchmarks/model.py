@@ -112,9 +112,7 @@ def measure(work: Work, device: torch.device, runs: int) -> list[Row]:
         matrix = torch.rand(side, side, device=device, dtype=getattr(torch, precision))
         timed[f"matrices {precision}"] = lambda matrix=matrix: matrix @ matrix  # type: ignore[misc]
     timed |= {str(candidate): run for candidate, run in started.items()}
-    if device.type == "cuda":
-        timed = {key: _finished(run) for key, run in timed.items()}
-    times = medians(timed, runs, warm_up=2)
+    times = medians({key: finished(run, device) for key, run in timed.items()}, runs, warm_up=2)
     limit = {candidate: times[f"matrices {candidate.precision}"] for candidate in started}
     return [
         {
@@ -133,10 +131,13 @@ def measure(work: Work, device: torch.device, runs: int) -> list[Row]:
     ]
 
 
-def _finished(run: Callable[[], object]) -> Callable[[], object]:
+def finished(run: Callable[[], object], device: torch.device) -> Callable[[], None]:
+    """The same, until the device is done with it."""
+
     def call() -> None:
         run()
-        torch.cuda.synchronize()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
 
     return call
 

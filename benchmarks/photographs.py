@@ -28,10 +28,10 @@ def photograph(seed: int, height: int = HEIGHT, width: int = WIDTH) -> NDArray[n
     return np.clip(canvas + 118, 0, 255).astype(np.uint8)
 
 
-def write_photographs(folder: Path, count: int, height: int = HEIGHT, width: int = WIDTH) -> None:
-    """`count` different PNG files in `folder`; those that are there already are kept."""
+def write_photographs(folder: Path, count: int, height: int = HEIGHT, width: int = WIDTH, first: int = 0) -> None:
+    """`count` different PNG files in `folder`, from number `first` on; those that are there already are kept."""
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [i for i in range(count) if not (folder / f"{i:04}.png").exists()]
+    missing = [i for i in range(first, first + count) if not (folder / f"{i:04}.png").exists()]
     with ProcessPoolExecutor(cpu_count()) as pool:
         list(pool.map(partial(_write, folder, height, width), missing, chunksize=4))
 

@@ -138,7 +138,7 @@ def make_shard(job: ShardJob) -> tuple[ShardMade, bool]:
         return found, True
 
     _tar.clear()
-    samples, made = 0, []
+    samples, made, sizes = 0, [], dict[int, tuple[int, int]]()
     for piece, source in zip(job.pieces, job.sources, strict=True):
         data = source.read()
         try:
@@ -162,13 +162,14 @@ def make_shard(job: ShardJob) -> tuple[ShardMade, bool]:
             )
         )
         samples += _add_samples(piece, source, target, degraded, job.recipe)
+        sizes[piece.image] = target.shape[0], target.shape[1]
     shard = None
     if samples:
         with _tar.content() as content:
             sha256 = hashlib.sha256(content).hexdigest()
             key = f"shards/{task}/{sha256[:32]}/{job.number:06d}.tar"
             _put(job.store, key, content, sha256)
-            shard = Shard(key=key, bytes=len(content), sha256=sha256, samples=samples)
+            shard = Shard(key=key, bytes=len(content), sha256=sha256, samples=samples, images=sizes)
     result = ShardMade(shard=shard, images=made)
     _put(job.store, record, result.model_dump_json().encode())
     return result, False

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from scn.errors import UserError
+from scn.errors import STOPPED, Stopped, UserError
 
 app = typer.Typer(
     name="scn",
@@ -18,7 +18,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-models = typer.Typer(name="models", help="Model folders from elsewhere.", no_args_is_help=True)
+models = typer.Typer(
+    name="models", help="Model folders: from elsewhere, into the zoo and from it.", no_args_is_help=True
+)
 app.add_typer(models)
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The configuration.", show_default=True)]
@@ -29,14 +31,26 @@ PARAMS = Path("params.yaml")
 @app.command()
 def train(
     experiment: ExperimentName,
-    plain: Annotated[bool, typer.Option("--plain", help="One process, without Ray.")] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Of the experiment: train.batch=8, model.blocks=4, data..."),
+    ] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="In this process, or torchrun's, without Ray.")] = False,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Stop after so many, with a checkpoint and status 75.")
+    ] = None,
+    resume: Annotated[
+        bool | None,
+        typer.Option(help="Go on with a run that must be there, or start anew; else: if there is one."),
+    ] = None,
     params: ParamsFile = PARAMS,
 ) -> None:
     """Train an experiment from its shards into models/EXPERIMENT; goes on where it was stopped."""
     from scn.config import load_params
     from scn.training.stage import train_stage
 
-    train_stage(load_params(params), experiment, plain=plain)
+    configured = load_params(params, settings or [], experiment)
+    train_stage(configured, experiment, plain=plain, minutes=minutes, resume=resume)
 
 
 @app.command()
@@ -98,13 +112,16 @@ def restore(
 
 @app.command()
 def preset(
-    name: Annotated[str, typer.Argument(help="demo, or paper: the settings of the SCN paper, section 4.1.")],
+    name: Annotated[str | None, typer.Argument(help="One of them; without it, they are listed.")] = None,
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Write the settings of a preset into params.yaml, keeping everything else in it."""
-    from scn.presets import apply_preset
+    """Write a recipe into params.yaml, keeping everything else in it; or list the recipes, with source and cost."""
+    from scn.presets import apply_preset, describe_presets
 
-    apply_preset(name, params)
+    if name is None:
+        print(describe_presets())
+    else:
+        apply_preset(name, params)
 
 
 @app.command()
@@ -154,10 +171,39 @@ def import_checkpoint(
     print(f"{out}: {', '.join(f'{key} {value}' for key, value in architecture.items())}")
 
 
+@models.command()
+def land(
+    experiment: Annotated[str, typer.Argument(help="Name of an experiment in params.yaml.")],
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Write a trained and measured model with its curves into zoo/EXPERIMENT, which ships with the project."""
+    from scn.config import load_params
+    from scn.zoo import land as land_in_zoo
+
+    for path in land_in_zoo(load_params(params), experiment):
+        print(path)
+
+
+@models.command()
+def install(
+    folder: Annotated[Path, typer.Argument(help="A whole version of a model, as zoo/EXPERIMENT.")],
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Publish a version that lies in a folder, as it is, in the registry."""
+    from scn.config import load_params
+    from scn.registry import install as install_version
+
+    receipt = install_version(load_params(params), folder)
+    print(f"{receipt['experiment']}: the newest version is {receipt['version']}, in {receipt['url']}")
+
+
 def main() -> None:
-    """Entry point: a mistake of the user ends with one sentence and status 1."""
+    """Entry point: a mistake of the user ends with one sentence and status 1, a run that was stopped with 75."""
     try:
         app()
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(STOPPED)
     except UserError as error:
         print(f"scn: {error}", file=sys.stderr)
         sys.exit(1)

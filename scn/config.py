@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,9 +14,11 @@ from scn.errors import UserError
 from scn.networks import DEFAULT, NetworkConfig, network_config
 from scn.recipe import TrainConfig
 from scn.schema import Section, check, unknown
+from scn.settings import SOURCE, parse
 from scn.tasks import TASKS, Task
 
 PARAMS_FILE = Path("params.yaml")
+_SETTABLE = ("data", "model", "train")
 
 
 class StorageConfig(Section):
@@ -170,8 +172,12 @@ class Params(Section):
         return self.experiments[name]
 
 
-def load_params(path: Path | str = PARAMS_FILE) -> Params:
-    """Reads and checks params.yaml; UserError with one sentence if anything in it is wrong."""
+def load_params(path: Path | str = PARAMS_FILE, settings: Iterable[str] = (), experiment: str = "") -> Params:
+    """Reads and checks params.yaml; UserError with one sentence if anything in it is wrong.
+
+    Args:
+        settings: SECTION.KEY=VALUE, of `data`, `model` or `train`, in place of what the file says for `experiment`.
+    """
     path = Path(path)
     try:
         raw = yaml.safe_load(path.read_text())
@@ -186,6 +192,8 @@ def load_params(path: Path | str = PARAMS_FILE) -> Params:
     if not isinstance(raw, dict):
         raise UserError(f"{path} has no sections: restore it with `scn preset demo`.")
     document = check(_Document, raw, path)
+    if settings:
+        document = check(_Document, _changed(raw, settings, experiment, path), SOURCE)
     network_config(document.model, path, "model")
     experiments = {}
     for name, section in document.experiments.items():
@@ -207,6 +215,19 @@ def load_params(path: Path | str = PARAMS_FILE) -> Params:
             }
         )
     return Params(path=path, storage=document.storage, corpora=document.corpora, experiments=experiments)
+
+
+def _changed(raw: dict[str, Any], settings: Iterable[str], name: str, path: Path) -> dict[str, Any]:
+    """The document with settings put into the section of the experiment `name`."""
+    if name not in raw["experiments"]:
+        raise UserError(f"{path}: {unknown(name, raw['experiments'], 'experiment')}.")
+    own: dict[str, Any] = {key: dict(raw["experiments"][name].get(key) or {}) for key in _SETTABLE}
+    for setting, value in parse(settings):
+        section, _, key = setting.partition(".")
+        if section not in own or not key or "." in key:
+            raise UserError(f"{SOURCE}: '{setting}' is no SECTION.KEY: begin with {', '.join(_SETTABLE)}.")
+        own[section][key] = value
+    return {**raw, "experiments": {**raw["experiments"], name: {**raw["experiments"][name], **own}}}
 
 
 def _model(common: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:

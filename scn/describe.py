@@ -4,15 +4,13 @@ import json
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from typing import Any
-
-import yaml
 
 from scn.errors import UserError
 from scn.networks import NETWORKS, network_config
 from scn.networks.base import Network
 from scn.schema import unknown
+from scn.settings import SOURCE, parse
 
 WIDTH = 100
 """Columns of the terminal."""
@@ -50,29 +48,17 @@ def architecture(name: str, settings: Iterable[str]) -> dict[str, Any]:
     Raises:
         UserError: for an unknown network or key, a key that is set twice, or a value out of its range.
     """
-    source = "--set"
     network_config({"name": name}, "--model")
     known = [*(key for key in NETWORKS[name].parameters.model_fields if key != "name"), "channels", "scale"]
     parameters: dict[str, Any] = {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals:
-            raise UserError(f"{source}: '{setting}' is no KEY=VALUE: write a parameter, '=' and its value.")
+    for key, value in parse(settings):
         if key == "name":
-            raise UserError(f"{source}: a network is not chosen by its parameters: name it with --model.")
+            raise UserError(f"{SOURCE}: a network is not chosen by its parameters: name it with --model.")
         if key not in known:
-            raise UserError(f"{source}: {unknown(key, known, f'parameter of {name}')}.")
-        if key in parameters:
-            raise UserError(f"{source}: {key} is set twice: leave one out.")
-        try:
-            parameters[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise UserError(f"{source}: '{value}' is no value for {key}: write it as in params.yaml.") from None
-        if isinstance(parameters[key], str):
-            with suppress(ValueError):  # 1e-9 is no number in YAML, but one to anybody else
-                parameters[key] = float(value)
+            raise UserError(f"{SOURCE}: {unknown(key, known, f'parameter of {name}')}.")
+        parameters[key] = value
     given: dict[str, Any] = {key: parameters.pop(key) for key in ("channels", "scale") if key in parameters}
-    config = network_config({**parameters, "name": name}, source)
+    config = network_config({**parameters, "name": name}, SOURCE)
     network = NETWORKS[name]
     return {**config.model_dump(), "channels": network.channels, "scale": network.scale, **given}
 
@@ -94,21 +80,24 @@ def profile_text(profile: Mapping[str, Any]) -> str:
         "parameters": f"{profile['params']:,}, folded {profile['params_folded']:,}",
         "multiply-adds": f"{_amount(profile['macs'])} for one image of {height}x{width} pixels (height x width)",
         "receptive field": "the whole image" if field is None else f"{field}x{field} pixels",
-        "activations": f"{_mebibytes(profile['activation_bytes'])} at most at once in inference, float32",
-        "kept in training": f"{_mebibytes(profile['training_bytes'])} per image for the backward, float32",
+        "activations": f"{_memory(profile['activation_bytes'])} at most at once in inference, float32",
+        "kept in training": f"{_memory(profile['training_bytes'])} per image for the backward, float32",
     }
     rows = [row for name, text in lines.items() for row in _wrapped(f"  {name:<18}", text)]
     return "\n".join([*_wrapped("", f"{profile['model']}: {parameters}"), *rows])
 
 
 def _amount(number: int) -> str:
-    for unit, size in (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3)):
+    for unit, size in (("E", 10**18), ("P", 10**15), ("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3)):
         if number >= size:
             return f"{number / size:.2f} {unit}"
     return str(number)
 
 
-def _mebibytes(number: int) -> str:
+def _memory(number: int) -> str:
+    for unit, size in (("PiB", 2**50), ("TiB", 2**40), ("GiB", 2**30)):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
     return f"{number / 2**20:.1f} MiB"
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from scn.config import Params, digest
 from scn.errors import UserError
 
-FORMAT: Literal[2] = 2
+FORMAT: Literal[3] = 3
 
 
 class _Record(BaseModel):
@@ -28,6 +28,8 @@ class Shard(_Record):
     bytes: int
     sha256: str
     samples: int
+    images: dict[int, tuple[int, int]]
+    """The images that are in it, whole or in part: number in the set -> height and width of the whole target."""
 
 
 class ImageSet(_Record):
@@ -50,7 +52,7 @@ class ImageSet(_Record):
 class Manifest(_Record):
     """Everything that training and evaluation of one experiment read."""
 
-    format: Literal[2] = FORMAT
+    format: Literal[3] = FORMAT
     experiment: str
     task: str
     level: int

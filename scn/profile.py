@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, UntypedStorage, nn
 from torch.autograd import forward_ad
 from torch.autograd.graph import saved_tensors_hooks
@@ -19,9 +18,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scn.models import build, fold
 from scn.models.layers import RestorationNetwork
+from scn.networks import network_config
 
 TALLEST = 4096
 """Height in pixels of the largest strip that the receptive field is looked for in."""
+
+NARROW = {"units": 4, "width": 1, "alpha": 0.5}
+"""What a network has in place of its own while the receptive field is looked for: every network may have these."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +68,7 @@ def count_macs(network: RestorationNetwork | Mapping[str, Any], height: int, wid
     Raises:
         UserError: for an architecture that can't be built, or an image that the network does not take.
     """
-    network = copy.deepcopy(network).to("meta").eval() if isinstance(network, nn.Module) else _on_meta(network)
+    network = copy.deepcopy(network).to("meta", torch.float32).eval() if isinstance(network, nn.Module) else _on_meta(network)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(_image(network, height, width))
     counts = counter.get_flop_counts().get("Global", {})
@@ -111,7 +114,7 @@ def receptive_field(architecture: Mapping[str, Any]) -> int | None:
     Measured the other way round: the rows of the output that the central pixel of a narrow strip reaches, over the
     scale, rounded up; that is the mean over the pixels of the output, whose fields differ by their place relative to
     the pixels of the input and of the levels. They are the rows where the derivative with respect to that pixel
-    (forward mode, float64) is not 0. Weights are averages over what they read, biases 0 and the image positive, so
+    (forward mode, float64) is not 0. The network has few channels, weights are averages over what they read, biases 0 and the image positive, so
     that nothing cancels and no ReLU blocks; batch normalisation is in eval mode. The strip's height is doubled until
     neither end is reached; only the height is measured, as the networks treat both sides alike.
 
@@ -121,7 +124,7 @@ def receptive_field(architecture: Mapping[str, Any]) -> int | None:
     Raises:
         UserError: for an architecture that can't be built.
     """
-    network = build(architecture, seed=0).eval().double()
+    network = build(_narrow(architecture), seed=0).eval().double()
     fold(network).requires_grad_(False)
     for name, parameter in network.named_parameters():
         parameter.fill_(_neutral(name, parameter))
@@ -153,7 +156,7 @@ def _rows_reached(network: RestorationNetwork, height: int) -> Tensor:
     image = torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64) / 4 + 0.75
     direction = torch.zeros_like(image)
     direction[:, :, height // 2, width // 2] = 1
-    with torch.no_grad(), forward_ad.dual_level(), _OneChannel(), warnings.catch_warnings():
+    with torch.no_grad(), forward_ad.dual_level(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # PyTorch's own, when it prepares its forward mode
         output = network(forward_ad.make_dual(image, direction))
         derivative = forward_ad.unpack_dual(output).tangent
@@ -166,30 +169,12 @@ def _neutral(name: str, parameter: Tensor) -> float:
     return 1 if parameter.ndim < 2 else 1 / parameter[0].numel()
 
 
-class _OneChannel(TorchFunctionMode):
-    """Computes a convolution whose weights are all the same for one channel of the output: the others are alike."""
-
-    def __torch_function__(
-        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        return (_one_channel if function is F.conv2d else function)(*args, **(kwargs or {}))
-
-
-def _one_channel(
-    image: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> Tensor:
-    if groups != 1:
-        return F.conv2d(image, weight, bias, stride, padding, dilation, groups)
-    channels = weight.shape[0]
-    weight = weight[:1, :1] * weight.shape[1]
-    image = F.conv2d(image.mean(dim=1, keepdim=True), weight, None, stride, padding, dilation)
-    return image.repeat(1, channels, 1, 1)
+def _narrow(architecture: Mapping[str, Any]) -> dict[str, Any]:
+    """The network with few channels: it sees as far, as every channel reads every other."""
+    parameters = dict(architecture)
+    image = {key: parameters.pop(key) for key in ("channels", "scale") if key in parameters}
+    parameters = network_config(parameters, "The network").model_dump()
+    return parameters | {key: few for key, few in NARROW.items() if key in parameters} | image
 
 
 class _PeakMemory(TorchFunctionMode):

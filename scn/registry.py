@@ -10,12 +10,11 @@ differ belongs to one of them (objects are immutable) and the other goes on to t
 """
 
 import difflib
-import hashlib
 import json
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,15 +22,12 @@ from torch import Tensor, nn
 from scn.config import PARAMS_FILE, Params, load_params
 from scn.errors import UserError
 from scn.files import write_atomically
-from scn.model_card import model_card
 from scn.models.files import CONFIG, WEIGHTS, load_model
 from scn.storage import ObjectExists, ObjectNotFound, Store, open_store
+from scn.version import CARD, MANIFEST, METRICS, Version, read_manifest, read_version, sha256, trained_version, verify
+from scn.zoo import in_zoo, zoo_experiments
 
-METRICS, CARD, MANIFEST = "metrics.json", "README.md", "manifest.json"
 CACHE = Path(".scn/cache")
-
-Files = dict[str, dict[str, Any]]
-"""What a version holds: file name -> {"sha256": ..., "bytes": ...}"""
 
 
 def publish(params: Params, experiment_name: str) -> dict[str, str]:
@@ -42,27 +38,36 @@ def publish(params: Params, experiment_name: str) -> dict[str, str]:
     Raises:
         UserError: if the model or its metrics are missing, or the metrics are those of other weights.
     """
-    content = _content(params, experiment_name)
-    store = open_store(params.storage.url, params.root)
-    number, manifest = _publish_content(store, experiment_name, content)
-    _move_latest(store, experiment_name, number)
-    receipt = {
-        "experiment": experiment_name,
-        "version": f"v{number}",
-        "url": f"{params.storage.url.rstrip('/')}/{_folder(experiment_name, number)}",
-        "manifest_sha256": _sha256(manifest),
-    }
+    receipt = _publish(params, trained_version(params, experiment_name))
     path = params.root / "published" / f"{experiment_name}.json"
     write_atomically(path, (json.dumps(receipt, indent=1) + "\n").encode())
     return receipt
+
+
+def install(params: Params, folder: Path) -> dict[str, str]:
+    """Publishes the version in `folder`, as zoo/<E>, byte by byte, unless the newest version is the same.
+
+    Returns:
+        as `publish`; nothing is written but the registry.
+    Raises:
+        UserError: if the folder holds no version of a model, or a file is damaged.
+    """
+    version = read_version(folder)
+    missing = [name for name in (WEIGHTS, CONFIG, METRICS, CARD) if name not in version.content]
+    if missing or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", version.experiment):
+        what = f"no {missing[0]}" if missing else "no name of an experiment"
+        raise UserError(f"{folder / MANIFEST} names {what}: name the folder of a whole version, as zoo/EXPERIMENT.")
+    load_model(folder)  # never publish what can't be loaded
+    return _publish(params, version)
 
 
 def load(reference: str | Path, params_file: Path | str = PARAMS_FILE) -> nn.Module:
     """A published network, ready to use.
 
     Args:
-        reference: `sr-x2` (the latest version), `sr-x2@v3`, or a folder with model.safetensors and config.json
-            (which needs no params.yaml, and wins over a registry reference of the same name).
+        reference: `sr-x2` (the latest version; where none is published, zoo/sr-x2 beside params.yaml), `sr-x2@v3`, or
+            a folder with model.safetensors and config.json (which needs no params.yaml, and wins over a registry
+            reference of the same name).
         params_file: says where the registry is.
     Returns:
         the network in eval mode, without gradients: float32 (N, C, H, W) in [0, 1] to (N, C, sH, sW) in [0, 1].
@@ -92,9 +97,18 @@ def find(reference: str | Path, params_file: Path | str = PARAMS_FILE) -> Path:
     """A folder on this machine with the model that `reference` names; arguments and errors as for `load`."""
     folder = Path(reference)
     if not (folder / WEIGHTS).is_file() and not (folder / CONFIG).is_file():
-        return resolve(str(reference), load_params(params_file))
+        return _find_by_name(str(reference), load_params(params_file))
     if (folder / MANIFEST).is_file():  # a published version: its hashes are known
-        _verify(folder, _read_manifest((folder / MANIFEST).read_bytes(), str(folder / MANIFEST)))
+        read_version(folder)
+    return folder
+
+
+def _find_by_name(reference: str, params: Params) -> Path:
+    folder = in_zoo(params.root, reference)
+    if folder is None or versions(open_store(params.storage.url, params.root), reference):
+        return resolve(reference, params)
+    read_version(folder)
+    print(f"{reference}: {folder} serves, as no version is published in {params.storage.url}", file=sys.stderr)
     return folder
 
 
@@ -107,14 +121,14 @@ def resolve(reference: str, params: Params) -> Path:
         UserError: naming what is published, if there is no such version; or if a file is damaged.
     """
     store = open_store(params.storage.url, params.root)
-    experiment, version = _parse(reference, store)
+    experiment, version = _parse(reference, store, zoo_experiments(params.root))
     where = f"registry/{experiment}/{version}"
     manifest = store.get(f"{where}/{MANIFEST}")
-    folder = params.root / CACHE / _sha256(manifest)
-    files = _read_manifest(manifest, f"{where}/{MANIFEST}")
+    folder = params.root / CACHE / sha256(manifest)
+    files = read_manifest(manifest, f"{where}/{MANIFEST}")
     if folder.is_dir():
         try:
-            _verify(folder, files)
+            verify(folder, files)
             return folder
         except UserError:  # damaged on this machine only: fetch what is damaged again
             pass
@@ -123,7 +137,7 @@ def resolve(reference: str, params: Params) -> Path:
             data = store.get(f"{where}/{name}")
         except ObjectNotFound:
             data = b""
-        if _sha256(data) != expected["sha256"]:
+        if sha256(data) != expected["sha256"]:
             raise UserError(
                 f"{name} of {experiment}@{version} in {store.url} is missing or damaged (its SHA-256 is not the "
                 f"manifest's): use another version, or delete {where} there and publish again."
@@ -146,50 +160,30 @@ def latest(store: Store, experiment: str) -> str | None:
     return None if pointer is None else _version_of(pointer, experiment)
 
 
-def _content(params: Params, name: str) -> dict[str, bytes]:
-    """The files of a version in the order they are written; nothing in them depends on when or where."""
-    params.experiment(name)
-    model, metrics_file = params.root / "models" / name, params.root / "metrics" / f"{name}.json"
-    config = load_model(model)[1]  # never publish what can't be loaded
-    weights = (model / WEIGHTS).read_bytes()
-    again = f"run `dvc repro ensemble@{name}`"
-    try:
-        metrics_bytes = metrics_file.read_bytes()
-        metrics = json.loads(metrics_bytes)
-        measured = metrics["provenance"]["weights_sha256"]
-        card = model_card(params.experiment(name), metrics)
-    except FileNotFoundError:
-        raise UserError(f"{metrics_file} does not exist: {again}.") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{metrics_file} holds no metrics ({error!r}): {again}.") from None
-    if measured != _sha256(weights):
-        raise UserError(f"{metrics_file} was measured with other weights than {model / WEIGHTS}: {again}.")
-    if config["architecture"] != params.experiment(name).architecture():
-        raise UserError(
-            f"{model} holds a model of another architecture than {params.path} describes for {name}: "
-            f"run `dvc repro train@{name}`."
-        )
+def _publish(params: Params, version: Version) -> dict[str, str]:
+    store = open_store(params.storage.url, params.root)
+    number = _publish_version(store, version)
+    _move_latest(store, version.experiment, number)
     return {
-        WEIGHTS: weights,
-        CONFIG: (model / CONFIG).read_bytes(),
-        METRICS: metrics_bytes,
-        CARD: card.encode(),
+        "experiment": version.experiment,
+        "version": f"v{number}",
+        "url": f"{params.storage.url.rstrip('/')}/{_folder(version.experiment, number)}",
+        "manifest_sha256": sha256(version.manifest),
     }
 
 
-def _publish_content(store: Store, experiment: str, content: Mapping[str, bytes]) -> tuple[int, bytes]:
-    """The number and manifest of the version that holds `content`: the newest one if it does, else a new one."""
-    files: Files = {name: {"sha256": _sha256(data), "bytes": len(data)} for name, data in content.items()}
-    manifest = (json.dumps({"format": 1, "experiment": experiment, "files": files}, indent=1) + "\n").encode()
-    newest = max(versions(store, experiment), default=0)
-    if newest and _holds(store, _folder(experiment, newest), {MANIFEST: manifest, **content}):
-        return newest, manifest
+def _publish_version(store: Store, version: Version) -> int:
+    """The number under which the store holds the version: the newest one if it is the same, else a new one."""
+    newest = max(versions(store, version.experiment), default=0)
+    files = {**version.content, MANIFEST: version.manifest}
+    if newest and _holds(store, _folder(version.experiment, newest), files):
+        return newest
     number = newest + 1
     while True:
         try:
-            for name, data in [*content.items(), (MANIFEST, manifest)]:
-                store.put(f"{_folder(experiment, number)}/{name}", data)
-            return number, manifest
+            for name, data in files.items():
+                store.put(f"{_folder(version.experiment, number)}/{name}", data)
+            return number
         except ObjectExists:  # somebody else's half version, or a publisher at work
             number += 1
 
@@ -213,14 +207,16 @@ def _move_latest(store: Store, experiment: str, number: int) -> None:
             return
 
 
-def _parse(reference: str, store: Store) -> tuple[str, str]:
-    """(experiment, version) of a published reference."""
+def _parse(reference: str, store: Store, shipped: list[str]) -> tuple[str, str]:
+    """(experiment, version) of a published reference; `shipped`, the experiments in the zoo, are for the message."""
     experiment, at, version = reference.partition("@")
     pattern = re.compile(rf"registry/([^/]+)/v[1-9]\d*/{re.escape(MANIFEST)}")
     published = sorted({match[1] for match in map(pattern.fullmatch, store.list("registry/")) if match})
     if experiment not in published:
-        near = difflib.get_close_matches(experiment, published, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(experiment, [*published, *shipped], n=1, cutoff=0.5)
         listing = f"published there: {', '.join(published)}" if published else "nothing is published there yet"
+        if shipped:
+            listing += f", in the zoo: {', '.join(shipped)}"
         hint = (
             f"did you mean '{near[0]}' ({listing})"
             if near
@@ -234,24 +230,6 @@ def _parse(reference: str, store: Store) -> tuple[str, str]:
     if version not in numbers:
         raise UserError(f"{experiment} has no version '{version}' in {store.url}: use one of {', '.join(numbers)}.")
     return experiment, version
-
-
-def _read_manifest(data: bytes, where: str) -> Files:
-    try:
-        files: Files = json.loads(data)["files"]
-        if all(Path(name).name == name and "sha256" in entry for name, entry in files.items()):
-            return files
-    except (ValueError, KeyError, TypeError, AttributeError):
-        pass
-    raise UserError(f"{where} is no manifest of a published model: fetch or publish the version again.")
-
-
-def _verify(folder: Path, files: Files) -> None:
-    for name, expected in files.items():
-        if not (folder / name).is_file() or _sha256((folder / name).read_bytes()) != expected["sha256"]:
-            raise UserError(
-                f"{folder / name} is missing or damaged (its SHA-256 is not the manifest's): fetch this version again."
-            )
 
 
 def _version_of(pointer: bytes, experiment: str) -> str:
@@ -270,7 +248,3 @@ def _folder(experiment: str, number: int) -> str:
 
 def _latest_key(experiment: str) -> str:
     return f"registry/{experiment}/latest.json"
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

@@ -12,8 +12,8 @@ import hashlib
 import io
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Literal, cast
 
 import numpy as np
@@ -55,6 +55,11 @@ class About(BaseModel):
     def key(self) -> str:
         return f"{self.index:08d}-{self.part:04d}"
 
+    @staticmethod
+    def image(key: str) -> int:
+        """The index in a key."""
+        return int(key.partition("-")[0])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
@@ -93,14 +98,25 @@ def decode(members: Mapping[str, bytes], level: int) -> Sample:
 def read_samples(store: Store, shards: Iterable[Shard], experiment: str, level: int) -> Iterator[Sample]:
     """The samples of shards in order, with the degraded images of `level`; see read_shard for errors."""
     for shard in shards:
-        members: dict[str, dict[str, bytes]] = {}
-        # The hash has been checked, so the tar is the one that was written: no streaming reader is needed.
-        with tarfile.open(fileobj=io.BytesIO(read_shard(store, shard, experiment))) as tar:
-            for member in tar:
-                key, _, suffix = member.name.partition(".")
+        yield from unpack(read_shard(store, shard, experiment), level)
+
+
+def unpack(shard: bytes, level: int, images: Container[int] | None = None) -> Iterator[Sample]:
+    """The samples in the content of a shard, in the order of their keys.
+
+    Args:
+        level: whose degraded images are taken.
+        images: the numbers of those that are asked for; None: all.
+    """
+    members: dict[str, dict[str, bytes]] = {}
+    # The hash has been checked, so the tar is the one that was written: no streaming reader is needed.
+    with tarfile.open(fileobj=io.BytesIO(shard)) as tar:
+        for member in tar:
+            key, _, suffix = member.name.partition(".")
+            if images is None or About.image(key) in images:
                 members.setdefault(key, {})[suffix] = cast(io.BufferedReader, tar.extractfile(member)).read()
-        for key in sorted(members):
-            yield decode(members.pop(key), level)
+    for key in sorted(members):
+        yield decode(members.pop(key), level)
 
 
 def read_shard(store: Store, shard: Shard, experiment: str) -> bytes:
@@ -126,45 +142,11 @@ def read_shard(store: Store, shard: Shard, experiment: str) -> bytes:
     raise UserError(f"The shard {shard.key} in {store.url} is damaged ({found}): make it again with {again}.")
 
 
-def whole_images(samples: Iterable[Sample]) -> list[Sample]:
-    """Puts the sub-images of every image together again; in the order of the images in their set.
-
-    So what is learnt depends neither on how images were cut nor on how they were spread over shards.
-    """
-    whole: dict[int, Sample] = {}
-    for sample in samples:
-        about = sample.about
-        if about.parts == 1:
-            whole[about.index] = sample
-            continue
-        if about.index not in whole:
-            size = about.height, about.width
-            scale = 1 if sample.lr is None else sample.hr.shape[0] // sample.lr.shape[0]
-            whole[about.index] = replace(
-                sample,
-                about=about.model_copy(update={"part": 0, "parts": 1, "top": 0, "left": 0}),
-                hr=np.empty((*size, *sample.hr.shape[2:]), np.uint8),
-                lr=None
-                if sample.lr is None
-                else np.empty((size[0] // scale, size[1] // scale, *sample.lr.shape[2:]), np.uint8),
-            )
-        canvas = whole[about.index]
-        _paste(canvas.hr, sample.hr, about.top, about.left)
-        if canvas.lr is not None and sample.lr is not None:
-            scale = sample.hr.shape[0] // sample.lr.shape[0]
-            _paste(canvas.lr, sample.lr, about.top // scale, about.left // scale)
-    return [whole[index] for index in sorted(whole)]
-
-
 def codec(encoding: Encoding) -> str:
     """What the bytes of an encoding depend on besides the pixels."""
     if encoding == "npy":
         return "npy 1.0"
     return f"png, zlib {features.version('zlib') or zlib.ZLIB_RUNTIME_VERSION}"
-
-
-def _paste(canvas: Image, part: Image, top: int, left: int) -> None:
-    canvas[top : top + part.shape[0], left : left + part.shape[1]] = part
 
 
 def _npy(image: Image) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 GROUND_FLOOR = {
     *("cluster", "config", "degradation", "errors", "files", "manifest", "networks", "provenance", "samples"),
-    *("schema", "storage", "storage_s3", "tasks"),
+    *("recipe", "schema", "settings", "storage", "storage_s3", "tasks"),
 }
 HEAVY = {"torch", "ray", "prefect", "dvc", "dvclive", "boto3", "skimage", "matplotlib", "pandas", "webdataset"}
 

@@ -1,11 +1,16 @@
 """How a restored image is compared with the original: what the protocol of a task (scn.tasks.Protocol) means."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from scn.degradation import rgb_to_luma
 from scn.evaluation import metrics
 from scn.tasks import Task
+
+DIGITS = 4
+"""Decimals of a written figure: two more than dB are printed with; the last bits differ between machines."""
 
 Figures = dict[str, float]
 """{"psnr": dB, "ssim": -1..1}"""
@@ -27,6 +32,33 @@ def measure(restored: NDArray[np.uint8], original: NDArray[np.uint8], task: Task
     Raises:
         ValueError: if the shapes differ or an image is smaller than `smallest_side(task, scale)`.
     """
+    a, b = _compared(restored, original, task, scale)
+    return {"psnr": metrics.psnr(a, b), "ssim": metrics.ssim(a, b)}
+
+
+def measure_psnr(restored: NDArray[np.uint8], original: NDArray[np.uint8], task: Task, scale: int) -> float:
+    """The "psnr" of `measure` alone, which is a small part of its work."""
+    return metrics.psnr(*_compared(restored, original, task, scale))
+
+
+def rounded(figure: float) -> float:
+    """A figure as it is written."""
+    return round(float(figure), DIGITS)
+
+
+def average(figures: Iterable[float]) -> float:
+    """Over the images of a set, each of them rounded already: as it is written."""
+    return rounded(np.mean(list(figures), dtype=np.float64))
+
+
+def smallest_side(task: Task, scale: int) -> int:
+    """Shortest side of an image, in pixels, that the protocol can measure."""
+    return metrics.WINDOW + 2 * _frame(task, scale)
+
+
+def _compared(
+    restored: NDArray[np.uint8], original: NDArray[np.uint8], task: Task, scale: int
+) -> tuple[metrics.Image, metrics.Image]:
     if restored.dtype != np.uint8 or original.dtype != np.uint8:
         raise ValueError(f"a protocol compares 8-bit images, not {restored.dtype} with {original.dtype}")
     frame = _frame(task, scale)
@@ -34,12 +66,7 @@ def measure(restored: NDArray[np.uint8], original: NDArray[np.uint8], task: Task
         _measured(image, task)[frame : image.shape[0] - frame, frame : image.shape[1] - frame]
         for image in (restored, original)
     )
-    return {"psnr": metrics.psnr(a, b), "ssim": metrics.ssim(a, b)}
-
-
-def smallest_side(task: Task, scale: int) -> int:
-    """Shortest side of an image, in pixels, that the protocol can measure."""
-    return metrics.WINDOW + 2 * _frame(task, scale)
+    return a, b
 
 
 def _frame(task: Task, scale: int) -> int:

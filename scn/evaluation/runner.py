@@ -13,12 +13,12 @@ from torch import nn
 from tqdm import tqdm
 
 from scn.config import Experiment, Params
-from scn.degradation import evaluation_noise
 from scn.errors import UserError
 from scn.evaluation.ensemble import self_ensemble
-from scn.evaluation.protocols import Figures, measure, smallest_side, to_uint8
+from scn.evaluation.images import degrade, measurable, restore
+from scn.evaluation.protocols import Figures, average, measure, rounded
 from scn.files import write_atomically
-from scn.inference import apply, device_of, prepare
+from scn.inference import device_of, prepare
 from scn.manifest import Manifest, experiment_manifest
 from scn.models.files import WEIGHTS, load_model
 from scn.precision import computed
@@ -26,28 +26,8 @@ from scn.provenance import code_sha256, file_sha256
 from scn.samples import Sample, read_samples
 from scn.storage import Store, open_store
 
-DIGITS = 4
-"""Decimals of a written figure: two more than dB are printed with; the last bits differ between machines."""
-
 Row = dict[str, Any]
 """One image: {"name": ..., "input" | "model" | "ensemble": Figures}"""
-
-
-def degrade(sample: Sample, experiment: Experiment) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """What the network gets, and the image that a viewer would see without it.
-
-    Returns:
-        the network's input (h, w) or (h, w, 3), where 0 is black and 1 is white; and the degraded image of the
-        original's size, 8 bits: for super-resolution the bicubic enlargement. Noise is added in float, and the
-        network gets it unclipped; the image that is measured is clipped and rounded, as a viewer would see it
-        (on Set12 this measures 0.06, 0.16 and 0.60 dB more at sigma 15, 25 and 50 than the unclipped noise would).
-    """
-    if experiment.task.stored:
-        assert sample.lr is not None
-        seen = sample.lr if sample.up is None else sample.up
-        return np.divide(sample.lr, 255, dtype=np.float32), seen
-    noisy = (sample.hr + evaluation_noise(sample.name, sample.hr.shape, experiment.level)) / 255
-    return noisy.astype(np.float32), to_uint8(noisy)
 
 
 def evaluate(experiment: Experiment, manifest: Manifest, store: Store, network: nn.Module) -> dict[str, Any]:
@@ -146,34 +126,23 @@ def _inputs(params: Params, name: str) -> tuple[Experiment, Manifest, nn.Module,
 def _score(experiment: Experiment, network: nn.Module, sample: Sample) -> Row:
     image, seen = degrade(sample, experiment)
     model = prepare(network)
+    restored = restore(model, device_of(model), image, sample, experiment)
     return {
         "name": sample.name,
-        "input": _rounded(measure(seen, sample.hr, experiment.task, experiment.scale)),
-        "model": _rounded(_measure_restored(model, model, image, sample, experiment)),
+        "input": _measure(seen, sample, experiment),
+        "model": _measure(restored, sample, experiment),
     }
 
 
 def _score_ensemble(experiment: Experiment, network: nn.Module, sample: Sample) -> Row:
     image, _ = degrade(sample, experiment)
     model = prepare(network)
-    figures = _measure_restored(partial(self_ensemble, model), model, image, sample, experiment)
-    return {"name": sample.name, "ensemble": _rounded(figures)}
+    restored = restore(partial(self_ensemble, model), device_of(model), image, sample, experiment)
+    return {"name": sample.name, "ensemble": _measure(restored, sample, experiment)}
 
 
-def _measure_restored(
-    function: Callable[..., Any],
-    network: nn.Module,
-    image: NDArray[np.float32],
-    sample: Sample,
-    experiment: Experiment,
-) -> Figures:
-    batch = image.reshape(1, *image.shape[:2], -1)
-    if batch.shape[-1] == 1:  # a grey image is restored by an RGB network as the mean of its three results
-        batch = np.repeat(batch, experiment.task.image_channels, axis=-1)
-    restored = apply(function, batch, device_of(network), experiment.evaluate.precision)[0]
-    if sample.hr.ndim == 2:
-        restored = restored.mean(axis=-1)
-    return measure(to_uint8(restored), sample.hr, experiment.task, experiment.scale)
+def _measure(image: NDArray[np.uint8], sample: Sample, experiment: Experiment) -> Figures:
+    return _rounded(measure(image, sample.hr, experiment.task, experiment.scale))
 
 
 def _over_images(
@@ -184,20 +153,8 @@ def _over_images(
         samples = read_samples(store, images.shards, experiment.name, experiment.level)
         # disable=None: only where there is a terminal
         bar = partial(tqdm, total=images.images, desc=name, unit="image", leave=False, disable=None)
-        results[name] = list(bar(_map(score, _checked(samples, experiment, name))))
+        results[name] = list(bar(_map(score, measurable(samples, experiment, name))))
     return results
-
-
-def _checked(samples: Iterable[Sample], experiment: Experiment, set_name: str) -> Iterable[Sample]:
-    smallest = smallest_side(experiment.task, experiment.scale)
-    for sample in samples:
-        height, width = sample.hr.shape[:2]
-        if min(height, width) < smallest:
-            raise UserError(
-                f"{set_name}: the image {sample.name} is {width}x{height} pixels, but {experiment.name} is measured on "
-                f"at least {smallest}x{smallest}: take it out of the evaluation set."
-            )
-        yield sample
 
 
 def _map(score: Callable[[Sample], Row], samples: Iterable[Sample]) -> Iterable[Row]:
@@ -219,11 +176,11 @@ def _call(score: Callable[[Sample], Row], sample: Sample) -> Row:
 
 
 def _mean(rows: list[Row], key: str) -> Figures:
-    return _rounded({figure: float(np.mean([row[key][figure] for row in rows])) for figure in ("psnr", "ssim")})
+    return {figure: average(row[key][figure] for row in rows) for figure in ("psnr", "ssim")}
 
 
 def _rounded(figures: Figures) -> Figures:
-    return {name: round(value, DIGITS) for name, value in figures.items()}
+    return {name: rounded(value) for name, value in figures.items()}
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> Path:

@@ -18,6 +18,7 @@ from scn.models.residual import EDSR, WDSR
 from scn.models.scn import SCN
 from scn.models.srresnet import SRResNet
 from scn.networks import network_config
+from scn.tasks import TASKS
 
 BUILDERS: Mapping[str, Callable[..., RestorationNetwork]] = {
     "scn": SCN,
@@ -40,6 +41,10 @@ BUILDERS: Mapping[str, Callable[..., RestorationNetwork]] = {
 """Name -> what takes the parameters that scn.networks lists under it, `channels` and `scale`."""
 
 
+LARGEST_SCALE = TASKS["sr"].level_range[1]
+"""Upscaling factor."""
+
+
 def build(architecture: Mapping[str, Any], seed: int | None = None) -> RestorationNetwork:
     """The network that `architecture` (config.Experiment.architecture) describes.
 
@@ -52,10 +57,10 @@ def build(architecture: Mapping[str, Any], seed: int | None = None) -> Restorati
     """
     parameters = dict(architecture)
     channels, scale = parameters.pop("channels", 3), parameters.pop("scale", 1)
-    if channels not in (1, 3):
+    if type(channels) is not int or channels not in (1, 3):
         raise UserError(f"The network's images can't have {channels} channels: use 3 (RGB) or 1 (grey).")
-    if not isinstance(scale, int) or scale < 1:
-        raise UserError(f"The network can't enlarge {scale} times: use a whole number from 1.")
+    if type(scale) is not int or not 1 <= scale <= LARGEST_SCALE:
+        raise UserError(f"The network can't enlarge {scale} times: use a whole number from 1 to {LARGEST_SCALE}.")
     config = network_config(parameters, "The network")
     with torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:

@@ -45,6 +45,8 @@ def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     try:
         config = json.loads((folder / CONFIG).read_bytes())
         architecture = config["architecture"]
+        if not isinstance(architecture, dict):
+            raise TypeError("its architecture is no table of parameters")
         state = load((folder / WEIGHTS).read_bytes())
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise UserError(f"{folder} holds a damaged model ({error}): fetch or train it again.") from None

@@ -35,11 +35,18 @@ class RestorationNetwork(nn.Module):
         self.scale = scale
 
     def forward(self, image: Tensor) -> Tensor:
-        """Raises UserError for another number of channels, or an image that is too small."""
+        """Raises UserError for another type or number of channels, no image, or one that is too small."""
         if image.ndim != 4 or image.shape[1] != self.channels:
             raise UserError(
                 f"The network takes images of shape (N, {self.channels}, H, W), not {tuple(image.shape)}: "
                 "convert the image first."
+            )
+        if image.shape[0] == 0:
+            raise UserError(f"The network takes one image or more, not {tuple(image.shape)}: leave the empty batch out.")
+        own = next(self.parameters()).dtype  # that of the images under autocast, too
+        if image.dtype != own:
+            raise UserError(
+                f"The network takes images of {own} with values in [0, 1], not {image.dtype}: convert the image first."
             )
         if min(image.shape[-2:]) < self.smallest:
             raise UserError(

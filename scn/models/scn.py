@@ -13,7 +13,8 @@ from scn.models.bands import in_bands
 from scn.models.layers import conv
 from scn.models.scale_wise import Resampling, ScaleWiseConv, resized, strided
 from scn.models.wide import Trunk, WideNetwork
-from scn.networks.scn import LARGEST_MULTIPLE, multiple_of
+from scn.networks import network_config
+from scn.networks.scn import multiple_of
 
 
 class ScaleWiseBlock(nn.Module):
@@ -151,16 +152,14 @@ class SCN(WideNetwork):
         """The same weights on another pyramid (section 4.3, figures 7 and 8), in place.
 
         Raises:
-            UserError: for what the weights don't allow: levels without weights of their own in an un-shared network,
-                a ratio that pooling can't have, any other ratio for strided convolutions.
+            UserError: for scales or a ratio that no network has, or that the weights don't allow: levels without
+                weights of their own in an un-shared network, another ratio for pooling or strided convolutions. The
+                network stays as it was.
         """
         trunk = self.trunk
         scales = trunk.scales if scales is None else scales
         ratio = trunk.ratio if ratio is None else ratio
-        if scales < 1 or not 0 < ratio < 1:
-            raise UserError(f"A pyramid can't have {scales} scales of ratio {ratio}: use from 1, and between 0 and 1.")
-        if (multiple := multiple_of(scales, ratio)) > LARGEST_MULTIPLE:
-            raise UserError(f"{scales} scales of ratio {ratio} would pad every image to {multiple} pixels: use fewer.")
+        network_config({"name": "scn", "scales": scales, "ratio": ratio}, "The pyramid")
         if trunk.built_for and scales > trunk.built_for:
             raise UserError(f"The network has weights for {trunk.built_for} scales, not {scales}: use fewer.")
         if trunk.resampling != "bilinear" and ratio != trunk.ratio:

@@ -11,7 +11,7 @@ from scn.schema import Section
 class NetworkConfig(Section):
     """Parameters that decide what a network computes, besides the image's channels and the scale factor."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)  # scn.describe prints them
+    model_config = ConfigDict(use_attribute_docstrings=True, allow_inf_nan=False)  # scn.describe prints the docstrings
 
     name: str
 

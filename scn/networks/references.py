@@ -12,7 +12,7 @@ class SrcnnConfig(NetworkConfig):
     """SRCNN, 9-5-5: three convolutions on the enlarged image."""
 
     name: Literal["srcnn"] = "srcnn"
-    units: int = Field(default=64, ge=2, multiple_of=2)
+    units: int = Field(default=64, ge=2, le=4096, multiple_of=2)
     """Filters of the first layer (n1); the second has half as many (n2)."""
     kernel: Literal[1, 3, 5] = 5
     """Of the second layer (f2)."""
@@ -22,7 +22,7 @@ class ArcnnConfig(NetworkConfig):
     """ARCNN, 9-7-1-5: SRCNN with a layer of feature enhancement."""
 
     name: Literal["arcnn"] = "arcnn"
-    units: int = Field(default=64, ge=4, multiple_of=4)
+    units: int = Field(default=64, ge=4, le=4096, multiple_of=4)
     """Filters of the first layer (n1); the second has half, the third a quarter as many."""
 
 
@@ -56,7 +56,7 @@ class EdsrConfig(NetworkConfig):
     """Residual blocks."""
     units: int = Field(default=64, ge=1, le=4096)
     """Channels of the features between blocks."""
-    residual_scaling: float = Field(default=1.0, gt=0)
+    residual_scaling: float = Field(default=1.0, gt=0, le=10)
     """What a block's residual is multiplied by: 1 at the baseline's size, 0.1 in the paper's large network."""
 
 

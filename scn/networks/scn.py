@@ -10,8 +10,9 @@ PAPER = "Fan, Yu, Liu, Huang: Scale-wise Convolution for Image Restoration, AAAI
 LICENCE = "published idea; no licence of the authors' code was seen"
 
 
-LARGEST_MULTIPLE = 4096
-"""Pixels. An image is padded to a multiple of what the coarsest level needs, at most this."""
+LARGEST_MULTIPLE = 256
+"""Pixels. An image is padded to a multiple of what the coarsest level needs, at most this: 8 scales of ratio 1/2, where
+the paper goes to 6."""
 
 
 def multiple_of(scales: int, ratio: float) -> int:
@@ -21,6 +22,16 @@ def multiple_of(scales: int, ratio: float) -> int:
     """
     factor = round(1 / ratio)
     return factor**scales if abs(factor * ratio - 1) < 1e-6 else 1
+
+
+def check_multiple(scales: int, ratio: float) -> None:
+    """ValueError if images would be padded to more than LARGEST_MULTIPLE."""
+    if multiple_of(scales, ratio) > LARGEST_MULTIPLE:
+        most = next(fewer for fewer in reversed(range(scales)) if multiple_of(fewer, ratio) <= LARGEST_MULTIPLE)
+        raise ValueError(
+            f"scales: {scales} of ratio {ratio} would pad every image to a multiple of more than {LARGEST_MULTIPLE} pixels: "
+            f"use at most {most}, or a ratio that is not 1/2, 1/3, ..."
+        )
 
 
 class WideConfig(NetworkConfig):
@@ -37,11 +48,11 @@ class WideConfig(NetworkConfig):
 
 
 class _ScaleWise(WideConfig):
-    kernel: int = Field(default=3, ge=3)
+    kernel: int = Field(default=3, ge=3, le=15)
     """Levels that a scale-wise convolution covers, 2k + 1: an odd number."""
     scales: int = Field(default=4, ge=1, le=64)
     """Levels of the feature pyramid."""
-    ratio: float = Field(default=0.5, gt=0, lt=1)
+    ratio: float = Field(default=0.5, ge=0.01, lt=1)
     """Size of a level relative to the one above it."""
     resampling: Literal["bilinear", "pooling", "strided"] = "bilinear"
     """h_i: bilinear; average pooling and nearest neighbour; strided and transposed convolution (table 6)."""
@@ -57,11 +68,13 @@ class _ScaleWise(WideConfig):
             raise ValueError(f"kernel: {self.kernel} is even: a convolution has a level in its middle")
         if self.resampling != "bilinear" and abs(round(1 / self.ratio) * self.ratio - 1) > 1e-6:
             raise ValueError(f"ratio: {self.resampling} has only 1/2, 1/3, ..., not {self.ratio}; bilinear has any")
-        multiple = multiple_of(self.scales, self.ratio)
-        if multiple > LARGEST_MULTIPLE:
-            raise ValueError(f"scales: {self.scales} of ratio {self.ratio} would pad every image to {multiple} pixels")
+        check_multiple(self.scales, self.ratio)
         if self.resampling == "strided" and self.ends == "replicate":
             raise ValueError("ends: strided convolutions can't replicate, a kernel belongs to one distance of levels")
+        if self.resampling == "strided" and (stride := multiple_of(self.kernel // 2, self.ratio)) > LARGEST_MULTIPLE:
+            raise ValueError(
+                f"kernel: {self.kernel} levels of ratio {self.ratio} need strides of {stride} pixels: use fewer levels"
+            )
         return self
 
 
@@ -102,7 +115,7 @@ class UNetConfig(WideConfig):
     """U-Net style (figure 3, table 4): 2 scales in encoder and decoder, 2 blocks in each, 8 in all."""
 
     name: Literal["scn-unet"] = "scn-unet"
-    scales: int = Field(default=2, ge=1, le=12)
+    scales: int = Field(default=2, ge=1, le=8)
     """Levels of encoder and decoder; twice as many divide `blocks`."""
 
     @model_validator(mode="after")
@@ -119,7 +132,7 @@ class PSPNetConfig(WideConfig):
 
     name: Literal["scn-pspnet"] = "scn-pspnet"
     units: int = Field(default=23, ge=1, le=4096)
-    scales: int = Field(default=2, ge=1, le=12)
+    scales: int = Field(default=2, ge=1, le=8)
     """Scales that go their own ways."""
 
 

@@ -1,79 +1,297 @@
-"""Checkpoints of a run in progress: runs/<experiment>/<run id>/step-<step>-<hash>.pt in the store."""
+"""Checkpoints of a run in progress: on this machine first, then in the store, where every machine finds them.
 
-import hashlib
+    runs/<experiment>/<run id>/step-<step>-<hash>.pt           what torch.save wrote, and 16 digits of its SHA-256
+    runs/<experiment>/<run id>/step-<step>-<hash>-<score>.pt   the same, after a validation
+    runs/<experiment>/<run id>/identity.json                   what decides the run, and when it was started
+
+On this machine the same files lie in <folder>/<experiment>/<run id>/. The names alone tell which one is whole, the
+newest and the best, so there is nothing else that a kill could leave untrue. One process of a run saves.
+"""
+
 import io
-import re
-from dataclasses import dataclass
-from typing import Any
+import json
+import math
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
+from scn.config import digest
 from scn.errors import UserError
-from scn.storage import Store
+from scn.storage import FileStore, ObjectNotFound, Store, StoreError
+from scn.training.checkpoint_files import IDENTITY, Name, Place, best, differences, last, until
 
-KEEP = 2
-_NAME = re.compile(r"step-(\d{8})-([0-9a-f]{16})\.pt$")
+State = dict[str, Any]
+T = TypeVar("T")
+
+FIRST_PAUSE = 0.5  # seconds from a failure of the store to the next attempt; doubled each time
+LONGEST_PAUSE = 30.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Checkpoints:
-    """The checkpoints of one run.
+class Other(NamedTuple):
+    """What another run of the same experiment has left."""
 
-    Their names hold their hash, so one that was cut short is seen and the one before it is taken.
-    """
-
-    store: Store
-    experiment: str
     run_id: str
+    step: int
+    """Of its newest checkpoint."""
+    difference: str
+    """Of its identity from ours, in words."""
 
-    @property
-    def prefix(self) -> str:
-        return f"runs/{self.experiment}/{self.run_id}/"
 
-    def save(self, step: int, state: dict[str, Any]) -> None:
-        """Stores the state after `step` steps and deletes all but the newest two."""
+class Checkpoints:
+    """The checkpoints of one run: the last `keep` and the best one, on this machine and in the store."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        folder: Path,
+        experiment: str,
+        identity: dict[str, Any],
+        keep: int = 2,
+        patience: float = 600.0,
+    ) -> None:
+        """
+        Args:
+            folder: this machine's own, for the runs of all experiments.
+            identity: what decides the result of the run, as JSON can hold it; names the run.
+            keep: how many of the last checkpoints stay, besides the best one.
+            patience: seconds for which the store may fail.
+        """
+        self.run_id = digest(identity)[:16]
+        self.folder = folder.absolute() / experiment / self.run_id
+        self._identity: dict[str, Any] = json.loads(json.dumps(identity))
+        self._siblings = [Place(FileStore(folder.absolute()), f"{experiment}/"), Place(store, f"runs/{experiment}/")]
+        self._here, self._there = (Place(place.store, f"{place.prefix}{self.run_id}/") for place in self._siblings)
+        self._keep = keep
+        self._patience = patience
+        self._good: Name | None = None  # the last one loaded or saved
+        self._newest: Name | None = None  # the last one saved, which is to be in the store
+        self._sender: threading.Thread | None = None
+        self._failure: Exception | None = None
+        self._changed = threading.Condition()
+
+    def save(self, step: int, state: State, score: float | None = None) -> None:
+        """Writes the state after `step` steps to this machine's disk, and leaves it to a thread to store it.
+
+        A newer one takes the place of one that is not stored yet; the best so far is stored in any case.
+
+        Args:
+            state: tensors, numbers, strings, None, and lists and dicts of them; `identity` and `score` are added.
+            score: of a validation, the larger the better; one that is not finite counts as none.
+        Raises:
+            UserError: if the disk does not take it (the one before stays), or the store has failed for too long
+                (this one is on the disk nevertheless).
+        """
+        score = float(score) if score is not None and math.isfinite(score) else None
         buffer = io.BytesIO()
-        torch.save(state, buffer)
+        torch.save({**state, "identity": self._identity, "score": score}, buffer)
         data = buffer.getvalue()
-        self.store.put(f"{self.prefix}step-{step:08d}-{hashlib.sha256(data).hexdigest()[:16]}.pt", data)
-        for key in self._keys()[:-KEEP]:
-            self.store.delete(key)
+        _decode(data)  # else one that can't be loaded would be found out when it is needed
+        name = Name.of(step, data, score)
+        try:
+            self._here.note(self._identity)
+            self._here.write(name, data)
+        except StoreError as error:
+            reason = getattr(error.__cause__, "strerror", None) or _clause(error)
+            anew = f"goes on from step {self._good.step}, the last good one" if self._good else "begins anew"
+            raise UserError(
+                f"The checkpoint of step {step} can't be written to {self.folder} ({reason}): make room there, or the "
+                f"folder writable, and start the run again, which {anew}."
+            ) from error
+        with self._changed:
+            self._good = self._newest = name
+            if self._sender is None and self._failure is None:
+                # A daemon: it does not keep alive a process that ends.
+                self._sender = threading.Thread(target=self._send, name="checkpoints", daemon=True)
+                self._sender.start()
+        self._here.prune(name, self._keep)
+        self._tell_failure()
 
-    def load(self, identity: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
-        """The newest undamaged checkpoint as (steps done, state), or None.
+    def wait(self) -> None:
+        """Until the store has what was saved; UserError if it has failed for too long."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._sender is None)
+        self._tell_failure()
+
+    def load(self) -> tuple[int, State] | None:
+        """The newest undamaged checkpoint, of this machine or the store, as (steps done, state on the CPU), or None.
 
         Raises:
-            UserError: if it was made by a run of another configuration; says what differs.
+            UserError: if it is of another configuration (says what differs), or a pickle with code, which is never
+                executed.
+            StoreError: if the store can't be reached.
         """
-        for key in reversed(self._keys()):
-            match = _NAME.search(key)
-            data = self.store.get(key)
-            if match is None or hashlib.sha256(data).hexdigest()[:16] != match[2]:
-                continue
-            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-            if state["identity"] != identity:
-                raise UserError(
-                    f"The checkpoint {key} in {self.store.url} is of another configuration "
-                    f"({_difference(state['identity'], identity)}): delete it to start anew."
-                )
-            return int(match[1]), state
-        return None
+        found = self._first(last(self._names()))
+        self._good = found[0] if found else None
+        return (found[0].step, found[1]) if found else None
+
+    def best(self) -> tuple[int, State] | None:
+        """Like `load`, of the checkpoint with the highest score, which is in its state; of equal ones the earliest."""
+        found = self._first(best(self._names()))
+        return (found[0].step, found[1]) if found else None
+
+    def best_score(self) -> tuple[int, float] | None:
+        """Step and score of the best checkpoint by its name alone; StoreError if the store can't be reached."""
+        return next(((name.step, name.score) for name in best(self._names()) if name.score is not None), None)
+
+    def others(self) -> list[Other]:
+        """What other runs of the experiment have left, the one that was started last first.
+
+        Only names and identities are read; StoreError if the store can't be reached.
+        """
+        steps: dict[str, int] = {}
+        about: dict[str, dict[str, Any]] = {}
+        for place in self._siblings:
+            for key in place.store.list(place.prefix):
+                run_id, _, file = key.removeprefix(place.prefix).partition("/")
+                if run_id == self.run_id:
+                    continue
+                if file == IDENTITY:
+                    with suppress(ObjectNotFound, ValueError):  # deleted since, or damaged
+                        about.setdefault(run_id, dict(json.loads(place.store.get(key))))
+                elif name := Name.parse(file):
+                    steps[run_id] = max(name.step, steps.get(run_id, 0))
+        order = sorted(steps, key=lambda run_id: (about.get(run_id, {}).get("started", ""), steps[run_id]))
+        return [Other(run_id, steps[run_id], self._compared(about.get(run_id, {}))) for run_id in reversed(order)]
+
+    def hand_over(self) -> None:
+        """Waits as `wait`, then leaves what was saved to the store alone: nothing of the run stays on this machine.
+
+        For a run's last step, where another machine takes the result and deletes the run.
+        """
+        self.wait()
+        self._clear_here()
 
     def delete(self) -> None:
-        """Deletes every checkpoint of the run, once its result is kept elsewhere."""
-        for key in self._keys():
-            self.store.delete(key)
+        """Deletes everything of the run, here and in the store, once its result is kept elsewhere.
 
-    def _keys(self) -> list[str]:
-        return [key for key in self.store.list(self.prefix) if _NAME.search(key)]
+        Raises:
+            StoreError: if the store has failed for too long.
+        """
+        with self._changed:
+            self._good = self._newest = None
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._sender is None)
+            self._failure = None
+        self._clear_here()
+        self._patiently(self._there.clear, lambda: False)
+
+    def _clear_here(self) -> None:
+        self._here.clear()
+        shutil.rmtree(self.folder, ignore_errors=True)  # what killed processes have left
+
+    def _names(self) -> set[Name]:
+        return self._here.names() | self._there.names()
+
+    def _first(self, names: Iterable[Name]) -> tuple[Name, State] | None:
+        """The first checkpoint that is undamaged here or, if not, in the store."""
+        for name in names:
+            place, data = self._here, None
+            with suppress(StoreError):  # a bad block of a disk is damage too
+                data = place.read(name)
+            if data is None:
+                place = self._there
+                data = place.read(name)
+            if data is None:
+                continue
+            file = f"{place.store.url}/{place.prefix}{name}"
+            try:
+                state = _decode(data)
+            except Exception as error:  # torch.load has many
+                raise UserError(
+                    f"{file} is no checkpoint of a run, and no code in it was executed: delete it and find out who "
+                    "put it there."
+                ) from error
+            if state.get("identity") != self._identity:
+                raise UserError(
+                    f"The checkpoint {file} is of another configuration ({self._compared(state)}): delete it to go on "
+                    "without it."
+                )
+            return name, state
+        return None
+
+    def _compared(self, about: dict[str, Any]) -> str:
+        """How the identity of another run differs from ours, in words."""
+        identity = about.get("identity")
+        if not isinstance(identity, dict):
+            return "its configuration is not known"
+        found = list(differences(identity, self._identity))
+        return "; ".join(found[:3] + [f"and {len(found) - 3} more"] * (len(found) > 3))
+
+    # The thread
+
+    def _send(self) -> None:
+        """Brings the newest checkpoint and the best to the store; ends when none has been saved meanwhile."""
+        while True:
+            sent, failure = None, None
+            try:
+                sent = self._patiently(self._mirror, lambda: self._newest is None)
+            except Exception as error:
+                failure = error
+            with self._changed:
+                if failure or sent == self._newest:
+                    self._failure, self._sender = failure, None
+                    self._changed.notify_all()
+                    return
+
+    def _mirror(self) -> Name | None:
+        """Stores the newest checkpoint, and the best if it is here; returns the newest, or None if all are deleted."""
+        newest = self._newest
+        if newest is None:
+            return None
+        self._there.note(self._identity)
+        stored = self._there.names()
+        known = until(newest, self._here.names() | stored)
+        for name in dict.fromkeys([newest, *best(known)[:1]]):
+            if name in stored and name != newest:  # the newest is compared: it may be there and damaged
+                continue
+            data = self._here.read(name)
+            if data is not None:
+                self._there.write(name, data)
+            elif name == self._newest:  # else a newer one has taken its place
+                raise UserError(
+                    f"{self.folder / str(name)} was damaged or removed before it was stored: check the disk, and start "
+                    "the run again, which goes on from the checkpoint before."
+                )
+        self._there.prune(newest, self._keep)
+        return newest
+
+    def _patiently(self, attempt: Callable[[], T], vain: Callable[[], bool]) -> T:
+        """Makes an attempt again and again while the store fails: for `patience` seconds, or at once if it is vain."""
+        start, pause = time.monotonic(), FIRST_PAUSE
+        while True:
+            try:
+                return attempt()
+            except StoreError:
+                left = start + self._patience - time.monotonic()
+                if left <= 0:
+                    raise
+                with self._changed:
+                    self._changed.wait_for(vain, min(pause, left))
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _tell_failure(self) -> None:
+        if isinstance(self._failure, StoreError) and self._good:
+            raise UserError(
+                f"The store has failed for {self._patience:g} seconds ({_clause(self._failure)}): start the run again "
+                f"with the store in order; nothing is lost, step {self._good.step} is in "
+                f"{self.folder / str(self._good)}."
+            ) from self._failure
+        if self._failure:
+            raise self._failure
 
 
-def _difference(theirs: dict[str, Any], ours: dict[str, Any], place: str = "") -> str:
-    """The first key in which two configurations differ, with both values."""
-    for key in sorted({*theirs, *ours}):
-        a, b = theirs.get(key), ours.get(key)
-        if isinstance(a, dict) and isinstance(b, dict) and a != b:
-            return _difference(a, b, f"{place}{key}.")
-        if a != b:
-            return f"{place}{key} is {a} there, {b} here"
-    return "nothing"
+def _decode(data: bytes) -> State:
+    """The state of a checkpoint; weights_only knows tensors and plain values, and executes no code."""
+    return dict(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
+
+
+def _clause(error: Exception) -> str:
+    """The message of an error as a part of another sentence."""
+    return str(error).removesuffix(".")

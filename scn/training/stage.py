@@ -1,61 +1,139 @@
 """The stage train@E: from a shard manifest to models/<experiment>/ and its curves."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
 from scn.config import Params
 from scn.errors import UserError
 from scn.manifest import experiment_manifest
-from scn.models import build
-from scn.models.files import save_model
+from scn.models.files import WEIGHTS, save_model
 from scn.precision import has_bfloat16
-from scn.storage import open_store
+from scn.provenance import file_sha256
+from scn.registry import find
+from scn.storage import Store, open_store
+from scn.training.learner import network_of
 from scn.training.loop import Hooks, Run, train
 from scn.training.monitor import Monitor
 from scn.training.ray_train import train_with_ray
-from scn.training.world import plain_world
+from scn.training.stopping import Stopping
+from scn.training.world import World, plain_world
 
 
-def train_stage(params: Params, name: str, *, plain: bool = False) -> None:
+def train_stage(
+    params: Params, name: str, *, plain: bool = False, minutes: float | None = None, resume: bool | None = None
+) -> None:
     """Trains the experiment `name` from shards/<name>/manifest.json.
 
     Writes models/<name>/ (model.safetensors, config.json) when training is complete and curves/<name>/ on the way.
-    A run that was killed goes on from its newest checkpoint.
 
     Args:
-        plain: the loop in this process, without Ray Train.
+        plain: the loop in this process, without Ray Train; under torchrun, in each of its processes.
+        minutes: stop after so many, with a checkpoint.
+        resume: go on from the newest checkpoint of the same run: True must find one, False deletes them.
+    Raises:
+        Stopped: by SIGTERM, SIGINT or `minutes`, when a checkpoint is stored.
+        UserError: of the loop, of the cluster, or for a manifest that is missing.
     """
     experiment = params.experiment(name)
     manifest = experiment_manifest(params, name)
     store = open_store(params.storage.url, params.root)
     store.check()
-    here = torch.device("cuda" if torch.cuda.is_available() and experiment.train.use_gpu else "cpu")
-    if experiment.train.precision == "bfloat16" and "RAY_ADDRESS" not in os.environ and not has_bfloat16(here):
-        print(f"{name}: this machine does not compute in bfloat16, float32 takes its place")
-    run = Run(experiment=experiment, manifest=manifest, store=store)
-    monitor = Monitor(run, params.root / "curves" / name)
+    run = Run(
+        experiment=experiment,
+        manifest=manifest,
+        store=store,
+        root=params.root.resolve(),
+        start=_start(params, name, store),
+    )
+    if plain:
+        with plain_world(experiment.train) as world, Stopping(minutes) as stopping:
+            if world.rank == 0:
+                _begin(run, resume, world.device)
+            with _monitor(run, params, world) as monitor:
+                hooks = Hooks(
+                    resumed=monitor.resumed,
+                    logged=monitor.logged,
+                    validated=monitor.validated,
+                    saved=monitor.saved,
+                    stopping=stopping,
+                )
+                train(run, world, hooks)
+            if world.rank:
+                return
+    else:
+        _begin(run, resume, torch.device("cuda" if torch.cuda.is_available() and experiment.train.use_gpu else "cpu"))
+        with _monitor(run, params, World()) as monitor:
+            train_with_ray(run, params, monitor, minutes)
+    _keep(run, params)
+
+
+def _start(params: Params, name: str, store: Store) -> str:
+    """Puts the weights that the run starts from into the store, where all its workers find them; their key."""
+    config = params.experiment(name).train
+    if config.start_from is None:
+        return ""
+    weights = find(config.start_from, params.path) / WEIGHTS
+    key = f"runs/{name}/start-{file_sha256(weights)[:16]}.safetensors"
+    store.put_file(key, weights)
+    return key
+
+
+def _begin(run: Run, resume: bool | None, device: torch.device) -> None:
+    """Deals with what earlier runs have left, and says what is not as asked for."""
+    name, config = run.experiment.name, run.experiment.train
+    if resume is False:
+        run.checkpoints.delete()
+    elif run.checkpoints.load() is None:
+        others = run.checkpoints.others()
+        if resume:
+            reason = (
+                f": the newest one there is, of step {others[0].step}, differs: {others[0].difference}"
+                if others
+                else ""
+            )
+            raise UserError(f"{name} has no run of this configuration to go on with{reason}; leave --resume out.")
+        if others:
+            about = f"the one of step {others[0].step} differs: {others[0].difference}"
+            print(f"{name}: starts anew, beside an unfinished run of another configuration ({about})", flush=True)
+    if config.precision == "bfloat16" and "RAY_ADDRESS" not in os.environ and not has_bfloat16(device):
+        print(f"{name}: this machine does not compute in bfloat16, float32 takes its place", flush=True)
+
+
+@contextmanager
+def _monitor(run: Run, params: Params, world: World) -> Iterator[Monitor | Hooks]:
+    """What shows the run; on the other ranks nothing does."""
+    if world.rank:
+        yield Hooks()
+        return
+    monitor = Monitor(run.experiment.name, run.steps, params.root / "curves" / run.experiment.name)
     try:
-        if plain:
-            train(run, plain_world(experiment.train), Hooks(resumed=monitor.resumed, logged=monitor.logged))
-        else:
-            train_with_ray(run, params, monitor)
+        yield monitor
     finally:
         monitor.close()
 
-    found = run.checkpoints.load(run.identity())
-    if found is None or found[0] != run.steps:
-        raise UserError(f"The last checkpoint of {name} is gone from {store.url}: start the training again.")
-    network = build(experiment.architecture())
-    network.load_state_dict(found[1]["network"])
+
+def _keep(run: Run, params: Params) -> None:
+    """Writes models/<experiment>/ from the last checkpoint, or the best one, and deletes the checkpoints."""
+    experiment = run.experiment
+    name, config = experiment.name, experiment.train
+    last = run.checkpoints.load()
+    if last is None or last[0] != run.steps:
+        raise UserError(f"The last checkpoint of {name} is gone from {run.store.url}: start the training again.")
+    step, state = (run.checkpoints.best() or last) if config.take == "best" else last
     about = {
         "experiment": name,
         "task": experiment.task_name,
         "level": experiment.level,
-        "train": experiment.train.identity(),
+        "train": run.identity()["train"],
         "steps": run.steps,
-        "training_corpora": manifest.train.corpora,
-        "data_sha256": manifest.sha256,
+        "step": step,
+        "training_corpora": run.manifest.train.corpora,
+        "data_sha256": run.manifest.sha256,
     }
-    save_model(params.root / "models" / name, network, experiment.architecture(), about)
+    save_model(params.root / "models" / name, network_of(experiment, state), experiment.architecture(), about)
     run.checkpoints.delete()
+    if run.start:
+        run.store.delete(run.start)

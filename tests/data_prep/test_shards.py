@@ -17,7 +17,7 @@ from data_prep.shards import Recipe, make_shard
 from scn.config import DataConfig, load_params
 from scn.degradation import bicubic_upscale, degrade, modcrop, to_channels
 from scn.manifest import Manifest, Shard
-from scn.samples import read_samples, whole_images
+from scn.samples import Sample, read_samples
 from scn.storage import open_store
 from scn.tasks import TASKS
 
@@ -66,6 +66,23 @@ def test_evaluation_sets_of_super_resolution_hold_the_bicubic_enlargement(projec
     assert not any(name.endswith("up.npy") for name in members(made("car-q10").evaluation["tests"].shards[0]))
 
 
+def pasted(parts: list[Sample]) -> dict[str, tuple[np.ndarray, ...]]:
+    """Name -> target and, where there is one, degraded image, put together from the sub-images."""
+    whole: dict[str, tuple[np.ndarray, ...]] = {}
+    for part in parts:
+        about, images = part.about, [image for image in (part.hr, part.lr) if image is not None]
+        scales = [part.hr.shape[0] // image.shape[0] for image in images]
+        if about.name not in whole:
+            sizes = [(about.height // scale, about.width // scale) for scale in scales]
+            whole[about.name] = tuple(
+                np.zeros((*size, *image.shape[2:]), np.uint8) for size, image in zip(sizes, images, strict=True)
+            )
+        for canvas, image, scale in zip(whole[about.name], images, scales, strict=True):
+            top, left = about.top // scale, about.left // scale
+            canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return whole
+
+
 @pytest.mark.parametrize("experiment", ["sr-x2", "dn-s25"])
 @pytest.mark.parametrize("encoding", ["npy", "png"])
 def test_sub_images_lie_side_by_side_and_make_the_whole(
@@ -79,16 +96,32 @@ def test_sub_images_lie_side_by_side_and_make_the_whole(
     assert [(about.top, about.left) for about in first] == [(y, x) for y in (0, 12) for x in (0, 12, 24)]
     sizes = {sample.hr.shape[:2] for sample in parts if sample.name == "sub/b.png"}  # 40x40: the last ones are wider
     assert sizes == {(24, 24), (24, 28), (28, 24), (28, 28)}
-    cut = whole_images(parts)
+    cut = pasted(parts)
 
     configure("data", sub_image=0)
     whole = list(read_samples(open_store(STORE), made(experiment).train.shards, experiment, level))
     assert len(parts) > 3 * len(whole) == 3 * len(cut)
-    for a, b in zip(cut, whole, strict=True):
-        assert a.name == b.name
-        np.testing.assert_array_equal(a.hr, b.hr)
+    assert [sample.name for sample in whole] == list(cut) == NAMES
+    for sample in whole:
+        np.testing.assert_array_equal(cut[sample.name][0], sample.hr)
         if experiment == "sr-x2":
-            np.testing.assert_array_equal(a.lr, b.lr)
+            np.testing.assert_array_equal(cut[sample.name][1], sample.lr)
+
+
+def test_a_shard_knows_its_images_and_their_sizes(project: Path, configure: Configure) -> None:
+    configure("data", sub_image=24, stride=12)
+    configure("train", loader_workers=7)  # more shards than images: some images lie in two
+    manifest = made("sr-x2")
+    assert len(manifest.train.shards) >= 7
+    held = list[int]()
+    for shard in manifest.train.shards:
+        samples = list(read_samples(open_store(STORE), [shard], "sr-x2", 2))
+        assert shard.images == {s.about.index: (s.about.height, s.about.width) for s in samples}
+        held += shard.images
+    assert set(held) == set(range(5))
+    assert len(held) > 5
+    (shard,) = manifest.evaluation["tests"].shards
+    assert shard.images == {0: (44, 38), 1: (44, 38)}
 
 
 def test_levels_of_a_task_can_share_their_originals(project: Path, configure: Configure) -> None:

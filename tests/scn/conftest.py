@@ -12,16 +12,58 @@ import numpy as np
 import pytest
 import yaml
 
-from scn.config import Params, load_params
+from scn.config import Experiment, Params, digest, load_params
 from scn.degradation import bicubic_upscale, degrade
 from scn.manifest import ImageSet, Manifest, Shard
 from scn.models import build
 from scn.models.files import save_model
 from scn.provenance import file_sha256
-from scn.samples import About, encode
-from scn.storage import open_store
+from scn.samples import About, Sample, encode
+from scn.storage import Store, open_store
 
 EXPERIMENTS = {"sr-x2": ("sr", 2), "dn-s25": ("dn", 25), "car-q10": ("car", 10)}
+
+
+def put_samples(store: Store, experiment: Experiment, *shards: list[Sample]) -> Manifest:
+    """Puts a shard for each list, all of one set that is trained and measured on."""
+    made = [_put_shard(store, experiment, samples) for samples in shards]
+    image_set = ImageSet(
+        corpora={"sample": "0" * 64},
+        images=len({image for shard in made for image in shard.images}),
+        samples=sum(shard.samples for shard in made),
+        content=digest([shard.sha256 for shard in made]),
+        converted={},
+        refused={},
+        shards=made,
+    )
+    return Manifest(
+        experiment=experiment.name,
+        task=experiment.task_name,
+        level=experiment.level,
+        parameters={},
+        made_with={},
+        train=image_set,
+        evaluation={"sample/evaluation": image_set},
+    )
+
+
+def _put_shard(store: Store, experiment: Experiment, samples: list[Sample]) -> Shard:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        for sample in samples:
+            arrays = {"hr": sample.hr, f"lr{experiment.level}": sample.lr, "up": sample.up}
+            stored = {key: array for key, array in arrays.items() if array is not None}
+            members = encode(stored, "npy", 0) | {"json": sample.about.model_dump_json().encode()}
+            for suffix, data in members.items():
+                member = tarfile.TarInfo(f"{sample.about.key}.{suffix}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+    data = content.getvalue()
+    sha256 = hashlib.sha256(data).hexdigest()
+    key = f"shards/{experiment.task_name}/{sha256}/000000.tar"
+    store.put(key, data)
+    sizes = {sample.about.index: (sample.about.height, sample.about.width) for sample in samples}
+    return Shard(key=key, bytes=len(data), sha256=sha256, samples=len(samples), images=sizes)
 
 
 class SmallProject:
@@ -67,45 +109,23 @@ class SmallProject:
     def add_shards(self, name: str, images: dict[str, Any]) -> Manifest:
         """Shards with `images` (name -> target) as the evaluation set, and shards/<E>/manifest.json."""
         experiment = self.params.experiment(name)
-        content = io.BytesIO()
-        with tarfile.open(fileobj=content, mode="w") as tar:
-            for number, (image_name, hr) in enumerate(images.items()):
-                arrays = {"hr": hr, f"lr{experiment.level}": degrade(hr, experiment.task, experiment.level)}
-                if experiment.scale > 1:
-                    arrays["up"] = bicubic_upscale(arrays[f"lr{experiment.level}"], experiment.scale)
-                stored = {key: array for key, array in arrays.items() if array is not None}
-                about = About(name=image_name, index=number, height=hr.shape[0], width=hr.shape[1])
-                members = encode(stored, "npy", 0) | {"json": about.model_dump_json().encode()}
-                for suffix, data in members.items():
-                    member = tarfile.TarInfo(f"{about.key}.{suffix}")
-                    member.size = len(data)
-                    tar.addfile(member, io.BytesIO(data))
-        data = content.getvalue()
-        sha256 = hashlib.sha256(data).hexdigest()
-        key = f"shards/{experiment.task_name}/{sha256}/000000.tar"
-        open_store(self.params.storage.url, self.root).put(key, data)
-        image_set = ImageSet(
-            corpora={"sample": "0" * 64},
-            images=len(images),
-            samples=len(images),
-            content=sha256,
-            converted={},
-            refused={},
-            shards=[Shard(key=key, bytes=len(data), sha256=sha256, samples=len(images))],
-        )
-        manifest = Manifest(
-            experiment=name,
-            task=experiment.task_name,
-            level=experiment.level,
-            parameters={},
-            made_with={},
-            train=image_set,
-            evaluation={"sample/evaluation": image_set},
-        )
+        samples = []
+        for number, (image_name, hr) in enumerate(images.items()):
+            lr = degrade(hr, experiment.task, experiment.level)
+            up = bicubic_upscale(lr, experiment.scale) if lr is not None and experiment.scale > 1 else None
+            about = About(name=image_name, index=number, height=hr.shape[0], width=hr.shape[1])
+            samples.append(Sample(about=about, hr=hr, lr=lr, up=up))
+        manifest = put_samples(open_store(self.params.storage.url, self.root), experiment, samples)
         path = self.root / "shards" / name / "manifest.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(manifest.dumps())
         return manifest
+
+
+@pytest.fixture
+def put() -> Callable[..., Manifest]:
+    """put_samples(store, experiment, samples of a shard, ...)."""
+    return put_samples
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def test_what_is_no_manifest_is_one_sentence(manifest: Manifest, tmp_path: Path)
     path = tmp_path / "manifest.json"
     path.write_text(manifest.dumps())
     assert load_manifest(path) == manifest
-    path.write_text(manifest.dumps().replace('"format": 2', '"format": 1'))
+    path.write_text(manifest.dumps().replace('"format": 3', '"format": 2'))
     with pytest.raises(UserError, match=r"manifest.json is no shard manifest of this version \(1 validation error"):
         load_manifest(path)
     with pytest.raises(UserError, match=r"can't be read \(Is a directory\)"):

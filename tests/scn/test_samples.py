@@ -1,4 +1,4 @@
-"""Samples of shards: what is written is read, whole images come of their parts, and damage is named."""
+"""Samples of shards: what is written is read, and damage is named."""
 
 import hashlib
 import io
@@ -11,7 +11,7 @@ import pytest
 
 from scn.errors import UserError
 from scn.manifest import Shard
-from scn.samples import About, Encoding, Sample, codec, decode, encode, read_samples, read_shard, whole_images
+from scn.samples import About, Encoding, codec, decode, encode, read_samples, read_shard, unpack
 from scn.storage import Store, open_store
 
 
@@ -38,41 +38,12 @@ def test_keys_sort_by_image_and_sub_image() -> None:
     abouts = [About(name="a", index=i, part=p, parts=20, height=1, width=1) for i, p in product((2, 10), (3, 12))]
     assert [about.key for about in abouts] == sorted(about.key for about in abouts)
     assert abouts[0].key == "00000002-0003"
+    assert [About.image(about.key) for about in abouts] == [2, 2, 10, 10]
 
 
 def test_the_encoder_is_named_where_bytes_depend_on_it() -> None:
     assert codec("npy") == "npy 1.0"
     assert codec("png").startswith("png, zlib ")
-
-
-def cut(index: int, hr: np.ndarray, lr: np.ndarray | None) -> list[Sample]:
-    """Four overlapping sub-images."""
-    places = list(product((0, 12), (0, 6)))
-    return [
-        Sample(
-            about=About(
-                name=f"{index}", index=index, part=part, parts=4, top=y, left=x, height=hr.shape[0], width=hr.shape[1]
-            ),
-            hr=hr[y : y + 24, x : x + 30],
-            lr=None if lr is None else lr[y // 2 : y // 2 + 12, x // 2 : x // 2 + 15],
-        )
-        for part, (y, x) in enumerate(places)
-    ]
-
-
-def test_whole_images_come_of_their_parts_in_the_order_of_their_set() -> None:
-    first, first_lr = random(36, 36, 3), random(18, 18, 3)
-    second = random(36, 36)
-    third = Sample(about=About(name="2", index=2, height=9, width=8), hr=random(9, 8))
-    parts = [third, *reversed(cut(1, second, None)), *cut(0, first, first_lr)]
-    images = whole_images(parts)
-    assert [image.name for image in images] == ["0", "1", "2"]
-    np.testing.assert_array_equal(images[0].hr, first)
-    np.testing.assert_array_equal(images[0].lr, first_lr)
-    np.testing.assert_array_equal(images[1].hr, second)
-    assert images[1].lr is None
-    assert images[0].about == About(name="0", index=0, height=36, width=36)
-    assert images[2] is third
 
 
 @pytest.fixture
@@ -92,13 +63,21 @@ def stored(store: Store) -> Shard:
                 tar.addfile(member, io.BytesIO(content))
     data = file.getvalue()
     store.put("shards/car/x/000000.tar", data)
-    return Shard(key="shards/car/x/000000.tar", bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), samples=2)
+    sha256 = hashlib.sha256(data).hexdigest()
+    images = {0: (20, 20), 1: (20, 20)}
+    return Shard(key="shards/car/x/000000.tar", bytes=len(data), sha256=sha256, samples=2, images=images)
 
 
 def test_a_shard_is_read_in_the_order_of_its_keys(store: Store) -> None:
     samples = list(read_samples(store, [stored(store)], "car-q10", 10))
     assert [sample.name for sample in samples] == ["0.png", "1.png"]
     np.testing.assert_array_equal(samples[1].lr, random(20, 20))
+
+
+def test_the_images_that_are_asked_for_are_taken_from_a_shard(store: Store) -> None:
+    content = read_shard(store, stored(store), "car-q10")
+    assert [sample.about.index for sample in unpack(content, 10)] == [0, 1]
+    assert [sample.about.index for sample in unpack(content, 10, {1, 2})] == [1]
 
 
 @pytest.mark.parametrize(

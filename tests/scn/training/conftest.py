@@ -3,14 +3,18 @@
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from saved_runs import IDENTITY, Machine
 
 from data_prep.cli import main as data_prep
 from scn.config import Params, load_params
+from scn.storage import Store, open_store
+from scn.training.checkpoint import Checkpoints
 
 Project = Callable[..., Params]
 
@@ -61,3 +65,23 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
         return load_params(root / "params.yaml")
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scn.training.checkpoint.FIRST_PAUSE", 0.001)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """The checkpoints of a run as a machine (by name) sees them."""
+
+    def make(store: Store, name: str = "a", identity: dict[str, Any] = IDENTITY, **options: Any) -> Checkpoints:
+        return Checkpoints(store=store, folder=tmp_path / name, experiment="sr-x2", identity=identity, **options)
+
+    return make
+
+
+@pytest.fixture
+def store(store_url: str) -> Store:
+    return open_store(store_url)

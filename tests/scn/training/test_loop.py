@@ -14,8 +14,6 @@ import torch
 from scn.config import Params, load_params
 from scn.errors import UserError
 from scn.manifest import load_manifest
-from scn.models import build
-from scn.recipe import TrainConfig
 from scn.storage import open_store
 from scn.training.loop import Hooks, Row, Run, World, train
 from scn.training.stage import train_stage
@@ -26,21 +24,11 @@ Project = Callable[..., Params]
 def run_of(params: Params, name: str) -> Run:
     manifest = load_manifest(params.root / "shards" / name / "manifest.json")
     store = open_store(params.storage.url, params.root)
-    return Run(experiment=params.experiment(name), manifest=manifest, store=store)
+    return Run(experiment=params.experiment(name), manifest=manifest, store=store, root=params.root)
 
 
 def weights(params: Params, name: str) -> bytes:
     return (params.root / "models" / name / "model.safetensors").read_bytes()
-
-
-def test_learning_rate_is_the_papers() -> None:
-    """1e-3, halved every 3 epochs after the 25th (SCN paper, section 4.1)."""
-    config = TrainConfig()
-    steps_per_epoch = 800 * 1000 // 16
-    rates = [config.learning_rate_at(epoch * steps_per_epoch, images=800) for epoch in range(40)]
-    assert rates[:28] == [1e-3] * 28
-    assert rates[28:] == [5e-4] * 3 + [2.5e-4] * 3 + [1.25e-4] * 3 + [6.25e-5] * 3
-    assert config.steps(800) == 40 * steps_per_epoch
 
 
 @pytest.mark.parametrize("name", ["sr-x2", "dn-s25", "car-q10"])
@@ -131,46 +119,9 @@ def test_a_killed_run_ends_with_the_same_bits(project: Project, tmp_path: Path, 
 
 def test_a_loss_that_is_not_finite_stops_before_the_step(project: Project) -> None:
     run = run_of(project("sr-x2", learning_rate=1e30, epochs=1), "sr-x2")
-    with pytest.raises(UserError, match=r"loss of sr-x2 is (nan|inf) in step \d+ at learning rate 1e\+30: lower"):
+    sentence = r"The loss of sr-x2 is \S+ and its gradient \S+ in step \d+ at learning rate 1e\+30, on patches of train"
+    with pytest.raises(UserError, match=sentence):
         train(run, World(), Hooks())
-
-
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(project: Project) -> None:
-    run = run_of(project("sr-x2"), "sr-x2")
-
-    class Stop(Exception):  # noqa: N818 - a stand-in for a kill
-        pass
-
-    def stop_at_ten(step: int) -> None:
-        if step == 10:
-            raise Stop
-
-    with pytest.raises(Stop):
-        train(run, World(), Hooks(saved=stop_at_ten))
-    newest = run.store.list("runs/")[-1]
-    assert "step-00000010" in newest
-    path = Path(run.store.url.removeprefix("file://")) / newest
-    path.write_bytes(path.read_bytes()[:-100])
-    resumed: list[int] = []
-    train(run, World(), Hooks(resumed=resumed.append))
-    assert resumed == [5]
-
-
-def test_a_checkpoint_of_another_architecture_is_refused(project: Project) -> None:
-    run = run_of(project("sr-x2"), "sr-x2")
-    network = build(run.experiment.architecture())
-    identity = {**run.identity(), "architecture": {**run.experiment.architecture(), "units": 64}}
-    run.checkpoints.save(5, {"network": network.state_dict(), "identity": identity, "rows": []})
-    with pytest.raises(UserError, match=r"another configuration \(architecture\.units is 64 there, 8 here\)"):
-        train(run, World(), Hooks())
-
-
-def test_only_the_newest_two_checkpoints_are_kept(project: Project) -> None:
-    run = run_of(project("sr-x2"), "sr-x2")
-    kept: list[list[str]] = []
-    train(run, World(), Hooks(saved=lambda step: kept.append(run.store.list("runs/"))))
-    assert [len(keys) for keys in kept] == [1, 2, 2, 2, 2, 2]
-    assert run.checkpoints.load(run.identity())[0] == 30  # type: ignore[index]
 
 
 def test_a_manifest_of_another_experiment_is_refused(project: Project) -> None:

@@ -1,0 +1,213 @@
+"""How fast patches come, beside a data set that opens two PNG files for each of them.
+
+    python -m benchmarks.feeding [--device cuda] [--json FILE] [--runs N] [--images N]
+
+Patches of 48x48, and 96x96 of the target, in batches of 16, from generated images of 2040x1356 pixels, turned and
+mirrored in 8 ways, float32 on the device. The conventional way is a torch Dataset that opens an image and its degraded
+version with Pillow for every patch, behind a DataLoader with a process per core. A run of `stream` is a whole epoch of
+1000 patches per image as in the SCN paper: it opens the feed, reads and hashes all shards, from a folder and without a
+cache, and has memory for a half of the images, so that it walks over several groups. `resident` has read all images
+before, in start_s; from it follows what a stream of fewer patches per image is worth. The share of the step is that of
+a training step of SCN with 16 blocks of 32 units on this device, which has the device to itself.
+"""
+
+import argparse
+import itertools
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, RandomSampler
+
+from benchmarks import model
+from benchmarks.measure import Row, Timing, medians, parser, table, write_json
+from benchmarks.photographs import HEIGHT, WIDTH
+from benchmarks.shards import write_project
+from data_prep.prepare import make_manifest
+from scn.cluster import cpu_count
+from scn.config import Experiment, Params
+from scn.data import Feed, open_feed
+from scn.degradation import bicubic_downscale
+from scn.manifest import Manifest
+from scn.precision import Precision, has_bfloat16
+from scn.recipe import TrainConfig
+from scn.storage import open_store
+
+TITLE = "Patches from files and from shards"
+SCALE, BATCH, PATCH = 2, 16, 48
+PATCHES_PER_IMAGE = 1000
+FILE_BATCHES, RESIDENT_BATCHES = 16, 500
+"""Of a run."""
+SIZE = HEIGHT, WIDTH
+WORKERS = cpu_count()
+"""Of the DataLoader."""
+CONVENTIONAL = f"PNG files, DataLoader of {WORKERS} processes"
+
+
+class Candidate(NamedTuple):
+    """A way for patches to come, and how many batches a run of it makes."""
+
+    run: Callable[[], object]
+    batches: int
+    start_s: float | None = None
+
+
+class PngPairs(Dataset[tuple[Tensor, Tensor]]):
+    """What is usual: every sample opens both files, and cuts one patch from them."""
+
+    def __init__(self, hr: Path, lr: Path) -> None:
+        self.pairs = [(path, lr / path.name) for path in sorted(hr.glob("*.png"))]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        hr, lr = (np.asarray(Image.open(path)) for path in self.pairs[index])
+        y, x = (int(torch.randint(side - PATCH + 1, ())) for side in lr.shape[:2])
+        symmetry = int(torch.randint(8, ()))
+        degraded = _turned(lr[y : y + PATCH, x : x + PATCH], symmetry)
+        y, x, side = y * SCALE, x * SCALE, PATCH * SCALE
+        return degraded, _turned(hr[y : y + side, x : x + side], symmetry)
+
+
+def _turned(patch: np.ndarray, symmetry: int) -> Tensor:
+    patch = patch[:, ::-1] if symmetry & 1 else patch
+    patch = patch[::-1] if symmetry & 2 else patch
+    patch = patch.transpose(1, 0, 2) if symmetry & 4 else patch
+    return torch.from_numpy(np.ascontiguousarray(patch.transpose(2, 0, 1))).float().div_(255)
+
+
+def conventional(root: Path, device: torch.device) -> Candidate:
+    data = PngPairs(root / "photographs", root / "degraded")
+    # As many samples as a run takes, so that nothing is made ahead while another candidate is timed.
+    sampler = RandomSampler(data, replacement=True, num_samples=FILE_BATCHES * BATCH)
+    loader = DataLoader(data, BATCH, sampler=sampler, num_workers=WORKERS, persistent_workers=WORKERS > 0)
+
+    def run() -> None:
+        for degraded, target in loader:
+            degraded.to(device), target.to(device)
+        _finish(device)
+
+    return Candidate(run, FILE_BATCHES)
+
+
+def resident(root: Path, manifest: Manifest, experiment: Experiment, device: torch.device) -> Candidate:
+    feed = _open(root, manifest, _recipe(experiment, feed="resident"), device)
+    start = perf_counter()
+    feed.prepare(0)
+    _finish(device)
+    started, steps = perf_counter() - start, itertools.count()
+
+    def run() -> None:
+        for _ in range(RESIDENT_BATCHES):
+            feed.batch(next(steps))
+        _finish(device)
+
+    return Candidate(run, RESIDENT_BATCHES, started)
+
+
+def stream(root: Path, manifest: Manifest, experiment: Experiment, device: torch.device) -> Candidate:
+    images = SIZE[0] * SIZE[1] * 3 * (1 + 1 / SCALE**2) * manifest.train.images
+    made = _recipe(experiment, feed="stream", memory_mib=max(1, int(images / 2) >> 20))
+    epoch = made.train.steps(manifest.train.images)
+
+    def run() -> None:
+        feed = _open(root, manifest, made, device)
+        for step in range(epoch):
+            feed.batch(step)
+        _finish(device)
+        feed.close()
+
+    return Candidate(run, epoch)
+
+
+def rows(root: Path, params: Params, device: torch.device, runs: int) -> list[Row]:
+    """One row for each way, and what a training step takes."""
+    manifest, _ = make_manifest(params, "sr-x2", store_url="file://store", workers=0)
+    experiment = params.experiment("sr-x2")
+    candidates = {
+        CONVENTIONAL: conventional(root, device),
+        "resident": resident(root, manifest, experiment, device),
+        "stream": stream(root, manifest, experiment, device),
+    }
+    precision: Precision = "bfloat16" if device.type == "cuda" and has_bfloat16(device) else "float32"
+    step = model.start("training step", model.Candidate("ours", precision), device)
+
+    def one_step() -> None:
+        step()
+        _finish(device)
+
+    taken = medians({name: candidate.run for name, candidate in candidates.items()} | {"step": one_step}, runs)
+    per_batch = {name: _each(taken[name], candidate.batches) for name, candidate in candidates.items()}
+    step_s = taken["step"].median
+    return [
+        {
+            "patches from": name,
+            "patches_per_s": BATCH / timing.median,
+            "spread_%": 100 * timing.spread,
+            "times_as_fast": per_batch[CONVENTIONAL].over(timing),
+            "batch_ms": 1e3 * timing.median,
+            "step_ms": 1e3 * step_s,
+            "share_of_step_%": 100 * timing.median / (timing.median + step_s),
+            "start_s": candidates[name].start_s,
+            "patches_per_image": None if name != "stream" else PATCHES_PER_IMAGE,
+            "images": manifest.train.images,
+            "shards": None if name == CONVENTIONAL else len(manifest.train.shards),
+        }
+        for name, timing in per_batch.items()
+    ]
+
+
+def write_degraded(root: Path) -> None:
+    """The degraded images as PNG files, for the conventional way."""
+    (root / "degraded").mkdir(exist_ok=True)
+    for path in (root / "photographs").glob("*.png"):
+        if not (degraded := root / "degraded" / path.name).exists():
+            Image.fromarray(bicubic_downscale(np.asarray(Image.open(path)), SCALE)).save(degraded, compress_level=1)
+
+
+def _open(root: Path, manifest: Manifest, experiment: Experiment, device: torch.device) -> Feed:
+    return open_feed(open_store("file://store", root), manifest, experiment, device, cache=None)
+
+
+def _recipe(experiment: Experiment, **train: object) -> Experiment:
+    many = 10**6 if train["feed"] == "resident" else 1
+    common = {"batch": BATCH, "patch": PATCH, "patches_per_image": PATCHES_PER_IMAGE, "epochs": many}
+    return experiment.model_copy(update={"train": TrainConfig.model_validate({**common, **train})})
+
+
+def _each(timing: Timing, batches: int) -> Timing:
+    return Timing(seconds=tuple(seconds / batches for seconds in timing.seconds))
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints the table, and writes it where --json says."""
+    arguments = parser(__doc__, runs=5)
+    arguments.formatter_class = argparse.RawDescriptionHelpFormatter
+    arguments.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    arguments.add_argument("--images", type=int, default=16, metavar="N", help="(default: %(default)s)")
+    arguments.add_argument("--folder", type=Path, help="keep the images here for another run")
+    options = arguments.parse_args(argv)
+    with tempfile.TemporaryDirectory() as temporary:
+        root = (options.folder or Path(temporary)).resolve()
+        params = write_project(root, options.images, SIZE)
+        write_degraded(root)
+        result = rows(root, params, options.device, options.runs)
+    print(table(result))
+    if options.json:
+        write_json(options.json, TITLE, result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,267 @@
+"""Training beside the published way: throughput, workers, convergence.
+
+    python -m benchmarks.training [--device cuda] [--json FILE] [--plot FILE.svg] [--runs N] [--only PART]
+
+The published way is eager, in float32 and NCHW, with weight normalisation live (benchmarks.published), fed by a dataset
+that opens two PNG files for every sample (benchmarks.feeding). Ours is the loop's own learner and feed. `throughput`
+takes whole steps of SCN 16x32 x2 on images of 2040x1356, data included; `workers` runs the whole loop, after its start,
+in this process and under Ray Train; `convergence` is a race of the demo's network against itself.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+import yaml
+from torch.utils.data import DataLoader, RandomSampler
+
+from benchmarks.feeding import WORKERS, PngPairs, write_degraded
+from benchmarks.measure import Row, medians, parser, table, write_json
+from benchmarks.model import MATRIX, finished
+from benchmarks.photographs import HEIGHT, WIDTH, write_photographs
+from benchmarks.plot import write_lines
+from benchmarks.published import Published
+from data_prep.prepare import make_manifest
+from scn.config import load_params
+from scn.data import Batch, Feed, open_feed
+from scn.models import build
+from scn.precision import Precision, has_bfloat16
+from scn.profile import count_macs
+from scn.recipe import LossConfig
+from scn.storage import open_store
+from scn.training.learner import Learner
+from scn.training.loop import Hooks, Run, train
+from scn.training.loop import Row as Point
+from scn.training.ray_train import train_with_ray
+from scn.training.validation import Validation
+from scn.training.world import World, use_threads
+
+TITLE = "Training beside the published way"
+Part = Literal["throughput", "workers", "convergence"]
+NAME, RATE, L1 = "sr-x2", 1e-3, LossConfig(l1=1)
+LARGE: dict[str, Any] = {"blocks": 16, "units": 32, "width": 4, "scales": 4}
+DEMO: dict[str, Any] = {"blocks": 4, "units": 24, "width": 4, "scales": 3}
+SIZE, SMALL = (24, HEIGHT, WIDTH), (12, 480, 640)
+"""Training images, their height and width."""
+STEPS, WARM_UP = 60, 20
+"""Of the loop, and those before it is timed."""
+SECONDS, EVERY = 240.0, 50
+"""Of the race, without its measurements, and the steps from one to the next."""
+
+
+@contextmanager
+def project(size: tuple[int, int, int], model: dict[str, Any], **train: Any) -> Iterator[Run]:
+    """A run in a folder of its own, with generated photographs, their degraded versions as PNG files, and shards."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder).resolve()
+        write_photographs(root / "photographs", *size)
+        write_degraded(root)
+        write_photographs(root / "test", 1, 192, 288, first=size[0])
+        document = {
+            "corpora": {"local": {"photographs": "photographs", "test": "test"}},
+            "data": {"train": ["photographs"], "evaluation": ["test"]},
+            "model": model,
+            "train": {"batch": 16, "patch": 48, **train},
+            "experiments": {NAME: {"task": "sr", "level": 2}},
+        }
+        (root / "params.yaml").write_text(yaml.safe_dump(document))
+        params = load_params(root / "params.yaml")
+        manifest, _ = make_manifest(params, NAME, store_url="file://store", workers=0)
+        store = open_store("file://store", root)
+        yield Run(experiment=params.experiment(NAME), manifest=manifest, store=store, root=root)
+
+
+def _feed(run: Run, device: torch.device) -> closing[Feed]:
+    return closing(open_feed(run.store, run.manifest, run.experiment, device, cache=None))
+
+
+class PublishedLearner:
+    """Takes steps as the published code does, on its own patches."""
+
+    def __init__(self, run: Run, device: torch.device) -> None:
+        self.device, self.batch = device, run.experiment.train.batch
+        self.result = build(run.experiment.architecture(), seed=0).to(device)
+        self.model = Published(self.result)  # type: ignore[arg-type]
+        self.optimizer = torch.optim.Adam(self.result.parameters(), lr=RATE)
+        data = PngPairs(run.root / "photographs", run.root / "degraded")
+        sampler = RandomSampler(data, replacement=True, num_samples=10**7)
+        self.batches = iter(DataLoader(data, self.batch, sampler=sampler, num_workers=WORKERS))
+
+    def step(self) -> float:
+        degraded, target = (images.to(self.device) for images in next(self.batches))
+        self.optimizer.zero_grad()
+        loss = F.l1_loss(self.model(degraded), target)
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+
+@dataclass
+class OurLearner:
+    """The same with what the loop is made of."""
+
+    learner: Learner
+    batch: Callable[[int], Batch]
+    done: int = 0
+
+    def step(self) -> float:
+        self.done += 1
+        return self.learner.step(self.batch(self.done - 1), L1, RATE).loss
+
+
+def throughput(device: torch.device, runs: int) -> list[Row]:
+    """What whole steps take, and how near they come to the rate of products of matrices."""
+    precisions: list[Precision] = ["float32", "bfloat16"] if has_bfloat16(device) else ["float32"]
+    side, rows = MATRIX[device.type], list[Row]()
+    with (
+        project(SIZE, LARGE) as run,
+        closing(open_feed(run.store, run.manifest, run.experiment, device, cache=None)) as feed,
+    ):
+        config = run.experiment.train
+        forms: dict[str, Precision] = {"published": "float32"}
+        timed: dict[str, Callable[[], object]] = {"published": PublishedLearner(run, device).step}
+        for precision in precisions:
+            for compiled in (False, True) if device.type == "cuda" else (False,):
+                name = f"ours, {precision}" + ", compiled" * compiled
+                changed = config.model_copy(update={"precision": precision, "compile": compiled})
+                experiment = run.experiment.model_copy(update={"train": changed})
+                forms[name] = precision
+                timed[name] = OurLearner(Learner(experiment, World(device=device)), feed.batch).step
+            matrix = torch.rand(side, side, device=device, dtype=getattr(torch, precision))
+            timed[f"matrices, {precision}"] = lambda matrix=matrix: matrix @ matrix  # type: ignore[misc]
+        times = medians({name: finished(call, device) for name, call in timed.items()}, runs, warm_up=2)
+        macs = 3 * config.batch * count_macs(run.experiment.architecture(), config.patch, config.patch)
+        for name, precision in forms.items():
+            limit = times[f"matrices, {precision}"].over(times[name])
+            rows.append(
+                {
+                    "training": name,
+                    "step_ms": 1e3 * times[name].median,
+                    "spread_%": 100 * times[name].spread,
+                    "patches_per_s": config.batch / times[name].median,
+                    "times_as_fast": times["published"].over(times[name]),
+                    "matrix_rate_%": 100 * macs / side**3 * limit,
+                }
+            )
+    return rows
+
+
+class _Clock:
+    """A monitor that only notes when each point of the curves came."""
+
+    def __init__(self) -> None:
+        self.points: list[tuple[float, float]] = []
+
+    def logged(self, row: Point) -> None:
+        self.points.append((row["step"], time.perf_counter()))
+
+    def steps_per_second(self) -> float:
+        """After the first point, and so without what comes before the first step."""
+        (first, start), (last, end) = self.points[0], self.points[-1]
+        return (last - first) / (end - start)
+
+    def resumed(self, step: int) -> None: ...
+    def validated(self, step: int, result: object) -> None: ...
+    def saved(self, step: int) -> None: ...
+
+
+def workers(device: torch.device, runs: int) -> list[Row]:
+    """Steps per second of the whole loop: in this process, and under Ray Train with one and with two workers."""
+    settings = {"plain": 0, "Ray Train, 1 worker": 1, "Ray Train, 2 workers": 2}
+    seen: dict[str, list[float]] = {name: [] for name in settings}
+    for _ in range(runs):
+        for name, count in settings.items():
+            steps = {"max_steps": STEPS + WARM_UP, "log_every": WARM_UP, "workers": max(count, 1)}
+            with project(SMALL, {**DEMO, "blocks": 8}, **steps) as run:
+                clock = _Clock()
+                if count:
+                    train_with_ray(run, load_params(run.root / "params.yaml"), clock)  # type: ignore[arg-type]
+                else:
+                    use_threads(1)
+                    train(run, World(device=device), Hooks(logged=clock.logged))
+                seen[name].append(clock.steps_per_second())
+    peers = {"plain": "plain", "Ray Train, 1 worker": "plain", "Ray Train, 2 workers": "Ray Train, 1 worker"}
+    return [
+        {
+            "loop": name,
+            "steps_per_s": median(rates),
+            "peer": peers[name],
+            "times_as_fast": median(a / b for a, b in zip(rates, seen[peers[name]], strict=True)),
+        }
+        for name, rates in seen.items()
+    ]
+
+
+def convergence(device: torch.device, plot: Path | None) -> list[Row]:
+    """PSNR of one photograph against training time, and when it is first what the published way has at the end."""
+    lines: dict[str, list[tuple[float, float]]] = {}
+    with project(SMALL, DEMO, batch=8) as run:
+        validation = Validation(run.experiment, run.manifest, run.store, device)
+        published = PublishedLearner(run, device)
+        lines["published"] = _race(published.step, published.result, validation)
+        del published
+        with _feed(run, device) as feed:
+            ours = OurLearner(Learner(run.experiment, World(device=device)), feed.batch)
+            lines["ours"] = _race(ours.step, ours.learner.result, validation)
+    if plot:
+        write_lines(plot, "sr-x2, 4 blocks of 24 units", "training time [s]", "PSNR [dB]", lines)
+    goal = lines["published"][-1][1]
+    return [
+        {
+            "race": name,
+            "steps": EVERY * (len(line) - 1),
+            "db_at_start": line[0][1],
+            "db_at_half": next(db for seconds, db in line if seconds >= SECONDS / 2),
+            "db_at_end": line[-1][1],
+            "seconds_to_published": next((seconds for seconds, db in line if db >= goal), None),
+        }
+        for name, line in lines.items()
+    ]
+
+
+def _race(step: Callable[[], float], network: torch.nn.Module, validation: Validation) -> list[tuple[float, float]]:
+    """(seconds of training, dB) until SECONDS are over."""
+    seconds, line = 0.0, [(0.0, validation(network).score)]
+    step()  # what is made only once
+    while seconds < SECONDS:
+        start = time.perf_counter()
+        for _ in range(EVERY):
+            step()
+        seconds += time.perf_counter() - start
+        line.append((seconds, validation(network).score))
+    return line
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints a table for each part, and writes them where --json says."""
+    arguments = parser(__doc__, runs=5)
+    arguments.formatter_class = argparse.RawDescriptionHelpFormatter
+    arguments.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    arguments.add_argument("--only", choices=get_args(Part), help="one part")
+    arguments.add_argument("--plot", type=Path, metavar="FILE", help="an SVG of the race")
+    options = arguments.parse_args(argv)
+    parts: dict[Part, Callable[[], list[Row]]] = {
+        "throughput": lambda: throughput(options.device, options.runs),
+        "workers": lambda: workers(options.device, min(options.runs, 3)),
+        "convergence": lambda: convergence(options.device, options.plot),
+    }
+    rows: list[Row] = []
+    for part, measured in parts.items():
+        if options.only in (None, part):
+            found = measured()
+            print(f"{table(found)}\n", flush=True)
+            rows += ({"part": part, **row} for row in found)
+    if options.json:
+        write_json(options.json, TITLE, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Shards on this machine's disk, so that a store is asked for each of them once."""
+
+import fcntl
+import hashlib
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from scn.errors import UserError
+from scn.manifest import Shard
+from scn.samples import read_shard
+from scn.storage import Store
+
+
+class Cache:
+    """A folder of shards by their SHA-256, which several processes, runs and experiments may share.
+
+    It never holds more than it may: the shards that were not used for longest make room. What is read is hashed every
+    time, and fetched again if it is not what the manifest says.
+    """
+
+    def __init__(self, folder: Path, mib: int, store: Store, experiment: str) -> None:
+        """UserError if the folder can't be made."""
+        self._folder = folder
+        self._most = mib * 2**20
+        self._store = store
+        self._experiment = experiment
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"The cache of shards, {folder}, can't be made ({error.strerror}): check its permissions and the disk."
+            ) from None
+
+    def read(self, shard: Shard) -> bytes:
+        """The content of a shard; see scn.samples.read_shard for errors."""
+        if (found := self._cached(shard)) is not None:
+            return found
+        content = None
+        try:
+            with self._locked(f"fetch-{shard.sha256[0]}"):  # sixteen locks: others fetch other shards meanwhile
+                if (found := self._cached(shard)) is not None:  # by who had the lock
+                    return found
+                content = read_shard(self._store, shard, self._experiment)
+                if len(content) <= self._most:
+                    self._keep(shard, content)
+        except OSError as error:  # of the cache's disk: the run goes on, slower
+            warnings.warn(f"Shards are not kept in {self._folder} ({error.strerror}).", stacklevel=2)
+        return read_shard(self._store, shard, self._experiment) if content is None else content
+
+    def _cached(self, shard: Shard) -> bytes | None:
+        path = self._path(shard)
+        try:
+            content = path.read_bytes()
+            os.utime(path)  # used now
+        except OSError:  # not there, or another process has just removed it, or the disk is bad: the store has it
+            return None
+        return content if hashlib.sha256(content).hexdigest() == shard.sha256 else None
+
+    def _keep(self, shard: Shard, content: bytes) -> None:
+        path = self._path(shard)
+        with self._locked("space"):
+            for left in self._folder.glob("*.part"):  # by a process that was killed: who writes has the lock
+                left.unlink()
+            path.unlink(missing_ok=True)  # damaged
+            self._make_room(len(content))
+            part = path.with_suffix(".part")
+            part.write_bytes(content)
+            part.replace(path)
+
+    def _make_room(self, size: int) -> None:
+        kept = [(path.stat().st_mtime_ns, path.stat().st_size, path) for path in self._folder.glob("*.tar")]
+        used = sum(of_one for _, of_one, _ in kept)
+        for _, of_one, path in sorted(kept):
+            if used + size <= self._most:
+                return
+            path.unlink()
+            used -= of_one
+
+    def _path(self, shard: Shard) -> Path:
+        return self._folder / f"{shard.sha256}.tar"
+
+    @contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        """Among the threads and processes of this machine; ends when the file is closed, also by a death."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / f"{name}.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield

@@ -1,0 +1,174 @@
+"""The batch of every step, from images in memory; those of the next group are read meanwhile.
+
+Training data is a sequence of groups of images. `resident` is one group of all, read once; `stream` walks over groups
+of shards, in another order every epoch, of which two fit the memory: that in use and the next one. Patches are cut,
+turned and made noisy where the images are, on a GPU if they are there.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from scn.config import Experiment
+from scn.data.cache import Cache
+from scn.data.draws import Draws, Part
+from scn.data.groups import Group, Groups, image_bytes
+from scn.data.noise import normal
+from scn.data.packed import Packed
+from scn.errors import UserError
+from scn.manifest import Manifest, Shard
+from scn.samples import read_shard, unpack
+from scn.storage import Store
+
+Kind = Literal["resident", "stream"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """input (B, C, p, p), target (B, C, sp, sp): float32, 0 is black, 1 is white; noise may leave the range."""
+
+    input: Tensor
+    target: Tensor
+
+
+class Feed:
+    """The patches of a run; use it from one thread."""
+
+    def __init__(
+        self,
+        kind: Kind,
+        experiment: Experiment,
+        draws: Draws,
+        load: Callable[[Group, Event], Packed],
+        device: torch.device,
+    ) -> None:
+        self.kind = kind
+        self._experiment = experiment
+        self._draws = draws
+        self._load = load
+        self._device = device
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="feed")
+        self._held: dict[Group, tuple[Future[Packed], Event]] = {}
+
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
+        """The part of step `step` (from 0) that process `rank` of `world` works on.
+
+        Raises:
+            UserError: naming the shard that is not there or damaged, or if the images need too much memory.
+        """
+        share = self._experiment.train.batch // world
+        mine = range(rank * share, (rank + 1) * share)
+        cuts = []
+        for part, packed in self._parts(step):
+            if chosen := part.within(mine.start, mine.stop):
+                cuts.append(packed.cut(chosen))
+        degraded, target = (cut[0] if len(cut) == 1 else torch.cat(cut) for cut in zip(*cuts, strict=True))
+        degraded, target = degraded.float(), target.float()
+        if not self._experiment.task.stored:
+            degraded += self._experiment.level * normal(self._experiment, step, mine, self._device)
+        return Batch(input=degraded.div_(255), target=target.div_(255))
+
+    def images(self, step: int) -> list[str]:
+        """The names of the images that the patches of a step come from, of all processes, in their order."""
+        return [packed.names[int(image)] for part, packed in self._parts(step) for image in part.image]
+
+    def prepare(self, step: int) -> None:
+        """Waits until the images of a step are in memory. `batch` does so too."""
+        self._parts(step)
+
+    def close(self) -> None:
+        """Ends what is read in the background, and forgets the images."""
+        self._hold([])
+        self._background.shutdown()
+
+    def _parts(self, step: int) -> list[tuple[Part, Packed]]:
+        parts = self._draws.step(step)
+        needed = list(dict.fromkeys(part.group for part in parts))
+        # There is memory for two: that of the next group is free when the step no longer straddles two.
+        following = self._draws.following(step) if len(needed) == 1 else None
+        self._hold([*needed, following] if following else needed)
+        return [(part, self._held[part.group][0].result()) for part in parts]
+
+    def _hold(self, groups: list[Group]) -> None:
+        for group in [group for group in self._held if group not in groups]:
+            loading, abandoned = self._held.pop(group)
+            abandoned.set()
+            loading.cancel()
+        for group in groups:
+            if group not in self._held:
+                abandoned = Event()
+                self._held[group] = self._background.submit(self._load, group, abandoned), abandoned
+
+
+def open_feed(
+    store: Store, manifest: Manifest, experiment: Experiment, device: torch.device, *, cache: Path | None
+) -> Feed:
+    """The patches that `experiment` trains on; close it at the end.
+
+    Args:
+        device: where the images, and the batches, are.
+        cache: the folder of shards on this machine, for `stream`; None: every reading asks the store.
+    Raises:
+        UserError: if an image is smaller than a patch, or the cache can't be used.
+    """
+    config, shards = experiment.train, manifest.train.shards
+    _check_sizes(store, shards, experiment)
+    kind: Kind = "resident" if is_resident(manifest, experiment) else "stream"
+    groups = Groups(experiment, shards, None if kind == "resident" else config.memory_mib * 2**20 // 2)
+    read: Callable[[Shard], bytes] = partial(read_shard, store, experiment=experiment.name)
+    if kind == "stream" and cache is not None:
+        read = Cache(cache, config.cache_mib, store, experiment.name).read
+
+    def load(group: Group, abandoned: Event) -> Packed:
+        packed = Packed(group, experiment, device)
+        wanted = frozenset(group.images.tolist())
+
+        def read_into(shard: Shard) -> None:
+            if not abandoned.is_set():
+                for sample in unpack(read(shard), experiment.level, wanted):
+                    packed.paste(sample)
+
+        with ThreadPoolExecutor(config.loader_workers, thread_name_prefix="shards") as readers:
+            for _ in readers.map(read_into, group.shards):
+                pass
+        if not packed.is_whole and not abandoned.is_set():
+            raise UserError(
+                f"The manifest of {experiment.name} does not name all shards that hold its images: make it again with "
+                f"`dvc repro --force --single-item shard@{experiment.name}`."
+            )
+        if device.type == "cuda":  # who cuts from it may do so in another stream
+            torch.cuda.current_stream(device).synchronize()
+        return packed
+
+    return Feed(kind, experiment, Draws(groups, manifest.train.images, experiment), load, device)
+
+
+def is_resident(manifest: Manifest, experiment: Experiment) -> bool:
+    """Whether all training images are in memory at once: by train.feed, or because they fit train.memory_mib."""
+    config = experiment.train
+    if config.feed != "auto":
+        return config.feed == "resident"
+    sizes = {image: size for shard in manifest.train.shards for image, size in shard.images.items()}
+    return sum(image_bytes(experiment, *size) for size in sizes.values()) <= config.memory_mib * 2**20
+
+
+def _check_sizes(store: Store, shards: list[Shard], experiment: Experiment) -> None:
+    """UserError for an image that no patch can be cut from."""
+    side = experiment.train.patch * experiment.scale
+    for shard in shards:
+        for image, (height, width) in shard.images.items():
+            if min(height, width) >= side:
+                continue
+            content = read_shard(store, shard, experiment.name)
+            name = next(unpack(content, experiment.level, {image})).name
+            raise UserError(
+                f"The image {name} is {width}x{height} pixels, smaller than a patch of {side}x{side}: take it out of "
+                "the training corpus or lower train.patch."
+            )

@@ -1,0 +1,93 @@
+"""Which training images are in memory together: all of them, or those of a few shards at a time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scn.config import Experiment
+from scn.data.philox import Purpose, generator
+from scn.manifest import Shard
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Group:
+    """Images that are in memory together, n of them, in the order of their set."""
+
+    images: NDArray[np.int64]
+    """Their numbers in the set, rising."""
+    sizes: NDArray[np.int64]
+    """(n, 2): height and width of each target in pixels."""
+    shards: tuple[Shard, ...]
+    """All that hold them or parts of them."""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+class Groups:
+    """The groups of every epoch.
+
+    An epoch takes the shards in an order of its own, and closes a group before its images would exceed the budget. An
+    image that was cut over several shards belongs to the group of the first one; that group reads the others too. So
+    every image is in one group of each epoch, whatever the shards hold, and there are shards enough for any number of
+    readers: each process reads what its groups need.
+    """
+
+    def __init__(self, experiment: Experiment, shards: Sequence[Shard], budget: int | None) -> None:
+        """`budget`: bytes of uncompressed images in a group, exceeded only by a shard that does by itself; None: one
+        group of all."""
+        self._seed = experiment.train.seed
+        self._shards = shards
+        self._budget = budget
+        self._sizes = {image: size for shard in shards for image, size in shard.images.items()}
+        self._bytes = {image: image_bytes(experiment, *size) for image, size in self._sizes.items()}
+        self._holders: dict[int, list[int]] = {}
+        for number, shard in enumerate(shards):
+            for image in shard.images:
+                self._holders.setdefault(image, []).append(number)
+        self._epochs: dict[int, list[Group]] = {}
+        everything = self._group(sorted(self._sizes))
+        fits = budget is None or sum(self._bytes.values()) <= budget
+        self._everything = everything if fits else None
+
+    def of_epoch(self, epoch: int) -> list[Group]:
+        """In the order of their use; the same objects as long as neighbouring epochs are asked for."""
+        if self._everything:
+            return [self._everything]
+        if epoch not in self._epochs:
+            near = {e: groups for e, groups in self._epochs.items() if abs(e - epoch) == 1}
+            self._epochs = near | {epoch: self._planned(epoch)}
+        return self._epochs[epoch]
+
+    def _planned(self, epoch: int) -> list[Group]:
+        assert self._budget is not None
+        order = generator(self._seed, Purpose.SHARDS, epoch).permutation(len(self._shards))
+        members: list[list[int]] = [[]]
+        taken, load = set[int](), 0
+        for number in order:
+            own = [image for image in self._shards[number].images if image not in taken]
+            weight = sum(self._bytes[image] for image in own)
+            if members[-1] and load + weight > self._budget:
+                members.append([])
+                load = 0
+            members[-1] += own
+            taken.update(own)
+            load += weight
+        return [self._group(sorted(images)) for images in members if images]
+
+    def _group(self, images: list[int]) -> Group:
+        numbers = sorted({number for image in images for number in self._holders[image]})
+        return Group(
+            images=np.array(images, np.int64),
+            sizes=np.array([self._sizes[image] for image in images], np.int64),
+            shards=tuple(self._shards[number] for number in numbers),
+        )
+
+
+def image_bytes(experiment: Experiment, height: int, width: int) -> int:
+    """Of a target of this size and, where it is stored, its degraded image, uncompressed."""
+    task, scale = experiment.task, experiment.scale
+    pixels = height * width + ((height // scale) * (width // scale) if task.stored else 0)
+    return pixels * task.image_channels

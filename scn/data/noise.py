@@ -1,0 +1,28 @@
+"""Noise that is made while training: a function of the seed, the step and the number of the patch."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scn.config import Experiment
+from scn.data.philox import Purpose, generator
+
+
+def normal(experiment: Experiment, step: int, patches: range, device: torch.device) -> Tensor:
+    """Standard normal noise (n, C, p, p), float32, for the patches `patches` of a step.
+
+    The bits are those of the kind of the device: on a CPU NumPy's, the same everywhere; on a GPU PyTorch's, which
+    differ between models of GPU. There a process makes the noise of the whole batch, which costs next to nothing, and
+    takes its part.
+    """
+    config = experiment.train
+    shape = (experiment.task.image_channels, config.patch, config.patch)
+    if device.type == "cpu":
+        drawn = [
+            generator(config.seed, Purpose.NOISE, step, i).standard_normal(shape, dtype=np.float32) for i in patches
+        ]
+        return torch.from_numpy(np.stack(drawn))
+    seed = int(generator(config.seed, Purpose.NOISE, step).integers(2**63))
+    random = torch.Generator(device).manual_seed(seed)
+    whole = torch.randn((config.batch, *shape), generator=random, device=device)
+    return whole[patches.start : patches.stop]

@@ -1,0 +1,186 @@
+"""What learns: the network, its optimiser and the average of its weights, as one state that takes steps."""
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from scn.config import Experiment
+from scn.data import Batch
+from scn.errors import UserError
+from scn.models import build
+from scn.precision import autocast
+from scn.recipe import LossConfig
+from scn.training.world import World
+
+LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "l1": F.l1_loss,
+    "smooth_l1": F.smooth_l1_loss,
+    "mse": F.mse_loss,
+}
+"""The terms of scn.recipe.LossConfig: two images of the same shape -> their mean distance."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """Of a step, over all processes."""
+
+    loss: float
+    gradient: float
+    """Norm of the gradient over all weights, before it is clipped."""
+    stopping: bool
+    """Whether any process was asked to stop."""
+
+    @property
+    def finite(self) -> bool:
+        return math.isfinite(self.loss) and math.isfinite(self.gradient)
+
+
+class Learner:
+    """The network of an experiment in training.
+
+    N steps end with the same bits, on a CPU, as k steps, `state`, `load` into a new learner and N - k steps.
+
+    Attributes:
+        network: in training.
+        result: what is measured and kept: the network, or the average of its weights (train.ema).
+    """
+
+    def __init__(self, experiment: Experiment, world: World) -> None:
+        self.config, self.world = experiment.train, world
+        self.layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
+        self.network: nn.Module = build(experiment.architecture(), seed=self.config.seed)
+        self.network.to(world.device, memory_format=self.layout)  # type: ignore[call-overload]
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.config.learning_rate)
+        self.average: AveragedModel | None = None
+        if self.config.ema:
+            self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema))
+        self.forward = torch.compile(self.network, dynamic=False) if self.config.compile else self.network
+
+    @property
+    def result(self) -> nn.Module:
+        return self.average.module if self.average else self.network
+
+    def step(self, batch: Batch, loss: LossConfig, rate: float, *, stopping: bool = False) -> Outcome:
+        """Takes a step at learning rate `rate`, unless its loss or gradient is not finite: then nothing changes."""
+        self.optimizer.zero_grad()
+        total = torch.zeros((), device=self.world.device)
+        parts = self.config.accumulate
+        for input, target in zip(batch.input.chunk(parts), batch.target.chunk(parts), strict=True):
+            with autocast(self.world.device, self.config.precision):
+                restored = self.forward(input.contiguous(memory_format=self.layout))
+            part = distance(loss, restored.float(), target) / parts
+            part.backward()
+            total += part.detach()
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        total, asked = _averaged(gradients, [total, torch.full_like(total, float(stopping))], self.world.size)
+        norm = torch.nn.utils.get_total_norm(gradients)
+        # The only place where a GPU is waited for.
+        loss_value, gradient, stops = torch.stack((total, norm, asked)).tolist()
+        outcome = Outcome(loss=loss_value, gradient=gradient, stopping=stops > 0)
+        if outcome.finite:
+            if self.config.clip:
+                torch.nn.utils.clip_grads_with_norm_(self.network.parameters(), self.config.clip, norm)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.step()
+            if self.average:
+                self.average.update_parameters(self.network)
+        return outcome
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on, but for the data."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state_dict() if self.average else None,
+            "random": torch.get_rng_state(),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
+        torch.set_rng_state(state["random"])
+
+    def start_from(self, weights: Mapping[str, Tensor], name: str) -> int:
+        """Takes the weights of a folded network where names and shapes are the same; how many it took.
+
+        Raises:
+            UserError: if none fit, naming the model `name`.
+        """
+        taken = 0
+        with torch.no_grad():
+            for module_name, module in self.network.named_modules():
+                for kind in ("weight", "bias"):
+                    mine = getattr(module, kind, None)
+                    theirs = weights.get(f"{module_name}.{kind}")
+                    if isinstance(mine, Tensor) and theirs is not None and theirs.shape == mine.shape:
+                        value = theirs.to(mine).contiguous(memory_format=torch.preserve_format)
+                        if isinstance(mine, nn.Parameter):
+                            mine.copy_(value)
+                        else:  # made of the direction and the length of weight normalisation
+                            setattr(module, kind, value)
+                        taken += 1
+        if not taken:
+            raise UserError(f"train.start_from: no weights of {name} fit this network: name a model of the same kind.")
+        return taken
+
+
+def distance(weights: LossConfig, restored: Tensor, target: Tensor) -> Tensor:
+    """The loss of images (B, C, H, W): a sum of terms with weights."""
+    terms = [weight * LOSSES[name](restored, target) for name, weight in weights.model_dump().items() if weight]
+    return torch.stack(terms).sum()
+
+
+def network_of(experiment: Experiment, state: Mapping[str, Any]) -> nn.Module:
+    """The network that a checkpoint's `state` would leave: the average of the weights, where there is one."""
+    network = build(experiment.architecture())
+    weights = state["network"]
+    if state["average"]:
+        prefix = "module."
+        weights = {key.removeprefix(prefix): v for key, v in state["average"].items() if key.startswith(prefix)}
+    network.load_state_dict(weights)
+    return network
+
+
+def deterministic(device: torch.device, wanted: bool) -> AbstractContextManager[None]:
+    """Where `wanted`, a GPU computes the same bits every time; PyTorch names an operation that can't."""
+    return _Deterministic() if wanted and device.type == "cuda" else nullcontext()
+
+
+class _Deterministic(AbstractContextManager[None]):
+    def __enter__(self) -> None:
+        self.before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it PyTorch refuses to multiply
+
+    def __exit__(self, *error: object) -> None:
+        torch.use_deterministic_algorithms(self.before[0])
+        torch.backends.cudnn.benchmark = self.before[1]
+
+
+def _averaged(gradients: list[Tensor], numbers: list[Tensor], processes: int) -> list[Tensor]:
+    """Averages over the processes: the gradients in place, the numbers as the result.
+
+    One sum over a flat buffer: parameters that the last block leaves without a gradient need no special care.
+    """
+    if processes == 1:
+        return numbers
+    flat = torch.cat([torch.stack(numbers), *(g.reshape(-1) for g in gradients)])
+    dist.all_reduce(flat)
+    flat /= processes
+    parts = flat[len(numbers) :].split([g.numel() for g in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))
+    return list(flat[: len(numbers)])

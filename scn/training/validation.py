@@ -1,0 +1,154 @@
+"""PSNR of the weights of a run in progress, on evaluation sets, under the protocol of the task."""
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from scn.config import Experiment
+from scn.errors import UserError
+from scn.evaluation.images import degrade, measurable, restore
+from scn.evaluation.protocols import average, measure_psnr, rounded
+from scn.manifest import Manifest
+from scn.samples import Image, Sample, read_samples
+from scn.schema import unknown
+from scn.storage import Store
+
+SAMPLES = 3
+"""Images that are shown."""
+SAMPLE_SIDE = 128
+"""Longest side, in pixels, of what is shown of an image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validated:
+    """What a validation found; the same on every worker."""
+
+    psnr: dict[str, float]
+    """Evaluation set -> dB of the restored images, the mean over the set."""
+    degraded: dict[str, float]
+    """Evaluation set -> dB of the images that a viewer would see without the network."""
+    samples: list[tuple[str, Image]] = field(default_factory=list)
+    """Name and uint8 (H, 3 W) or (H, 3 W, 3): degraded, restored and original side by side."""
+
+    @property
+    def score(self) -> float:
+        """The mean over the sets, in dB: what the best weights are chosen by."""
+        return float(np.mean(list(self.psnr.values()), dtype=np.float64))
+
+
+@dataclass(frozen=True)
+class _Held:
+    """An image of a validation, and the PSNR of its degraded version, which no weights change."""
+
+    set_name: str
+    sample: Sample
+    degraded: float
+
+
+@dataclass(frozen=True)
+class _Figures:
+    """What one worker finds out about one image; travels to the others."""
+
+    set_name: str
+    degraded: float
+    psnr: float
+    shown: tuple[str, Image] | None
+
+
+class Validation:
+    """Measures a network on the sets that train.validate_on names (none: on the first one of the manifest).
+
+    The figures are those that `scn evaluate` writes of the same weights, also in precision: evaluate.precision and
+    not train.precision, so that what is chosen as the best is the best of what will be published.
+
+    Images are dealt to the workers one by one, and each worker holds its own in memory from the first call on. Every
+    worker gets all figures and averages them in the order of the images: the number of workers changes nothing.
+    """
+
+    def __init__(self, experiment: Experiment, manifest: Manifest, store: Store, device: torch.device) -> None:
+        """Reads nothing yet.
+
+        Raises:
+            UserError: if a name is not that of an evaluation set of the manifest.
+        """
+        for name in experiment.train.validate_on:
+            if name not in manifest.evaluation:
+                told = unknown(name, manifest.evaluation, "evaluation set")
+                raise UserError(f"train.validate_on of {experiment.name}: {told}.")
+        self.sets = list(dict.fromkeys(experiment.train.validate_on)) or list(manifest.evaluation)[:1]
+        self._experiment, self._manifest, self._store, self._device = experiment, manifest, store, device
+        self._share: tuple[int, int] | None = None
+        self._held: list[_Held] = []
+
+    def __call__(self, network: nn.Module, rank: int = 0, world: int = 1) -> Validated:
+        """Measures in eval mode, without gradients; leaves the network in the mode that it found it in.
+
+        Every process of the group of `world` has to call it.
+
+        Args:
+            network: on the device, not compiled: images come in many sizes.
+        Raises:
+            UserError: if a shard is missing or damaged, or an image is too small for the protocol.
+        """
+        if self._share != (rank, world):
+            self._held = [self._hold(*image) for image in islice(self._images(), rank, None, world)]
+            self._share = rank, world
+        shown = len(range(rank, SAMPLES, world))  # of the first SAMPLES images, those that are ours
+        training = network.training
+        network.eval()
+        try:
+            ours = [self._measure(network, held, show=i < shown) for i, held in enumerate(self._held)]
+        finally:
+            network.train(training)
+        dealt = _gathered(ours, world, self._device)
+        found = [dealt[i % world][i // world] for i in range(sum(map(len, dealt)))]
+        return Validated(
+            psnr={name: average(f.psnr for f in found if f.set_name == name) for name in self.sets},
+            degraded={name: average(f.degraded for f in found if f.set_name == name) for name in self.sets},
+            samples=[f.shown for f in found if f.shown],
+        )
+
+    def _images(self) -> Iterator[tuple[str, Sample]]:
+        """All images of all sets, in order."""
+        for name in self.sets:
+            shards = self._manifest.evaluation[name].shards
+            samples = read_samples(self._store, shards, self._experiment.name, self._experiment.level)
+            for sample in measurable(samples, self._experiment, name):
+                yield name, sample
+
+    def _hold(self, set_name: str, sample: Sample) -> _Held:
+        return _Held(set_name, sample, self._psnr(degrade(sample, self._experiment)[1], sample))
+
+    def _measure(self, network: nn.Module, held: _Held, *, show: bool) -> _Figures:
+        sample = held.sample
+        image, seen = degrade(sample, self._experiment)
+        restored = restore(network, self._device, image, sample, self._experiment)
+        shown = (sample.name, side_by_side(seen, restored, sample.hr)) if show else None
+        return _Figures(held.set_name, held.degraded, self._psnr(restored, sample), shown)
+
+    def _psnr(self, image: Image, sample: Sample) -> float:
+        return rounded(measure_psnr(image, sample.hr, self._experiment.task, self._experiment.scale))
+
+
+def _gathered(ours: list[_Figures], world: int, device: torch.device) -> list[list[_Figures]]:
+    """What every worker has found, by rank."""
+    if world == 1:
+        return [ours]
+    dealt: list[list[_Figures]] = [[] for _ in range(world)]
+    # NCCL sends from the current GPU, which need not be the worker's.
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+        dist.all_gather_object(dealt, ours)
+    return dealt
+
+
+def side_by_side(*images: Image) -> Image:
+    """The centres of images of one shape, (H, W) or (H, W, 3), next to each other."""
+    height, width = (min(side, SAMPLE_SIDE) for side in images[0].shape[:2])
+    top, left = (images[0].shape[0] - height) // 2, (images[0].shape[1] - width) // 2
+    return np.concatenate([image[top : top + height, left : left + width] for image in images], axis=1)

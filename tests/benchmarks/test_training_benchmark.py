@@ -1,0 +1,46 @@
+"""The benchmark of training at a tiny size: that it measures what it says. Never how long anything takes."""
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from benchmarks import training
+
+TINY = {"blocks": 1, "units": 4, "width": 2, "scales": 2}
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = {"SIZE": (2, 128, 160), "SMALL": (2, 128, 160), "LARGE": TINY, "DEMO": TINY, "MATRIX": {"cpu": 16}}
+    for name, value in {**sizes, "STEPS": 4, "WARM_UP": 2, "SECONDS": 0.01, "EVERY": 2}.items():
+        monkeypatch.setattr(training, name, value)
+
+
+def test_parts_print_tables_and_write_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = tmp_path / "result.json"
+    training.main(["--only", "throughput", "--runs", "2", "--json", str(result)])
+    rows = json.loads(result.read_text())["rows"]
+    assert [(row["part"], row["training"]) for row in rows][:2] == [
+        ("throughput", "published"),
+        ("throughput", "ours, float32"),
+    ]
+    assert rows[0]["times_as_fast"] == 1
+    assert all(row["patches_per_s"] == pytest.approx(16 / row["step_ms"] * 1e3) for row in rows)
+    assert len(capsys.readouterr().out.strip().splitlines()) == 2 + len(rows)
+
+
+def test_the_race_is_drawn(tmp_path: Path) -> None:
+    plot, result = tmp_path / "race.svg", tmp_path / "result.json"
+    training.main(["--only", "convergence", "--plot", str(plot), "--json", str(result)])
+    published, ours = json.loads(result.read_text())["rows"]
+    assert published["db_at_start"] == ours["db_at_start"]  # the same weights
+    assert published["db_at_end"] != published["db_at_start"]
+    assert len(list(ET.parse(plot).getroot().iter("{http://www.w3.org/2000/svg}polyline"))) == 2
+
+
+def test_steps_per_second_begin_with_the_first_point() -> None:
+    clock = training._Clock()
+    clock.points = [(20, 100.0), (40, 105.0), (80, 110.0)]
+    assert clock.steps_per_second() == 6

@@ -1,0 +1,32 @@
+"""Feeds over shards of pictures."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import torch
+
+from scn.config import Experiment
+from scn.data import Feed, open_feed
+from scn.manifest import Manifest
+from scn.samples import Sample
+from scn.storage import open_store
+
+Open = Callable[..., Feed]
+
+
+@pytest.fixture
+def open_pictures(tmp_path: Path, put: Callable[..., Manifest]) -> Iterator[Open]:
+    """open_pictures(experiment, samples of a shard, ..., url=, cache=, device=) is a feed over them."""
+    with ExitStack() as stack:
+
+        def make(
+            made: Experiment, *shards: list[Sample], url: str = "", cache: Path | None = None, device: str = "cpu"
+        ) -> Feed:
+            store = open_store(url or f"file://{tmp_path / 'store'}")
+            feed = open_feed(store, put(store, made, *shards), made, torch.device(device), cache=cache)
+            stack.callback(feed.close)
+            return feed
+
+        yield make

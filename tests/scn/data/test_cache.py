@@ -1,0 +1,154 @@
+"""Shards on this machine's disk: fetched once, never damaged, never too many."""
+
+import errno
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from named_pictures import experiment
+
+from scn.data.cache import Cache
+from scn.errors import UserError
+from scn.manifest import Manifest, Shard
+from scn.samples import About, Sample
+from scn.storage import FileStore
+
+
+class Counted(FileStore):
+    """Knows what was asked of it."""
+
+    asked: list[str]
+
+    def get(self, key: str) -> bytes:
+        self.asked.append(key)
+        return super().get(key)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Counted:
+    store = Counted(tmp_path / "store")
+    store.asked = []
+    return store
+
+
+@pytest.fixture
+def shards(store: Counted, put: Callable[..., Manifest]) -> list[Shard]:
+    """Four; three fit into a cache of 1 MiB."""
+    rng = np.random.default_rng(0)
+    hr = [rng.integers(0, 256, (300, 350, 3), dtype=np.uint8) for _ in range(4)]
+    samples = [Sample(about=About(name=f"{i}", index=i, height=300, width=350), hr=hr[i]) for i in range(4)]
+    shards = put(store, experiment("dn", 25), *([sample] for sample in samples)).train.shards
+    assert max(shard.bytes for shard in shards) <= 330_000
+    return shards
+
+
+def kept(folder: Path) -> set[str]:
+    return {path.stem for path in folder.iterdir() if path.suffix != ".lock"}
+
+
+def content(store: Counted, shard: Shard) -> bytes:
+    return FileStore.get(store, shard.key)
+
+
+def test_a_shard_is_fetched_once(tmp_path: Path, store: Counted, shards: list[Shard]) -> None:
+    for _ in range(3):  # of other runs too
+        cache = Cache(tmp_path / "cache", 1, store, "dn-s25")
+        assert [cache.read(shard) for shard in shards[:2]] == [content(store, shard) for shard in shards[:2]]
+    assert store.asked == [shard.key for shard in shards[:2]]
+    assert kept(tmp_path / "cache") == {shard.sha256 for shard in shards[:2]}
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-1], lambda data: data[:600] + b"?" + data[601:], lambda data: b""]
+)
+def test_what_is_damaged_in_the_cache_is_fetched_again(
+    tmp_path: Path, store: Counted, shards: list[Shard], damage: Callable[[bytes], bytes]
+) -> None:
+    cache = Cache(tmp_path / "cache", 1, store, "dn-s25")
+    whole, *_ = [cache.read(shard) for shard in shards[:3]]
+    path = tmp_path / "cache" / f"{shards[0].sha256}.tar"
+    path.write_bytes(damage(whole))
+    assert cache.read(shards[0]) == whole
+    assert path.read_bytes() == whole
+    assert len(store.asked) == 4
+    assert kept(tmp_path / "cache") == {shard.sha256 for shard in shards[:3]}  # it took its own place
+
+
+def test_what_is_damaged_in_the_store_is_named_and_not_kept(
+    tmp_path: Path, store: Counted, shards: list[Shard]
+) -> None:
+    (tmp_path / "store" / shards[0].key).write_bytes(b"x" * shards[0].bytes)
+    cache = Cache(tmp_path / "cache", 1, store, "dn-s25")
+    with pytest.raises(UserError, match=rf"The shard {shards[0].key} in .* is damaged .*SHA-256 .*shard@dn-s25"):
+        cache.read(shards[0])
+    assert kept(tmp_path / "cache") == set()
+
+
+def test_the_shards_that_were_not_used_for_longest_make_room(
+    tmp_path: Path, store: Counted, shards: list[Shard]
+) -> None:
+    folder = tmp_path / "cache"
+    cache = Cache(folder, 1, store, "dn-s25")
+    for age, shard in enumerate(shards[:3]):
+        cache.read(shard)
+        os.utime(folder / f"{shard.sha256}.tar", (age + 1, age + 1))
+    cache.read(shards[0])  # used again
+    cache.read(shards[3])
+    assert kept(folder) == {shards[i].sha256 for i in (0, 2, 3)}
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 2**20
+    before = len(store.asked)
+    cache.read(shards[0])
+    assert len(store.asked) == before
+
+
+def test_a_cache_without_room_keeps_nothing(tmp_path: Path, store: Counted, shards: list[Shard]) -> None:
+    cache = Cache(tmp_path / "cache", 0, store, "dn-s25")
+    assert cache.read(shards[0]) == cache.read(shards[0]) == content(store, shards[0])
+    assert kept(tmp_path / "cache") == set()
+
+
+def test_many_at_once_fetch_each_shard_once(tmp_path: Path, store: Counted, shards: list[Shard]) -> None:
+    """Threads with a cache of their own stand for processes: the lock is one of open files."""
+
+    def read(number: int) -> bool:
+        shard = shards[number % 3]
+        return Cache(tmp_path / "cache", 1, store, "dn-s25").read(shard) == content(store, shard)
+
+    with ThreadPoolExecutor(12) as pool:
+        assert all(pool.map(read, range(24)))
+    assert sorted(store.asked) == sorted(shard.key for shard in shards[:3])
+    assert kept(tmp_path / "cache") == {shard.sha256 for shard in shards[:3]}
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path, store: Counted, shards: list[Shard]) -> None:
+    cache = Cache(tmp_path / "cache", 1, store, "dn-s25")
+    (tmp_path / "cache" / "left.part").write_bytes(b"half")
+    cache.read(shards[0])
+    assert kept(tmp_path / "cache") == {shards[0].sha256}
+
+
+def test_a_full_disk_makes_the_run_slower(
+    tmp_path: Path, store: Counted, shards: list[Shard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Cache(tmp_path / "cache", 1, store, "dn-s25")
+
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.warns(UserWarning, match=r"Shards are not kept in .*/cache \(No space left on device\)"):
+            assert cache.read(shards[0]) == content(store, shards[0])
+    assert kept(tmp_path / "cache") == set()
+    (tmp_path / "cache" / "space.lock").unlink()  # and who cleans up does no harm
+    assert cache.read(shards[0]) == content(store, shards[0])
+    assert kept(tmp_path / "cache") == {shards[0].sha256}
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, store: Counted) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"The cache of shards, .*/file/cache, can't be made \(Not a directory\)"):
+        Cache(tmp_path / "file" / "cache", 1, store, "dn-s25")

@@ -1,0 +1,254 @@
+"""Which patches a step sees, with all images in memory and with a part of them at a time."""
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from pathlib import Path
+from threading import Event
+from weakref import WeakSet
+
+import numpy as np
+import pytest
+import torch
+from named_pictures import cut, experiment, pictures
+
+import scn.data.feed
+from scn.config import Experiment
+from scn.data import Feed
+from scn.data.groups import Group
+from scn.errors import UserError
+from scn.manifest import Shard
+from scn.samples import About, Sample
+from scn.storage import Store
+
+Open = Callable[..., Feed]
+KINDS = ["resident", "stream"]
+
+
+def shards(count: int = 8, task: str = "sr") -> list[list[Sample]]:
+    """One picture in each; with `memory_mib: 1` two or three of them make a group of the stream."""
+    return [[picture] for picture in pictures(count, task, size=100 if task == "sr" else 420)]
+
+
+def small(kind: str, task: str = "sr", level: int = 2, **train: object) -> Experiment:
+    return experiment(task, level, feed=kind, memory_mib=1, **train)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_input_and_target_are_the_same_place_turned_the_same_way(open_pictures: Open, kind: str) -> None:
+    feed = open_pictures(small(kind), *shards())
+    assert feed.kind == kind
+    batch = feed.batch(3)
+    assert batch.input.shape == (8, 3, 8, 8)
+    assert batch.target.shape == (8, 3, 16, 16)
+    assert batch.input.dtype == batch.target.dtype == torch.float32
+    assert torch.equal(batch.target[:, :, ::2, ::2], batch.input)
+    assert torch.equal(batch.target[:, :, 1::2, 1::2], batch.input)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_eight_symmetries_and_all_places_are_drawn(open_pictures: Open, kind: str) -> None:
+    feed = open_pictures(experiment(patches_per_image=400, feed=kind), pictures(1))
+    seen, rows = set(), set()
+    for step in range(50):
+        for patch in (feed.batch(step).input * 255).round().int():
+            turned = patch[1, 0, 0] == patch[1, 0, 1]  # y changes along rows unless the patch is transposed
+            rising_y = patch[1, -1, -1] > patch[1, 0, 0]
+            rising_x = patch[2, -1, -1] > patch[2, 0, 0]
+            seen.add((bool(turned), bool(rising_y), bool(rising_x)))
+            rows.add(int(patch[1].min()))
+    assert len(seen) == 8
+    assert rows == set(range(13))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("workers", [2, 4])
+@pytest.mark.parametrize(("task", "level"), [("sr", 2), ("dn", 25)])
+def test_workers_share_the_batch_of_one(open_pictures: Open, kind: str, workers: int, task: str, level: int) -> None:
+    made = small(kind, task, level)
+    feeds = [open_pictures(made, *shards(task=task)) for _ in range(workers)]
+    for step in (2, 7):  # step 2 straddles two groups of the stream
+        whole = feeds[0].batch(step)
+        parts = [feed.batch(step, rank, workers) for rank, feed in enumerate(feeds)]
+        assert torch.equal(torch.cat([part.input for part in parts]), whole.input)
+        assert torch.equal(torch.cat([part.target for part in parts]), whole.target)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_is_a_function_of_seed_and_step(open_pictures: Open, kind: str) -> None:
+    first = open_pictures(small(kind), *shards())
+    steps = [first.batch(step).input for step in range(12)]
+    for step in (11, 5, 7, 0):  # without the steps before it, in the middle of a group, and backwards
+        assert torch.equal(open_pictures(small(kind), *shards()).batch(step).input, steps[step])
+        assert torch.equal(first.batch(step).input, steps[step])
+    assert not torch.equal(steps[4], steps[5])
+    assert not torch.equal(open_pictures(small(kind, seed=1), *shards()).batch(5).input, steps[5])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_epoch_holds_every_image_equally_often(open_pictures: Open, kind: str) -> None:
+    feed = open_pictures(small(kind), *shards())
+    orders = []
+    for epoch in (0, 1):  # 8 images x 6 patches = 6 steps of 8
+        inputs = [feed.batch(epoch * 6 + i).input[:, 0, 0, 0] * 255 for i in range(6)]
+        drawn = torch.cat(inputs).round().int().tolist()
+        assert Counter(drawn) == dict.fromkeys(range(8), 6)
+        assert [str(image) for image in drawn] == list(chain(*(feed.images(epoch * 6 + i) for i in range(6))))
+        orders.append(drawn)
+    assert orders[0] != orders[1]
+
+
+def test_the_stream_has_two_groups_at_most_and_reads_each_once(
+    open_pictures: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, alive = list[int](), WeakSet[scn.data.feed.Packed]()
+
+    class Watched(scn.data.feed.Packed):
+        def __init__(self, group: Group, made_for: Experiment, device: torch.device) -> None:
+            super().__init__(group, made_for, device)
+            made.append(len(group))
+            alive.add(self)
+
+    monkeypatch.setattr(scn.data.feed, "Packed", Watched)
+    feed = open_pictures(small("stream"), *shards())
+    straddled = 0
+    for step in range(12):
+        feed.batch(step)
+        assert len(alive) <= 2
+        straddled += len(feed._draws.step(step)) > 1
+    assert made == [3, 3, 2, 3, 3, 2]  # two epochs, and nothing after the last step
+    assert straddled == 4
+    resident = open_pictures(small("resident"), *shards())
+    for step in range(12):
+        resident.batch(step)
+    assert made[6:] == [8]
+
+
+def test_what_fits_is_the_same_in_both_ways(open_pictures: Open) -> None:
+    feeds = [open_pictures(experiment(feed=kind), *shards()) for kind in KINDS]
+    for step in (0, 9):
+        first, second = (feed.batch(step) for feed in feeds)
+        assert torch.equal(first.input, second.input)
+
+
+def test_auto_keeps_in_memory_what_fits(open_pictures: Open) -> None:
+    assert open_pictures(small("auto"), *shards(6)).kind == "resident"  # 6 x (200 x 200 + 100 x 100) x 3 = 900,000
+    assert open_pictures(small("auto"), *shards(7)).kind == "stream"
+    assert open_pictures(experiment(memory_mib=2), *shards(7)).kind == "resident"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_neither_sub_images_nor_how_they_are_spread_are_seen(open_pictures: Open, kind: str) -> None:
+    made = experiment(feed=kind, loader_workers=2)
+    whole = open_pictures(made, pictures(3))
+    parts = list(chain(*(cut(picture, side=24, stride=10) for picture in pictures(3))))
+    spread = open_pictures(made, parts[:5], parts[5:12], parts[12:])
+    for step in range(4):
+        assert torch.equal(spread.batch(step).input, whole.batch(step).input)
+        assert torch.equal(spread.batch(step).target, whole.batch(step).target)
+
+
+def test_the_stream_puts_images_together_that_lie_in_several_shards(open_pictures: Open) -> None:
+    parts = list(chain(*(cut(picture, side=120, stride=80) for picture in pictures(8, size=100))))
+    feed = open_pictures(small("stream"), parts[:7], parts[7:15], parts[15:18], parts[18:])
+    drawn = Counter[int]()
+    for step in range(6):
+        batch = feed.batch(step)
+        assert torch.equal(batch.target[:, :, ::2, ::2], batch.input)
+        assert set((batch.input[:, 1] * 255).round().int().flatten().tolist()) <= set(range(100))
+        drawn.update((batch.input[:, 0, 0, 0] * 255).round().int().tolist())
+    assert drawn == dict.fromkeys(range(8), 6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_shard_serves_any_number_of_workers(open_pictures: Open, kind: str) -> None:
+    made = small(kind, loader_workers=4)
+    feeds = [open_pictures(made, [picture for (picture,) in shards(2)]) for _ in range(8)]
+    parts = [feed.batch(1, rank, 8).input for rank, feed in enumerate(feeds)]
+    assert torch.equal(torch.cat(parts), feeds[0].batch(1).input)
+
+
+def test_a_stream_from_either_kind_of_store(open_pictures: Open, store_url: str, tmp_path: Path) -> None:
+    resident = open_pictures(experiment(feed="resident"), pictures(4), url=store_url)
+    feed = open_pictures(experiment(feed="stream"), pictures(4), url=store_url, cache=tmp_path / "cache")
+    assert torch.equal(feed.batch(4).input, resident.batch(4).input)
+    assert len(list((tmp_path / "cache").glob("*.tar"))) == 1
+
+
+def test_noise_has_the_asked_deviation_and_is_not_clipped(open_pictures: Open) -> None:
+    white = [Sample(about=About(name="white", height=64, width=64), hr=np.full((64, 64), 255, np.uint8))]
+    feed = open_pictures(experiment("dn", 25, patch=32, batch=16), white)
+    batch = feed.batch(0)
+    noise = (batch.input - batch.target) * 255
+    assert torch.equal(batch.target, torch.ones_like(batch.target))
+    assert batch.input.max() > 1.1
+    assert noise.std().item() == pytest.approx(25, rel=0.02)
+    assert noise.mean().item() == pytest.approx(0, abs=0.6)
+    assert len(torch.unique(batch.input[:, 0, 0, 0])) == 16
+    assert not torch.equal(feed.batch(1).input, batch.input)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_image_smaller_than_a_patch_is_named(open_pictures: Open, kind: str) -> None:
+    expected = r"image 0 is 40x40 pixels, smaller than a patch of 48x48: take it out .* or lower train.patch\."
+    with pytest.raises(UserError, match=expected):
+        open_pictures(experiment(patch=24, feed=kind), pictures())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_damaged_shard_stops_the_run_with_its_name(open_pictures: Open, kind: str, tmp_path: Path) -> None:
+    feed = open_pictures(small(kind), *shards())
+    for path in (tmp_path / "store").rglob("*.tar"):
+        path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"The shard shards/sr/.*\.tar in file://.* is damaged \(it has .* bytes"):
+        feed.batch(0)
+
+
+def test_a_shard_damaged_meanwhile_stops_the_stream_when_it_is_needed(open_pictures: Open, tmp_path: Path) -> None:
+    feed = open_pictures(small("stream"), *shards())
+    first = [feed.batch(step) for step in range(2)]  # the first group, and the second one is read
+    feed._held[feed._draws.following(0)][0].result()
+    for path in (tmp_path / "store").rglob("*.tar"):
+        path.write_bytes(path.read_bytes()[:-1])
+    assert torch.equal(feed.batch(1).input, first[1].input)
+    for step in (2, 3):  # of 18, 18 and 12 patches, 36 come before the third group
+        feed.batch(step)
+    with pytest.raises(UserError, match=r"is damaged"):
+        feed.batch(4)
+
+
+def test_a_manifest_without_all_sub_images_is_an_error(open_pictures: Open) -> None:
+    parts = cut(pictures(1)[0], side=24, stride=10)
+    with pytest.raises(UserError, match=r"manifest of sr-2 does not name all shards that hold its images"):
+        open_pictures(experiment(), parts[1:]).batch(0)
+
+
+def test_images_that_need_too_much_memory_are_told(open_pictures: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("torch.empty", full)
+    with pytest.raises(UserError, match=r"cpu has no room for the 8 .* of sr-2, 1 MiB uncompressed: set train.feed"):
+        open_pictures(experiment(), *shards()).batch(0)
+
+
+def test_closing_does_not_wait_for_all_that_is_to_be_read(open_pictures: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    started, closing, read = Event(), Event(), list[str]()
+    original = scn.data.feed.read_shard
+
+    def slow(store: Store, shard: Shard, experiment: str) -> bytes:
+        read.append(shard.key)
+        started.set()
+        assert closing.wait(10)
+        return original(store, shard, experiment)
+
+    monkeypatch.setattr(scn.data.feed, "read_shard", slow)
+    feed = open_pictures(small("resident"), *shards())
+    with ThreadPoolExecutor(1) as other:
+        waiting = other.submit(feed.prepare, 0)
+        assert started.wait(10)
+        monkeypatch.setattr(Event, "set", lambda event, set=Event.set: (set(event), set(closing)))
+        feed.close()
+        waiting.exception(10)
+    assert len(read) == 1

@@ -1,0 +1,219 @@
+"""Checkpoints: what is saved, found, kept and deleted, and never run."""
+
+import os
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from saved_runs import (
+    IDENTITY,
+    Machine,
+    UnsteadyStore,
+    assert_found,
+    one_sentence,
+    save_all,
+    state,
+    steps_here,
+    steps_stored,
+)
+
+from scn.config import digest
+from scn.errors import UserError
+from scn.storage import FileStore, Store
+from scn.training.checkpoint_files import Name
+
+# Saved and loaded
+
+
+def test_every_machine_finds_what_one_has_saved(machine: Machine, store: Store) -> None:
+    a, b = machine(store), machine(store, "b")
+    assert a.load() is b.load() is a.best() is a.best_score() is None
+    save_all(a, 5)
+    assert a.run_id == digest(IDENTITY)[:16]
+    identity, key = store.list()
+    assert identity == f"runs/sr-x2/{a.run_id}/identity.json"
+    assert key.startswith(f"runs/sr-x2/{a.run_id}/step-00000005-")
+    assert (a.folder / key.rpartition("/")[2]).read_bytes() == store.get(key)
+    assert_found(a.load(), 5)
+    assert_found(b.load(), 5)
+    assert b.load()[1]["identity"] == IDENTITY  # type: ignore[index]
+    save_all(b, 10)
+    assert_found(machine(store).load(), 10)
+    assert not machine(store, identity={**IDENTITY, "level": 3}).load()
+
+
+def test_a_state_is_kept_as_it_was_when_it_was_saved(machine: Machine, tmp_path: Path) -> None:
+    store = UnsteadyStore(tmp_path / "store")
+    store.gate.clear()
+    a, changing = machine(store), state(5)
+    a.save(5, changing)
+    changing["network"]["weight"].zero_()
+    store.gate.set()
+    a.wait()
+    assert_found(machine(store, "b").load(), 5)
+
+
+def test_what_lies_here_is_not_fetched(machine: Machine, tmp_path: Path) -> None:
+    a = machine(FileStore(tmp_path / "store"))
+    save_all(a, 5)
+    shutil.rmtree(tmp_path / "store" / "runs")
+    assert_found(a.load(), 5)
+
+
+def test_the_last_and_the_best_are_kept_in_both_places(machine: Machine, store: Store) -> None:
+    a = machine(store)
+    save_all(a, 1, 2, 3, 4, 5, 6, scores=(None, 30.5, 30.1, 30.5, float("nan"), 29.0))
+    assert steps_here(a) == steps_stored(a, store) == [2, 5, 6]
+    for checkpoints in (a, machine(store, "b")):
+        assert checkpoints.best_score() == (2, 30.5)
+        assert_found(checkpoints.best(), 2)
+        assert checkpoints.best()[1]["score"] == 30.5  # type: ignore[index]
+
+    resumed = machine(store, "b", keep=1)  # knows the best score, which it never held itself
+    save_all(resumed, 7, 8, scores=(30.4, None))
+    assert steps_stored(resumed, store) == [2, 8]
+    assert steps_here(resumed) == [7, 8]
+    save_all(resumed, 9, 10, scores=(30.6, None))
+    assert steps_here(resumed) == steps_stored(resumed, store) == [9, 10]
+
+
+@pytest.mark.parametrize("score", [-0.5, 0.0, 1e-7, 1e17, 31.123456789012345])
+def test_a_score_is_read_off_the_name_as_it_was(machine: Machine, tmp_path: Path, score: float) -> None:
+    store = FileStore(tmp_path / "store")
+    save_all(machine(store), 5, scores=(score,))
+    assert machine(store, "b").best_score() == (5, score)
+
+
+def test_what_could_not_be_loaded_is_not_saved(machine: Machine, tmp_path: Path) -> None:
+    a = machine(FileStore(tmp_path / "store"))
+    with pytest.raises(pickle.UnpicklingError):
+        a.save(5, {"psnr": np.float64(30.5)})
+    assert a.load() is None
+
+
+# Files that are not ours
+
+
+class Code:
+    def __init__(self, proof: Path) -> None:
+        self.proof = proof
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.proof),)
+
+
+@pytest.mark.parametrize("where", ["here", "there"])
+def test_code_in_a_checkpoint_is_refused_and_not_executed(machine: Machine, tmp_path: Path, where: str) -> None:
+    store = FileStore(tmp_path / "store")
+    a = machine(store)
+    save_all(a, 5)
+    proof, file = tmp_path / "proof", tmp_path / "malicious.pt"
+    torch.save({"identity": IDENTITY, "network": Code(proof)}, file)
+    name = Name.of(10, file.read_bytes(), None)
+    if where == "here":
+        shutil.copy(file, a.folder / str(name))
+    else:
+        store.put(f"runs/sr-x2/{a.run_id}/{name}", file.read_bytes())
+    with pytest.raises(UserError, match=rf"{name} is no checkpoint of a run, and no code in it was executed") as error:
+        a.load()
+    one_sentence(error)
+    assert not proof.exists()
+    torch.load(file, weights_only=False)
+    assert proof.is_dir()  # it would have been
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(machine: Machine, tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "store")
+    other = machine(store, identity={**IDENTITY, "level": 4})
+    save_all(other, 5)
+    a = machine(store)
+    shutil.copytree(other.folder, a.folder)
+    with pytest.raises(
+        UserError, match=r"is of another configuration \(level is 4 there, 2 here\): delete it"
+    ) as error:
+        a.load()
+    one_sentence(error)
+
+
+# Other runs
+
+
+def test_other_runs_are_told_with_what_differs(machine: Machine, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    train = {"batch": 16, "learning_rate": 0.001, "late_loss": {"l1": 1.0}}
+    first = machine(store, "b", {**IDENTITY, "train": train})
+    save_all(first, 5, 10)
+    second = machine(store, identity={"task": "dn", "level": 25, "manifest": "f" * 64, "train": {**train, "batch": 8}})
+    save_all(second, 3)
+    old = store.list("runs/")[-1].rpartition("/")[2]
+    store.put(f"runs/sr-x2/0123456789abcdef/{old}", b"from before identities were noted")
+    store.put(f"runs/sr-x2-large/{first.run_id}/{old}", b"of another experiment")
+    a = machine(store)
+    save_all(a, 1)
+
+    read: list[str] = []
+    get = store.get
+
+    def noted(key: str) -> bytes:
+        read.append(key.rpartition("/")[2])
+        return get(key)
+
+    monkeypatch.setattr(store, "get", noted)
+    assert a.others() == [
+        (
+            second.run_id,
+            3,
+            "level is 25 there, 2 here; manifest is ffffffffffff... there, None here; task is dn there, sr here; "
+            "and 3 more",
+        ),
+        (
+            first.run_id,
+            10,
+            "train.late_loss is {'l1': 1.0} there, None here; train.learning_rate is 0.001 there, 0.002 here",
+        ),
+        ("0123456789abcdef", Name.parse(old).step, "its configuration is not known"),  # type: ignore[union-attr]
+    ]
+    assert set(read) <= {"identity.json"}
+
+
+# The end
+
+
+def test_a_deleted_run_leaves_nothing_and_its_neighbour_alone(machine: Machine, store: Store) -> None:
+    a, other = machine(store), machine(store, identity={**IDENTITY, "level": 3})
+    save_all(a, 5, 10, scores=(30.0, 29.0))
+    save_all(other, 5)
+    (a.folder / ".scn-tmp-left").write_bytes(b"by a killed process")
+    a.delete()
+    assert not a.folder.exists()
+    assert a.load() is None
+    assert steps_stored(a, store) == []
+    assert_found(other.load(), 5)
+    assert len(store.list()) == 2
+    save_all(a, 1)
+    assert_found(a.load(), 1)
+
+
+def test_what_is_deleted_is_not_stored_afterwards(machine: Machine, tmp_path: Path) -> None:
+    store = UnsteadyStore(tmp_path / "store", failures=float("inf"))
+    a = machine(store)
+    a.save(5, state(5))
+    assert store.reached.wait(60)
+    a.delete()
+    store.failures = 0
+    a.wait()
+    assert store.list() == []
+    assert a.load() is None
+
+
+def test_a_run_is_handed_over_to_another_machine(machine: Machine, store: Store) -> None:
+    a = machine(store)
+    save_all(a, 5, scores=(30.0,))
+    a.save(10, state(10))
+    a.hand_over()
+    assert not a.folder.exists()
+    assert steps_stored(a, store) == [5, 10]
+    assert_found(machine(store, "b").load(), 10)

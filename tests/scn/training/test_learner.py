@@ -1,0 +1,152 @@
+"""Steps of the learner: what they compute, and what they leave alone."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from scn.config import DataConfig, EvaluateConfig, Experiment
+from scn.data import Batch
+from scn.errors import UserError
+from scn.models import build, fold
+from scn.networks import network_config
+from scn.recipe import LossConfig, TrainConfig
+from scn.training.learner import Learner, distance, network_of
+from scn.training.world import World
+
+MODEL = {"name": "scn", "blocks": 2, "units": 6, "width": 2, "scales": 2}
+L1 = LossConfig(l1=1)
+
+
+def experiment(scale: int = 2, **train: Any) -> Experiment:
+    return Experiment(
+        name="sr",
+        task_name="sr",
+        level=scale,
+        data=DataConfig(train=["a"], evaluation=["b"]),
+        model=network_config(MODEL, "model"),
+        train=TrainConfig(batch=8, **train),
+        evaluate=EvaluateConfig(),
+    )
+
+
+def batch(seed: int = 0, scale: int = 2) -> Batch:
+    draw = torch.Generator().manual_seed(seed)
+    input = torch.rand(8, 3, 12, 12, generator=draw)
+    return Batch(input=input, target=torch.rand(8, 3, 12 * scale, 12 * scale, generator=draw))
+
+
+def weights(learner: Learner) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in learner.network.state_dict().items()}
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_step_is_adam_on_the_mean_absolute_error() -> None:
+    learner = Learner(experiment(), World())
+    network = build(experiment().architecture(), seed=0)
+    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
+    for seed in range(3):
+        given = batch(seed)
+        loss = F.l1_loss(network(given.input), given.target)
+        optimizer.zero_grad()
+        loss.backward()
+        norm = torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None]).norm().item()
+        optimizer.step()
+        outcome = learner.step(given, L1, 2e-3)
+        assert outcome.loss == pytest.approx(loss.item(), rel=1e-5)
+        assert outcome.gradient == pytest.approx(norm, rel=1e-4)
+        assert not outcome.stopping
+    for mine, theirs in zip(learner.network.parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-4, rtol=0)
+
+
+def test_parts_of_a_batch_add_up_to_it() -> None:
+    whole, parts = (Learner(experiment(accumulate=n), World()) for n in (1, 4))
+    a, b = (learner.step(batch(), L1, 1e-3) for learner in (whole, parts))
+    assert b.loss == pytest.approx(a.loss, rel=1e-5)
+    assert b.gradient == pytest.approx(a.gradient, rel=1e-4)
+
+
+def test_a_gradient_that_is_too_long_is_cut_to_the_norm() -> None:
+    free = Learner(experiment(), World())
+    norm = free.step(batch(), L1, 1e-3).gradient
+    cut = Learner(experiment(clip=norm / 10), World())
+    assert cut.step(batch(), L1, 1e-3).gradient == pytest.approx(norm)  # told as it was
+    gradients = [p.grad for p in cut.network.parameters() if p.grad is not None]
+    assert torch.nn.utils.get_total_norm(gradients).item() == pytest.approx(norm / 10, rel=1e-3)
+    loose = Learner(experiment(clip=norm * 10), World())
+    loose.step(batch(), L1, 1e-3)
+    assert same(weights(loose), weights(free))
+
+
+def test_the_average_follows_the_weights() -> None:
+    learner = Learner(experiment(ema=0.75), World())
+    learner.step(batch(0), L1, 1e-2)
+    first = weights(learner)
+    learner.step(batch(1), L1, 1e-2)
+    second = weights(learner)
+    for name, averaged in learner.result.state_dict().items():
+        torch.testing.assert_close(averaged, 0.75 * first[name] + 0.25 * second[name])
+    kept = network_of(experiment(ema=0.75), learner.state())
+    assert same(kept.state_dict(), learner.result.state_dict())
+    assert not same(kept.state_dict(), second)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_step_that_is_not_finite_changes_nothing(value: float) -> None:
+    learner = Learner(experiment(ema=0.5, clip=1.0), World())
+    learner.step(batch(), L1, 1e-3)
+    before, average = weights(learner), {k: v.clone() for k, v in learner.result.state_dict().items()}
+    broken = batch(1)
+    broken.input[3, 0, 5, 5] = value
+    assert not learner.step(broken, L1, 1e-3).finite
+    assert same(weights(learner), before)
+    assert same(learner.result.state_dict(), average)
+
+
+@pytest.mark.parametrize("settings", [{}, {"ema": 0.9, "clip": 0.1, "accumulate": 2}, {"channels_last": False}])
+def test_going_on_from_a_state_gives_the_same_bits(settings: dict[str, Any]) -> None:
+    whole = Learner(experiment(**settings), World())
+    for seed in range(4):
+        whole.step(batch(seed), L1, 1e-3)
+    halted = Learner(experiment(**settings), World())
+    for seed in range(2):
+        halted.step(batch(seed), L1, 1e-3)
+    again = Learner(experiment(**settings), World())
+    again.load(halted.state())
+    for seed in range(2, 4):
+        again.step(batch(seed), L1, 1e-3)
+    assert same(weights(again), weights(whole))
+    assert same(again.result.state_dict(), whole.result.state_dict())
+
+
+def test_the_loss_is_a_sum_of_terms_with_weights() -> None:
+    a, b = torch.tensor([[0.0, 2.0]]), torch.tensor([[0.5, 0.0]])
+    l1, smooth, mse = 1.25, (0.125 + 1.5) / 2, 2.125
+    assert distance(LossConfig(l1=1), a, b).item() == pytest.approx(l1)
+    assert distance(LossConfig(l1=1, smooth_l1=0.5), a, b).item() == pytest.approx(l1 + 0.5 * smooth)
+    assert distance(LossConfig(l1=0.3, mse=2), a, b).item() == pytest.approx(0.3 * l1 + 2 * mse)
+
+
+def test_weights_are_taken_where_they_fit() -> None:
+    source = fold(build(experiment(2).architecture(), seed=5))
+    learner = Learner(experiment(3), World())
+    before = weights(learner)
+    taken = learner.start_from(source.state_dict(), "sr-x2")
+    now = fold(learner.network).state_dict()
+    fits = {name for name, tensor in source.state_dict().items() if tensor.shape == now[name].shape}
+    assert taken == len(fits)
+    assert {name.split(".")[0] for name in fits} == {"head", "trunk"}
+    for name in fits:
+        torch.testing.assert_close(now[name], source.state_dict()[name])
+    assert any(not torch.equal(before[name], tensor) for name, tensor in now.items() if name in before)
+
+
+def test_weights_of_another_kind_are_refused() -> None:
+    other = build({"name": "srcnn", "scale": 2}).state_dict()
+    with pytest.raises(UserError, match=r"train\.start_from: no weights of srcnn fit"):
+        Learner(experiment(), World()).start_from(other, "srcnn")

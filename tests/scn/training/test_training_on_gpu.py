@@ -1,0 +1,41 @@
+"""Training on a GPU: run by `pytest -m gpu` where there is one."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from scn.config import Params
+from scn.storage import open_store
+from scn.training.stage import train_stage
+
+Project = Callable[..., Params]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here"),
+]
+
+
+def weights(params: Params, name: str) -> bytes:
+    return (params.root / "models" / name / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["sr-x2", "dn-s25"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_two_deterministic_runs_are_the_same_bits(project: Project, name: str, precision: str) -> None:
+    params = project(name, deterministic=True, precision=precision, ema=0.9, clip=1.0, use_gpu=True)
+    results = []
+    for _ in range(2):
+        train_stage(params, name, plain=True)
+        results.append(weights(params, name))
+    assert results[0] == results[1]
+    assert open_store(params.storage.url, params.root).list("runs/") == []
+
+
+@pytest.mark.parametrize("feed", ["resident", "stream"])
+def test_compiled_training_learns(project: Project, feed: str) -> None:
+    params = project("sr-x2", compile=True, precision="bfloat16", feed=feed, epochs=6, learning_rate=3e-3)
+    train_stage(params, "sr-x2", plain=True)
+    loss = (params.root / "curves/sr-x2/plots/metrics/loss.tsv").read_text().splitlines()[1:]
+    values = [float(line.split("\t")[1]) for line in loss]
+    assert sum(values[-5:]) < 0.5 * sum(values[:5])
