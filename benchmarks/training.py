@@ -185,7 +185,7 @@ def workers(device: torch.device, runs: int) -> list[Row]:
                 if count:
                     train_with_ray(run, load_params(run.root / "params.yaml"), clock)  # type: ignore[arg-type]
                 else:
-                    use_threads(1)
+                    use_threads(1, None)
                     train(run, World(device=device), Hooks(logged=clock.logged))
                 seen[name].append(clock.steps_per_second())
     peers = {"plain": "plain", "Ray Train, 1 worker": "plain", "Ray Train, 2 workers": "Ray Train, 1 worker"}

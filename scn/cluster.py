@@ -49,7 +49,13 @@ def start_ray(cpus: int | None = None, *, show_logs: bool = True) -> None:
             _probe(address)
             ray.init(logging_level=logging.WARNING, log_to_driver=show_logs)
         else:
-            ray.init(num_cpus=cpus, include_dashboard=False, logging_level=logging.WARNING, log_to_driver=show_logs)
+            ray.init(
+                address="local",  # even where `ray start` has left a cluster, which ray.init would join
+                num_cpus=cpus,
+                include_dashboard=False,
+                logging_level=logging.WARNING,
+                log_to_driver=show_logs,
+            )
     except (OSError, OverflowError) as error:
         if not address:
             raise

@@ -1,5 +1,6 @@
 """Fixtures for every test: an S3 service of their own, and stores of both kinds."""
 
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.s3_service import s3_service
+
+# Networks are tiny here: a second thread costs more than it gives, on a busy machine many times more.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

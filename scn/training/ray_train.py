@@ -72,6 +72,7 @@ def _drive(run: Run, params: Params, monitor: Monitor | Hooks, stopping: Stoppin
                 "root": str(run.root.resolve()),
                 "start": run.start,
                 "mailbox": mailbox,
+                "threads": os.environ.get("OMP_NUM_THREADS"),
             },
             torch_config=TorchConfig(timeout_s=int(patience(config).total_seconds())),
             scaling_config=ScalingConfig(num_workers=config.workers, use_gpu=gpu, resources_per_worker=bundle),
@@ -171,7 +172,7 @@ def _worker(config: dict[str, Any]) -> None:
     if ray.get(mailbox.has_failed.remote()):
         return  # Ray Train ended the others, and started all of them again
     context = ray.train.get_context()
-    use_threads(context.get_local_world_size())
+    use_threads(context.get_local_world_size(), config["threads"])
     world = World(rank=context.get_world_rank(), size=context.get_world_size(), device=ray.train.torch.get_device())
     leads = world.rank == 0
     order = Order(mailbox) if leads else None  # the loop tells the others

@@ -40,7 +40,7 @@ def plain_world(config: TrainConfig) -> Iterator[World]:
                 f"--plain trains in one process: set train.workers to 1, not {config.workers}, "
                 f"or start it with `torchrun --nproc-per-node {config.workers} --no-python`."
             )
-        use_threads(1)
+        use_threads(1, os.environ.get("OMP_NUM_THREADS"))
         yield World(device=torch.device("cuda" if wants_gpu(config, torch.cuda.is_available()) else "cpu"))
         return
 
@@ -52,7 +52,7 @@ def plain_world(config: TrainConfig) -> Iterator[World]:
             f"train.batch is {config.batch}, which can't be split evenly among {parts}{size} processes: "
             "set it to a multiple, or start torchrun with another number of them."
         )
-    use_threads(here)
+    use_threads(here, os.environ.get("OMP_NUM_THREADS") if here == 1 else None)  # torchrun sets it to 1
     gpu = wants_gpu(config, torch.cuda.device_count() >= here)
     device = torch.device("cuda", local) if gpu else torch.device("cpu")
     if gpu:
@@ -83,6 +83,10 @@ def wants_gpu(config: TrainConfig, available: bool) -> bool:
     return available and bool(config.use_gpu)
 
 
-def use_threads(processes: int) -> None:
-    """Shares the machine's cores among the processes of a run on it."""
-    torch.set_num_threads(max(1, cpu_count() // processes))
+def use_threads(processes: int, asked: str | None) -> None:
+    """Shares the machine's cores among the processes of a run on it.
+
+    Args:
+        asked: OMP_NUM_THREADS as the user has set it, which goes before; Ray sets one of its own in its workers.
+    """
+    torch.set_num_threads(int(asked) if asked and asked.isdecimal() else max(1, cpu_count() // processes))

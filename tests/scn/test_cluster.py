@@ -22,7 +22,7 @@ def one_cpu() -> Iterator[None]:
     stop_ray()
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
-        ray.init(num_cpus=1, include_dashboard=False)
+        ray.init(address="local", num_cpus=1, include_dashboard=False)
         yield
         ray.shutdown()
 

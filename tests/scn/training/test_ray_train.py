@@ -114,7 +114,7 @@ def test_what_a_worker_can_not_do_is_one_sentence(project: Project, capfd: pytes
 
 
 def test_a_store_that_fails_for_good_is_one_sentence(project: Project) -> None:
-    params = project("sr-x2")
+    params = project("sr-x2", patience=1)
     (params.root / "store/runs").write_text("a file where the checkpoints' folder belongs")
     with pytest.raises(UserError, match="store") as error:
         train_stage(params, "sr-x2")
@@ -127,7 +127,7 @@ def test_what_the_cluster_lacks_is_one_sentence(project: Project, capsys: pytest
 
     params = project("sr-x2", workers=2, wait=2)
     stop_ray()
-    ray.init(num_cpus=1, include_dashboard=False)
+    ray.init(address="local", num_cpus=1, include_dashboard=False)
     try:
         with pytest.raises(
             UserError,
@@ -137,3 +137,37 @@ def test_what_the_cluster_lacks_is_one_sentence(project: Project, capsys: pytest
     finally:
         ray.shutdown()
     assert "sr-x2: waits 2 s at most for 2 CPUs for 2 workers, the cluster has 1" in capsys.readouterr().out
+
+
+def test_a_node_that_is_lost_and_does_not_come_back_is_one_sentence(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray Train by itself would wait for it for ever."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "2")
+    params = project("sr-x2", workers=2, epochs=40, checkpoint_every=5)
+    stop_ray()
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    node = cluster.add_node(num_cpus=1)
+    ray.init(address=cluster.address)
+    store, over = open_store(params.storage.url, params.root), threading.Event()
+
+    def lose_the_node() -> None:
+        while not store.list("runs/") and not over.wait(0.05):
+            pass
+        cluster.remove_node(node, allow_graceful=False)
+
+    thread = threading.Thread(target=lose_the_node)
+    thread.start()
+    try:
+        with pytest.raises(
+            UserError, match=r"^sr-x2 was interrupted and needs 2 CPUs for 2 workers, the cluster has 1: "
+        ):
+            train_stage(params, "sr-x2")
+    finally:
+        over.set()
+        thread.join()
+        ray.shutdown()
+        cluster.shutdown()
