@@ -88,7 +88,9 @@ def profile_text(profile: Mapping[str, Any]) -> str:
 
 
 def _amount(number: int) -> str:
-    for unit, size in (("E", 10**18), ("P", 10**15), ("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3)):
+    if number >= 10**18:
+        return f"{number:.2e}"
+    for unit, size in (("P", 10**15), ("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3)):
         if number >= size:
             return f"{number / size:.2f} {unit}"
     return str(number)

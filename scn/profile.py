@@ -23,9 +23,6 @@ from scn.networks import network_config
 TALLEST = 4096
 """Height in pixels of the largest strip that the receptive field is looked for in."""
 
-NARROW = {"units": 4, "width": 1, "alpha": 0.5}
-"""What a network has in place of its own while the receptive field is looked for: every network may have these."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
@@ -68,7 +65,7 @@ def count_macs(network: RestorationNetwork | Mapping[str, Any], height: int, wid
     Raises:
         UserError: for an architecture that can't be built, or an image that the network does not take.
     """
-    network = copy.deepcopy(network).to("meta", torch.float32).eval() if isinstance(network, nn.Module) else _on_meta(network)
+    network = copy.deepcopy(network).to("meta").eval() if isinstance(network, nn.Module) else _on_meta(network)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(_image(network, height, width))
     counts = counter.get_flop_counts().get("Global", {})
@@ -114,9 +111,9 @@ def receptive_field(architecture: Mapping[str, Any]) -> int | None:
     Measured the other way round: the rows of the output that the central pixel of a narrow strip reaches, over the
     scale, rounded up; that is the mean over the pixels of the output, whose fields differ by their place relative to
     the pixels of the input and of the levels. They are the rows where the derivative with respect to that pixel
-    (forward mode, float64) is not 0. The network has few channels, weights are averages over what they read, biases 0 and the image positive, so
-    that nothing cancels and no ReLU blocks; batch normalisation is in eval mode. The strip's height is doubled until
-    neither end is reached; only the height is measured, as the networks treat both sides alike.
+    (forward mode, float64) is not 0. The network has few channels, weights are averages over what they read, biases 0
+    and the image positive, so that nothing cancels and no ReLU blocks; batch normalisation is in eval mode. The strip's
+    height is doubled until neither end is reached; only the height is measured, as the networks treat both sides alike.
 
     Returns:
         None for a network that sees the whole image (as through instance normalisation or global pooling), or more
@@ -170,11 +167,13 @@ def _neutral(name: str, parameter: Tensor) -> float:
 
 
 def _narrow(architecture: Mapping[str, Any]) -> dict[str, Any]:
-    """The network with few channels: it sees as far, as every channel reads every other."""
-    parameters = dict(architecture)
-    image = {key: parameters.pop(key) for key in ("channels", "scale") if key in parameters}
-    parameters = network_config(parameters, "The network").model_dump()
-    return parameters | {key: few for key, few in NARROW.items() if key in parameters} | image
+    """The network with few channels, which sees as far, for every channel reads every other."""
+    own = {key: value for key, value in architecture.items() if key not in ("channels", "scale")}
+    parameters = network_config(own, "The network").model_dump()
+    # A pyramid pads the strip to its multiple, so it gets one channel only; others must halve theirs, some twice.
+    few = {"units": 1 if "ratio" in parameters else 4, "width": 1, "alpha": 0.5}
+    parameters |= {key: value for key, value in few.items() if key in parameters}
+    return {**architecture, **parameters, "channels": 1}
 
 
 class _PeakMemory(TorchFunctionMode):
@@ -222,7 +221,8 @@ def _count(network: nn.Module) -> int:
 
 
 def _image(network: RestorationNetwork, height: int, width: int) -> Tensor:
-    return torch.empty(1, network.channels, height, width, device="meta")
+    dtype = next(network.parameters()).dtype
+    return torch.empty(1, network.channels, height, width, dtype=dtype, device="meta")
 
 
 def _on_meta(architecture: Mapping[str, Any]) -> RestorationNetwork:

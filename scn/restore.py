@@ -45,16 +45,17 @@ def restore(src: Path, dst: Path, reference: str, params_file: Path | str = PARA
     pairs = _pairs(src, dst)
     folder = find(reference, params_file)
     network, config = load_model(folder)
-    if config.get("task") not in TASKS:
+    if str(config.get("task")) not in TASKS:
         raise UserError(f"{folder}/config.json does not say which task the model is for: publish the model again.")
-    on_colour, scale = TASKS[config["task"]].on_colour, int(config["architecture"]["scale"])
+    on_colour, scale = TASKS[config["task"]].on_colour, config["architecture"].get("scale", 1)
     prepare(network)
     done: list[Path] = []
     # disable=None: only where there is a terminal
     for source, target in tqdm(pairs, unit="image", leave=False, disable=None):
         try:
             photograph = read_photograph(source)
-            write_photograph(target, restore_photograph(photograph, network, on_colour, scale, name=str(source)))
+            restored = restore_photograph(photograph, network, on_colour, scale, name=str(source), model=str(folder))
+            write_photograph(target, restored)
         except UserError as error:
             if len(pairs) == 1:
                 raise
@@ -71,15 +72,16 @@ def restore_photograph(
     *,
     tile: int = TILE,
     name: str = "the image",
+    model: str = "the network",
 ) -> Photograph:
     """Restores pixels in host memory; transparency is enlarged by bicubic interpolation.
 
     Args:
         on_colour: how a network applies to colour and grey photographs (tasks.Task.on_colour).
         tile: above tile x tile pixels, the network sees the photograph in parts (scn.tiles).
-        name: names the image in an error.
+        name, model: name the image and the network in an error.
     Raises:
-        UserError: if a side is shorter than SMALLEST.
+        UserError: if a side is shorter than SMALLEST, or what the network gives is not finite.
     """
     height, width = photograph.pixels.shape[:2]
     if min(height, width) < SMALLEST:
@@ -87,7 +89,10 @@ def restore_photograph(
     device = device_of(network)
 
     def run(batch: Floats) -> Floats:
-        return apply(network, batch, device)
+        restored = apply(network, batch, device)
+        if not np.isfinite(restored).all():
+            raise UserError(f"{model} gives values that are not finite for {name}: publish or import the model again.")
+        return restored
 
     def restore_tile(pixels: NDArray[np.uint8]) -> Floats:
         return _ON_COLOUR[on_colour](run, np.divide(pixels, 255, dtype=np.float32))

@@ -42,8 +42,8 @@ class RestorationNetwork(nn.Module):
                 "convert the image first."
             )
         if image.shape[0] == 0:
-            raise UserError(f"The network takes one image or more, not {tuple(image.shape)}: leave the empty batch out.")
-        own = next(self.parameters()).dtype  # that of the images under autocast, too
+            raise UserError(f"The network takes one image or more, not {tuple(image.shape)}: leave it out.")
+        own = next(self.parameters(), image).dtype  # under autocast it is the images' type, too
         if image.dtype != own:
             raise UserError(
                 f"The network takes images of {own} with values in [0, 1], not {image.dtype}: convert the image first."

@@ -29,8 +29,8 @@ def check_multiple(scales: int, ratio: float) -> None:
     if multiple_of(scales, ratio) > LARGEST_MULTIPLE:
         most = next(fewer for fewer in reversed(range(scales)) if multiple_of(fewer, ratio) <= LARGEST_MULTIPLE)
         raise ValueError(
-            f"scales: {scales} of ratio {ratio} would pad every image to a multiple of more than {LARGEST_MULTIPLE} pixels: "
-            f"use at most {most}, or a ratio that is not 1/2, 1/3, ..."
+            f"scales: {scales} of ratio {ratio} would pad every image to a multiple of more than {LARGEST_MULTIPLE} "
+            f"pixels: use at most {most}, or a ratio other than 1/2, 1/3 and so on"
         )
 
 

@@ -128,11 +128,16 @@ def test_an_imported_model_restores_a_photograph(tmp_path: Path, photograph: Cal
     ("changes", "task", "message"),
     [
         ({"scale": 1, "channels": 1}, None, "add --task dn or --task car"),
-        ({"scale": 1, "channels": 1}, "sr", "none for the task 'sr'"),
-        ({"scale": 1, "channels": 3}, "dn", "images of 3 channels, which is none for the task 'dn'"),
-        ({"channels": 1}, None, "images of 1 channels, which is none for the task 'sr'"),
-        ({}, "car", "scale 2 for images of 3 channels, which is none for the task 'car'"),
-        ({}, "denoise", "none for the task 'denoise'"),
+        (
+            {"scale": 1, "channels": 1},
+            "sr",
+            "of scale 1 for grey images, but sr needs a scale from 2 and RGB images: use --task dn or --task car, or",
+        ),
+        ({"scale": 1}, "dn", "of scale 1 for RGB images, which no task has .sr needs .*, dn needs scale 1 and grey"),
+        ({"scale": 1}, None, "of scale 1 for RGB images, which no task has"),
+        ({"channels": 1}, None, "of scale 2 for grey images, which no task has"),
+        ({}, "car", "of scale 2 for RGB images, but car needs scale 1 and grey images: use --task sr, or another"),
+        ({}, "den", "'den' is no known task: did you mean 'dn'"),
     ],
 )
 def test_the_task_must_fit(changes: dict[str, Any], task: str | None, message: str, tmp_path: Path) -> None:
@@ -154,6 +159,18 @@ def test_what_is_there_stays(tmp_path: Path) -> None:
         import_model(file, tmp_path / "new", scales=3, format="ychfan")
     with pytest.raises(UserError, match="scales: input should be greater than or equal to 1"):
         import_model(file, tmp_path / "new", scales=0)
+
+
+def test_a_place_that_can_not_be_written_gets_a_sentence(tmp_path: Path) -> None:
+    file, _ = checkpoint(tmp_path / "theirs.pt")
+    with pytest.raises(UserError, match=r"model can't be written .*: name another folder"):
+        import_model(file, file / "model", scales=3)
+
+
+def test_a_pyramid_that_no_network_has_is_refused(tmp_path: Path) -> None:
+    file, _ = checkpoint(tmp_path / "theirs.pt")
+    with pytest.raises(UserError, match=r"scales: 12 of ratio 0\.5 would pad .* use at most 8"):
+        import_model(file, tmp_path / "model", scales=12)
 
 
 class Trap:
@@ -193,17 +210,22 @@ def _with(key: str, value: Any) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (_without("body.0.weight_v"), "lacks the first"),
-        (_without("body.2.body.0.weight_v"), "lacks the first"),
-        (_without("body.5.weight_v"), "lacks the first or last"),
-        (_without("body.3.up.0.weight_g"), "first what is our 'trunk.blocks.1.scale_wise.cross.coarser1"),
-        (_with("body.9.strange", torch.zeros(3)), r"1 of its tensors .* 'body\.9\.strange'"),
-        (_with("body.0.bias", torch.zeros(9)), "1 of its tensors don't fit the others, first what is our 'head.bias'"),
-        (_with("body.0.weight_v", torch.zeros(8)), "lacks the first"),
-        (_with("body.0.weight_v", torch.zeros(0, 3, 3, 3)), "lacks the first"),
+        (_without("body.0.weight_v"), r"\('body\.0\.weight_v' is missing\)"),
+        (_without("body.2.body.0.weight_v"), r"\('body\.2\.body\.0\.weight_v' is missing\)"),
+        (_without("body.5.weight_v"), r"\('body\.5\.weight_v' is missing\)"),
+        (_without("body.3.up.0.weight_g"), r"\('body\.3\.up\.0\.weight_g' is missing\)"),
+        (_with("body.9.strange", torch.zeros(3)), r"\('body\.9\.strange' is unexpected\)"),
+        (_with("head.bias", torch.zeros(8)), r"\('head\.bias' is unexpected\)"),  # our name of another key's tensor
+        (_with("body.0.bias", torch.zeros(9)), r"\('body\.0\.bias' is of shape \(9,\), not \(8,\)\)"),
+        (_with("body.2.body.0.weight_v", torch.zeros(32, 8, 3, 3)), r"' is of shape .*, and 6 more don't fit\)"),
+        (_with("body.0.weight_v", torch.zeros(8)), r"'body\.0\.weight_v' of shape \(8,\) is no convolution"),
+        (_with("body.0.weight_v", torch.zeros(0, 3, 3, 3)), r"of shape \(0, 3, 3, 3\) is no convolution"),
+        (_with("body.0.weight_v", torch.zeros(8, 3, 3, 3)), r"gives a 'body\.0\.weight' that is not finite"),
+        (_with("body.3.up.0.weight_g", torch.full((8, 1, 1, 1), 3e38)), r"'body\.3\.up\.0\.weight' that is not finite"),
         (_with("body.0.weight_v", torch.zeros(8, 2, 3, 3)), "1 or 3 channels, not 2"),
         (_with("body.0.bias", torch.zeros(8).half()), r"'body\.0\.bias' is no float32 tensor but torch\.float16"),
-        (_with("body.0.bias", torch.zeros(8).to_sparse()), r"'body\.0\.bias' is no float32 tensor"),
+        (_with("body.0.bias", torch.zeros(8).to_sparse()), r"'body\.0\.bias' is no float32 tensor but a sparse one"),
+        (_with("body.0.bias", torch.zeros(8, device="meta")), "no float32 tensor but one without values"),
         (_with("body.0.bias", torch.full((8,), torch.nan)), r"'body\.0\.bias' has values that are not finite"),
         (_with("body.0.bias", [0.0] * 8), r"'body\.0\.bias' is no float32 tensor but list"),
         (_with("body.0.bias", {"nested": {"deep": 1}}), r"'body\.0\.bias' is no float32 tensor but dict"),

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from scn.cli import main
-from scn.describe import WIDTH, architecture, describe, size
+from scn.describe import WIDTH, architecture, describe, profile_text, size
 from scn.errors import UserError
 from scn.models import build
 from scn.networks import NETWORKS
@@ -60,7 +60,7 @@ def test_every_parameter_of_every_network_is_explained(name: str) -> None:
 
 def test_allowed_values_in_words() -> None:
     text = describe("scn")
-    assert "ratio        0.5  (number, above 0, below 1)" in text
+    assert "ratio        0.5  (number, at least 0.01, below 1)" in text
     assert "resampling   bilinear  (bilinear | pooling | strided)" in text
     assert "shared       true  (true or false)" in text
     assert "Channels before the activation, as a multiple of `units` (wide activation)." in text
@@ -107,7 +107,16 @@ def test_profile_for_readers(run: Run) -> None:
         (["--set", "units=many"], "units: input should be a valid integer"),
         (["--set", "units"], "'units' is no KEY=VALUE"),
         (["units=3", "units=4"], "units is set twice: leave one out"),
-        (["scales=13"], "scales: 13 of ratio 0.5 would pad every image to 8192 pixels"),
+        (["scales=9"], "would pad every image to a multiple of more than 256 pixels: use at most 8, or a ratio other"),
+        (["scales=64", "ratio=0.01"], "pixels: use at most 1, or a ratio other than 1/2, 1/3 and so on"),
+        (["ratio=1e-320"], "ratio: input should be greater than or equal to 0.01"),
+        (["kernel=17"], "kernel: input should be less than or equal to 15"),
+        (["kernel=15", "ratio=0.25", "resampling=strided"], "kernel: 15 levels of ratio 0.25 need strides of 16384"),
+        (["--model", "edsr", "--set", "residual_scaling=.inf"], "residual_scaling: input should be a finite number"),
+        (["--model", "srcnn", "--set", "units=1000000"], "units: input should be less than or equal to 4096"),
+        (["scale=17"], "can't enlarge 17 times: use a whole number from 1 to 16"),
+        (["scale=true"], "can't enlarge True times"),
+        (["channels=true"], "can't have True channels"),
         (["kernel=4"], "kernel: 4 is even"),
         (["ratio=1e0"], "ratio: input should be less than 1"),
         (["name=edsr"], "name it with --model"),
@@ -123,6 +132,16 @@ def test_mistakes_get_a_sentence(words: list[str], message: str, run: Run) -> No
     assert message in text
     assert text.startswith("scn: ")
     assert text.count("\n") == 1
+
+
+def test_large_figures_have_large_units() -> None:
+    field = {"model": "scn", "architecture": {}, "input": [8, 8], "params": 1, "params_folded": 1}
+    field |= {"receptive_field": None, "macs": 26098 * 10**12, "activation_bytes": 5 * 2**39, "training_bytes": 2**50}
+    text = profile_text(field)
+    assert "26.10 P for one image" in text
+    assert "2.5 TiB at most" in text
+    assert "1.0 PiB per image" in text
+    assert "3.50e+23 for one" in profile_text(field | {"macs": 35 * 10**22})
 
 
 def test_the_defaults_are_the_papers() -> None:

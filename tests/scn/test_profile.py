@@ -56,6 +56,16 @@ def test_a_pyramid_sees_further_and_at_most_everything(monkeypatch: pytest.Monke
     assert receptive_field(SMALL | {"blocks": 12, "scales": 4}) is None
 
 
+def test_the_receptive_field_takes_little_memory_and_is_that_of_the_whole_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    architectures = [SMALL, {"name": "srresnet", "conv": "octave", "alpha": 0.3, "units": 6, "blocks": 2, "scale": 2}]
+    narrow = [receptive_field(architecture) for architecture in architectures]
+    assert receptive_field(architectures[0] | {"units": 4096, "width": 64}) == narrow[0]  # 31 GiB of weights
+    monkeypatch.setattr(module, "_narrow", lambda architecture: architecture)
+    assert [receptive_field(architecture) for architecture in architectures] == narrow
+
+
 def test_the_gradient_of_the_central_pixel_agrees() -> None:
     architecture = {"name": "scn", "blocks": 2, "units": 4, "width": 1, "scales": 1, "channels": 1, "scale": 1}
     network = build(architecture).requires_grad_(False)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import scn.restore
 from scn.degradation import bicubic_upscale
 from scn.errors import UserError
-from scn.models.files import load_model
+from scn.models.files import load_model, save_model
 from scn.photographs import Photograph
 from scn.registry import publish
 from scn.restore import restore, restore_photograph
@@ -217,6 +217,20 @@ def test_models_that_can_not_be_used(small_project: Any, tmp_path: Path, photogr
     config = (folder / "config.json").read_text()
     (folder / "config.json").write_text(config.replace('"sr"', '"elephant"'))
     with pytest.raises(UserError, match=r"config\.json does not say which task the model is for"):
+        restore(source, tmp_path / "out.png", str(folder))
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_a_result_that_is_not_finite_is_never_written(
+    small_project: Any, tmp_path: Path, photograph: Callable[..., Any]
+) -> None:
+    folder = small_project.add_model("sr-x2")
+    network, config = load_model(folder)
+    next(network.parameters()).data.fill_(torch.nan)
+    architecture = config.pop("architecture")
+    save_model(folder, network, architecture, config)
+    source = write(tmp_path / "in.png", photograph(20, 30))
+    with pytest.raises(UserError, match=rf"{folder} gives values that are not finite for {source}"):
         restore(source, tmp_path / "out.png", str(folder))
     assert not (tmp_path / "out.png").exists()
 

@@ -145,3 +145,17 @@ def test_defaults_are_those_of_the_convolution() -> None:
 def test_impossible_combinations_get_a_sentence(parameters: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UserError, match=f"^The network: {sentence}"):
         build({"name": "srresnet", **parameters})
+
+
+def test_what_differs_from_counts_known_elsewhere() -> None:
+    """docs/networks/ms-conv.md: CARN with three upsamplers and without `merge`, SRResNet without two layers."""
+
+    def parameters(name: str, scale: int) -> int:
+        return sum(p.numel() for p in build({"name": name, "scale": scale}).parameters())
+
+    assert parameters("carn", 4) == 1_148_803
+    upsamplers = {scale: parameters("carn", scale) - parameters("carn", 1) for scale in (2, 3, 4)}
+    assert sum(upsamplers.values()) == 775_488
+    merge = 64 * 64 * 9 + 64
+    assert parameters("carn", 1) - merge + sum(upsamplers.values()) == 1_591_939  # 1,592 K
+    assert parameters("srresnet", 4) - 2 * merge == 1_517_571  # 1,518 K

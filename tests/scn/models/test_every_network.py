@@ -124,6 +124,11 @@ def test_wrong_images_get_a_sentence(architecture: Architecture) -> None:
     for shape in ((1, 4 - channels, side, side), (channels, side, side), (1, 1, channels, side, side)):
         with pytest.raises(UserError, match=rf"shape \(N, {channels}, H, W\), not \({shape[0]}"):
             network(torch.zeros(shape))
+    with pytest.raises(UserError, match=rf"one image or more, not \(0, {channels}, {side}, {side}\)"):
+        network(torch.zeros(0, channels, side, side))
+    for dtype in (torch.uint8, torch.float64, torch.bfloat16):
+        with pytest.raises(UserError, match=f"takes images of torch.float32 with values in .0, 1., not {dtype}"):
+            network(torch.zeros(1, channels, side, side, dtype=dtype))
     too_small = [(0, side), (side, 0), (0, 0), (network.smallest - 1, side), (side, network.smallest - 1)]
     for height, width in too_small:
         with pytest.raises(

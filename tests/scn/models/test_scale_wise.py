@@ -1,5 +1,6 @@
 """Scale-wise convolution is its equation, with every choice of h, q, p and ends."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -135,10 +136,28 @@ def test_what_the_weights_do_not_allow_gets_a_sentence() -> None:
         unshared.set_pyramid(scales=4)
     with pytest.raises(UserError, match="only bilinear"):
         strided.set_pyramid(ratio=0.7)
-    with pytest.raises(UserError, match="can't have 0 scales"):
-        scn.set_pyramid(scales=0)
-    with pytest.raises(UserError, match="of ratio 1"):
-        scn.set_pyramid(ratio=1.0)
+
+
+@pytest.mark.parametrize(
+    ("pyramid", "message"),
+    [
+        ({"scales": 0}, "scales: input should be greater than or equal to 1"),
+        ({"scales": 2.5}, "scales: input should be a valid integer"),
+        ({"scales": "6"}, "scales: input should be a valid integer"),
+        ({"scales": True}, "scales: input should be a valid integer"),
+        ({"scales": 12}, "scales: 12 of ratio 0.5 would pad every image to .* use at most 8"),
+        ({"ratio": 1.0}, "ratio: input should be less than 1"),
+        ({"ratio": math.nan}, "ratio: input should be a finite number"),
+        ({"ratio": "half"}, "ratio: input should be a valid number"),
+    ],
+)
+def test_an_impossible_pyramid_gets_a_sentence_and_changes_nothing(pyramid: dict[str, Any], message: str) -> None:
+    network = build(SMALL)
+    assert isinstance(network, SCN)
+    before = (network.trunk.scales, network.trunk.ratio)
+    with pytest.raises(UserError, match=f"The pyramid: {message}"):
+        network.set_pyramid(**pyramid)
+    assert (network.trunk.scales, network.trunk.ratio) == before
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,9 @@ def test_bad_model_folders_get_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(UserError, match="damaged model"):
         load_model(tmp_path)
+    (tmp_path / "config.json").write_text('{"architecture": 5}')
+    with pytest.raises(UserError, match=r"damaged model \(its architecture is no table of parameters"):
+        load_model(tmp_path)
     (tmp_path / "config.json").unlink()
     with pytest.raises(UserError, match=r"has no config\.json"):
         load_model(tmp_path)
