@@ -21,8 +21,9 @@ run: setup
 	@dvc repro $(EXPERIMENTS:%=publish@%)
 	@scn report
 
+# A process for each CPU, and a file of tests in one of them.
 test: check
-	@pytest
+	@pytest -n logical --maxprocesses 8 --dist loadfile
 
 check: setup
 	@ruff check .

@@ -171,7 +171,7 @@ def test_a_photograph_is_restored(workspace: Workspace, tmp_path: Path) -> None:
         (["scn", "train", "-e", "sr-x4"], "scn: shards/sr-x4/manifest.json does not exist: make it with"),
         (["scn", "train", "-e", "sr-x2", "--params", "no.yaml"], "scn: no.yaml does not exist: run this in"),
         (["scn", "evaluate", "-e", "sr-x4"], "scn: shards/sr-x4/manifest.json does not exist"),
-        (["scn", "preset", "papre"], "scn: There is no preset 'papre': use one of demo, paper."),
+        (["scn", "preset", "papre"], "scn: 'papre' is no known preset: did you mean 'paper'."),
         (["scn", "restore", "no.png", "o.png", "--model", "sr-x2"], "scn: no.png does not exist"),
     ],
 )

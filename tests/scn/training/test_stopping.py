@@ -81,10 +81,10 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bits(
 ) -> None:
     """SIGTERM to `scn train`: status 75, a checkpoint of the step it names, and the same weights in the end."""
     monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-    params = project("sr-x2", epochs=20, checkpoint_every=10)
+    params = project("sr-x2", epochs=10, checkpoint_every=10)
     train_stage(params, "sr-x2", plain=True)
 
-    stopped = project("sr-x2", root=tmp_path / "stopped", epochs=20, checkpoint_every=10)
+    stopped = project("sr-x2", root=tmp_path / "stopped", epochs=10, checkpoint_every=10)
     command = [sys.executable, "-m", "scn.cli", "train", "-e", "sr-x2", "--params", str(stopped.path)]
     command += [how] if how else []
     store = open_store(stopped.storage.url, stopped.root)
@@ -95,12 +95,12 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bits(
         process.terminate()
         _, said = process.communicate()
     assert process.returncode == STOPPED == 75, said
-    message = re.search(r"^sr-x2: stopped after step (\d+) of 300 \(SIGTERM\); .*$", said, re.MULTILINE)
+    message = re.search(r"^sr-x2: stopped after step (\d+) of 150 \(SIGTERM\); .*$", said, re.MULTILINE)
     assert message, said
     assert not (stopped.root / "models").exists()
 
     again = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert f"goes on from step {message[1]} of 300" in again.stdout
+    assert f"goes on from step {message[1]} of 150" in again.stdout
     weights = Path("models/sr-x2/model.safetensors")
     assert (stopped.root / weights).read_bytes() == (params.root / weights).read_bytes()
 
