@@ -13,7 +13,14 @@ TINY = {"blocks": 1, "units": 4, "width": 2, "scales": 2}
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = {"SIZE": (2, 128, 160), "SMALL": (2, 128, 160), "LARGE": TINY, "DEMO": TINY, "MATRIX": {"cpu": 16}, "WORKERS": 0}
+    sizes = {
+        "SIZE": (2, 128, 160),
+        "SMALL": (2, 128, 160),
+        "LARGE": TINY,
+        "DEMO": TINY,
+        "MATRIX": {"cpu": 16},
+        "WORKERS": 0,
+    }
     for name, value in {**sizes, "STEPS": 4, "WARM_UP": 2, "SECONDS": 0.01, "EVERY": 2}.items():
         monkeypatch.setattr(training, name, value)
 
