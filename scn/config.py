@@ -193,25 +193,27 @@ def load_params(path: Path | str = PARAMS_FILE, settings: Iterable[str] = (), ex
         raise UserError(f"{path} has no sections: restore it with `scn preset demo`.")
     document = check(_Document, raw, path)
     if settings:
+        load_params(path)  # a mistake in the file is told as one
         document = check(_Document, _changed(raw, settings, experiment, path), SOURCE)
     network_config(document.model, path, "model")
     experiments = {}
     for name, section in document.experiments.items():
+        source, place = (SOURCE, "") if settings and name == experiment else (path, f"experiments.{name}.")
         merged = {
             key: {**getattr(document, key).model_dump(exclude_unset=True), **getattr(section, key)}
             for key in ("data", "train")
         }
         for key, cls in (("data", DataConfig), ("train", TrainConfig)):
-            merged[key] = check(cls, merged[key], path, f"experiments.{name}.{key}").model_dump()
+            merged[key] = check(cls, merged[key], source, f"{place}{key}").model_dump()
         model = _model(document.model, section.model)
         for reference in (*merged["data"]["train"], *merged["data"]["evaluation"]):
             corpus = reference.partition("/")[0]
             if corpus not in document.corpora.names:
-                raise UserError(f"{path}: data of {name}: {unknown(corpus, document.corpora.names, 'corpus')}.")
+                raise UserError(f"{source}: data of {name}: {unknown(corpus, document.corpora.names, 'corpus')}.")
         experiments[name] = Experiment.model_validate(
             {
                 **{"name": name, "task_name": section.task, "level": section.level, "evaluate": document.evaluate},
-                **{**merged, "model": network_config(model, path, f"experiments.{name}.model")},
+                **{**merged, "model": network_config(model, source, f"{place}model")},
             }
         )
     return Params(path=path, storage=document.storage, corpora=document.corpora, experiments=experiments)
@@ -224,8 +226,11 @@ def _changed(raw: dict[str, Any], settings: Iterable[str], name: str, path: Path
     own: dict[str, Any] = {key: dict(raw["experiments"][name].get(key) or {}) for key in _SETTABLE}
     for setting, value in parse(settings):
         section, _, key = setting.partition(".")
-        if section not in own or not key or "." in key:
+        if section not in own or not key:
             raise UserError(f"{SOURCE}: '{setting}' is no SECTION.KEY: begin with {', '.join(_SETTABLE)}.")
+        if "." in key:
+            key, _, inner = key.partition(".")
+            raise UserError(f"{SOURCE}: '{setting}' is one key too deep: write '{section}.{key}={{{inner}: ...}}'.")
         own[section][key] = value
     return {**raw, "experiments": {**raw["experiments"], name: {**raw["experiments"][name], **own}}}
 

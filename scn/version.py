@@ -65,7 +65,7 @@ def trained_version(params: Params, name: str) -> Version:
     if config["architecture"] != params.experiment(name).architecture():
         raise UserError(
             f"{model} holds a model of another architecture than {params.path} describes for {name}: "
-            f"run `dvc repro train@{name}`."
+            f"describe that one there, or run `dvc repro train@{name}`."
         )
     content = {
         WEIGHTS: weights,

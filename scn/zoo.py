@@ -5,6 +5,7 @@ They serve where the registry has no version of the experiment (scn.registry.fin
 
 import csv
 import io
+import sys
 import tempfile
 from pathlib import Path
 
@@ -39,7 +40,10 @@ def land(params: Params, name: str) -> list[Path]:
         UserError: as for publishing; then the zoo is left as it was.
     """
     version = trained_version(params, name)
-    if curves := _curves(params.root / "curves" / name / "plots" / "metrics"):
+    folder = params.root / "curves" / name / "plots" / "metrics"
+    if not (curves := _curves(folder)):
+        print(f"{folder} has no curves: {name} lands without them", file=sys.stderr)
+    else:
         version = Version.of(name, {**version.content, CURVES: curves})
     target = params.root / ZOO / name
     try:

@@ -110,7 +110,7 @@ def _inputs(params: Params, name: str) -> tuple[Experiment, Manifest, nn.Module,
     if config["architecture"] != experiment.architecture():
         raise UserError(
             f"{folder} holds a model of another architecture than {params.path} describes for {name}: "
-            f"run `dvc repro train@{name}`."
+            f"describe that one there, or run `dvc repro train@{name}`."
         )
     provenance = {
         "protocol": experiment.task.protocol.name,

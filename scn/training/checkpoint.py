@@ -70,6 +70,8 @@ class Checkpoints:
         self._here, self._there = (Place(place.store, f"{place.prefix}{self.run_id}/") for place in self._siblings)
         self._keep = keep
         self._patience = patience
+        self.damaged: list[str] = []
+        """Files that the last `load` or `best` passed over, as they are damaged here or in the store."""
         self._good: Name | None = None  # the last one loaded or saved
         self._newest: Name | None = None  # the last one saved, which is to be in the store
         self._sender: threading.Thread | None = None
@@ -123,12 +125,17 @@ class Checkpoints:
         """The newest undamaged checkpoint, of this machine or the store, as (steps done, state on the CPU), or None.
 
         Raises:
-            UserError: if it is of another configuration (says what differs), or a pickle with code, which is never
-                executed.
+            UserError: if all there are are damaged, if it is of another configuration (says what differs), or a
+                pickle with code, which is never executed.
             StoreError: if the store can't be reached.
         """
         found = self._first(last(self._names()))
         self._good = found[0] if found else None
+        if not found and self.damaged:
+            raise UserError(
+                f"Every checkpoint of the run is damaged ({', '.join(self.damaged)}): bring one back from a copy, or "
+                "start anew with --no-resume, which deletes them."
+            )
         return (found[0].step, found[1]) if found else None
 
     def best(self) -> tuple[int, State] | None:
@@ -191,14 +198,19 @@ class Checkpoints:
 
     def _first(self, names: Iterable[Name]) -> tuple[Name, State] | None:
         """The first checkpoint that is undamaged here or, if not, in the store."""
+        self.damaged = []
         for name in names:
             place, data = self._here, None
             with suppress(StoreError):  # a bad block of a disk is damage too
                 data = place.read(name)
             if data is None:
+                if (self.folder / str(name)).exists():
+                    self.damaged.append(str(self.folder / str(name)))
                 place = self._there
                 data = place.read(name)
             if data is None:
+                if name in place.names():
+                    self.damaged.append(f"{place.store.url}/{place.prefix}{name}")
                 continue
             file = f"{place.store.url}/{place.prefix}{name}"
             try:

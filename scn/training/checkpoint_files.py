@@ -107,5 +107,5 @@ def differences(theirs: dict[str, Any], ours: dict[str, Any], place: str = "") -
 
 
 def _short(value: object) -> str:
-    text = str(value)
+    text = "null" if value is None else str(value)  # as in params.yaml
     return text if len(text) <= 40 else f"{text[:12]}..."  # a SHA-256

@@ -53,7 +53,7 @@ class Run:
         order = "" if resident else digest([shard.sha256 for shard in self.manifest.train.shards])
         return {
             "architecture": self.experiment.architecture(),
-            "train": {**self.experiment.train.identity(), "start_from": self.start},
+            "train": {**self.experiment.train.identity(), "start_from": self.start or None},
             "task": self.experiment.task_name,
             "level": self.experiment.level,
             "manifest": self.manifest.sha256,
@@ -130,7 +130,9 @@ def train(run: Run, world: World, hooks: Hooks) -> None:
 def _train(run: Run, world: World, hooks: Hooks) -> None:
     experiment, config = run.experiment, run.experiment.train
     images, leads = run.manifest.train.images, world.rank == 0
-    learner, history, first = Learner(experiment, world), History(), 0
+    learner, history = Learner(experiment, world), History()
+    first = kept = 0
+    """Steps that an earlier process has done, and that are in the newest checkpoint."""
     validation = Validation(experiment, run.manifest, run.store, world.device)
 
     def validate(step: int) -> float | None:
@@ -144,11 +146,14 @@ def _train(run: Run, world: World, hooks: Hooks) -> None:
 
     def save(step: int, score: float | None) -> None:
         state = {**learner.state(), "history": vars(history)} if leads else {}
+        nonlocal kept
         _on_rank_0(world, lambda: run.checkpoints.save(step, state, score))
+        kept = step
         hooks.saved(step)
 
     if found := _on_rank_0(world, run.checkpoints.load):
         first, state = found
+        kept = first
         learner.load(state)
         history = History(**state["history"])
         if leads:
@@ -174,7 +179,7 @@ def _train(run: Run, world: World, hooks: Hooks) -> None:
                 raise UserError(
                     f"The loss of {experiment.name} is {outcome.loss} and its gradient {outcome.gradient} in step "
                     f"{step} at learning rate {rate:g}, on patches of {seen}: lower train.learning_rate or set "
-                    "train.clip; the last good checkpoint is kept."
+                    f"train.clip; {f'the checkpoint of step {kept} is kept' if kept else 'there is no checkpoint yet'}."
                 )
             now = time.perf_counter()
             history.add(loss=outcome.loss, gradient=outcome.gradient, data_time=loaded - start, step_time=now - start)

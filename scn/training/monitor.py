@@ -120,7 +120,8 @@ class Monitor:
         end = max(self.last, self.kept)
         if end <= self.first:
             return
-        told = [f"{end - self.first} steps in {duration(time.perf_counter() - self.start)}"]
+        steps = end - self.first
+        told = [f"{steps} step{'s' * (steps > 1)} in {duration(time.perf_counter() - self.start)} with the start"]
         if seconds := sum(span.total for span in self.spans):
             told.append(f"{sum(span.steps for span in self.spans) / seconds:.2f} steps/s")
             told.append(f"data {_share(self.spans):.1%} of the step time")

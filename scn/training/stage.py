@@ -1,10 +1,14 @@
 """The stage train@E: from a shard manifest to models/<experiment>/ and its curves."""
 
 import os
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 
 from scn.config import Params
 from scn.errors import UserError
@@ -14,7 +18,7 @@ from scn.precision import has_bfloat16
 from scn.provenance import file_sha256
 from scn.registry import find
 from scn.storage import Store, open_store
-from scn.training.learner import network_of
+from scn.training.learner import Learner, network_of
 from scn.training.loop import Hooks, Run, train
 from scn.training.monitor import Monitor
 from scn.training.ray_train import train_with_ray
@@ -76,6 +80,9 @@ def _start(params: Params, name: str, store: Store) -> str:
     if config.start_from is None:
         return ""
     weights = find(config.start_from, params.path) / WEIGHTS
+    tensors = load_file(weights)
+    taken = Learner(params.experiment(name), World()).start_from(tensors, config.start_from)
+    print(f"{name}: starts from {config.start_from}, {taken} of whose {len(tensors)} tensors fit", flush=True)
     key = f"runs/{name}/start-{file_sha256(weights)[:16]}.safetensors"
     store.put_file(key, weights)
     return key
@@ -84,22 +91,35 @@ def _start(params: Params, name: str, store: Store) -> str:
 def _begin(run: Run, resume: bool | None, device: torch.device) -> None:
     """Deals with what earlier runs have left, and says what is not as asked for."""
     name, config = run.experiment.name, run.experiment.train
+    _check_folder(run.root / ".scn" / "runs")
     if resume is False:
         run.checkpoints.delete()
-    elif run.checkpoints.load() is None:
+    found = run.checkpoints.load()
+    for file in run.checkpoints.damaged:
+        print(f"{name}: passes over {file}, which is damaged", file=sys.stderr, flush=True)
+    if found is None and resume is not False:
         others = run.checkpoints.others()
+        other = f" (one of another stopped after step {others[0].step}: {others[0].difference})" if others else ""
         if resume:
-            reason = (
-                f": the newest one there is, of step {others[0].step}, differs: {others[0].difference}"
-                if others
-                else ""
+            raise UserError(
+                f"{name} has no unfinished run of this configuration to go on with{other}: leave --resume out."
             )
-            raise UserError(f"{name} has no run of this configuration to go on with{reason}; leave --resume out.")
-        if others:
-            about = f"the one of step {others[0].step} differs: {others[0].difference}"
-            print(f"{name}: starts anew, beside an unfinished run of another configuration ({about})", flush=True)
+        if other:
+            print(f"{name}: a new run, as there is no unfinished one of this configuration{other}", flush=True)
     if config.precision == "bfloat16" and "RAY_ADDRESS" not in os.environ and not has_bfloat16(device):
         print(f"{name}: this machine does not compute in bfloat16, float32 takes its place", flush=True)
+
+
+def _check_folder(folder: Path) -> None:
+    """UserError if no checkpoint can be written there: now, not when the first one is due."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(
+            f"{folder}, where checkpoints lie first, can't be written ({error.strerror}): make room, or make it "
+            "writable."
+        ) from None
 
 
 @contextmanager

@@ -90,3 +90,28 @@ def test_every_key_of_the_schema_stands_in_params_yaml() -> None:
 
 def test_a_digest_does_not_depend_on_the_order_of_keys() -> None:
     assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1}) != digest({"a": 1, "b": [3]})
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("train.schedule=cosin", r"--set: train\.schedule: input should be 'halving', 'cosine' or 'constant'"),
+        ("train.max_step=5", r"--set: 'max_step' is no known key \(at train\): did you mean 'max_steps'"),
+        ("train.loss.l1=2", r"--set: 'train\.loss\.l1' is one key too deep: write 'train\.loss=\{l1: \.\.\.\}'"),
+        ("storage.url=x", r"--set: 'storage\.url' is no SECTION\.KEY: begin with data, model, train"),
+        ("model.blocs=2", r"--set: 'blocs' is no known key \(at model\): did you mean 'blocks'"),
+        ("train.batch", r"--set: 'train\.batch' is no KEY=VALUE"),
+    ],
+)
+def test_a_mistake_in_a_setting_is_not_blamed_on_the_file(setting: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_params(PARAMS, [setting], "sr-x2")
+
+
+def test_settings_take_the_place_of_what_the_file_says_for_one_experiment() -> None:
+    settings = ["train.loss={l1: 1, mse: 10}", "train.learning_rate=1e-4", "model.blocks=2"]
+    changed = load_params(PARAMS, settings, "sr-x2").experiments
+    assert changed["sr-x2"].train.loss.model_dump() == {"l1": 1, "smooth_l1": 0, "mse": 10}
+    assert changed["sr-x2"].train.learning_rate == 1e-4
+    assert changed["sr-x2"].architecture()["blocks"] == 2
+    assert changed["dn-s25"] == load_params(PARAMS).experiment("dn-s25")

@@ -157,7 +157,10 @@ def test_bfloat16_is_used_when_asked_for(
         ("no shards", r"manifest\.json does not exist"),
         ("other shards", r"holds the shards of car-q10 \(car, level 10\), not of dn-s25 \(dn, level 25\)"),
         ("no model", r"is no model folder"),
-        ("other model", r"another architecture than .*params\.yaml describes for dn-s25: run `dvc repro train@dn-s25`"),
+        (
+            "other model",
+            r"another architecture than .*params\.yaml describes for dn-s25: .* `dvc repro train@dn-s25`",
+        ),
         ("unknown experiment", "'dn-s26' is no known experiment: did you mean 'dn-s25'"),
         ("tiny image", r"sample/evaluation: the image tiny is 30x10 pixels, but dn-s25 is measured on at least 11x11"),
         ("no evaluation", r"evaluations/dn-s25\.json does not exist: run `dvc repro evaluate@dn-s25`"),

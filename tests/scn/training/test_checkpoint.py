@@ -166,13 +166,13 @@ def test_other_runs_are_told_with_what_differs(machine: Machine, store: Store, m
         (
             second.run_id,
             3,
-            "level is 25 there, 2 here; manifest is ffffffffffff... there, None here; task is dn there, sr here; "
+            "level is 25 there, 2 here; manifest is ffffffffffff... there, null here; task is dn there, sr here; "
             "and 3 more",
         ),
         (
             first.run_id,
             10,
-            "train.late_loss is {'l1': 1.0} there, None here; train.learning_rate is 0.001 there, 0.002 here",
+            "train.late_loss is {'l1': 1.0} there, null here; train.learning_rate is 0.001 there, 0.002 here",
         ),
         ("0123456789abcdef", Name.parse(old).step, "its configuration is not known"),  # type: ignore[union-attr]
     ]

@@ -267,7 +267,9 @@ def test_the_same_checkpoint_replaces_its_damaged_copies(machine: Machine, tmp_p
     (name,) = names(a.folder)
     damage(a.folder / str(name))
     damage(tmp_path / "store/runs/sr-x2" / a.run_id / str(name))
-    assert a.load() is None
+    with pytest.raises(UserError, match=r"Every checkpoint of the run is damaged \(.*store/runs.*--no-resume"):
+        a.load()
+    assert [Path(file).name for file in a.damaged] == [str(name)] * 2
     save_all(a, 5)
     assert names(a.folder) == [name]
     assert_found(a.load(), 5)

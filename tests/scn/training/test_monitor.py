@@ -155,7 +155,7 @@ def test_a_row_may_have_nothing_but_its_step(tmp_path: Path, capsys: pytest.Capt
     monitor.close()
     out = capsys.readouterr().out
     assert "sr-x2: step 20 of 40, data 0%, 0 s left\n" in out
-    assert "sr-x2: 40 steps in 0 s\n" in out
+    assert "sr-x2: 40 steps in 0 s with the start\n" in out
 
 
 def test_lines_are_rare_by_default(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,7 +209,8 @@ def test_the_summary_of_a_run_that_is_complete(tmp_path: Path, capsys: pytest.Ca
     monitor.logged(row(400, step_time=0.3, data_time=0.02, memory_mib=800.0))
     monitor.close()
     assert capsys.readouterr().out == (
-        "sr-x2: 400 steps in 2 h 0 min, 2.50 steps/s, data 5.0% of the step time, 900 MiB of memory at most\n"
+        "sr-x2: 400 steps in 2 h 0 min with the start, 2.50 steps/s, data 5.0% of the step time, "
+        "900 MiB of memory at most\n"
     )
 
 
@@ -218,7 +219,9 @@ def test_the_summary_of_a_run_that_was_stopped(tmp_path: Path, capsys: pytest.Ca
     monitor.logged(row(200))
     monitor.saved(207)
     monitor.close()
-    assert capsys.readouterr().out.startswith("sr-x2: stopped after step 207 of 400: 207 steps in 0 s, 1.00 steps/s")
+    assert capsys.readouterr().out.startswith(
+        "sr-x2: stopped after step 207 of 400: 207 steps in 0 s with the start, 1.00 steps/s"
+    )
 
 
 def test_a_run_that_has_done_nothing_has_no_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
