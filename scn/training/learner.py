@@ -131,6 +131,8 @@ class Learner:
                         else:  # made of the direction and the length of weight normalisation
                             setattr(module, kind, value)
                         taken += 1
+        if self.average:
+            self.average.module.load_state_dict(self.network.state_dict())
         if not taken:
             raise UserError(f"train.start_from: no weights of {name} fit this network: name a model of the same kind.")
         return taken

@@ -131,8 +131,7 @@ def _train(run: Run, world: World, hooks: Hooks) -> None:
     experiment, config = run.experiment, run.experiment.train
     images, leads = run.manifest.train.images, world.rank == 0
     learner, history = Learner(experiment, world), History()
-    first = kept = 0
-    """Steps that an earlier process has done, and that are in the newest checkpoint."""
+    first = kept = 0  # steps that an earlier process has done, and that are in the newest checkpoint
     validation = Validation(experiment, run.manifest, run.store, world.device)
 
     def validate(step: int) -> float | None:

@@ -134,9 +134,10 @@ def test_the_loss_is_a_sum_of_terms_with_weights() -> None:
 
 def test_weights_are_taken_where_they_fit() -> None:
     source = fold(build(experiment(2).architecture(), seed=5))
-    learner = Learner(experiment(3), World())
+    learner = Learner(experiment(3, ema=0.9), World())
     before = weights(learner)
     taken = learner.start_from(source.state_dict(), "sr-x2")
+    assert same(learner.result.state_dict(), weights(learner))
     now = fold(learner.network).state_dict()
     fits = {name for name, tensor in source.state_dict().items() if tensor.shape == now[name].shape}
     assert taken == len(fits)
