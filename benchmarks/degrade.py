@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from benchmarks.measure import Row, medians, parser, table, write_json
-from scn.degradation import FIXED_POINT_FACTORS, Image, bicubic_downscale, bicubic_resize_pillow
+from scn.imaging.degradation import FIXED_POINT_FACTORS, Image, bicubic_downscale, bicubic_resize_pillow
 
 Candidate = Callable[[], Image | Pillow.Image]
 

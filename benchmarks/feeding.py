@@ -30,13 +30,13 @@ from benchmarks.measure import Row, Timing, medians, parser, table, write_json
 from benchmarks.photographs import HEIGHT, WIDTH
 from benchmarks.shards import write_project
 from data_prep.prepare import make_manifest
-from scn.cluster import cpu_count
-from scn.config import Experiment, Params
+from scn.config.params import Experiment, Params
+from scn.config.train import TrainConfig
+from scn.core.ray import cpu_count
 from scn.data import Feed, open_feed
-from scn.degradation import bicubic_downscale
-from scn.manifest import Manifest
-from scn.precision import Precision, has_bfloat16
-from scn.recipe import TrainConfig
+from scn.imaging.degradation import bicubic_downscale
+from scn.inference.precision import Precision, has_bfloat16
+from scn.shards.manifest import Manifest
 from scn.storage import open_store
 
 TITLE = "Patches from files and from shards"

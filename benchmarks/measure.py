@@ -20,7 +20,7 @@ from time import perf_counter
 
 import psutil
 
-from scn.files import write_atomically
+from scn.core.files import write_atomically
 
 Row = Mapping[str, object]
 """A line of a table, and of the JSON: column -> value, the unit in the column's name ("median_ms")."""

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from benchmarks.measure import Row, medians, parser, table, write_json
 from benchmarks.memory import peak_mib, peak_of_command
 from benchmarks.published import Published
-from scn.models import build, fold
-from scn.precision import Precision, autocast, has_bfloat16
-from scn.profile import count_macs
+from scn.inference.precision import Precision, autocast, has_bfloat16
+from scn.networks.build import build, fold
+from scn.networks.profile import count_macs
 
 TITLE = "SCN beside its published form"
 ARCHITECTURE: dict[str, Any] = {"name": "scn", "blocks": 16, "units": 32, "width": 4, "scales": 4, "scale": 2}

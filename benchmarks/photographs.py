@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from scn.cluster import cpu_count
+from scn.core.ray import cpu_count
 
 HEIGHT, WIDTH = 1356, 2040
 """The usual size of a DIV2K image."""

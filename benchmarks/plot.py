@@ -5,7 +5,7 @@ from html import escape
 from math import floor, log10
 from pathlib import Path
 
-from scn.files import write_atomically
+from scn.core.files import write_atomically
 
 Points = Sequence[tuple[float, float]]
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 640, 400, 64, 48, 36, 16

@@ -13,12 +13,12 @@ from unittest import mock
 from tqdm import tqdm
 
 from benchmarks.measure import Row, parser, table, write_json
-from scn.config import Params, load_params
-from scn.errors import UserError
+from scn.config.params import Params, load_params
+from scn.core.errors import UserError
 from scn.evaluation.runner import evaluate
-from scn.manifest import experiment_manifest
-from scn.models.files import load_model
-from scn.precision import Precision
+from scn.inference.model_files import load_model
+from scn.inference.precision import Precision
+from scn.shards.manifest import experiment_manifest
 from scn.storage import open_store
 
 TITLE = "PSNR in float32 and bfloat16"
@@ -37,7 +37,7 @@ def rows(params: Params) -> Iterator[Row]:
         for precision in precisions:
             evaluation = params.experiment(name).evaluate.model_copy(update={"precision": precision})
             experiment = params.experiment(name).model_copy(update={"evaluate": evaluation})
-            with mock.patch("scn.precision.has_bfloat16", return_value=True):
+            with mock.patch("scn.inference.precision.has_bfloat16", return_value=True):
                 psnr[precision] = evaluate(experiment, manifest, store, network)
         for of_set, figures in psnr["float32"].items():
             db = {"float32_db": figures["model"]["psnr"], "bfloat16_db": psnr["bfloat16"][of_set]["model"]["psnr"]}

@@ -1,14 +1,15 @@
 """The published SCN as its authors run it: the baseline that benchmarks.model compares with.
 
 Eager, one kernel per operation, NCHW, weight normalisation live, every level of the pyramid computed to the end, the
-1x1 convolutions before the resampling. It computes the same function as scn.models.scn.SCN and takes its weights.
+1x1 convolutions before the resampling. It computes the same function as scn.networks.scn.network.SCN and takes its
+weights.
 """
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scn.models.layers import IMAGE_MEAN
-from scn.models.scn import SCN, ScaleWiseBlock
+from scn.networks.base.layers import IMAGE_MEAN
+from scn.networks.scn.network import SCN, ScaleWiseBlock
 
 
 class Published(nn.Module):
@@ -50,7 +51,7 @@ def _block(block: ScaleWiseBlock, pyramid: list[Tensor]) -> list[Tensor]:
 
 
 def _conv(layer: nn.Module, x: Tensor) -> Tensor:
-    """PyTorch's own convolution, without what scn.models.convolution does to its gradient."""
+    """PyTorch's own convolution, without what scn.networks.base.convolution does to its gradient."""
     assert isinstance(layer, nn.Conv2d)
     return F.conv2d(x, layer.weight, layer.bias, padding=layer.padding)
 

@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from scn.errors import UserError
+from scn.core.errors import UserError
 
 
 @contextmanager

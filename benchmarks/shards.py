@@ -23,10 +23,10 @@ from benchmarks.photographs import HEIGHT, WIDTH, write_photographs
 from data_prep import prepare
 from data_prep.corpora import open_images
 from data_prep.shards import Recipe, ShardJob, make_shard
-from scn.cluster import start_ray, stop_ray
-from scn.config import Experiment, Params, load_params
-from scn.degradation import bicubic_downscale
-from scn.samples import Encoding, encode
+from scn.config.params import Experiment, Params, load_params
+from scn.core.ray import start_ray, stop_ray
+from scn.imaging.degradation import bicubic_downscale
+from scn.shards.samples import Encoding, encode
 from scn.storage import open_store
 
 SECTIONS = ("encodings", "one core", "workers", "transfer")

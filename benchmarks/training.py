@@ -30,19 +30,20 @@ from benchmarks.photographs import HEIGHT, WIDTH, write_photographs
 from benchmarks.plot import write_lines
 from benchmarks.published import Published
 from data_prep.prepare import make_manifest
-from scn.config import load_params
+from scn.config.params import load_params
+from scn.config.train import LossConfig
 from scn.data import Batch, Feed, open_feed
-from scn.models import build
-from scn.precision import Precision, has_bfloat16
-from scn.profile import count_macs
-from scn.recipe import LossConfig
+from scn.inference.precision import Precision, has_bfloat16
+from scn.launch.ray_train import train_with_ray
+from scn.launch.world import use_threads
+from scn.networks.build import build
+from scn.networks.profile import count_macs
 from scn.storage import open_store
 from scn.training.learner import Learner
 from scn.training.loop import Hooks, Run, train
 from scn.training.loop import Row as Point
-from scn.training.ray_train import train_with_ray
 from scn.training.validation import Validation
-from scn.training.world import World, use_threads
+from scn.training.world import World
 
 TITLE = "Training beside the published way"
 Part = Literal["throughput", "workers", "convergence"]

@@ -16,7 +16,8 @@ import numpy as np
 
 from benchmarks.measure import Row, medians, parser, table, write_json
 from benchmarks.s3_service import s3_service
-from scn.storage import PART_BYTES, Store, open_store
+from scn.storage import open_store
+from scn.storage.base import PART_BYTES, Store
 
 BUCKET = "transfer"
 

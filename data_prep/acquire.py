@@ -19,10 +19,10 @@ from data_prep.archives import ORIGIN, unpack
 from data_prep.catalogue import Archive, load_catalogue
 from data_prep.fetch import Fetched, fetch
 from data_prep.places import CATALOGUE, Place, is_url, own_archive, places_of, root_of
-from scn.config import Params
-from scn.errors import UserError
-from scn.files import write_atomically
-from scn.provenance import file_sha256
+from scn.config.params import Params
+from scn.core.errors import UserError
+from scn.core.files import write_atomically
+from scn.core.hashing import file_sha256
 
 LOCK_FILE = "corpora.lock"
 """Beside params.yaml, to be committed: what the archives were whose checksums nobody published."""

@@ -23,8 +23,8 @@ from typing import IO, Any
 
 from data_prep.fetch import check_space
 from data_prep.places import is_image
-from scn.config import digest
-from scn.errors import UserError
+from scn.core.errors import UserError
+from scn.core.hashing import digest
 
 ORIGIN = ".origin.json"
 """In a folder that was unpacked: from what."""

@@ -7,7 +7,7 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from scn.errors import UserError
+from scn.core.errors import UserError
 
 FILE = Path(__file__).with_name("catalogue.yaml")
 WHOLE = "all"

@@ -9,8 +9,8 @@ from data_prep.catalogue import Split, load_catalogue
 from data_prep.corpora import Source, content_sha256, list_images, look_at, open_corpus
 from data_prep.fetch import readable
 from data_prep.places import CATALOGUE, Place, is_image, package_folder, places_of
-from scn.config import Params
-from scn.errors import UserError
+from scn.config.params import Params
+from scn.core.errors import UserError
 
 HEADER = ("corpus", "images", "size", "licence", "use", "where")
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from scn.config import PARAMS_FILE, load_params
-from scn.errors import UserError
+from scn.config.params import PARAMS_FILE, load_params
+from scn.core.errors import UserError
 
 app = typer.Typer(
     help="Image corpora -> degraded pairs -> WebDataset shards and their manifest.",
@@ -45,7 +45,7 @@ def download(
     """
     from data_prep.acquire import acquire
     from data_prep.corpora import index_of, open_corpus
-    from scn.files import write_atomically
+    from scn.core.files import write_atomically
 
     if index and len(names) > 1:
         raise UserError("--index takes the index of one corpus: download the others without it.")
@@ -112,8 +112,8 @@ def shard(
     cluster's workers make them: folders and a file:// store must be at the same path there.
     """
     from data_prep.prepare import make_manifest
-    from scn.cluster import cpu_count
-    from scn.files import write_atomically
+    from scn.core.files import write_atomically
+    from scn.core.ray import cpu_count
 
     start = time.monotonic()
     loaded = load_params(params)
@@ -150,7 +150,7 @@ def verify(
 ) -> None:
     """Read and hash every shard of a manifest, and name what is missing or damaged."""
     from data_prep.verify import problems
-    from scn.manifest import load_manifest
+    from scn.shards.manifest import load_manifest
     from scn.storage import open_store
 
     made = load_manifest(manifest)

@@ -18,8 +18,9 @@ from data_prep.acquire import check_unpacked, origin_of
 from data_prep.catalogue import load_catalogue
 from data_prep.images import read_header
 from data_prep.places import IMAGE_SUFFIXES, Place, files_below, is_image, package_folder, places_of
-from scn.config import Params, digest
-from scn.errors import UserError
+from scn.config.params import Params
+from scn.core.errors import UserError
+from scn.core.hashing import digest
 
 _CHUNK = 4096  # files that are waited for together: what is kept of each is small, but there may be millions
 _header_lock = threading.Lock()  # reading one changes the process's warning filters meanwhile

@@ -21,10 +21,10 @@ from tqdm import tqdm
 
 from data_prep.images import decode
 from data_prep.places import files_below, is_image
-from scn.config import Experiment
-from scn.degradation import degrade, evaluation_noise, modcrop, to_channels
-from scn.errors import UserError
-from scn.files import write_atomically
+from scn.config.params import Experiment
+from scn.core.errors import UserError
+from scn.core.files import write_atomically
+from scn.imaging.degradation import degrade, evaluation_noise, modcrop, to_channels
 
 _PNG_LEVEL = 1  # working files, to be read more often than sent
 

@@ -17,8 +17,8 @@ from typing import Any
 from tqdm import tqdm
 
 from data_prep.catalogue import Archive
-from scn.errors import UserError
-from scn.files import write_atomically
+from scn.core.errors import UserError
+from scn.core.files import write_atomically
 
 ATTEMPTS = 5
 """Tries without a byte more before a mirror is given up."""

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
-from scn.errors import UserError
+from scn.core.errors import UserError
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # among Pillow's other readers are some that start programs
 PALETTE, BILEVEL, ROTATED = "palette to RGB or grey", "black and white to grey", "turned as its EXIF data says"

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from data_prep.catalogue import WHOLE, Split, load_catalogue
-from scn.config import Params
-from scn.errors import UserError
+from scn.config.params import Params
+from scn.core.errors import UserError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 

@@ -11,12 +11,14 @@ from data_prep.corpora import Corpus, Source, check_disjoint, open_corpus, open_
 from data_prep.images import found_pillow
 from data_prep.packing import pack
 from data_prep.shards import ImageMade, Recipe, ShardJob, ShardMade, code_sha256, make_shard, without_path
-from scn.cluster import start_ray
-from scn.config import Experiment, Params, digest
-from scn.errors import UserError
-from scn.manifest import ImageSet, Manifest
-from scn.samples import codec
-from scn.storage import Store, open_store
+from scn.config.params import Experiment, Params
+from scn.core.errors import UserError
+from scn.core.hashing import digest
+from scn.core.ray import start_ray
+from scn.shards.manifest import ImageSet, Manifest
+from scn.shards.samples import codec
+from scn.storage import open_store
+from scn.storage.base import Store
 
 SMALLEST_TARGET, SMALLEST_INPUT = 16, 8
 """Sides in pixels below which an image is an error: there is nothing to learn from, or measure on, it."""

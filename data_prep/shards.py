@@ -22,21 +22,21 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-import scn.degradation
-import scn.samples
-import scn.tasks
+import scn.imaging.degradation
+import scn.imaging.tasks
+import scn.shards.samples
 from data_prep import images, packing
 from data_prep.corpora import Source
 from data_prep.images import decode
 from data_prep.packing import Piece, windows
-from scn.config import DataConfig, digest
-from scn.degradation import bicubic_upscale, degrade, modcrop, to_channels
-from scn.errors import UserError
-from scn.manifest import Shard
-from scn.provenance import file_sha256
-from scn.samples import About, codec, encode
-from scn.storage import ObjectExists, ObjectNotFound, Store
-from scn.tasks import TASKS, Task
+from scn.config.params import DataConfig
+from scn.core.errors import UserError
+from scn.core.hashing import digest, file_sha256
+from scn.imaging.degradation import bicubic_upscale, degrade, modcrop, to_channels
+from scn.imaging.tasks import TASKS, Task
+from scn.shards.manifest import Shard
+from scn.shards.samples import About, codec, encode
+from scn.storage.base import ObjectExists, ObjectNotFound, Store
 
 Image = NDArray[np.uint8]
 
@@ -150,7 +150,7 @@ def make_shard(job: ShardJob) -> tuple[ShardMade, bool]:
             continue
         target, degraded = _degraded(pixels, job.recipe)
         whole = _sha256(pixels)
-        # A target of the same shape is the image itself (scn.degradation.to_channels).
+        # A target of the same shape is the image itself (scn.imaging.degradation.to_channels).
         parts = [whole if target.shape == pixels.shape else _sha256(target), *map(_sha256, degraded.values())]
         made.append(
             ImageMade(
@@ -178,7 +178,7 @@ def make_shard(job: ShardJob) -> tuple[ShardMade, bool]:
 @cache
 def code_sha256() -> str:
     """SHA-256 of the code that decides what is in a shard; read once per process, as the code itself is."""
-    modules = (scn.degradation, scn.samples, scn.tasks, images, packing)
+    modules = (scn.imaging.degradation, scn.shards.samples, scn.imaging.tasks, images, packing)
     files = [*(str(module.__file__) for module in modules), __file__]
     return digest([file_sha256(Path(file)) for file in files])
 
@@ -189,7 +189,7 @@ def without_path(error: UserError, source: Source) -> str:
 
 
 def _degraded(pixels: Image, recipe: Recipe) -> tuple[Image, dict[str, Image]]:
-    """The target and what is stored beside it, by name (see scn.samples)."""
+    """The target and what is stored beside it, by name (see scn.shards.samples)."""
     task = recipe.task
     enlarged = task.scale(2) > 1 and not recipe.training
     target = modcrop(pixels, recipe.multiple)

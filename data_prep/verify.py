@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from tqdm import tqdm
 
-from scn.errors import UserError
-from scn.manifest import Manifest
-from scn.samples import read_shard
-from scn.storage import Store
+from scn.core.errors import UserError
+from scn.shards.manifest import Manifest
+from scn.shards.samples import read_shard
+from scn.storage.base import Store
 
 
 def problems(manifest: Manifest, store: Store) -> Iterator[str]:

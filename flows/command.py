@@ -3,15 +3,21 @@
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from flows.environment import QUIET
 from flows.workspace import find_commit, params_at
-from scn.errors import UserError
+from scn.core.errors import UserError
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs the flow; 0 if it completed, 1 with one sentence if not."""
+def main(load_flow: Callable[[], Any], arguments: list[str] | None = None) -> int:
+    """Runs the flow; 0 if it completed, 1 with one sentence if not.
+
+    Args:
+        load_flow: imports the flow; called when Prefect's settings are made.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m flows.scn",
         description="Train, measure and publish an experiment: the stages of dvc.yaml as a Prefect flow, in a clone "
@@ -38,10 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     from prefect.settings import get_current_settings
 
-    from flows.scn import scn
-
     try:
-        state = scn(**vars(options), return_state=True)
+        state = load_flow()(**vars(options), return_state=True)
     except RuntimeError as error:
         if "Failed to reach API" not in str(error):
             raise

@@ -15,7 +15,12 @@ from typing import Any
 if __name__ == "__main__":  # before Prefect is imported: --help answers at once, and its settings are still to be made
     from flows.command import main
 
-    sys.exit(main())
+    def load_flow() -> Any:
+        from flows.scn import scn
+
+        return scn
+
+    sys.exit(main(load_flow))
 
 from prefect import flow, get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
@@ -24,7 +29,7 @@ from prefect.states import Completed, Failed
 
 from flows.stages import StageFailed, run_stage, stages_of
 from flows.workspace import RUNS, find_commit, make_workspace, params_at, uncommitted
-from scn.errors import UserError
+from scn.core.errors import UserError
 
 RETRY_DELAYS = [10.0, 60.0, 300.0]
 """Seconds before the first retry of a stage, the second, and all later ones."""

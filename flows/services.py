@@ -23,7 +23,7 @@ from typing import Any
 
 from flows.environment import base_environment
 from flows.processes import Service
-from scn.errors import UserError
+from scn.core.errors import UserError
 
 HOST = "127.0.0.1"
 POOL = "scn"

@@ -14,7 +14,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 from flows.environment import stage_environment
-from scn.errors import UserError
+from scn.core.errors import UserError
 
 TAIL = 20
 """Lines of a stage's output that are told again when it failed."""

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from flows.environment import base_environment, stage_environment
-from scn.config import PARAMS_FILE, Params, load_params
-from scn.errors import UserError
+from scn.config.params import PARAMS_FILE, Params, load_params
+from scn.core.errors import UserError
 
 RUNS = Path(".scn/flow-runs")
 """Where the clones lie, below the project's folder."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from scn.errors import STOPPED, Stopped, UserError
+from scn.core.errors import STOPPED, Stopped, UserError
 
 app = typer.Typer(
     name="scn",
@@ -46,8 +46,8 @@ def train(
     params: ParamsFile = PARAMS,
 ) -> None:
     """Train an experiment from its shards into models/EXPERIMENT; goes on where it was stopped."""
-    from scn.config import load_params
-    from scn.training.stage import train_stage
+    from scn.config.params import load_params
+    from scn.launch.stage import train_stage
 
     configured = load_params(params, settings or [], experiment)
     train_stage(configured, experiment, plain=plain, minutes=minutes, resume=resume)
@@ -56,7 +56,7 @@ def train(
 @app.command()
 def evaluate(experiment: ExperimentName, params: ParamsFile = PARAMS) -> None:
     """Measure the degraded input and the model on the evaluation sets."""
-    from scn.config import load_params
+    from scn.config.params import load_params
     from scn.evaluation.runner import evaluate_stage
 
     print(f"{experiment}: figures of input and model in {evaluate_stage(load_params(params), experiment)}")
@@ -65,7 +65,7 @@ def evaluate(experiment: ExperimentName, params: ParamsFile = PARAMS) -> None:
 @app.command()
 def ensemble(experiment: ExperimentName, params: ParamsFile = PARAMS) -> None:
     """Measure the model with self-ensemble and write metrics/EXPERIMENT.json."""
-    from scn.config import load_params
+    from scn.config.params import load_params
     from scn.evaluation.runner import ensemble_stage
 
     print(f"{experiment}: figures with self-ensemble in {ensemble_stage(load_params(params), experiment)}")
@@ -74,8 +74,8 @@ def ensemble(experiment: ExperimentName, params: ParamsFile = PARAMS) -> None:
 @app.command()
 def publish(experiment: ExperimentName, params: ParamsFile = PARAMS) -> None:
     """Publish the model as a new version in the registry, if anything changed."""
-    from scn.config import load_params
-    from scn.registry import publish as publish_version
+    from scn.config.params import load_params
+    from scn.registry.publish import publish as publish_version
 
     receipt = publish_version(load_params(params), experiment)
     print(f"{experiment}: the newest version is {receipt['version']}, in {receipt['url']}")
@@ -87,8 +87,8 @@ def report(
     params: ParamsFile = PARAMS,
 ) -> None:
     """Show the figures of all experiments that have been measured, and where the versions lie."""
-    from scn.config import load_params
-    from scn.report import print_report, report_stage
+    from scn.config.params import load_params
+    from scn.evaluation.report import print_report, report_stage
 
     if out is None:
         print_report(load_params(params))
@@ -104,9 +104,11 @@ def restore(
     params: ParamsFile = PARAMS,
 ) -> None:
     """Restore a photograph with a published model."""
-    from scn.restore import restore as restore_images
+    from scn.inference.restore import pairs, restore_files
+    from scn.registry.publish import load
 
-    written = restore_images(source, target, model, params)
+    todo = pairs(source, target)  # a mistake there is told before a model is fetched
+    written = restore_files(todo, load(model, params_file=params).restore_photograph)
     print(f"{len(written)} image{'s' if len(written) > 1 else ''} restored, in {target}")
 
 
@@ -116,7 +118,7 @@ def preset(
     params: ParamsFile = PARAMS,
 ) -> None:
     """Write a recipe into params.yaml, keeping everything else in it; or list the recipes, with source and cost."""
-    from scn.presets import apply_preset, describe_presets
+    from scn.config.presets import apply_preset, describe_presets
 
     if name is None:
         print(describe_presets())
@@ -129,7 +131,7 @@ def networks(
     name: Annotated[str | None, typer.Argument(help="One network, with its parameters explained.")] = None,
 ) -> None:
     """List the networks that `model.name` may ask for, and their parameters."""
-    from scn.describe import describe
+    from scn.config.describe import describe
 
     print(describe(name))
 
@@ -146,10 +148,10 @@ def profile(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Count a network's parameters, multiply-adds, receptive field and memory."""
-    from scn.describe import architecture, profile_text, size
+    from scn.config.describe import architecture, profile_text, size
 
     described, (height, width) = architecture(model, [*(settings or []), *(more or [])]), size(input)
-    from scn.profile import profile as measure
+    from scn.networks.profile import profile as measure
 
     figures = asdict(measure(described, height, width))
     result = {"model": model, "architecture": described, "input": [height, width], **figures}
@@ -165,7 +167,7 @@ def import_checkpoint(
     task: Annotated[str | None, typer.Option(help="dn, car or sr; needed for a network of scale 1.")] = None,
 ) -> None:
     """Make a model folder of a checkpoint of the SCN paper's authors."""
-    from scn.authors import import_model
+    from scn.registry.authors import import_model
 
     architecture = import_model(file, out, scales=scales, task=task, format=format)
     print(f"{out}: {', '.join(f'{key} {value}' for key, value in architecture.items())}")
@@ -176,9 +178,9 @@ def land(
     experiment: Annotated[str, typer.Argument(help="Name of an experiment in params.yaml.")],
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Write a trained and measured model with its curves into zoo/EXPERIMENT, which ships with the project."""
-    from scn.config import load_params
-    from scn.zoo import land as land_in_zoo
+    """Write a trained and measured model with its curves into scn/zoo/EXPERIMENT, which ships with the project."""
+    from scn.config.params import load_params
+    from scn.registry.land import land as land_in_zoo
 
     for path in land_in_zoo(load_params(params), experiment):
         print(path)
@@ -186,12 +188,12 @@ def land(
 
 @models.command()
 def install(
-    folder: Annotated[Path, typer.Argument(help="A whole version of a model, as zoo/EXPERIMENT.")],
+    folder: Annotated[Path, typer.Argument(help="A whole version of a model, as scn/zoo/EXPERIMENT.")],
     params: ParamsFile = PARAMS,
 ) -> None:
     """Publish a version that lies in a folder, as it is, in the registry."""
-    from scn.config import load_params
-    from scn.registry import install as install_version
+    from scn.config.params import load_params
+    from scn.registry.publish import install as install_version
 
     receipt = install_version(load_params(params), folder)
     print(f"{receipt['experiment']}: the newest version is {receipt['version']}, in {receipt['url']}")

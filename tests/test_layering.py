@@ -1,17 +1,24 @@
-"""Who may import whom (docs/design.md): flows -> data_prep, scn; data_prep -> the ground floor of scn."""
+"""Who may import whom (docs/design.md): flows -> data_prep, scn; a room of scn only those before it."""
 
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-GROUND_FLOOR = {
-    *("cluster", "config", "degradation", "errors", "files", "manifest", "networks", "provenance", "samples"),
-    *("recipe", "schema", "settings", "storage", "storage_s3", "tasks"),
-}
+ROOMS = (
+    *("core", "storage", "imaging", "networks", "config", "shards", "data", "inference", "evaluation"),
+    *("zoo", "registry", "training", "monitoring", "launch"),
+)
+"""The rooms of scn; each imports only those before it, and itself (docs/design.md)."""
+FOR_DATA_PREPARATION = {"core", "storage", "imaging", "networks", "config", "shards"}
+"""Rooms that data_prep may enter."""
+WITHOUT_TORCH = ("core", "storage", "imaging", "config", "shards")
+TOP = {"__init__.py", "cli.py"}
+"""The files that stand outside of the rooms."""
 HEAVY = {"torch", "ray", "prefect", "dvc", "dvclive", "boto3", "skimage", "matplotlib", "pandas", "webdataset"}
 
 
@@ -33,20 +40,48 @@ def room(package: str) -> list[Path]:
     return files
 
 
-def test_scn_imports_neither_data_prep_nor_flows() -> None:
-    for path in room("scn"):
-        assert not {m for m in imports(path) if m.split(".")[0] in ("data_prep", "flows")}, path
+def rooms_of(modules: set[str]) -> set[str]:
+    """The rooms of scn that `modules` are in."""
+    return {module.split(".")[1] for module in modules if module.startswith("scn.")}
 
 
-def test_data_prep_stands_on_the_ground_floor_of_scn() -> None:
-    rooms = [ROOT / "scn" / name for name in GROUND_FLOOR]
-    ground_floor = [
-        file for path in rooms for file in (path.rglob("*.py") if path.is_dir() else [path.with_suffix(".py")])
-    ]
-    for path in [*room("data_prep"), *ground_floor]:
+def test_every_file_of_scn_stands_in_a_room() -> None:
+    entries = {path.name for path in (ROOT / "scn").iterdir() if path.name not in ("__pycache__", "py.typed")}
+    assert entries == TOP | set(ROOMS)
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_a_room_imports_only_those_before_it(name: str) -> None:
+    allowed = set(ROOMS[: ROOMS.index(name) + 1])
+    for path in room(f"scn/{name}"):
+        modules = imports(path)
+        assert rooms_of(modules) <= allowed, path
+        assert not {module for module in modules if module.split(".")[0] in ("data_prep", "flows")}, path
+
+
+@pytest.mark.parametrize("name", WITHOUT_TORCH)
+def test_a_room_needs_no_torch(name: str) -> None:
+    for path in room(f"scn/{name}"):
+        assert path.name == "webdataset.py" or not {m for m in imports(path) if m.split(".")[0] == "torch"}, path
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    files = {
+        path.relative_to(ROOT).with_suffix("") for package in ("scn", "data_prep", "flows") for path in room(package)
+    }
+    names = {".".join(path.parts).removesuffix(".__init__"): (ROOT / path).with_suffix(".py") for path in files}
+    graph = {}
+    for name, path in names.items():
+        found = {module if module in names else module.rpartition(".")[0] for module in imports(path)}
+        graph[name] = found & names.keys() - {name}
+    assert list(TopologicalSorter(graph).static_order())  # CycleError names the circle
+
+
+def test_data_prep_enters_only_rooms_without_torch() -> None:
+    for path in room("data_prep"):
         modules = imports(path)
         assert not {m for m in modules if m.split(".")[0] in ("torch", "flows", "prefect", "dvc")}, path
-        assert {m.split(".")[1] for m in modules if m.startswith("scn.")} <= GROUND_FLOOR, path
+        assert rooms_of(modules) <= FOR_DATA_PREPARATION, path
         assert not {m for m in modules if m.startswith("ray.train")}, path
 
 
@@ -55,7 +90,7 @@ def test_flows_hold_no_image_tensor_or_metric_code() -> None:
         modules = imports(path)
         assert not {m for m in modules if m.split(".")[0] in ("torch", "numpy", "PIL", "ray", "boto3")}, path
         used = {m.split(".")[1] for m in modules if m.startswith(("scn.", "data_prep."))}
-        assert used <= {"config", "errors", "files"}, path
+        assert used <= {"config", "core"}, path
 
 
 def test_files_are_short() -> None:
@@ -64,7 +99,7 @@ def test_files_are_short() -> None:
             assert len(path.read_text().splitlines()) <= 400, path
 
 
-@pytest.mark.parametrize("module", ["scn", "scn.cli", "data_prep.cli", "data_prep.shards", "scn.storage"])
+@pytest.mark.parametrize("module", ["scn", "scn.cli", "data_prep.cli", "data_prep.shards", "scn.storage.base"])
 def test_heavy_packages_are_imported_where_they_are_used(module: str) -> None:
     """So that `scn --help` and `data-prep --help` answer at once."""
     program = f"import sys, {module}; print(*{{name.split('.')[0] for name in sys.modules}})"

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from scn.config import load_params
+from scn.config.params import load_params
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = {

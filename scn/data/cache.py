@@ -1,17 +1,16 @@
 """Shards on this machine's disk, so that a store is asked for each of them once."""
 
-import fcntl
 import hashlib
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from scn.errors import UserError
-from scn.manifest import Shard
-from scn.samples import read_shard
-from scn.storage import Store
+from scn.core.errors import UserError
+from scn.core.files import locked, written_beside
+from scn.shards.manifest import Shard
+from scn.shards.samples import read_shard
+from scn.storage.base import Store
 
 
 class Cache:
@@ -35,7 +34,7 @@ class Cache:
             ) from None
 
     def read(self, shard: Shard) -> bytes:
-        """The content of a shard; see scn.samples.read_shard for errors."""
+        """The content of a shard; see scn.shards.samples.read_shard for errors."""
         if (found := self._cached(shard)) is not None:
             return found
         content = None
@@ -62,13 +61,10 @@ class Cache:
     def _keep(self, shard: Shard, content: bytes) -> None:
         path = self._path(shard)
         with self._locked("space"):
-            for left in self._folder.glob("*.part"):  # by a process that was killed: who writes has the lock
-                left.unlink()
             path.unlink(missing_ok=True)  # damaged
             self._make_room(len(content))
-            part = path.with_suffix(".part")
-            part.write_bytes(content)
-            part.replace(path)
+            with written_beside(path, lambda file: file.write(content)) as whole:
+                whole.replace(path)
 
     def _make_room(self, size: int) -> None:
         kept = [(path.stat().st_mtime_ns, path.stat().st_size, path) for path in self._folder.glob("*.tar")]
@@ -82,10 +78,5 @@ class Cache:
     def _path(self, shard: Shard) -> Path:
         return self._folder / f"{shard.sha256}.tar"
 
-    @contextmanager
-    def _locked(self, name: str) -> Iterator[None]:
-        """Among the threads and processes of this machine; ends when the file is closed, also by a death."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with (self._folder / f"{name}.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+    def _locked(self, name: str) -> AbstractContextManager[object]:
+        return locked(self._folder / f"{name}.lock")

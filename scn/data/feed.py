@@ -16,16 +16,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from scn.config import Experiment
+from scn.config.params import Experiment
+from scn.core.errors import UserError
 from scn.data.cache import Cache
-from scn.data.draws import Draws, Part
 from scn.data.groups import Group, Groups, image_bytes
+from scn.data.image_pool import Packed
 from scn.data.noise import normal
-from scn.data.packed import Packed
-from scn.errors import UserError
-from scn.manifest import Manifest, Shard
-from scn.samples import read_shard, unpack
-from scn.storage import Store
+from scn.data.sampler import Draws, Part
+from scn.shards.manifest import Manifest, Shard
+from scn.shards.samples import read_shard, unpack
+from scn.storage.base import Store
 
 Kind = Literal["resident", "stream"]
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scn.config import Experiment
+from scn.config.params import Experiment
 from scn.data.philox import Purpose, generator
-from scn.manifest import Shard
+from scn.shards.manifest import Shard
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scn.config import Experiment
+from scn.config.params import Experiment
 from scn.data.philox import Purpose, generator
 
 

@@ -7,12 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scn.config import Experiment
-from scn.degradation import evaluation_noise
-from scn.errors import UserError
-from scn.evaluation.protocols import smallest_side, to_uint8
-from scn.inference import apply
-from scn.samples import Sample
+from scn.config.params import Experiment
+from scn.core.errors import UserError
+from scn.evaluation.protocols import smallest_side
+from scn.imaging.degradation import evaluation_noise, to_uint8
+from scn.inference.apply import apply
+from scn.shards.samples import Sample
 
 
 def degrade(sample: Sample, experiment: Experiment) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:

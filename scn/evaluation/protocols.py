@@ -1,29 +1,19 @@
-"""How a restored image is compared with the original: what the protocol of a task (scn.tasks.Protocol) means."""
+"""How a restored image is compared with the original: the protocol of a task (scn.imaging.tasks.Protocol)."""
 
 from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scn.degradation import rgb_to_luma
 from scn.evaluation import metrics
-from scn.tasks import Task
+from scn.imaging.degradation import rgb_to_luma
+from scn.imaging.tasks import Task
 
 DIGITS = 4
 """Decimals of a written figure: two more than dB are printed with; the last bits differ between machines."""
 
 Figures = dict[str, float]
 """{"psnr": dB, "ssim": -1..1}"""
-
-
-def to_uint8(image: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Rounds values where 0 is black and 1 is white to 8 bits, clipping what lies outside.
-
-    Ties go to the even value, as in the PyTorch code of the SCN paper. MATLAB's uint8() rounds them away from
-    zero; no network's output lies on a tie often enough to change a printed digit.
-    """
-    # In double precision, so that k/255 in float32 is always k again.
-    return np.rint(np.clip(image, 0, 1) * np.float64(255)).astype(np.uint8)
 
 
 def measure(restored: NDArray[np.uint8], original: NDArray[np.uint8], task: Task, scale: int) -> Figures:

@@ -12,19 +12,20 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from scn.config import Experiment, Params
-from scn.errors import UserError
-from scn.evaluation.ensemble import self_ensemble
+from scn.config.params import Experiment, Params
+from scn.core.errors import UserError
+from scn.core.files import write_atomically
+from scn.core.hashing import code_sha256, file_sha256
 from scn.evaluation.images import degrade, measurable, restore
 from scn.evaluation.protocols import Figures, average, measure, rounded
-from scn.files import write_atomically
-from scn.inference import device_of, prepare
-from scn.manifest import Manifest, experiment_manifest
-from scn.models.files import WEIGHTS, load_model
-from scn.precision import computed
-from scn.provenance import code_sha256, file_sha256
-from scn.samples import Sample, read_samples
-from scn.storage import Store, open_store
+from scn.inference.apply import device_of, prepare
+from scn.inference.ensemble import self_ensemble
+from scn.inference.model_files import WEIGHTS, load_model
+from scn.inference.precision import computed
+from scn.shards.manifest import Manifest, experiment_manifest
+from scn.shards.samples import Sample, read_samples
+from scn.storage import open_store
+from scn.storage.base import Store
 
 Row = dict[str, Any]
 """One image: {"name": ..., "input" | "model" | "ensemble": Figures}"""
@@ -163,7 +164,7 @@ def _map(score: Callable[[Sample], Row], samples: Iterable[Sample]) -> Iterable[
         return map(score, samples)
     import ray
 
-    from scn.cluster import start_ray
+    from scn.core.ray import start_ray
 
     start_ray()
     task: Any = ray.remote(num_gpus=1 if ray.cluster_resources().get("GPU") else 0)(_call)

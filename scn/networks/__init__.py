@@ -1,15 +1,19 @@
 """The networks that `model.name` may ask for: their parameters, and where they come from. No PyTorch here.
 
-What builds them stands in scn.models, under the same names. A parameter that a network doesn't have is an error.
+What builds them stands in scn.networks.build, under the same names. A parameter that a network
+doesn't have is an error.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from scn.errors import UserError
-from scn.networks import ms_conv, references, replication, scn
-from scn.networks.base import Network, NetworkConfig
-from scn.schema import check, unknown
+from scn.core.errors import UserError
+from scn.core.schema import check, unknown
+from scn.networks.base.config import Network, NetworkConfig
+from scn.networks.ms_conv.config import ENTRIES as MS_CONV
+from scn.networks.references.config import ENTRIES as REFERENCES
+from scn.networks.replication.config import ENTRIES as REPLICATION
+from scn.networks.scn.config import ENTRIES as SCN
 
 DEFAULT = "scn"
 """The network of a configuration that names none."""
@@ -17,10 +21,10 @@ DEFAULT = "scn"
 NETWORKS: Mapping[str, Network] = {
     network.name: network
     for network in (
-        *scn.ENTRIES,
-        *references.ENTRIES,
-        *replication.ENTRIES,
-        *ms_conv.ENTRIES,
+        *SCN,
+        *REFERENCES,
+        *REPLICATION,
+        *MS_CONV,
     )
 }
 """Every network, by name."""
@@ -30,7 +34,7 @@ def network_config(raw: Mapping[str, Any], source: object, place: str = "") -> N
     """The parameters of the network that raw["name"] names, with its defaults for those that are not given.
 
     Args:
-        source, place: where `raw` was read, for the message, as in scn.schema.check.
+        source, place: where `raw` was read, for the message, as in scn.core.schema.check.
     Raises:
         UserError: for an unknown network, an unknown parameter, or a value out of its range.
     """

@@ -21,9 +21,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-from scn.config import digest
-from scn.errors import UserError
-from scn.storage import FileStore, ObjectNotFound, Store, StoreError
+from scn.core.errors import UserError
+from scn.core.hashing import digest
+from scn.storage.base import ObjectNotFound, Store, StoreError
+from scn.storage.local import FileStore
 from scn.training.checkpoint_files import IDENTITY, Name, Place, best, differences, last, until
 
 State = dict[str, Any]

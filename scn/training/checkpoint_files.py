@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from scn.storage import ObjectExists, ObjectNotFound, Store
+from scn.storage.base import ObjectExists, ObjectNotFound, Store
 
 IDENTITY = "identity.json"
 _NAME = re.compile(r"step-(\d{8,})-([0-9a-f]{16})(?:-(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?))?\.pt")

@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from scn.config import Experiment
+from scn.config.params import Experiment
+from scn.config.train import LossConfig
+from scn.core.errors import UserError
 from scn.data import Batch
-from scn.errors import UserError
-from scn.models import build
-from scn.precision import autocast
-from scn.recipe import LossConfig
+from scn.inference.precision import autocast
+from scn.networks.build import build
 from scn.training.world import World
 
 LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -26,7 +26,7 @@ LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "smooth_l1": F.smooth_l1_loss,
     "mse": F.mse_loss,
 }
-"""The terms of scn.recipe.LossConfig: two images of the same shape -> their mean distance."""
+"""The terms of scn.config.train.LossConfig: two images of the same shape -> their mean distance."""
 
 
 @dataclass(frozen=True, kw_only=True)

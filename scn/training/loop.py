@@ -13,11 +13,12 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load as load_safetensors
 
-from scn.config import Experiment, digest
+from scn.config.params import Experiment
+from scn.core.errors import Stopped, UserError
+from scn.core.hashing import digest
 from scn.data import is_resident, open_feed
-from scn.errors import Stopped, UserError
-from scn.manifest import Manifest
-from scn.storage import Store
+from scn.shards.manifest import Manifest
+from scn.storage.base import Store
 from scn.training.checkpoint import Checkpoints
 from scn.training.learner import Learner, deterministic
 from scn.training.validation import Validated, Validation

@@ -10,14 +10,14 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from scn.config import Experiment
-from scn.errors import UserError
+from scn.config.params import Experiment
+from scn.core.errors import UserError
+from scn.core.schema import unknown
 from scn.evaluation.images import degrade, measurable, restore
 from scn.evaluation.protocols import average, measure_psnr, rounded
-from scn.manifest import Manifest
-from scn.samples import Image, Sample, read_samples
-from scn.schema import unknown
-from scn.storage import Store
+from scn.shards.manifest import Manifest
+from scn.shards.samples import Image, Sample, read_samples
+from scn.storage.base import Store
 
 SAMPLES = 3
 """Images that are shown."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import degrade
-from scn.degradation import bicubic_downscale
+from scn.imaging.degradation import bicubic_downscale
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.measure import Timing, machine, medians, parser, table, write_json
-from scn.errors import UserError
+from scn.core.errors import UserError
 
 
 def test_candidates_take_turns_and_the_warm_up_does_not_count() -> None:

@@ -8,8 +8,8 @@ import torch
 
 from benchmarks import model
 from benchmarks.published import Published
-from scn.models import build
-from scn.models.scn import SCN
+from scn.networks.build import build
+from scn.networks.scn.network import SCN
 
 TINY = {"name": "scn", "blocks": 2, "units": 4, "width": 2, "scales": 3, "scale": 2}
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-import scn.precision
+import scn.inference.precision
 from benchmarks import precision
-from scn.config import Experiment
-from scn.errors import UserError
+from scn.config.params import Experiment
+from scn.core.errors import UserError
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 
@@ -23,7 +23,7 @@ def test_what_bfloat16_loses(
     asked = []
 
     def evaluate(experiment: Experiment, *inputs: Any) -> dict[str, Any]:
-        native = scn.precision.has_bfloat16(torch.device("cpu"))
+        native = scn.inference.precision.has_bfloat16(torch.device("cpu"))
         asked.append((experiment.name, experiment.evaluate.precision, native))
         return {"Set5": {"model": {"psnr": {"float32": 33.3, "bfloat16": 33.296}[experiment.evaluate.precision]}}}
 

@@ -16,8 +16,8 @@ from web_server import Server
 
 from data_prep.acquire import acquire, origin_of
 from data_prep.corpora import content_sha256, open_corpus
-from scn.config import load_params
-from scn.errors import UserError
+from scn.config.params import load_params
+from scn.core.errors import UserError
 
 Known = Callable[..., None]
 Configure = Callable[..., None]

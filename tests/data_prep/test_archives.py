@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from data_prep.archives import Limits, unpack
-from scn.config import digest
-from scn.errors import UserError
+from scn.core.errors import UserError
+from scn.core.hashing import digest
 
 FILES = {"top/set/a.png": b"first", "top/set/sub/b.JPG": b"second", "top/set/notes.txt": b"text", "top/c.png": b"third"}
 

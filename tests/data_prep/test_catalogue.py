@@ -7,7 +7,7 @@ import pytest
 
 from data_prep.catalogue import load_catalogue
 from data_prep.fetch import readable
-from scn.errors import UserError
+from scn.core.errors import UserError
 
 Known = Callable[..., None]
 IMAGES = {

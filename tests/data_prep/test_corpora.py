@@ -12,8 +12,8 @@ from photo_folder import write_photos
 from PIL import Image
 
 from data_prep.corpora import check_disjoint, index_of, open_corpus, open_images
-from scn.config import load_params
-from scn.errors import UserError
+from scn.config.params import load_params
+from scn.core.errors import UserError
 
 Known = Callable[..., None]
 

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 import data_prep.shards
-from scn.errors import UserError
-from scn.files import write_atomically
-from scn.manifest import load_manifest
+from scn.core.errors import UserError
+from scn.core.files import write_atomically
+from scn.shards.manifest import load_manifest
 
 Run = Callable[..., tuple[int, str, str]]
 SHARD = ("shard", "--experiment", "sr-x2", "--manifest", "out/manifest.json", "--workers", "0")

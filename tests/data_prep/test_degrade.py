@@ -1,4 +1,4 @@
-"""`data-prep degrade` writes the bits that the functions of scn.degradation make, under the originals' names."""
+"""`data-prep degrade` writes the bits that scn.imaging.degradation makes, under the originals' names."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ from photo_folder import SIZES, picture
 from PIL import Image
 
 from data_prep.images import PALETTE
-from scn.degradation import bicubic_downscale, bicubic_upscale, evaluation_noise, jpeg, modcrop, to_channels
+from scn.imaging.degradation import bicubic_downscale, bicubic_upscale, evaluation_noise, jpeg, modcrop, to_channels
 
 Cli = Callable[..., tuple[int, str, str]]
 SET5 = Path(__file__).resolve().parents[3] / "shared" / "corpora" / "Set5"
@@ -118,7 +118,7 @@ def test_mistakes_are_one_sentence_and_nothing_is_written(project: Path, run_cli
 def test_set5_has_the_printed_psnr(project: Path, run_cli: Cli, scale: int, printed: float) -> None:
     """Of the row "Bicubic" of the SCN paper's table 1."""
     from scn.evaluation.protocols import measure
-    from scn.tasks import TASKS
+    from scn.imaging.tasks import TASKS
 
     assert run_cli("degrade", str(SET5), "lr", "--experiment", f"sr-x{scale}")[0] == 0
     figures = []

@@ -16,7 +16,7 @@ from web_server import Server
 
 from data_prep.catalogue import Archive
 from data_prep.fetch import ATTEMPTS, fetch, readable
-from scn.errors import UserError
+from scn.core.errors import UserError
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

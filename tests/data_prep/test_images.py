@@ -22,7 +22,7 @@ from data_prep.images import (
     profile_to_drop,
     read_header,
 )
-from scn.errors import UserError
+from scn.core.errors import UserError
 
 RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 GREY = RGB[..., 0].copy()

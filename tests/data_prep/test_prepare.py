@@ -17,11 +17,11 @@ from PIL import Image
 from data_prep.images import PALETTE, ROTATED
 from data_prep.packing import EQUAL
 from data_prep.prepare import make_manifest
-from scn.cluster import stop_ray
-from scn.config import load_params
-from scn.errors import UserError
-from scn.manifest import Manifest, load_manifest
-from scn.samples import read_samples
+from scn.config.params import load_params
+from scn.core.errors import UserError
+from scn.core.ray import stop_ray
+from scn.shards.manifest import Manifest, load_manifest
+from scn.shards.samples import read_samples
 from scn.storage import open_store
 
 Configure = Callable[..., None]

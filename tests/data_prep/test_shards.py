@@ -14,12 +14,12 @@ from PIL import Image
 import data_prep.shards
 from data_prep.prepare import make_manifest
 from data_prep.shards import Recipe, make_shard
-from scn.config import DataConfig, load_params
-from scn.degradation import bicubic_upscale, degrade, modcrop, to_channels
-from scn.manifest import Manifest, Shard
-from scn.samples import Sample, read_samples
+from scn.config.params import DataConfig, load_params
+from scn.imaging.degradation import bicubic_upscale, degrade, modcrop, to_channels
+from scn.imaging.tasks import TASKS
+from scn.shards.manifest import Manifest, Shard
+from scn.shards.samples import Sample, read_samples
 from scn.storage import open_store
-from scn.tasks import TASKS
 
 STORE = "file://.scn/store"
 NAMES = ["a.png", "c.bmp", "e.png", "sub/b.png", "sub/d.PNG"]

@@ -7,8 +7,8 @@ import pytest
 
 from data_prep.prepare import make_manifest
 from data_prep.verify import problems
-from scn.config import load_params
-from scn.manifest import Manifest
+from scn.config.params import load_params
+from scn.shards.manifest import Manifest
 from scn.storage import open_store
 
 

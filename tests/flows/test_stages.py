@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from flows.stages import StageFailed, run_stage, stages_of, topological_order
-from scn.errors import UserError
+from scn.core.errors import UserError
 from tests.flows.conftest import MakeScratch
 
 ROOT = Path(__file__).parents[2]

@@ -7,8 +7,8 @@ import pytest
 
 from flows.stages import run_stage, stages_of
 from flows.workspace import find_commit, make_workspace, params_at, uncommitted
-from scn.errors import UserError
-from scn.files import write_atomically
+from scn.core.errors import UserError
+from scn.core.files import write_atomically
 from tests.flows.conftest import PARAMS, MakeScratch, commit_all, run
 
 STAGES = ["download@mine", "train@sr-x2", "publish@sr-x2"]

@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 import yaml
 
-from scn.config import Experiment, Params, digest, load_params
-from scn.degradation import bicubic_upscale, degrade
-from scn.manifest import ImageSet, Manifest, Shard
-from scn.models import build
-from scn.models.files import save_model
-from scn.provenance import file_sha256
-from scn.samples import About, Sample, encode
-from scn.storage import Store, open_store
+from scn.config.params import Experiment, Params, load_params
+from scn.core.hashing import digest, file_sha256
+from scn.imaging.degradation import bicubic_upscale, degrade
+from scn.inference.model_files import save_model
+from scn.networks.build import build
+from scn.shards.manifest import ImageSet, Manifest, Shard
+from scn.shards.samples import About, Sample, encode
+from scn.storage import open_store
+from scn.storage.base import Store
 
 EXPERIMENTS = {"sr-x2": ("sr", 2), "dn-s25": ("dn", 25), "car-q10": ("car", 10)}
 
@@ -120,6 +121,12 @@ class SmallProject:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(manifest.dumps())
         return manifest
+
+
+@pytest.fixture(autouse=True)
+def nothing_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ships with the project changes no test."""
+    monkeypatch.setattr("scn.zoo.FOLDER", tmp_path / "zoo")
 
 
 @pytest.fixture

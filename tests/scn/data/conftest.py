@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from scn.config import Experiment
+from scn.config.params import Experiment
 from scn.data import Feed, open_feed
-from scn.manifest import Manifest
-from scn.samples import Sample
+from scn.shards.manifest import Manifest
+from scn.shards.samples import Sample
 from scn.storage import open_store
 
 Open = Callable[..., Feed]

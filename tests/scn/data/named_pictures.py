@@ -5,10 +5,10 @@ from itertools import product
 
 import numpy as np
 
-from scn.config import DataConfig, EvaluateConfig, Experiment
-from scn.networks.scn import ScnConfig
-from scn.recipe import TrainConfig
-from scn.samples import About, Sample
+from scn.config.params import DataConfig, EvaluateConfig, Experiment
+from scn.config.train import TrainConfig
+from scn.networks.scn.config import ScnConfig
+from scn.shards.samples import About, Sample
 
 
 def experiment(task: str = "sr", level: int = 2, **train: object) -> Experiment:

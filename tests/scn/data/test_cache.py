@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from named_pictures import experiment
 
+from scn.core.errors import UserError
 from scn.data.cache import Cache
-from scn.errors import UserError
-from scn.manifest import Manifest, Shard
-from scn.samples import About, Sample
-from scn.storage import FileStore
+from scn.shards.manifest import Manifest, Shard
+from scn.shards.samples import About, Sample
+from scn.storage.local import FileStore
 
 
 class Counted(FileStore):
@@ -123,23 +123,16 @@ def test_many_at_once_fetch_each_shard_once(tmp_path: Path, store: Counted, shar
     assert kept(tmp_path / "cache") == {shard.sha256 for shard in shards[:3]}
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path: Path, store: Counted, shards: list[Shard]) -> None:
-    cache = Cache(tmp_path / "cache", 1, store, "dn-s25")
-    (tmp_path / "cache" / "left.part").write_bytes(b"half")
-    cache.read(shards[0])
-    assert kept(tmp_path / "cache") == {shards[0].sha256}
-
-
 def test_a_full_disk_makes_the_run_slower(
     tmp_path: Path, store: Counted, shards: list[Shard], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = Cache(tmp_path / "cache", 1, store, "dn-s25")
 
-    def full(path: Path, data: bytes) -> int:
+    def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", full)
+        patch.setattr("scn.core.files.os.fsync", full)
         with pytest.warns(UserWarning, match=r"Shards are not kept in .*/cache \(No space left on device\)"):
             assert cache.read(shards[0]) == content(store, shards[0])
     assert kept(tmp_path / "cache") == set()

@@ -14,13 +14,13 @@ import torch
 from named_pictures import cut, experiment, pictures
 
 import scn.data.feed
-from scn.config import Experiment
+from scn.config.params import Experiment
+from scn.core.errors import UserError
 from scn.data import Feed
 from scn.data.groups import Group
-from scn.errors import UserError
-from scn.manifest import Shard
-from scn.samples import About, Sample
-from scn.storage import Store
+from scn.shards.manifest import Shard
+from scn.shards.samples import About, Sample
+from scn.storage.base import Store
 
 Open = Callable[..., Feed]
 KINDS = ["resident", "stream"]

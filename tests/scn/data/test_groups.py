@@ -5,7 +5,7 @@ import pytest
 from named_pictures import experiment
 
 from scn.data.groups import Groups, image_bytes
-from scn.manifest import Shard
+from scn.shards.manifest import Shard
 
 MADE = experiment("sr", 2)
 SIDE = 20

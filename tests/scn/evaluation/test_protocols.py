@@ -8,10 +8,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scn.degradation import bicubic_downscale, bicubic_upscale, evaluation_noise, jpeg, modcrop, to_channels
 from scn.evaluation.metrics import psnr
-from scn.evaluation.protocols import measure, smallest_side, to_uint8
-from scn.tasks import TASKS
+from scn.evaluation.protocols import measure, smallest_side
+from scn.imaging.degradation import (
+    bicubic_downscale,
+    bicubic_upscale,
+    evaluation_noise,
+    jpeg,
+    modcrop,
+    to_channels,
+    to_uint8,
+)
+from scn.imaging.tasks import TASKS
 
 CORPORA = Path(__file__).resolve().parents[4] / "shared" / "corpora"
 

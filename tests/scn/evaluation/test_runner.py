@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from scn.cluster import stop_ray
-from scn.degradation import bicubic_downscale, bicubic_upscale, evaluation_noise, jpeg
-from scn.errors import UserError
-from scn.evaluation.protocols import measure, to_uint8
+from scn.core.errors import UserError
+from scn.core.hashing import code_sha256, file_sha256
+from scn.core.ray import stop_ray
+from scn.evaluation.protocols import measure
 from scn.evaluation.runner import add_ensemble, degrade, ensemble_stage, evaluate, evaluate_stage
-from scn.models.files import load_model
-from scn.provenance import code_sha256, file_sha256
-from scn.samples import About, Sample
+from scn.imaging.degradation import bicubic_downscale, bicubic_upscale, evaluation_noise, jpeg, to_uint8
+from scn.inference.model_files import load_model
+from scn.shards.samples import About, Sample
 from scn.storage import open_store
 
 SET = "sample/evaluation"
@@ -136,7 +136,9 @@ def test_the_stages_are_repeatable(small_project: Any, grey: dict[str, Any]) -> 
 def test_bfloat16_is_used_when_asked_for(
     small_project: Any, grey: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scn.precision.has_bfloat16", lambda device: True)  # PyTorch has it everywhere, if slow
+    monkeypatch.setattr(
+        "scn.inference.precision.has_bfloat16", lambda device: True
+    )  # PyTorch has it everywhere, if slow
     small_project.add_shards("dn-s25", grey)
     network = load_model(small_project.add_model("dn-s25"))[0]
     text = (small_project.root / "params.yaml").read_text()

@@ -21,9 +21,10 @@ from saved_runs import (
     steps_stored,
 )
 
-from scn.config import digest
-from scn.errors import UserError
-from scn.storage import FileStore, Store
+from scn.core.errors import UserError
+from scn.core.hashing import digest
+from scn.storage.base import Store
+from scn.storage.local import FileStore
 from scn.training.checkpoint_files import Name
 
 # Saved and loaded

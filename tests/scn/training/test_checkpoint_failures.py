@@ -22,8 +22,9 @@ from saved_runs import (
     steps_stored,
 )
 
-from scn.errors import UserError
-from scn.storage import FileStore, StoreError
+from scn.core.errors import UserError
+from scn.storage.base import StoreError
+from scn.storage.local import FileStore
 from scn.training.checkpoint import Checkpoints
 
 # Kills

@@ -6,12 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from scn.config import DataConfig, EvaluateConfig, Experiment
+from scn.config.params import DataConfig, EvaluateConfig, Experiment
+from scn.config.train import LossConfig, TrainConfig
+from scn.core.errors import UserError
 from scn.data import Batch
-from scn.errors import UserError
-from scn.models import build, fold
 from scn.networks import network_config
-from scn.recipe import LossConfig, TrainConfig
+from scn.networks.build import build, fold
 from scn.training.learner import Learner, distance, network_of
 from scn.training.world import World
 

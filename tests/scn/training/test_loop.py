@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from scn.config import Params, load_params
-from scn.errors import UserError
-from scn.manifest import load_manifest
+from scn.config.params import Params, load_params
+from scn.core.errors import UserError
+from scn.launch.stage import train_stage
+from scn.shards.manifest import load_manifest
 from scn.storage import open_store
 from scn.training.loop import Hooks, Row, Run, World, train
-from scn.training.stage import train_stage
 
 Project = Callable[..., Params]
 

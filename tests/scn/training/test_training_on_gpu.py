@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from scn.config import Params
+from scn.config.params import Params
+from scn.launch.stage import train_stage
 from scn.storage import open_store
-from scn.training.stage import train_stage
 
 Project = Callable[..., Params]
 pytestmark = [

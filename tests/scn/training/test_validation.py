@@ -13,14 +13,15 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
-from scn.config import Experiment
-from scn.degradation import bicubic_upscale, degrade
-from scn.errors import UserError
+from scn.config.params import Experiment
+from scn.core.errors import UserError
 from scn.evaluation.protocols import measure
 from scn.evaluation.runner import evaluate
-from scn.manifest import Manifest
-from scn.models import build
-from scn.storage import Store, open_store
+from scn.imaging.degradation import bicubic_upscale, degrade
+from scn.networks.build import build
+from scn.shards.manifest import Manifest
+from scn.storage import open_store
+from scn.storage.base import Store
 from scn.training.validation import Validation, side_by_side
 
 CPU = torch.device("cpu")
@@ -129,7 +130,7 @@ def test_a_network_learns_on_after_a_validation(five: Any) -> None:
 
 
 def test_the_precision_is_that_of_evaluation(five: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scn.precision.has_bfloat16", lambda device: True)
+    monkeypatch.setattr("scn.inference.precision.has_bfloat16", lambda device: True)
     experiment, manifest, store = five
     in_training, in_both = Watched(), Watched()
     Validation(with_train(experiment, precision="bfloat16"), manifest, store, CPU)(in_training)

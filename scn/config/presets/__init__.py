@@ -1,0 +1,112 @@
+"""Presets: recipes, that is sets of parameters that are written into params.yaml as a whole."""
+
+from collections.abc import Mapping, MutableMapping
+from copy import deepcopy
+from functools import cache
+from io import StringIO
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML, RoundTripRepresenter
+from ruamel.yaml.error import YAMLError
+
+from scn.config.params import load_params
+from scn.core.errors import UserError
+from scn.core.files import write_atomically
+from scn.core.schema import unknown
+
+PRESETS = Path(__file__).parent
+BASE = "demo"
+"""The preset that has a value for every key that any preset sets."""
+
+
+class _Representer(RoundTripRepresenter):
+    """Writes null as `null`, not as nothing."""
+
+
+_Representer.add_representer(type(None), lambda writer, _: writer.represent_scalar("tag:yaml.org,2002:null", "null"))
+
+
+def presets() -> dict[str, list[str]]:
+    """Name -> the lines in which presets/<name>.yaml tells its recipe, source, expected result and cost."""
+    found = {}
+    for path in sorted(PRESETS.glob("*.yaml"), key=lambda path: (path.stem != BASE, path.stem)):
+        comments = takewhile(lambda line: line.startswith("#"), path.read_text().splitlines())
+        found[path.stem] = [line.lstrip("# ") for line in comments]
+    return found
+
+
+def describe_presets() -> str:
+    """All presets with their descriptions, for a terminal of 120 columns."""
+    return "\n\n".join("\n  ".join([name, *lines]) for name, lines in presets().items())
+
+
+def apply_preset(name: str, path: Path) -> None:
+    """Writes the values of presets/<name>.yaml over those in `path`; comments and all other keys stay.
+
+    What it leaves out of a recipe is as in the demo, whichever preset was there before.
+
+    Raises:
+        UserError: if there is no such preset, or the result is no valid configuration (then nothing is written).
+    """
+    known = presets()
+    if name not in known:
+        raise UserError(f"{unknown(name, known, 'preset')}.")
+    yaml = _yaml()
+    try:
+        document = yaml.load(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: name the configuration with --params.") from None
+    except YAMLError as error:
+        raise UserError(f"{path} is not valid YAML ({str(error).splitlines()[0]}): restore it from git.") from None
+    for other in known:  # the corpora of one preset need not be here for the other
+        for kind, corpora in _values(other)["corpora"].items():
+            present = document["corpora"].get(kind) or {}
+            for corpus, where in corpora.items():
+                if present.get(corpus) == where:
+                    del present[corpus]
+    _overlay(document, {key: value for key, value in _values(BASE).items() if key != "corpora"})
+    _overlay(document, _values(name))
+    text = StringIO()
+    yaml.dump(document, text)
+    trial = path.with_name(f".{path.name}.trial")
+    trial.write_text(text.getvalue())
+    try:
+        load_params(trial)
+        write_atomically(path, text.getvalue().encode())
+    finally:
+        trial.unlink()
+    print(f"{path} now holds the preset {name}")
+
+
+def _yaml() -> YAML:
+    yaml = YAML()
+    yaml.Representer = _Representer
+    yaml.preserve_quotes = True
+    yaml.width = 400  # an experiment stays one line
+    return yaml
+
+
+@cache
+def _values(name: str) -> Any:
+    return _yaml().load((PRESETS / f"{name}.yaml").read_text())
+
+
+def _overlay(document: MutableMapping[str, Any], values: Mapping[str, Any], place: tuple[str, ...] = ()) -> None:
+    """Puts `values` into the document; what is there already keeps its comments and its style."""
+    for key, value in values.items():
+        present, here = document.get(key), (*place, key)
+        if isinstance(value, Mapping) and isinstance(present, MutableMapping):
+            if not _keeps_others(here):
+                for gone in [old for old in present if old not in value]:
+                    del present[gone]
+            _overlay(present, value, here)
+        elif present != value:
+            document[key] = deepcopy(value)
+
+
+def _keeps_others(place: tuple[str, ...]) -> bool:
+    """Whether the mapping at `place` holds entries apart from each other, as a section does; a network's parameters,
+    the terms of a loss and what an experiment changes are one thing and replaced as a whole."""
+    return place[0] != "model" and len(place) <= (2 if place[0] in ("corpora", "experiments") else 1)

@@ -1,0 +1,65 @@
+"""Files that appear whole or not at all, and the lock that processes of one machine share."""
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from filelock import FileLock
+
+from scn.core.errors import UserError
+
+HIDDEN = ".scn-"
+"""Names that begin so are temporary files, locks and probes, never somebody's data."""
+_STALE_SECONDS = 24 * 3600
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes `data` so that, whenever the process dies, `path` holds what it held before or all of it.
+
+    Raises:
+        UserError: if the folder can't be made or written to.
+    """
+    try:
+        with written_beside(path, lambda file: file.write(data)) as temporary:
+            temporary.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"{path} can't be written ({error.strerror}): name a file in a folder you may write to."
+        ) from None
+
+
+@contextmanager
+def written_beside(path: Path, write: Callable[[IO[bytes]], object]) -> Iterator[Path]:
+    """A file in the folder of `path` that `write` has filled and the disk has; gone afterwards unless moved.
+
+    Raises:
+        OSError: if the disk does not take it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f"{HIDDEN}tmp-*"):  # by a process that was killed
+        with suppress(FileNotFoundError):
+            if left.stat().st_mtime < time.time() - _STALE_SECONDS:
+                left.unlink()
+    temporary = path.parent / f"{HIDDEN}tmp-{uuid.uuid4().hex}"
+    try:
+        with temporary.open("xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def locked(path: Path) -> AbstractContextManager[object]:
+    """Holds the lock `path` among the threads and processes of this machine; a process that dies lets go of it.
+
+    Raises:
+        OSError: if the file can't be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path)

@@ -1,0 +1,143 @@
+"""One way to start Ray: on this machine, or on the cluster that RAY_ADDRESS names."""
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+from scn.core.errors import UserError
+
+_started = False
+MOMENT = 10
+"""Seconds in which a cluster finds room that it has."""
+
+
+def cpu_count() -> int:
+    """The CPUs this process may use: in a container fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def start_ray(cpus: int | None = None, *, show_logs: bool = True) -> None:
+    """Connects to Ray unless this process is connected already.
+
+    With RAY_ADDRESS in the environment this is that cluster, whose nodes must have this package installed and see
+    the same paths and the same store (if `ray start` made it, it asks for a token: set RAY_AUTH_MODE=token);
+    otherwise a cluster of this machine alone, which ends with the process. What this process does on SIGTERM stays as
+    it is.
+
+    Args:
+        cpus: how many tasks may run at once on this machine (None: one per CPU); a cluster knows its own CPUs.
+        show_logs: print what the workers print. Ray keeps it in its own log folder in any case.
+    Raises:
+        UserError: if the cluster can't be reached.
+    """
+    global _started
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # is read when ray is imported
+    import ray
+
+    if ray.is_initialized():
+        return
+    address = os.environ.get("RAY_ADDRESS")
+    token = logging.getLogger("ray._private.authentication.authentication_token_setup")
+    token.addFilter(_asks_for_something)
+    on_sigterm = signal.getsignal(signal.SIGTERM)  # which Ray replaces by a handler that ends the process
+    try:
+        if address:
+            _probe(address)
+            ray.init(logging_level=logging.WARNING, log_to_driver=show_logs)
+        else:
+            ray.init(
+                address="local",  # even where `ray start` has left a cluster, which ray.init would join
+                num_cpus=cpus,
+                include_dashboard=False,
+                logging_level=logging.WARNING,
+                log_to_driver=show_logs,
+            )
+    except (OSError, OverflowError) as error:
+        if not address:
+            raise
+        detail = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise UserError(
+            f"The Ray cluster at RAY_ADDRESS={address} can't be reached ({detail}): start it, set RAY_AUTH_MODE=token "
+            "if it asks for a token, or unset RAY_ADDRESS to run on this machine."
+        ) from None
+    finally:
+        token.removeFilter(_asks_for_something)
+        if callable(on_sigterm) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)
+    _started = True
+
+
+def stop_ray() -> None:
+    """Disconnects from Ray, and ends the local cluster, if start_ray made the connection."""
+    global _started
+    if _started:
+        import ray
+
+        ray.shutdown()
+        _started = False
+
+
+def wait_for_room(bundle: dict[str, float], count: int, seconds: float, waits: Callable[[str], None]) -> str:
+    """Waits until the cluster has room for `count` workers; what is missing after `seconds`, or nothing.
+
+    A placement group of Ray's tries it out, so a cluster that scales itself learns what is needed. A cluster that
+    start_ray made on this machine does not grow: what it lacks is said at once.
+
+    Args:
+        bundle: what each worker needs, as Ray counts it: {"CPU": 1}.
+        waits: is told what is missing, about once a second.
+    """
+    from ray.util.placement_group import placement_group, remove_placement_group
+
+    if _started and "RAY_ADDRESS" not in os.environ and (missing := _missing(bundle, count, free=False)):
+        return missing
+    group = placement_group([bundle] * count)
+    start = time.monotonic()
+    try:
+        while not group.wait(1):
+            waited = time.monotonic() - start
+            lacking = _missing(bundle, count, free=False)
+            missing = lacking or _missing(bundle, count, free=True)
+            # What is free is known a moment late, and so is what others have just left.
+            if waited >= (seconds if lacking else max(seconds, MOMENT)):
+                return missing or f"{_needs(bundle, count)}, and no node has one free"
+            if missing:
+                waits(missing)
+    finally:
+        remove_placement_group(group)
+    return ""
+
+
+def _missing(bundle: dict[str, float], count: int, *, free: bool) -> str:
+    """What `count` workers need and the cluster does not have, or does not have free; or nothing."""
+    import ray
+
+    has = ray.available_resources() if free else ray.cluster_resources()
+    for name, each in bundle.items():
+        if has.get(name, 0) < each * count:
+            amount = f"{has.get(name, 0):g}" + (" free" if free else "")
+            return f"{_needs({name: each}, count)}, the cluster has {amount}"
+    return ""
+
+
+def _needs(bundle: dict[str, float], count: int) -> str:
+    def amount(number: float, name: str) -> str:
+        return f"{number:g} {name}" + ("" if number == 1 else "s")
+
+    return f"{' and '.join(amount(each * count, name) for name, each in bundle.items())} for {amount(count, 'worker')}"
+
+
+def _probe(address: str) -> None:
+    """OSError if nothing listens at host:port: Ray itself would go on trying for many minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+
+
+def _asks_for_something(record: logging.LogRecord) -> bool:
+    """Drops the notice that a local cluster is protected by a token, which is the default and asks for nothing."""
+    return not record.getMessage().startswith("Token authentication is enabled")

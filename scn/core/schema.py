@@ -1,0 +1,61 @@
+"""How what a user writes (params.yaml, parameters of a network) is checked: strictly, and told in one sentence."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from scn.core.errors import UserError
+
+
+class Section(BaseModel):
+    """Part of a configuration: unknown keys and values of the wrong type are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+S = TypeVar("S", bound=Section)
+
+
+def check(cls: type[S], raw: Mapping[str, Any], source: object, place: str = "") -> S:
+    """The section that `raw` describes.
+
+    Args:
+        source: where it was read, for the message: a path, or a few words.
+        place: the dotted key of the section in it.
+    Raises:
+        UserError: one sentence with the key; a misspelt one gets the nearest known.
+    """
+    try:
+        return cls.model_validate(raw)
+    except ValidationError as error:
+        # A misspelt key also makes the right one missing: name the misspelling.
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+        where = [*filter(None, place.split(".")), *map(str, first["loc"])]
+        if first["type"] == "extra_forbidden":
+            known = sorted(_keys_at(cls, first["loc"][:-1]))
+            parent = ".".join(where[:-1]) or "the top level"
+            raise UserError(f"{source}: {unknown(where[-1], known, f'key (at {parent})')}.") from None
+        message = first["msg"].removeprefix("Value error, ")
+        told = ": ".join(filter(None, [".".join(where), message[0].lower() + message[1:]]))
+        raise UserError(f"{source}: {told}.") from None
+
+
+def unknown(name: str, known: Iterable[str], kind: str) -> str:
+    """Says that `name` is no known `kind`, and which one was probably meant."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'" if near else f"use one of {', '.join(known)}"
+    return f"'{name}' is no known {kind}: {hint}"
+
+
+def _keys_at(cls: type[BaseModel], place: Iterable[int | str]) -> set[str]:
+    """The keys the schema knows at `place` below `cls` (sections inside a mapping of sections included)."""
+    for part in place:
+        field = cls.model_fields.get(str(part))
+        if field is None:  # a name in a mapping of sections: stay with the section's class
+            continue
+        classes = [c for c in (field.annotation, *get_args(field.annotation)) if isinstance(c, type)]
+        cls = next((c for c in classes if issubclass(c, BaseModel)), cls)
+    return set(cls.model_fields)

@@ -1,0 +1,109 @@
+"""Images in memory, one after the other as uint8, and the patches that are cut from them, all of a batch at once."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from scn.config.params import Experiment
+from scn.core.errors import UserError
+from scn.data.groups import Group, image_bytes
+from scn.data.sampler import Part
+from scn.shards.samples import About, Image, Sample
+
+
+class Packed:
+    """The images of a group on a device: targets and, where the task stores them, degraded images."""
+
+    def __init__(self, group: Group, experiment: Experiment, device: torch.device) -> None:
+        """Makes room for the images; `paste` fills it. UserError if the device has not enough memory."""
+        self._group = group
+        self._scale = experiment.scale
+        self._patch = experiment.train.patch
+        self._pasted: list[About] = []
+        self.names: dict[int, str] = {}
+        """Place in the group -> name of the image."""
+        channels = experiment.task.image_channels
+        try:
+            self._hr = Stack(group.sizes, channels, device)
+            self._lr = Stack(group.sizes // self._scale, channels, device) if experiment.task.stored else None
+        except RuntimeError as error:  # on a GPU torch.OutOfMemoryError, on a CPU a bare one
+            if "allocate" not in str(error):
+                raise
+            mib = sum(image_bytes(experiment, *map(int, size)) for size in group.sizes) / 2**20
+            raise UserError(
+                f"{device} has no room for the {len(group)} training images of {experiment.name}, {mib:.0f} MiB "
+                "uncompressed: set train.feed to stream, or lower train.memory_mib."
+            ) from None
+
+    def paste(self, sample: Sample) -> None:
+        """Puts an image, or a sub-image, in its place; several threads may do so at once."""
+        about = sample.about
+        place = int(np.searchsorted(self._group.images, about.index))
+        self.names[place] = sample.name
+        self._hr.paste(place, about.top, about.left, sample.hr)
+        if self._lr is not None:
+            assert sample.lr is not None
+            self._lr.paste(place, about.top // self._scale, about.left // self._scale, sample.lr)
+        self._pasted.append(about)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every image is there with all its sub-images."""
+        parts = {about.index: about.parts for about in self._pasted}
+        pasted = {(about.index, about.part) for about in self._pasted}
+        return parts.keys() == set(self._group.images.tolist()) and len(pasted) == sum(parts.values())
+
+    def cut(self, part: Part) -> tuple[Tensor, Tensor]:
+        """Input (n, C, p, p) and target (n, C, sp, sp) of patches, uint8, channels last in memory."""
+        s, p = self._scale, self._patch
+        target = self._hr.cut(part.image, part.top * s, part.left * s, part.symmetry, p * s)
+        if self._lr is None:
+            return target, target
+        return self._lr.cut(part.image, part.top, part.left, part.symmetry, p), target
+
+
+class Stack:
+    """Images of any sizes, with C channels, as the rows of one tensor (pixels, C)."""
+
+    def __init__(self, sizes: NDArray[np.int64], channels: int, device: torch.device) -> None:
+        self._sizes = sizes
+        ends = np.cumsum(sizes.prod(axis=1))
+        self._starts = ends - sizes.prod(axis=1)
+        self._pixels = torch.empty((int(ends[-1]), channels), dtype=torch.uint8, device=device)
+
+    def paste(self, image: int, top: int, left: int, pixels: Image) -> None:
+        """Puts (H, W) or (H, W, C) at a place of image number `image`."""
+        height, width = map(int, self._sizes[image])
+        start = int(self._starts[image])
+        canvas = self._pixels[start : start + height * width].view(height, width, -1)
+        rows, columns = pixels.shape[:2]
+        part = torch.from_numpy(pixels).to(self._pixels.device)
+        canvas[top : top + rows, left : left + columns] = part.view(rows, columns, -1)
+
+    def cut(
+        self,
+        image: NDArray[np.int64],
+        top: NDArray[np.int64],
+        left: NDArray[np.int64],
+        symmetry: NDArray[np.int64],
+        side: int,
+    ) -> Tensor:
+        """n squares, each turned by its symmetry (see Part): (n, C, side, side).
+
+        From one pixel of a turned square to the next is always the same way in memory, so where all pixels come from
+        is a sum of three terms, and one gather fetches them.
+        """
+        device, width = self._pixels.device, self._sizes[image, 1]
+        mirrored, upside_down, transposed = ((symmetry & bit) > 0 for bit in (1, 2, 4))
+        down, right = np.where(upside_down, -width, width), np.where(mirrored, -1, 1)
+        first_row, first_column = top + upside_down * (side - 1), left + mirrored * (side - 1)
+        corner = self._starts[image] + first_row * width + first_column
+        along_rows, along_columns = np.where(transposed, right, down), np.where(transposed, down, right)
+        terms = torch.from_numpy(np.stack([corner, along_rows, along_columns])).to(device)
+        start, by_row, by_column = terms[:, :, None, None]
+        ruler = torch.arange(side, device=device)
+        places = start + by_row * ruler[:, None] + by_column * ruler
+        # Of the ways to say it, the fastest on a CPU.
+        pixels = self._pixels.index_select(0, places.view(-1))
+        return pixels.view(*places.shape, -1).permute(0, 3, 1, 2)

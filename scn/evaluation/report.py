@@ -1,0 +1,167 @@
+"""One table of what the experiments reached, and where their published versions lie."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scn.config.params import Params
+from scn.core.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+FIGURES_HEADER = ("experiment", "evaluation set", "input", "model", "self-ensemble", "gain")
+HEADER = (*FIGURES_HEADER, "published as")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One evaluation set of one experiment, as text; figures are `PSNR in dB / SSIM`."""
+
+    experiment: str
+    evaluation_set: str
+    input: str
+    model: str
+    ensemble: str
+    gain: str
+    """PSNR of the model over that of the degraded input."""
+    published: str
+
+    def cells(self) -> tuple[str, ...]:
+        """In HEADER's order."""
+        return astuple(self)
+
+
+def lines(params: Params) -> list[Line]:
+    """A line per evaluation set of each experiment that has metrics/<E>.json, in params.yaml's order.
+
+    Raises:
+        UserError: if no experiment has metrics yet, or a file can't be read.
+    """
+    found = [line for name in params.experiments for line in _lines(params, name)]
+    if not found:
+        raise UserError(f"{params.root / 'metrics'} has no metrics of any experiment yet: run `dvc repro` first.")
+    return found
+
+
+def table(params: Params) -> "Table":
+    """The figures as a table for a terminal of 80 columns or more; UserError as for `lines`."""
+    from rich import box
+    from rich.table import Table
+
+    result = Table(
+        title="PSNR in dB / SSIM of the degraded input and of the model's result",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    for column in FIGURES_HEADER:
+        result.add_column(
+            column,
+            justify="left" if column in ("experiment", "evaluation set") else "right",
+            no_wrap=column != "evaluation set",  # the only one that may be folded in a narrow terminal
+            overflow="fold",
+        )
+    for line in lines(params):
+        result.add_row(*line.cells()[: len(FIGURES_HEADER)])
+    return result
+
+
+def print_report(params: Params) -> None:
+    """Prints the table, the protocols, and where the versions lie; UserError as for `lines`."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=120)  # a log or a pipe has no width of its own
+    console.print(table(params))
+    for heading, texts in (
+        ("Measured by", _protocols(params)),
+        ("Published", dict.fromkeys(f"{line.experiment}: {line.published}" for line in lines(params))),
+    ):
+        console.print(heading)
+        for text in texts:
+            console.print(f"  {text}", soft_wrap=True, markup=False)
+
+
+def report_stage(params: Params, out: Path) -> Path:
+    """The stage `report`: writes the table as Markdown to `out` and returns it; UserError as for `lines`."""
+    # heavy (it brings torch), and `table` above should not wait for it
+    from scn.core.files import write_atomically
+
+    text = [
+        "# What the models reach",
+        "",
+        "PSNR in dB / SSIM of the degraded input, of the model, and of the model with self-ensemble (the mean over the "
+        "8 flips and rotations): means over each evaluation set. Gain: PSNR of the model over the input.",
+        "",
+        markdown_table(HEADER, [line.cells() for line in lines(params)]),
+        "",
+        *(f"- {protocol}" for protocol in _protocols(params)),
+        "",
+    ]
+    write_atomically(out, "\n".join(text).encode())
+    return out
+
+
+def figures(values: Mapping[str, float]) -> str:
+    """`33.66 / 0.9299`, as the papers print them."""
+    return f"{values['psnr']:.2f} / {values['ssim']:.4f}"
+
+
+def markdown_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A table in Markdown, padded so that it can be read as text too."""
+    grid = [header, *rows]
+    widths = [max(len(row[i]) for row in grid) for i in range(len(header))]
+    text = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in grid]
+    text.insert(1, " | ".join("-" * width for width in widths))
+    return "\n".join(f"| {line} |" for line in text)
+
+
+def evaluation_sets(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Mapping[str, float]]]]:
+    """The evaluation sets in the content of metrics/<E>.json with their figures."""
+    for name, entry in metrics.items():
+        if name != "provenance":
+            yield name, entry
+
+
+def _lines(params: Params, name: str) -> Iterator[Line]:
+    metrics = _read(params.root / "metrics" / f"{name}.json", f"dvc repro ensemble@{name}")
+    if metrics is None:
+        return
+    receipt = _read(params.root / "published" / f"{name}.json", f"dvc repro publish@{name}")
+    try:
+        published = "not published" if receipt is None else str(receipt["url"])
+        for set_name, entry in evaluation_sets(metrics):
+            yield Line(
+                experiment=name,
+                evaluation_set=set_name,
+                input=figures(entry["input"]),
+                model=figures(entry["model"]),
+                ensemble=figures(entry["ensemble"]),
+                gain=f"{entry['model']['psnr'] - entry['input']['psnr']:+.2f}",
+                published=published,
+            )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"The metrics or the receipt of {name} lack something ({error!r}): run `dvc repro publish@{name}`."
+        ) from None
+
+
+def _read(path: Path, command: str) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} can't be read ({error}): run `{command}`.") from None
+    return content if isinstance(content, dict) else {}
+
+
+def _protocols(params: Params) -> list[str]:
+    """The protocols behind the lines, each once."""
+    shown = dict.fromkeys(line.experiment for line in lines(params))
+    return list(dict.fromkeys(params.experiment(name).task.protocol.name for name in shown))

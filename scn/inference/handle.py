@@ -1,0 +1,134 @@
+"""The model handle: one object for a shipped, published or local model."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from scn.core.errors import UserError
+from scn.imaging.image_io import Photograph, photograph_of, read_photograph
+from scn.imaging.tasks import TASKS, Task
+from scn.imaging.tiles import TILE
+from scn.inference.apply import prepare
+from scn.inference.model_files import CARD, METRICS, load_model
+from scn.inference.restore import restore_photograph
+
+I = TypeVar("I", bound=Image.Image | np.ndarray[Any, np.dtype[np.uint8]])  # noqa: E741 - an image of either kind
+
+
+class Model:
+    """A trained model, ready to restore: call it with a tensor, or `restore` an image.
+
+    Attributes:
+        task: what it restores; `Task.name` is "sr", "dn" or "car".
+        level: the degradation it was trained for: scale factor, sigma (of 255) or JPEG quality; None if not known.
+        scale: the result's height and width, relative to the input's.
+        channels: of the network's images, 3 (RGB) or 1 (grey).
+        network: the torch module, in eval mode, without gradients.
+        version: "v3" of a published model; "" of a folder.
+        metrics: the content of metrics.json, or {}.
+        card: the model card (Markdown), or "".
+        config: the content of config.json: architecture, recipe, identity.
+    """
+
+    def __init__(self, folder: Path, device: torch.device | str | None = None, *, version: str = "") -> None:
+        """Loads the folder with a model: model.safetensors and config.json.
+
+        Args:
+            folder: on this machine.
+            device: where it computes; None: a GPU if there is one.
+            version: what the registry calls it.
+        Raises:
+            UserError: if a file is missing or damaged, or does not say which task the model is for.
+        """
+        network, self.config = load_model(folder)
+        self.folder, self.version = folder, version
+        self.network: nn.Module = prepare(network, device).requires_grad_(False)
+        if str(self.config.get("task")) not in TASKS:
+            raise UserError(f"{folder}/config.json does not say which task the model is for: publish the model again.")
+        self.task: Task = TASKS[self.config["task"]]
+        self.level: int | None = self.config.get("level")
+        self.scale: int = self.config["architecture"].get("scale", 1)
+        self.channels: int = self.config["architecture"].get("channels", 3)
+
+    def __repr__(self) -> str:
+        return f"Model({str(self.folder)!r}, task={self.task.name!r}, level={self.level}, scale={self.scale})"
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        path = self.folder / METRICS
+        return json.loads(path.read_bytes()) if path.is_file() else {}
+
+    @property
+    def card(self) -> str:
+        path = self.folder / CARD
+        return path.read_text() if path.is_file() else ""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """The network on float32 (N, C, H, W) in [0, 1]: float32 (N, C, sH, sW), clipped to [0, 1], on the same device.
+
+        Raises:
+            UserError: for another type or shape, or values that are not finite or outside of [-1, 2], as 0..255 are.
+        """
+        if not isinstance(images, Tensor) or images.dtype != torch.float32:
+            what = images.dtype if isinstance(images, Tensor) else type(images).__name__
+            raise UserError(
+                f"The network takes a float32 tensor (N, C, H, W) with values in [0, 1], not {what}: convert it."
+            )
+        if images.numel() and not bool(((images > -1) & (images < 2)).all()):  # NaN is neither; noise may leave [0, 1]
+            low, high = images.min().item(), images.max().item()
+            raise UserError(
+                f"The network takes values in [0, 1], not {low:g} to {high:g}: divide 8-bit values by 255 first."
+            )
+        device = next(self.network.parameters()).device
+        with torch.inference_mode():
+            return self.network(images.to(device)).clamp(0, 1).to(images.device)
+
+    def restore(self, image: I | str | Path, *, tile: int = TILE) -> I | Image.Image:
+        """Restores a photograph of any size.
+
+        Args:
+            image: 8 bits: a NumPy array (H, W), (H, W, 3) or (H, W, 4), a Pillow image, or the path of a file.
+            tile: above tile x tile pixels, the network sees the photograph in parts.
+        Returns:
+            the same kind, `scale` times as high and wide; for a path a Pillow image.
+        Raises:
+            UserError: for an image that can't be read or restored.
+        """
+        name = "the image"
+        if isinstance(image, str | Path):
+            name = str(image)
+            photograph = read_photograph(Path(image))
+        elif isinstance(image, Image.Image):
+            photograph = photograph_of(image)
+        else:
+            photograph = _of_array(image)
+        restored = self.restore_photograph(photograph, name, tile=tile)
+        if isinstance(image, np.ndarray):
+            parts = [restored.pixels] if restored.alpha is None else [restored.pixels, restored.alpha[..., None]]
+            return np.concatenate(parts, axis=-1).reshape(*restored.pixels.shape[:2], *[-1][: image.ndim - 2])  # type: ignore[return-value]
+        return restored.image()
+
+    def restore_photograph(self, photograph: Photograph, name: str = "the image", *, tile: int = TILE) -> Photograph:
+        """Restores what scn.imaging.image_io has read; `name` stands in errors."""
+        return restore_photograph(
+            photograph, self.network, self.task.on_colour, self.scale, tile=tile, name=name, model=str(self.folder)
+        )
+
+
+def _of_array(pixels: Any) -> Photograph:
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
+        what = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
+        raise UserError(
+            f"An image is a uint8 array (H, W) or (H, W, 3), a Pillow image or a path, not {what}: convert it first."
+        )
+    if pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4):
+        raise UserError(f"An image has 1, 3 or 4 channels last, not the shape {pixels.shape}: convert it first.")
+    colours = pixels[..., None] if pixels.ndim == 2 else pixels[..., :3]
+    alpha = np.ascontiguousarray(pixels[..., 3]) if pixels.ndim == 3 and pixels.shape[2] == 4 else None
+    return Photograph(pixels=np.ascontiguousarray(colours), alpha=alpha, icc_profile=None)

@@ -1,0 +1,66 @@
+"""A network as a folder: model.safetensors and config.json."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import nn
+
+from scn.core.errors import UserError
+from scn.core.files import write_atomically
+from scn.networks.build import build, fold
+
+WEIGHTS, CONFIG, METRICS, CARD = "model.safetensors", "config.json", "metrics.json", "README.md"
+
+
+def save_model(folder: Path, network: nn.Module, architecture: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    """Writes the weights (weight normalisation folded: `network` is changed) and what builds the network.
+
+    Each file appears whole; config.json, without which the folder is no model, comes last.
+
+    Args:
+        about: more keys for config.json (experiment, training figures, hashes).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in fold(network).state_dict().items()}
+    write_atomically(folder / WEIGHTS, save(state))
+    config = {**about, "architecture": dict(architecture)}
+    write_atomically(folder / CONFIG, (json.dumps(config, indent=1, sort_keys=True) + "\n").encode())
+
+
+def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Reads a folder that save_model wrote: the network in eval mode and config.json.
+
+    Raises:
+        UserError: if a file is missing or damaged, or the weights are those of another architecture.
+    """
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            raise UserError(
+                f"{folder} is no model folder: it has no {name}; train the experiment, or name another folder."
+            )
+    try:
+        config = json.loads((folder / CONFIG).read_bytes())
+        architecture = config["architecture"]
+        if not isinstance(architecture, dict):
+            raise TypeError("its architecture is no table of parameters")
+        state = load((folder / WEIGHTS).read_bytes())
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise UserError(f"{folder} holds a damaged model ({error}): fetch or train it again.") from None
+    network = fold(build(architecture)).eval()
+    expected = network.state_dict()
+    wrong = [
+        k
+        for k in sorted({*expected, *state})
+        if k not in state or k not in expected or state[k].shape != expected[k].shape
+    ]
+    if wrong:
+        raise UserError(
+            f"{folder / WEIGHTS} holds the weights of another architecture than {CONFIG} describes "
+            f"({len(wrong)} tensors differ, first '{wrong[0]}'): use the pair of files that were published together."
+        )
+    network.load_state_dict(state)
+    return network, config

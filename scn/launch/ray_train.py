@@ -1,0 +1,251 @@
+"""The training loop under Ray Train: one process per worker, on this machine or a cluster."""
+
+import os
+import shutil
+import socket
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from scn.config.params import Experiment, Params
+from scn.core.errors import Stopped, UserError
+from scn.core.ray import cpu_count, start_ray, stop_ray, wait_for_room
+from scn.launch.messages import Mailbox, Order
+from scn.launch.signals import Stopping
+from scn.launch.world import patience, use_threads
+from scn.monitoring.progress import Monitor
+from scn.shards.manifest import Manifest
+from scn.storage import open_store
+from scn.storage.base import StoreError
+from scn.training.loop import Hooks, Run, train
+from scn.training.world import World
+
+RESTARTS = 3
+"""How often a run whose worker dies is started again, from its newest checkpoint."""
+
+
+def train_with_ray(run: Run, params: Params, monitor: Monitor | Hooks, minutes: float | None = None) -> None:
+    """Runs the loop on `train.workers` processes; what they say comes to `monitor` in this process.
+
+    Raises:
+        Stopped: by SIGTERM, SIGINT or when `minutes` are over; the workers have stored a checkpoint.
+        UserError: what the loop raised, or that the cluster had no room for the workers for `train.wait` seconds.
+    """
+    # Ray Train looks after its workers this often; its default of 2 s is most of a short run.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
+    config = run.experiment.train
+    with Stopping(minutes) as stopping:
+        # What the workers have to say comes through a mailbox; their logs tell of every move of Ray Train itself.
+        start_ray(max(cpu_count(), config.workers), show_logs=False)
+        try:
+            _drive(run, params, monitor, stopping)
+        finally:
+            stop_ray()
+
+
+def _drive(run: Run, params: Params, monitor: Monitor | Hooks, stopping: Stopping) -> None:
+    import ray
+    from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    name, config = run.experiment.name, run.experiment.train
+    gpus = ray.cluster_resources().get("GPU", 0)
+    gpu = config.use_gpu is True or (config.use_gpu == "auto" and gpus >= config.workers)
+    bundle = {"GPU": 1.0} if gpu else {"CPU": 1.0}
+    _wait_for_room(name, bundle, config.workers, config.wait, stopping)
+    # The same patience when workers are started again, after a node was lost: Ray Train would wait for ever.
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(max(15, config.wait // (RESTARTS + 1))))
+
+    # Where this process is, so that a node that is lost does not take it along.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    mailbox = ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
+    results, filesystem = _results_folder(params)
+    try:
+        trainer = TorchTrainer(
+            _worker,
+            train_loop_config={
+                "experiment": run.experiment.model_dump(),
+                "manifest": run.manifest.model_dump(),
+                "store": run.store.url,
+                "root": str(run.root.resolve()),
+                "start": run.start,
+                "mailbox": mailbox,
+                "threads": os.environ.get("OMP_NUM_THREADS"),
+            },
+            torch_config=TorchConfig(timeout_s=int(patience(config).total_seconds())),
+            scaling_config=ScalingConfig(num_workers=config.workers, use_gpu=gpu, resources_per_worker=bundle),
+            run_config=RunConfig(
+                name=f"{name}-{uuid4().hex[:8]}",
+                storage_path=results,
+                storage_filesystem=filesystem,
+                failure_config=FailureConfig(  # mypy reads that of Ray Train v1
+                    max_failures=RESTARTS,
+                    controller_failure_limit=RESTARTS,  # type: ignore[call-arg]
+                ),
+            ),
+        )
+        _listen(mailbox, _Fit(trainer), monitor, stopping)
+    except ControllerError:  # which has no type of its own for workers that found no place
+        if missing := wait_for_room(bundle, config.workers, 0, lambda missing: None):
+            raise UserError(
+                f"{name} was interrupted and needs {missing}: start it again, where it goes on from its last "
+                "checkpoint, with lower train.workers or when the cluster is whole."
+            ) from None
+        raise
+    finally:
+        if filesystem is None:
+            shutil.rmtree(results, ignore_errors=True)
+
+
+def _wait_for_room(name: str, bundle: dict[str, float], workers: int, seconds: int, stopping: Stopping) -> None:
+    said = False
+
+    def waits(missing: str) -> None:
+        nonlocal said
+        if why := stopping():
+            raise Stopped(f"{name}: stopped before its first step ({why}); the same command starts it again")
+        if not said:
+            print(f"{name}: waits {seconds} s at most for {missing}", flush=True)
+            said = True
+
+    if missing := wait_for_room(bundle, workers, seconds, waits):
+        instead = " or set train.use_gpu to auto" if "GPU" in bundle else ""
+        waited = f" even after {seconds} s" if said else ""
+        raise UserError(f"{name} needs {missing}{waited}: lower train.workers, add nodes{instead}.")
+
+
+class _Fit(threading.Thread):
+    """Ray Train at work, beside the main thread, which is the one that signals come to."""
+
+    def __init__(self, trainer: Any) -> None:
+        super().__init__(daemon=True)
+        self.trainer = trainer
+        self.error: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.trainer.fit()
+        except Exception as error:  # raised again in the main thread
+            self.error = error
+
+
+def _listen(mailbox: Any, fit: _Fit, monitor: Monitor | Hooks, stopping: Stopping) -> None:
+    """Passes on what the workers say, and to them that they should stop, until Ray Train has ended."""
+    import ray
+
+    asked = False
+    end: Stopped | UserError | None = None
+    while True:
+        running = fit.is_alive()
+        for kind, *values in ray.get(mailbox.hear.remote(0.5 if running else 0)):
+            if kind == "stopped":
+                end = end or Stopped(*values)
+            elif kind == "failed":
+                end = end or UserError(*values)
+            else:
+                getattr(monitor, kind)(*values)
+        if not running:
+            break
+        if not asked and (why := stopping()):
+            ray.get(mailbox.ask_to_stop.remote(why))
+            asked = True
+    if end:
+        raise end
+    if fit.error:
+        # Ray wraps what a worker raised; in its wrapping the one sentence is a traceback.
+        failures = getattr(fit.error, "worker_failures", {}).values()
+        for cause in (getattr(error, "cause", None) or error for error in failures):
+            if isinstance(cause, UserError):
+                raise UserError(str(cause)) from None
+        raise fit.error
+
+
+def _worker(config: dict[str, Any]) -> None:
+    """One process of the run; Ray Train has joined it with the others in a process group."""
+    import ray
+    import ray.train.torch
+
+    mailbox = config["mailbox"]
+    if ray.get(mailbox.has_failed.remote()):
+        return  # Ray Train ended the others, and started all of them again
+    context = ray.train.get_context()
+    use_threads(context.get_local_world_size(), config["threads"])
+    world = World(rank=context.get_world_rank(), size=context.get_world_size(), device=ray.train.torch.get_device())
+    leads = world.rank == 0
+    order = Order(mailbox) if leads else None  # the loop tells the others
+    began = False
+
+    def tell(kind: str, *values: object) -> None:
+        if leads:
+            ray.get(mailbox.tell.remote(kind, *values))
+
+    def saved(step: int) -> None:
+        ray.train.report({"step": step})  # which waits until every rank has
+        tell("saved", step)
+
+    def stopping() -> str:
+        nonlocal began
+        began = True
+        return order() if order else ""
+
+    hooks = Hooks(
+        resumed=lambda step: tell("resumed", step),
+        logged=lambda row: tell("logged", row),
+        validated=lambda step, result: tell("validated", step, result),
+        saved=saved,
+        stopping=stopping,
+    )
+    try:
+        run = _run(config)
+        train(run, world, hooks)
+        if leads:
+            run.checkpoints.hand_over()  # the driver, which may be on another machine, takes the result
+    except Stopped as stopped:
+        tell("stopped", str(stopped))
+    except UserError as error:
+        if isinstance(error, StoreError) and not began:
+            raise  # nothing is lost, and it may be over in a moment: Ray Train starts the workers again
+        ray.get(mailbox.tell.remote("failed", str(error)))
+        if world.size > 1:
+            raise  # the others may be waiting for this one
+
+
+def _run(config: dict[str, Any]) -> Run:
+    """The run that the driver described; the project's folder is made where this machine does not have it."""
+    root = Path(config["root"])
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{root} can't be made on {socket.gethostname()} ({error.strerror}), for checkpoints and shards: "
+            "give the cluster's user the right to, or train in a folder that all nodes can have."
+        ) from None
+    return Run(
+        experiment=Experiment.model_validate(config["experiment"]),
+        manifest=Manifest.model_validate(config["manifest"]),
+        store=open_store(config["store"], root),
+        root=root,
+        start=config["start"],
+    )
+
+
+def _results_folder(params: Params) -> tuple[str, Any]:
+    """Where Ray Train writes its own few files: (path, file system, None for the local one).
+
+    The checkpoints are ours and lie in the store. A cluster needs a place that all its nodes see.
+    """
+    url = urlsplit(params.storage.url)
+    if "RAY_ADDRESS" not in os.environ:
+        return tempfile.mkdtemp(prefix="scn-ray-train-"), None
+    if url.scheme != "s3":
+        return str((params.root / ".scn" / "ray").resolve()), None
+    from pyarrow.fs import S3FileSystem
+
+    endpoint = urlsplit(os.environ.get("AWS_ENDPOINT_URL", ""))
+    options = {"endpoint_override": endpoint.netloc, "scheme": endpoint.scheme} if endpoint.netloc else {}
+    return f"{url.netloc}{url.path}/ray-train", S3FileSystem(**options)

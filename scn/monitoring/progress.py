@@ -1,0 +1,178 @@
+"""What one sees of a training run: its curves, a progress bar or a line now and then, a summary."""
+
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from scn.monitoring.curves import Curves
+from scn.training.validation import Validated
+
+LINE_SECONDS = 20.0
+"""Where there is no terminal, a run prints a line this often."""
+RECENT = 10
+"""Rows that the time left and the share of the data are taken from."""
+WARNING_SHARE = 0.1
+"""Of the step time that may go into waiting for patches."""
+
+_TABLES = ("loss", "gradient", "learning_rate", "data_time", "step_time")
+_EVENTS = ("loss", "gradient", "learning_rate", "patches_per_second")
+
+
+class _Span(NamedTuple):
+    """So many steps, and the seconds that they took."""
+
+    steps: int
+    data: float
+    total: float
+
+
+class Monitor:
+    """Shows a run that happens here or elsewhere; its curves go to `folder`, see scn.monitoring.curves.
+
+    A process that resumes a run tells every point again from the first one, so the curves, written anew, have no gap
+    and no overlap; only the sample images of before are gone. What a restarted worker tells again is shown once.
+    """
+
+    def __init__(self, name: str, steps: int, folder: Path) -> None:
+        self.name, self.steps = name, steps
+        self.curves = Curves(folder)
+        self.bar = tqdm(total=steps, unit="step", desc=name, disable=not sys.stderr.isatty())
+        self.start = self.said = time.perf_counter()
+        self.first = self.last = self.kept = 0
+        """Steps done before this process; shown; in the newest checkpoint."""
+        self.spans: list[_Span] = []
+        self.recent: deque[_Span] = deque(maxlen=RECENT)
+        self.memory_mib = 0.0
+        self.validated_step, self.psnr = -1, ""
+        self.best: tuple[float, int] | None = None
+        self.warned = False
+
+    def resumed(self, step: int) -> None:
+        """Before anything else, if the run goes on after `step` steps."""
+        if not self.last:
+            self.first = step
+            self.bar.initial = self.bar.n = self.bar.last_print_n = step
+        self._say(f"goes on from step {step} of {self.steps}, where an earlier run was stopped")
+
+    def logged(self, row: Mapping[str, float]) -> None:
+        """A point of the curves.
+
+        Args:
+            row: step; and where they are known loss, gradient (its norm), learning_rate, patches_per_second,
+                memory_mib (peak so far), and data_time and step_time in seconds per step, all of them means since the
+                row before.
+        """
+        step = int(row["step"])
+        if step <= self.last:
+            return
+        steps, self.last = step - self.last, step
+        span = _Span(steps, row.get("data_time", 0.0) * steps, row.get("step_time", 0.0) * steps)
+        events = {key: row[key] for key in _EVENTS if key in row}
+        self.curves.add(
+            step,
+            tables={key: row[key] for key in _TABLES if key in row},
+            events={**events, "data_share": _share([span])},
+        )
+        self.memory_mib = max(self.memory_mib, row.get("memory_mib", 0.0))
+        if step <= self.first:
+            return
+        self.spans.append(span)
+        self.recent.append(span)
+        self._progress(row)
+        if len(self.recent) == RECENT:
+            self._warn(_share(self.recent))
+
+    def validated(self, step: int, result: Validated) -> None:
+        """The figures after `step` steps; 0: of the weights that the run starts with."""
+        if step <= self.validated_step:
+            return
+        self.validated_step = step
+        self.curves.add(
+            step,
+            tables={f"psnr_{name}": psnr for name, psnr in result.psnr.items()},
+            events={f"psnr/{name}": psnr for name, psnr in result.psnr.items()},
+            images={f"samples/{name}": image for name, image in result.samples},
+        )
+        comment = ""
+        if self.best is None or result.score > self.best[0]:
+            comment = ", the best so far" if self.best else ""
+            self.best = result.score, step
+        self.psnr = f"PSNR {result.score:.2f} dB"
+        if step > self.first or not self.first:
+            sets = [
+                f"{name} {psnr:.2f} dB (input {result.degraded[name]:.2f} dB)" for name, psnr in result.psnr.items()
+            ]
+            self._say(f"validation at step {step}: {', '.join(sets)}{comment}")
+
+    def saved(self, step: int) -> None:
+        """A checkpoint after `step` steps is kept."""
+        self.kept = max(self.kept, step)
+
+    def close(self) -> None:
+        """Ends the curves and the bar; prints the summary of a run that did anything."""
+        self.bar.close()
+        self.curves.close()
+        end = max(self.last, self.kept)
+        if end <= self.first:
+            return
+        steps = end - self.first
+        told = [f"{steps} step{'s' * (steps > 1)} in {duration(time.perf_counter() - self.start)} with the start"]
+        if seconds := sum(span.total for span in self.spans):
+            told.append(f"{sum(span.steps for span in self.spans) / seconds:.2f} steps/s")
+            told.append(f"data {_share(self.spans):.1%} of the step time")
+        if self.memory_mib:
+            told.append(f"{self.memory_mib:.0f} MiB of memory at most")
+        if self.best:
+            told.append(f"best validation {self.best[0]:.2f} dB at step {self.best[1]}")
+        stopped = f"stopped after step {end} of {self.steps}: " if end < self.steps else ""
+        self._say(stopped + ", ".join(told))
+        self._warn(_share(self.spans))
+
+    def _progress(self, row: Mapping[str, float]) -> None:
+        """The bar on a terminal, a line now and then elsewhere."""
+        formats = {"loss": "loss {:.4f}", "learning_rate": "lr {:.1e}", "patches_per_second": "{:.0f} patches/s"}
+        told = [text.format(row[key]) for key, text in formats.items() if key in row]
+        told.append(f"data {_share(self.recent):.0%}")
+        psnr = [self.psnr] if self.psnr else []
+        self.bar.set_postfix_str(", ".join([*told, *psnr]), refresh=False)
+        self.bar.update(self.last - self.bar.n)
+        now = time.perf_counter()
+        if self.bar.disable and now - self.said > LINE_SECONDS:
+            self.said = now
+            steps = sum(span.steps for span in self.recent)
+            left = sum(span.total for span in self.recent) / steps * (self.steps - self.last)
+            told.append(f"{duration(left)} left")
+            self._say(", ".join([f"step {self.last} of {self.steps}", *told, *psnr]))
+
+    def _warn(self, share: float) -> None:
+        """Once per run, that the processor or GPU has to wait for patches."""
+        if share > WARNING_SHARE and not self.warned:
+            self.warned = True
+            tqdm.write(
+                f"{self.name}: {share:.0%} of the step time goes into waiting for patches: set train.feed to resident "
+                "(with train.memory_mib above the size of the images), or raise train.loader_workers.",
+                file=sys.stderr,
+            )
+
+    def _say(self, text: str) -> None:
+        tqdm.write(f"{self.name}: {text}")  # which does not tear the bar
+        sys.stdout.flush()
+
+
+def duration(seconds: float) -> str:
+    """In words: 45 s, 12 min, 1 h 20 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def _share(spans: "deque[_Span] | list[_Span]") -> float:
+    """Of the step time that went into waiting for patches."""
+    total = sum(span.total for span in spans)
+    return sum(span.data for span in spans) / total if total else 0.0

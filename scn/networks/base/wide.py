@@ -1,0 +1,58 @@
+"""The frame of widely-activated networks (Yu et al. 2018; SCN paper, section 3.2 and figure 2): all but the trunk."""
+
+from contextlib import nullcontext
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scn.networks.base.layers import IMAGE_MEAN, RestorationNetwork, conv, shuffle
+
+
+class Trunk(nn.Module):
+    """What stands between head and tail: (N, U, H, W) -> (N, U, H, W)."""
+
+    @property
+    def multiple(self) -> int:
+        """Of what height and width must be multiples."""
+        return 1
+
+
+class WideNetwork(RestorationNetwork):
+    """shuffle(tail(trunk(head(x))) + skip(x)), all convolutions linear; float32 (N, C, H, W) -> (N, C, sH, sW).
+
+    At scale 1 (denoising, JPEG) there is neither the pixel shuffle nor the 5x5 convolution of the global skip: the
+    input itself is added to the result (golden vectors of the authors' network; the paper says only what is removed).
+
+    Args:
+        units: U, channels of the trunk.
+        trunk: the other parameters of the trunk.
+    """
+
+    make_trunk: ClassVar[type[Trunk]]
+
+    def __init__(self, *, units: int, channels: int, scale: int, weight_norm: bool, **trunk: Any) -> None:
+        super().__init__(channels=channels, scale=scale)
+        outputs = channels * scale**2
+        self.head = conv(channels, units, 3, weight_norm=weight_norm)
+        self.trunk = self.make_trunk(units=units, weight_norm=weight_norm, **trunk)
+        self.tail = conv(units, outputs, 3, weight_norm=weight_norm)
+        self.skip = conv(channels, outputs, 5, weight_norm=weight_norm) if scale > 1 else None
+
+    def restore(self, image: Tensor) -> Tensor:
+        x = image - IMAGE_MEAN
+        features = self.trunk(self.head(self._pad(x)))
+        # The result's own precision is the image's: in bfloat16 the last sums alone would round by half a grey level.
+        device = x.device.type
+        with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
+            features = self.tail(features.to(x.dtype))[..., : x.shape[-2], : x.shape[-1]]
+            features = features + (x if self.skip is None else self.skip(x))
+        return shuffle(features, self.scale) + IMAGE_MEAN
+
+    def _pad(self, x: Tensor) -> Tensor:
+        """Repeats the last row and column until both sides are multiples of the trunk's (the authors' code)."""
+        multiple = self.trunk.multiple
+        # Not -side % multiple: torch.compile has no remainder of negative symbols.
+        bottom, right = ((multiple - side % multiple) % multiple for side in x.shape[-2:])
+        return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x

@@ -1,0 +1,124 @@
+"""ScaleWiseNetwork, original and adaptive, of the SCN replication (Pratap 2024, 'Methodology').
+
+Not SCN's scale-wise convolution: every layer takes a feature map apart into scales, convolves each with weights of its
+own, and puts them together again. Shapes: N batch, C channels, U units, S scales, s upscaling factor.
+"""
+
+from functools import reduce
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scn.networks.base.convolution import Convolution
+from scn.networks.base.layers import RestorationNetwork, conv, shuffle
+from scn.networks.base.resample import bilinear
+
+
+class ScaleWiseConv(nn.Module):
+    """sum over s of upsample(conv_s(x_s)): (N, U, H, W) -> (N, U, H, W).
+
+    x_s is x resampled to ceil(H / 2^s) x ceil(W / 2^s), bilinear with aligned corners both ways.
+    """
+
+    def __init__(self, units: int, scales: int) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(self.make_conv(units) for _ in range(scales))
+
+    def make_conv(self, units: int) -> nn.Module:
+        """What works at one scale."""
+        return conv(units, units, 3)
+
+    def levels(self, x: Tensor) -> list[Tensor]:
+        """S feature maps of the size of x, the finest scale first."""
+        height, width = x.shape[-2:]
+        return [
+            bilinear(layer(bilinear(x, -(-height // 2**s), -(-width // 2**s))), height, width)
+            for s, layer in enumerate(self.convs)
+        ]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return reduce(torch.add, self.levels(x))
+
+
+class InstanceNorm(nn.InstanceNorm2d):
+    """Instance normalisation with gain and bias, from one pixel upwards.
+
+    A single pixel, as any constant map, is normalised to 0; PyTorch refuses it, so it is shown twice.
+    """
+
+    def __init__(self, units: int) -> None:
+        super().__init__(units, affine=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-2:].numel() > 1:
+            return super().forward(x)
+        return super().forward(x.expand(-1, -1, 2, -1))[..., :1, :]
+
+
+class AdaptiveScaleWiseConv(ScaleWiseConv):
+    """sum over s of alpha_s * upsample(norm_s(conv_s(x_s))): (N, U, H, W) -> (N, U, H, W).
+
+    alpha_s is a weight per pixel, the same for all channels: the softmax over scales of each scale's map after a 1x1
+    convolution U -> 1 of its own. conv_s has no bias, which the normalisation would take away.
+    """
+
+    def __init__(self, units: int, scales: int) -> None:
+        super().__init__(units, scales)
+        self.scores = nn.ModuleList(conv(units, 1, 1) for _ in range(scales))
+
+    def make_conv(self, units: int) -> nn.Module:
+        return nn.Sequential(Convolution(units, units, 3, bias=False), InstanceNorm(units))
+
+    def attention(self, levels: list[Tensor]) -> Tensor:
+        """The weights alpha: (N, S, H, W); over S they add up to 1."""
+        scores = [score(level) for score, level in zip(self.scores, levels, strict=True)]
+        return F.softmax(torch.cat(scores, dim=1), dim=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        levels = self.levels(x)
+        weights = self.attention(levels).split(1, dim=1)
+        return reduce(torch.add, (weight * level for weight, level in zip(weights, levels, strict=True)))
+
+
+class ScaleWiseBlock(nn.Module):
+    """x + layer(relu(layer(x))), both layers scale-wise convolutions of the given kind."""
+
+    def __init__(self, kind: type[ScaleWiseConv], units: int, scales: int) -> None:
+        super().__init__()
+        self.first = kind(units, scales)
+        self.second = kind(units, scales)
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual: Tensor = self.second(F.relu(self.first(x)))
+        return x + residual
+
+
+class ScaleWiseNetwork(RestorationNetwork):
+    """shuffle(tail(blocks(head(x)))): (N, C, H, W) in [0, 1] -> (N, C, sH, sW), not clipped; any height and width.
+
+    Args:
+        blocks: residual blocks.
+        units: channels between blocks.
+        scales: S, maps that a layer takes a feature map apart into.
+    """
+
+    kind: type[ScaleWiseConv] = ScaleWiseConv
+
+    def __init__(self, *, blocks: int, units: int, scales: int, channels: int, scale: int) -> None:
+        super().__init__(channels=channels, scale=scale)
+        self.head = conv(channels, units, 3)
+        self.blocks = nn.Sequential(*(ScaleWiseBlock(self.kind, units, scales) for _ in range(blocks)))
+        self.tail = conv(units, channels * scale**2, 3)
+
+    def restore(self, image: Tensor) -> Tensor:
+        return shuffle(self.tail(self.blocks(self.head(image))), self.scale)
+
+
+class AdaptiveScaleWiseNetwork(ScaleWiseNetwork):
+    """ScaleWiseNetwork with instance normalisation and attention over scales.
+
+    Normalisation looks at the whole image: the output for a tile differs from the whole image's.
+    """
+
+    kind = AdaptiveScaleWiseConv

@@ -1,0 +1,90 @@
+"""The multi-scale networks that SCN is compared with (SCN paper, figure 3 and table 4): the same frame and blocks.
+
+Shapes: N batch, U units, H W height and width.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from scn.networks.base.layers import conv
+from scn.networks.base.resample import bilinear
+from scn.networks.base.residual import Residuals
+from scn.networks.base.wide import Trunk, WideNetwork
+
+
+class UNetTrunk(Trunk):
+    """Figure 3, "U-Net style": an encoder that goes down the scales and a decoder that comes back up.
+
+        e_0 = E_0(x),  e_s = E_s(down(e_{s-1}));   d_S = D_S(e_S),  d_s = D_s(skip_s(e_s) + up(d_{s+1}))
+
+    E and D: `blocks` / (2 * scales) residual blocks each, with weights of their own; down and up: bilinear resampling
+    by 2 with a 1x1 convolution; skip: a 1x1 convolution, as features are "linearly composited" (section 3.2).
+    """
+
+    def __init__(self, *, blocks: int, units: int, width: int, scales: int, weight_norm: bool) -> None:
+        super().__init__()
+        self.scales = scales
+        block: dict[str, Any] = {"units": units, "width": width, "weight_norm": weight_norm}
+        stages = [
+            nn.ModuleList(Residuals(blocks=blocks // (2 * scales), **block) for _ in range(scales)) for _ in range(2)
+        ]
+        self.encoder, self.decoder = stages
+        self.down, self.up, self.skip = (
+            nn.ModuleList(conv(units, units, 1, weight_norm=weight_norm) for _ in range(scales - 1)) for _ in range(3)
+        )
+
+    @property
+    def multiple(self) -> int:
+        return int(2 ** (self.scales - 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        encoded = [self.encoder[0](x)]
+        for encode, down in zip(self.encoder[1:], self.down, strict=True):
+            height, width = encoded[-1].shape[-2:]
+            encoded.append(encode(down(bilinear(encoded[-1], height // 2, width // 2))))
+        y = self.decoder[-1](encoded[-1])
+        for s in reversed(range(self.scales - 1)):
+            y = self.decoder[s](self.skip[s](encoded[s]) + bilinear(self.up[s](y), *encoded[s].shape[-2:]))
+        return y
+
+
+class PSPNetTrunk(Trunk):
+    """Figure 3, "PSPNet style": the scales go their own ways and meet at the end.
+
+        y = fuse([B_0(x), up(B_1(down(x))), ...]),  B_s: `blocks` residual blocks with weights of their own
+
+    down and up: bilinear resampling by 2^s; fuse: a 1x1 convolution of all scales, S U -> U channels.
+    """
+
+    def __init__(self, *, blocks: int, units: int, width: int, scales: int, weight_norm: bool) -> None:
+        super().__init__()
+        self.scales = scales
+        block: dict[str, Any] = {"units": units, "width": width, "weight_norm": weight_norm}
+        self.branches = nn.ModuleList(Residuals(blocks=blocks, **block) for _ in range(scales))
+        self.fuse = conv(scales * units, units, 1, weight_norm=weight_norm)
+
+    @property
+    def multiple(self) -> int:
+        return int(2 ** (self.scales - 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        parts = []
+        for s, branch in enumerate(self.branches):
+            y = branch(bilinear(x, height // 2**s, width // 2**s))
+            parts.append(bilinear(y, height, width))
+        return self.fuse(torch.cat(parts, dim=1))
+
+
+class UNetStyle(WideNetwork):
+    """Widely-activated network with a U-Net style trunk; float32 (N, C, H, W) -> (N, C, sH, sW)."""
+
+    make_trunk = UNetTrunk
+
+
+class PSPNetStyle(WideNetwork):
+    """Widely-activated network with a PSPNet style trunk; float32 (N, C, H, W) -> (N, C, sH, sW)."""
+
+    make_trunk = PSPNetTrunk

@@ -1,0 +1,138 @@
+"""Scale-wise convolution (SCN paper, section 3.1).
+
+Shapes: N batch, C channels of the input, U of the output, H_s W_s height and width of level s, the finest is level 0.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scn.networks.base.layers import conv, with_weight_norm
+from scn.networks.base.resample import bilinear
+
+Resampling = Literal["bilinear", "pooling", "strided"]
+Ends = Literal["published", "zero", "replicate"]
+
+
+class ScaleWiseConv(nn.Module):
+    """Convolution over a feature pyramid: y_s = sum over i = -k..k of f_i(x_{s+i}), the same f_i at every level.
+
+    Factorised, f_i = h_i . q_i . p: p a 3x3 convolution, q_i a 1x1 convolution (q_0 is the identity), h_i resampling to
+    level s. Not factorised, f_i = h_i . g_i, with a 3x3 convolution g_i for every i.
+
+    h_i is one of: "bilinear" resampling with aligned corners, for any ratio between levels; average "pooling" and
+    nearest neighbour, for ratio 1/m; "strided" convolution and transposed convolution of kernel and stride m^|i|, which
+    as dense convolutions take in the q_i before them.
+
+    Where level s + i is beyond an end of the pyramid, "zero" adds nothing, "replicate" takes the level at that end in
+    its place, and "published" (the authors' code) adds the level's own p(x_s), neither transformed nor resampled.
+
+    Args:
+        inputs, outputs: C and U.
+        kernel: 2k + 1, along scale.
+        stride: m, of "strided"; which can't "replicate", as its kernel belongs to a distance between levels.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        kernel: int = 3,
+        factorised: bool = True,
+        resampling: Resampling = "bilinear",
+        stride: int = 2,
+        ends: Ends = "published",
+        weight_norm: bool = True,
+    ) -> None:
+        super().__init__()
+        self.reach = kernel // 2
+        self.factorised = factorised
+        self.resampling = resampling
+        self.ends = ends
+        self.spatial = conv(inputs, outputs, 3, weight_norm=weight_norm)
+        """p, or g_0"""
+        self.cross = nn.ModuleDict()
+        """q_i, or g_i, by the name of i"""
+        self.resample = nn.ModuleDict()
+        """h_i where it has weights"""
+        for i in self.offsets:
+            if not factorised:
+                self.cross[_name(i)] = conv(inputs, outputs, 3, weight_norm=weight_norm)
+            elif resampling != "strided":
+                self.cross[_name(i)] = conv(outputs, outputs, 1, weight_norm=weight_norm)
+            if resampling == "strided":
+                self.resample[_name(i)] = strided(outputs, stride ** abs(i), up=i > 0, weight_norm=weight_norm)
+
+    @property
+    def offsets(self) -> Iterator[int]:
+        """Every i but 0."""
+        return (i for i in range(-self.reach, self.reach + 1) if i)
+
+    def source(self, s: int, i: int, levels: int) -> int | None:
+        """The level that stands at s + i of a pyramid of `levels`; None beyond its end, if nothing stands there."""
+        if self.ends == "replicate":
+            return min(max(s + i, 0), levels - 1)
+        return s + i if 0 <= s + i < levels else None
+
+    def forward(self, pyramid: list[Tensor]) -> list[Tensor]:
+        """Pyramid of (N, C, H_s, W_s) -> pyramid of (N, U, H_s, W_s)."""
+        own = [self.spatial(x) for x in pyramid]
+        return [self.level(s, pyramid, own) for s in range(len(pyramid))]
+
+    def level(self, s: int, pyramid: Sequence[Tensor], own: Sequence[Tensor], residual: Tensor | None = None) -> Tensor:
+        """Level s of the result, where own_t = p(x_t) is known, plus `residual`, (N, U, H_s, W_s).
+
+        If factorised only `own` is read, to level s + k; otherwise `pyramid` to level s + k and of `own` level s.
+        """
+        terms, times, levels = [], 1, max(len(pyramid), len(own))
+        for i in self.offsets:
+            t = self.source(s, i, levels)
+            if t is not None:
+                terms.append(self._from((own if self.factorised else pyramid)[t], i, t - s, *own[s].shape[-2:]))
+            elif self.ends == "published":
+                times += 1
+        y = own[s] * times if residual is None else torch.add(residual, own[s], alpha=times)
+        for term in terms:
+            y = y + term if torch.is_grad_enabled() else y.add_(term)
+        return y
+
+    def read(self, s: int, levels: int) -> Iterator[nn.Module]:
+        """The layers that level s of a pyramid of `levels` is made with."""
+        yield self.spatial
+        for name in (_name(i) for i in self.offsets if self.source(s, i, levels) is not None):
+            yield from (layers[name] for layers in (self.cross, self.resample) if name in layers)
+
+    def _from(self, x: Tensor, i: int, steps: int, height: int, width: int) -> Tensor:
+        """f_i of a level that is `steps` levels coarser than the target, without p if factorised."""
+        if self.resampling == "strided":
+            return self.resample[_name(i)](x if self.factorised else self.cross[_name(i)](x))
+        if self.factorised and steps < 0:  # down-sampling commutes with a 1x1 convolution, and makes it cheaper
+            return self.cross[_name(i)](resized(x, height, width, self.resampling))
+        return resized(self.cross[_name(i)](x), height, width, self.resampling)
+
+
+def resized(x: Tensor, height: int, width: int, resampling: Resampling) -> Tensor:
+    """h_i without weights: (N, U, H, W) -> (N, U, height, width).
+
+    For "pooling" the smaller size divides the larger.
+    """
+    if resampling == "bilinear":
+        return bilinear(x, height, width)
+    if height <= x.shape[-2]:
+        factor = x.shape[-2] // height
+        return F.avg_pool2d(x, factor) if factor > 1 else x
+    return F.interpolate(x, size=(height, width), mode="nearest")
+
+
+def strided(units: int, stride: int, *, up: bool, weight_norm: bool) -> nn.Module:
+    """h_i with weights: a convolution of kernel and stride `stride`, or the transposed one."""
+    layer = (nn.ConvTranspose2d if up else nn.Conv2d)(units, units, stride, stride=stride)
+    return with_weight_norm(layer, dim=1 if up else 0) if weight_norm else layer
+
+
+def _name(i: int) -> str:
+    return f"finer{-i}" if i < 0 else f"coarser{i}"

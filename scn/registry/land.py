@@ -1,0 +1,61 @@
+"""A trained model becomes one that ships with the project (scn.zoo)."""
+
+import csv
+import io
+import sys
+import tempfile
+from pathlib import Path
+
+from scn import zoo
+from scn.config.params import Params
+from scn.core.errors import UserError
+from scn.core.files import write_atomically
+from scn.registry.versions import MANIFEST, Version, trained_version
+
+CURVES = "curves.csv"
+"""Of the training, beside the files of a version: a row per step, a column per curve."""
+
+
+def land(params: Params, name: str) -> list[Path]:
+    """Writes models/<name>, metrics/<name>.json and curves/<name> as scn/zoo/<name>, in place of what is there.
+
+    Returns:
+        the files, manifest.json last.
+    Raises:
+        UserError: as for publishing; then the zoo is left as it was.
+    """
+    version = trained_version(params, name)
+    folder = params.root / "curves" / name / "plots" / "metrics"
+    if not (curves := _curves(folder)):
+        print(f"{folder} has no curves: {name} lands without them", file=sys.stderr)
+    else:
+        version = Version.of(name, {**version.content, CURVES: curves})
+    target = zoo.FOLDER / name
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # A new folder takes the place of the old one: files of two versions never lie in one.
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{name}.") as temporary:
+            new = Path(temporary, "new")
+            for file, data in [*version.content.items(), (MANIFEST, version.manifest)]:
+                write_atomically(new / file, data)
+            if target.exists():
+                target.rename(Path(temporary, "old"))
+            new.rename(target)
+    except OSError as error:
+        raise UserError(f"{target} can't be written ({error.strerror}): give the disk room and write access.") from None
+    return [target / file for file in (*version.content, MANIFEST)]
+
+
+def _curves(folder: Path) -> bytes:
+    """The curves of a training (FOLDER/<name>.tsv: step and value) as one table; nothing if there are none."""
+    names, rows = [], dict[int, dict[str, str]]()
+    for path in sorted(folder.glob("*.tsv")):
+        names.append(path.stem)
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file, delimiter="\t"):
+                rows.setdefault(int(row["step"]), {})[path.stem] = row[path.stem]
+    table = io.StringIO()
+    writer = csv.DictWriter(table, ["step", *names], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({"step": step, **rows[step]} for step in sorted(rows))
+    return table.getvalue().encode() if rows else b""

@@ -1,0 +1,77 @@
+"""The README.md of a published version: a model card."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from scn.config.params import Experiment
+from scn.evaluation.report import evaluation_sets, figures, markdown_table
+from scn.networks import NETWORKS
+
+
+def model_card(experiment: Experiment, metrics: Mapping[str, Any]) -> str:
+    """Markdown that says what the model does, what it was trained on, what it reaches and how to use it.
+
+    The same for the same experiment and metrics, whenever and wherever it is made: it is part of what decides
+    whether a version is new.
+
+    Args:
+        metrics: the content of metrics/<E>.json.
+    Raises:
+        KeyError, TypeError: if `metrics` is something else.
+    """
+    task, model, provenance = experiment.task, experiment.model, metrics["provenance"]
+    rows = [
+        (name, str(provenance["images"][name]), *(figures(entry[key]) for key in ("input", "model", "ensemble")))
+        for name, entry in evaluation_sets(metrics)
+    ]
+    header = ("evaluation set", "images", task.degraded_name, "model", "self-ensemble")
+    size = f"{experiment.scale} times the height and width" if experiment.scale > 1 else "the same height and width"
+    channels = "3 channels (RGB)" if task.image_channels == 3 else "1 channel"
+    corpora = ", ".join(f"`{name}`" for name in experiment.data.train)
+    parameters = ", ".join(f"{key} {value}" for key, value in model.model_dump(exclude={"name"}).items())
+    known = NETWORKS[model.name]
+    network = f"{known.title} ({known.paper}, section {known.section}): {parameters}."
+    return f"""# {experiment.name}: {task.title}, {task.level_name} {experiment.level}
+
+{network}
+
+## Use
+
+    scn restore IN OUT --model {experiment.name}
+
+or in Python, with images as float32 (N, C, H, W), 0 is black, 1 is white:
+
+    import scn
+    network = scn.load("{experiment.name}")
+    restored = network(images)
+
+Input: {channels}. Output: the same channels, {size}.
+It was trained on images degraded by {_degradation(experiment)}; of other degradations expect less.
+
+## Training data
+
+{corpora}. The licences of these images decide what the weights may be used for.
+
+## Figures
+
+PSNR in dB / SSIM, means over each evaluation set; none of its images was trained on.
+Protocol: {provenance["protocol"]}.
+
+{markdown_table(header, rows)}
+
+## Provenance
+
+- data (shard manifest), SHA-256 `{provenance["data_sha256"]}`
+- weights (model.safetensors), SHA-256 `{provenance["weights_sha256"]}`
+- code (Python sources of scn), SHA-256 `{provenance["code_sha256"]}`
+"""
+
+
+def _degradation(experiment: Experiment) -> str:
+    kinds = {
+        "bicubic": "MATLAB's bicubic imresize",
+        "jpeg": "a JPEG encoder",
+        "noise": "additive white Gaussian noise",
+    }
+    task = experiment.task
+    return f"{kinds[task.degradation]} ({task.level_name} {experiment.level})"

@@ -1,0 +1,120 @@
+"""One version of a model as files: what the registry publishes, the zoo holds, and both verify.
+
+model.safetensors, config.json    the network (scn.inference.model_files)
+metrics.json                      its figures, with the hashes of data, weights and code
+README.md                         the model card
+manifest.json                     the SHA-256 of every other file; written last
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scn.config.params import Params
+from scn.core.errors import UserError
+from scn.inference.model_files import CARD, CONFIG, METRICS, WEIGHTS, load_model
+from scn.registry.model_card import model_card
+
+MANIFEST = "manifest.json"
+
+Files = dict[str, dict[str, Any]]
+"""What a version holds: file name -> {"sha256": ..., "bytes": ...}"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """The files of a version; nothing in them depends on when or where it was made."""
+
+    experiment: str
+    content: Mapping[str, bytes]
+    """In the order in which they are written."""
+    manifest: bytes
+
+    @staticmethod
+    def of(experiment: str, content: Mapping[str, bytes]) -> "Version":
+        files: Files = {name: {"sha256": sha256(data), "bytes": len(data)} for name, data in content.items()}
+        manifest = json.dumps({"format": 1, "experiment": experiment, "files": files}, indent=1) + "\n"
+        return Version(experiment=experiment, content=content, manifest=manifest.encode())
+
+
+def trained_version(params: Params, name: str) -> Version:
+    """models/<name> and metrics/<name>.json of the project.
+
+    Raises:
+        UserError: if the model or its metrics are missing, or the metrics are those of other weights.
+    """
+    params.experiment(name)
+    model, metrics_file = params.root / "models" / name, params.root / "metrics" / f"{name}.json"
+    config = load_model(model)[1]  # never publish what can't be loaded
+    weights = (model / WEIGHTS).read_bytes()
+    again = f"run `dvc repro ensemble@{name}`"
+    try:
+        metrics_bytes = metrics_file.read_bytes()
+        metrics = json.loads(metrics_bytes)
+        measured = metrics["provenance"]["weights_sha256"]
+        card = model_card(params.experiment(name), metrics)
+    except FileNotFoundError:
+        raise UserError(f"{metrics_file} does not exist: {again}.") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{metrics_file} holds no metrics ({error!r}): {again}.") from None
+    if measured != sha256(weights):
+        raise UserError(f"{metrics_file} was measured with other weights than {model / WEIGHTS}: {again}.")
+    if config["architecture"] != params.experiment(name).architecture():
+        raise UserError(
+            f"{model} holds a model of another architecture than {params.path} describes for {name}: "
+            f"describe that one there, or run `dvc repro train@{name}`."
+        )
+    content = {
+        WEIGHTS: weights,
+        CONFIG: (model / CONFIG).read_bytes(),
+        METRICS: metrics_bytes,
+        CARD: card.encode(),
+    }
+    return Version.of(name, content)
+
+
+def read_version(folder: Path) -> Version:
+    """The version in a folder.
+
+    Raises:
+        UserError: if it has no manifest.json, or a file is missing or damaged.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}): name the folder of a published model.") from None
+    files = read_manifest(manifest, str(path))
+    verify(folder, files)
+    return Version(
+        experiment=str(json.loads(manifest).get("experiment")),
+        content={name: (folder / name).read_bytes() for name in files},
+        manifest=manifest,
+    )
+
+
+def read_manifest(data: bytes, where: str) -> Files:
+    """The files that a manifest names; UserError, with `where`, if it is none."""
+    try:
+        files: Files = json.loads(data)["files"]
+        if all(Path(name).name == name and "sha256" in entry for name, entry in files.items()):
+            return files
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    raise UserError(f"{where} is no manifest of a published model: fetch or publish the version again.")
+
+
+def verify(folder: Path, files: Files) -> None:
+    """UserError naming the first file that is missing or has another content than the manifest says."""
+    for name, expected in files.items():
+        if not (folder / name).is_file() or sha256((folder / name).read_bytes()) != expected["sha256"]:
+            raise UserError(
+                f"{folder / name} is missing or damaged (its SHA-256 is not the manifest's): fetch this version again."
+            )
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

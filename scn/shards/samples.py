@@ -1,0 +1,162 @@
+"""What a sample is: the members that data preparation writes into a shard and that training and evaluation read.
+
+A shard is a WebDataset tar. Each sample is an image, or one of the sub-images that it was cut into:
+    <key>.hr.npy        uint8 (H, W, 3) or (H, W): the target
+    <key>.lr<level>.npy uint8: the degraded target, where the task stores it (tasks.Task.stored), for every level asked
+    <key>.up.npy        uint8, as hr: lr enlarged by bicubic interpolation, in evaluation sets of super-resolution
+    <key>.json          About
+With data.encoding png the images are <key>.hr.png and so on. Keys sort by image, then by sub-image.
+"""
+
+import hashlib
+import io
+import tarfile
+import zlib
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import features
+from pydantic import BaseModel, ConfigDict
+
+from scn.core.errors import UserError
+from scn.shards.manifest import Shard
+from scn.storage.base import ObjectNotFound, Store
+
+Image = NDArray[np.uint8]
+Encoding = Literal["npy", "png"]
+
+
+class About(BaseModel):
+    """The member `json`: which image a sample is, or is cut from, and where."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    """Of the image in its corpus."""
+    sha256: str = ""
+    """Of the file that the image came from."""
+    index: int = 0
+    """Of the image in its set."""
+    part: int = 0
+    parts: int = 1
+    """Sub-image number `part` of `parts`."""
+    top: int = 0
+    left: int = 0
+    """Its place in the whole target, in pixels."""
+    height: int
+    width: int
+    """Of the whole target."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.index:08d}-{self.part:04d}"
+
+    @staticmethod
+    def image(key: str) -> int:
+        """The index in a key."""
+        return int(key.partition("-")[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One image of a set or one of its sub-images: uint8, (H, W) or (H, W, 3)."""
+
+    about: About
+    hr: Image
+    lr: Image | None = None
+    up: Image | None = None
+
+    @property
+    def name(self) -> str:
+        return self.about.name
+
+
+def encode(arrays: Mapping[str, Image], encoding: Encoding, png_level: int) -> dict[str, bytes]:
+    """The images of a sample ("hr", "lr2", ...) as members, by suffix ("hr.npy", ...)."""
+    if encoding == "npy":
+        return {f"{name}.npy": _npy(array) for name, array in arrays.items()}
+    return {f"{name}.png": _png(array, png_level) for name, array in arrays.items()}
+
+
+def decode(members: Mapping[str, bytes], level: int) -> Sample:
+    """The sample of `members` (by suffix), with the degraded image of `level`, if it is there."""
+    images = {}
+    for suffix, content in members.items():
+        name, _, encoding = suffix.partition(".")
+        if name in ("hr", "up", f"lr{level}"):
+            # A PNG of ours is never too large: it was made from an image that passed Pillow's limit.
+            array = np.load(io.BytesIO(content)) if encoding == "npy" else np.array(Pillow.open(io.BytesIO(content)))
+            images[name] = cast(Image, array)
+    about = About.model_validate_json(members["json"])
+    return Sample(about=about, hr=images["hr"], lr=images.get(f"lr{level}"), up=images.get("up"))
+
+
+def read_samples(store: Store, shards: Iterable[Shard], experiment: str, level: int) -> Iterator[Sample]:
+    """The samples of shards in order, with the degraded images of `level`; see read_shard for errors."""
+    for shard in shards:
+        yield from unpack(read_shard(store, shard, experiment), level)
+
+
+def unpack(shard: bytes, level: int, images: Container[int] | None = None) -> Iterator[Sample]:
+    """The samples in the content of a shard, in the order of their keys.
+
+    Args:
+        level: whose degraded images are taken.
+        images: the numbers of those that are asked for; None: all.
+    """
+    members: dict[str, dict[str, bytes]] = {}
+    # The hash has been checked, so the tar is the one that was written: no streaming reader is needed.
+    with tarfile.open(fileobj=io.BytesIO(shard)) as tar:
+        for member in tar:
+            key, _, suffix = member.name.partition(".")
+            if images is None or About.image(key) in images:
+                members.setdefault(key, {})[suffix] = cast(io.BufferedReader, tar.extractfile(member)).read()
+    for key in sorted(members):
+        yield decode(members.pop(key), level)
+
+
+def read_shard(store: Store, shard: Shard, experiment: str) -> bytes:
+    """The content of a shard of `experiment`.
+
+    Raises:
+        UserError: naming the shard if it is not there or not what the manifest says.
+    """
+    again = f"`dvc repro --force --single-item shard@{experiment}`"
+    try:
+        data = store.get(shard.key)
+    except ObjectNotFound:
+        raise UserError(
+            f"The shard {shard.key} is not in {store.url}: make it again with {again}, "
+            "or set storage.url to the store that has it."
+        ) from None
+    if len(data) != shard.bytes:
+        found = f"it has {len(data)} bytes, the manifest says {shard.bytes}"
+    elif hashlib.sha256(data).hexdigest() != shard.sha256:
+        found = "its SHA-256 is not the manifest's"
+    else:
+        return data
+    raise UserError(f"The shard {shard.key} in {store.url} is damaged ({found}): make it again with {again}.")
+
+
+def codec(encoding: Encoding) -> str:
+    """What the bytes of an encoding depend on besides the pixels."""
+    if encoding == "npy":
+        return "npy 1.0"
+    return f"png, zlib {features.version('zlib') or zlib.ZLIB_RUNTIME_VERSION}"
+
+
+def _npy(image: Image) -> bytes:
+    image = np.ascontiguousarray(image)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(image))
+    return b"".join((header.getvalue(), image.data))  # write_array would copy it twice
+
+
+def _png(image: Image, level: int) -> bytes:
+    file = io.BytesIO()
+    Pillow.fromarray(image).save(file, "PNG", compress_level=level)
+    return file.getvalue()

@@ -1,0 +1,119 @@
+"""A store in a folder; a new file is read back before it gets its name."""
+
+import errno
+import hashlib
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from scn.core.files import HIDDEN, locked, written_beside
+from scn.storage.base import (
+    ObjectNotFound,
+    Source,
+    Store,
+    StoreError,
+    Token,
+    check_key,
+    check_prefix,
+    file_errors,
+    is_hidden,
+)
+
+
+class FileStore(Store):
+    """A folder; keys are paths below it. A new file is read back before it gets its name."""
+
+    def __init__(self, folder: Path) -> None:
+        self.url = f"file://{folder}"
+        self._folder = folder
+
+    def __reduce__(self) -> tuple[Callable[[Path], Store], tuple[Path]]:
+        return FileStore, (self._folder,)
+
+    def holds(self, key: str, *, sha256: str, size: int) -> bool:
+        with file_errors(f"{self.url}/{key}"), suppress(ObjectNotFound), self._open(key) as file:
+            found = Source(file)
+            return found.size == size and found.sha256 == sha256
+        return False
+
+    def exists(self, key: str) -> bool:
+        with file_errors(f"{self.url}/{key}"):
+            return self._path(key).is_file()
+
+    def list(self, prefix: str = "") -> list[str]:
+        check_prefix(prefix)
+        with file_errors(f"{self.url}/{prefix}"):
+            paths = (self._folder / prefix.rpartition("/")[0]).rglob("*")
+            keys = [path.relative_to(self._folder).as_posix() for path in paths if path.is_file()]
+        return sorted(key for key in keys if key.startswith(prefix) and not is_hidden(key))
+
+    def delete(self, key: str) -> None:
+        with file_errors(f"{self.url}/{key}"), suppress(FileNotFoundError, NotADirectoryError):
+            self._path(key).unlink()
+
+    def read_pointer(self, key: str) -> tuple[bytes | None, Token]:
+        try:
+            data = self.get(key)
+        except ObjectNotFound:
+            return None, None
+        return data, hashlib.sha256(data).hexdigest()
+
+    def swap_pointer(self, key: str, data: bytes, token: Token) -> bool:
+        path = self._path(key)
+        with file_errors(f"{self.url}/{key}"), locked(self._folder / f"{HIDDEN}lock"):
+            if self.read_pointer(key)[1] != token:
+                return False
+            with written_beside(path, lambda file: file.write(data)) as temporary:
+                temporary.replace(path)
+        return True
+
+    def check(self, write: bool = True) -> None:
+        try:
+            if write:
+                with written_beside(self._folder / "check", lambda file: file.write(b"check")):
+                    pass
+            next(self._folder.iterdir(), None)
+        except OSError as error:
+            remedy = "make it writable" if write else "make it readable"
+            raise StoreError(
+                f"The folder of {self.url} can't be used ({error.strerror}): {remedy} or correct storage.url."
+            ) from error
+
+    def _create(self, key: str, source: "Source") -> bool:
+        path = self._path(key)
+        with (
+            file_errors(f"{self.url}/{key}"),
+            written_beside(path, lambda file: file.writelines(source.blocks())) as temporary,
+        ):
+            if not source.equals(temporary):
+                raise StoreError(f"{self.url}/{key} was not written as it was given: check the disk and try again.")
+            return _publish(temporary, path)
+
+    def _read(self, key: str, file: IO[bytes]) -> None:
+        with file_errors(f"{self.url}/{key}"), self._open(key) as stored:
+            file.writelines(Source(stored).blocks())
+
+    def _open(self, key: str) -> IO[bytes]:
+        try:
+            return self._path(key).open("rb")
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise self._missing(key) from None
+
+    def _path(self, key: str) -> Path:
+        return self._folder / check_key(key)
+
+
+def _publish(temporary: Path, path: Path) -> bool:
+    """Gives the file its name, unless the name is taken: then False."""
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+            raise
+        if path.exists():  # a file system without hard links: nearly as good
+            return False
+        temporary.replace(path)
+    return True

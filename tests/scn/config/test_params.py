@@ -1,0 +1,118 @@
+"""params.yaml: every mistake is a sentence that names the key, its place and the nearest known one."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from scn.config.params import load_params
+from scn.config.train import TrainConfig
+from scn.core.errors import UserError
+from scn.core.hashing import digest
+
+PARAMS = Path(__file__).resolve().parents[3] / "params.yaml"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("  epochs:", "  epocs:", r"'epocs' is no known key \(at train\): did you mean 'epochs'"),
+        ("storage:", "storag:", r"'storag' is no known key \(at the top level\): did you mean 'storage'"),
+        ("  scales:", "  scale:", r"'scale' is no known key \(at model\): did you mean 'scales'"),
+        ("level: 2,", "levl: 2,", r"'levl' is no known key \(at experiments\.sr-x2\): did you mean 'level'"),
+        ("model: {}", "model: {block: 3}", r"'block' .*\(at experiments\.sr-x2\.model\): did you mean 'blocks'"),
+        ("task: sr", "task: blur", r"experiments\.sr-x2: task: 'blur' is no known task: .*sr, dn, car"),
+        ("level: 2,", "level: 99,", r"experiments\.sr-x2: level: the scale of super-.* lies in 2\.\.16, not 99"),
+        ("batch: 8", "batch: eight", r"train\.batch: input should be a valid integer"),
+        ("batch: 8", "batch: 0", r"train\.batch: input should be greater than or equal to 1"),
+        ("workers: 1", "workers: 3", r"train: batch: 8 can't be split evenly among 3 workers"),
+        ("ratio: 0.5", "ratio: 1.0", r"model\.ratio: input should be less than 1"),
+        ("[sample/train]", "[smaple/train]", r"data of sr-x2: 'smaple' is no known corpus: did you mean 'sample'"),
+        ("[sample/evaluation]", "[]", r"data\.evaluation: list should have at least 1 item"),
+        ("storage:", "storage: :", r"is not valid YAML in line \d+"),
+    ],
+)
+def test_a_mistake_is_one_sentence(tmp_path: Path, old: str, new: str, message: str) -> None:
+    text = PARAMS.read_text()
+    assert old in text
+    path = tmp_path / "params.yaml"
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(UserError, match=message) as error:
+        load_params(path)
+    assert str(error.value).startswith(str(path))
+    assert "\n" not in str(error.value)
+
+
+def test_missing_and_empty_files(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"does not exist: run this in the project's folder"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("")
+    with pytest.raises(UserError, match="has no sections"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_an_unknown_experiment_names_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"'sr-x22' is no known experiment: did you mean 'sr-x2'"):
+        load_params(PARAMS).experiment("sr-x22")
+
+
+def test_an_experiment_inherits_and_overrides(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(PARAMS.read_text().replace("train: {}}", "train: {epochs: 99}}", 1))
+    params = load_params(path)
+    assert params.experiment("sr-x2").train.epochs == 99
+    assert params.experiment("sr-x3").train.epochs == load_params(PARAMS).experiment("sr-x3").train.epochs
+    assert params.experiment("sr-x2").train.batch == params.experiment("sr-x3").train.batch
+    assert params.root == tmp_path
+
+
+def test_the_ten_experiments() -> None:
+    params = load_params(PARAMS)
+    assert {name: (e.task_name, e.level, e.scale) for name, e in params.experiments.items()} == {
+        "sr-x2": ("sr", 2, 2),
+        "sr-x3": ("sr", 3, 3),
+        "sr-x4": ("sr", 4, 4),
+        "dn-s15": ("dn", 15, 1),
+        "dn-s25": ("dn", 25, 1),
+        "dn-s50": ("dn", 50, 1),
+        "car-q10": ("car", 10, 1),
+        "car-q20": ("car", 20, 1),
+        "car-q30": ("car", 30, 1),
+        "car-q40": ("car", 40, 1),
+    }
+    assert params.experiment("sr-x2").architecture()["channels"] == 3
+    assert params.experiment("dn-s25").architecture()["channels"] == 1
+
+
+def test_every_key_of_the_schema_stands_in_params_yaml() -> None:
+    """A parameter that the file does not show is one that nobody finds."""
+    assert set(yaml.safe_load(PARAMS.read_text())["train"]) == set(TrainConfig.model_fields)
+
+
+def test_a_digest_does_not_depend_on_the_order_of_keys() -> None:
+    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1}) != digest({"a": 1, "b": [3]})
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("train.schedule=cosin", r"--set: train\.schedule: input should be 'halving', 'cosine' or 'constant'"),
+        ("train.max_step=5", r"--set: 'max_step' is no known key \(at train\): did you mean 'max_steps'"),
+        ("train.loss.l1=2", r"--set: 'train\.loss\.l1' is one key too deep: write 'train\.loss=\{l1: \.\.\.\}'"),
+        ("storage.url=x", r"--set: 'storage\.url' is no SECTION\.KEY: begin with data, model, train"),
+        ("model.blocs=2", r"--set: 'blocs' is no known key \(at model\): did you mean 'blocks'"),
+        ("train.batch", r"--set: 'train\.batch' is no KEY=VALUE"),
+    ],
+)
+def test_a_mistake_in_a_setting_is_not_blamed_on_the_file(setting: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_params(PARAMS, [setting], "sr-x2")
+
+
+def test_settings_take_the_place_of_what_the_file_says_for_one_experiment() -> None:
+    settings = ["train.loss={l1: 1, mse: 10}", "train.learning_rate=1e-4", "model.blocks=2"]
+    changed = load_params(PARAMS, settings, "sr-x2").experiments
+    assert changed["sr-x2"].train.loss.model_dump() == {"l1": 1, "smooth_l1": 0, "mse": 10}
+    assert changed["sr-x2"].train.learning_rate == 1e-4
+    assert changed["sr-x2"].architecture()["blocks"] == 2
+    assert changed["dn-s25"] == load_params(PARAMS).experiment("dn-s25")

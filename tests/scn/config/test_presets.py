@@ -1,0 +1,247 @@
+"""The presets: what ships, that none leaves traces of another, and that each trains."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+import scn.cli
+from data_prep.cli import main as data_prep
+from scn.config.params import Params, load_params
+from scn.config.presets import PRESETS, apply_preset, describe_presets, presets
+from scn.core.errors import UserError
+from scn.inference.model_files import load_model
+
+PARAMS = Path(__file__).resolve().parents[3] / "params.yaml"
+NAMES = list(presets())
+SR = ("sr-x2", "sr-x3", "sr-x4")
+
+
+@pytest.fixture
+def preset(tmp_path: Path) -> Callable[..., Params]:
+    """Applies presets, one after the other, to the params.yaml that ships."""
+    path = tmp_path / "params.yaml"
+    path.write_text(PARAMS.read_text())
+
+    def apply(*names: str) -> Params:
+        for name in names:
+            apply_preset(name, path)
+        return load_params(path)
+
+    return apply
+
+
+def test_params_yaml_is_the_demo(alone: dict[str, str]) -> None:
+    assert alone["demo"] == PARAMS.read_text()
+
+
+def test_the_demo_has_every_key_that_another_preset_sets() -> None:
+    """So that it can be put under each of them."""
+    documents = {name: yaml.safe_load((PRESETS / f"{name}.yaml").read_text()) for name in NAMES}
+    for name, document in documents.items():
+        for section in ("data", "train"):
+            assert set(document[section]) <= set(documents["demo"][section]), name
+        assert set(document.get("model", {})) <= set(documents["demo"]["model"]), name
+        assert document["experiments"].keys() == documents["demo"]["experiments"].keys(), name
+        for experiment in document["experiments"].values():
+            assert set(experiment) == {"data", "model", "train"}, name
+        assert set(document["corpora"]) == {"download"}, name
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Each preset, applied to the params.yaml that ships."""
+    path = tmp_path_factory.mktemp("alone") / "params.yaml"
+    texts = {}
+    for name in NAMES:
+        path.write_text(PARAMS.read_text())
+        apply_preset(name, path)
+        texts[name] = path.read_text()
+    return texts
+
+
+@pytest.mark.parametrize("before", NAMES)
+def test_no_preset_leaves_traces(alone: dict[str, str], tmp_path: Path, before: str) -> None:
+    """Neither values nor comments: applied after any other one, each gives what it gives alone."""
+    path = tmp_path / "params.yaml"
+    for name in NAMES:
+        path.write_text(alone[before])
+        apply_preset(name, path)
+        assert path.read_text() == alone[name], name
+    assert len(set(alone.values())) == len(NAMES)
+
+
+def test_own_settings_stay(preset: Callable[..., Params], tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    text = PARAMS.read_text().replace("local: {}", "local: {mine: photographs}").replace("root: corpora", "root: else")
+    text = text.replace("workers: 1", "workers: 2").replace("seed: 0", "seed: 7")
+    text = text.replace("  download:", "  download:\n    own: https://localhost/own.zip\n    #", 1)
+    path.write_text(text + "  mine-x2: {task: sr, level: 2, data: {train: [mine]}, train: {ema: 0.9}}\n")
+    params = preset("paper")
+    assert params.corpora.local == {"mine": "photographs"}
+    assert params.corpora.download["own"] == "https://localhost/own.zip"
+    assert params.corpora.download["Set5"] == "catalogue"
+    assert params.corpora.root == "else"
+    assert params.storage == load_params(PARAMS).storage
+    assert (params.experiment("dn-s25").train.workers, params.experiment("dn-s25").train.seed) == (2, 7)
+    assert params.experiment("mine-x2").data.train == ["mine"]
+    assert params.experiment("mine-x2").train.ema == 0.9
+
+
+def test_a_recipe_replaces_own_changes_of_it_as_a_whole(
+    preset: Callable[..., Params], alone: dict[str, str], tmp_path: Path
+) -> None:
+    path, shipped = tmp_path / "params.yaml", tmp_path / "shipped.yaml"
+    shipped.write_text(alone["paper"])
+    text = PARAMS.read_text().replace("loss: {l1: 1.0}", "loss: {l1: 1.0, mse: 2.0}").replace("ema: null", "ema: 0.5")
+    text = text.replace("  name: scn\n", "  name: scn\n  kernel: 5\n")
+    path.write_text(text.replace("train: {}}", "train: {clip: 2.0}}"))
+    assert preset("paper").experiments == load_params(shipped).experiments
+
+
+def test_an_unknown_preset_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(PARAMS.read_text())
+    with pytest.raises(UserError, match=r"'papr' is no known preset: did you mean 'paper'\.$"):
+        apply_preset("papr", path)
+    assert path.read_text() == PARAMS.read_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_says_what_it_is(name: str) -> None:
+    description = presets()[name]
+    assert len(description) >= 3
+    assert sum(line.startswith(("Expected", "Aim", "Must reach")) for line in description) == 1
+    assert sum(line.startswith("Cost") for line in description) == 1
+    assert f"\n{name}\n  {description[0]}\n" in f"\n{describe_presets()}"
+    assert f"`{name}`" in (PARAMS.parent / "docs" / "recipes.md").read_text()
+
+
+def test_the_scn_papers_settings(preset: Callable[..., Params]) -> None:
+    """SCN paper, section 4.1."""
+    params = preset("paper")
+    for name, experiment in params.experiments.items():
+        deep = 64 if experiment.task_name == "sr" else None
+        assert (experiment.model.blocks, experiment.model.units) == (deep or 8, deep or 32), name
+        assert experiment.model.width == 4
+        train = experiment.train
+        assert (train.patches_per_image, train.epochs, train.learning_rate) == (1000, 40, 1e-3)
+        assert (train.schedule, train.hold, train.halve_every) == ("halving", 25, 3)
+        assert train.loss.model_dump() == {"l1": 1, "smooth_l1": 0, "mse": 0}
+    data = {name: e.data for name, e in params.experiments.items()}
+    corpora = {name: (of_one.train, of_one.evaluation) for name, of_one in data.items()}
+    assert corpora["sr-x2"] == (["DIV2K/train"], ["Set5", "Set14", "BSDS500/val", "Urban100"])
+    assert corpora["dn-s25"] == (["BSDS500/train", "BSDS500/test"], ["Set12", "BSD68", "Urban100"])
+    assert corpora["car-q10"] == (["T91", "BSDS500/train"], ["LIVE1", "classic5"])
+    # The three scales share their high-resolution images.
+    assert [data[name].levels for name in ("sr-x2", "sr-x3", "sr-x4", "dn-s15")] == [[2, 3, 4]] * 3 + [[]]
+
+
+def test_the_ms_conv_papers_settings(preset: Callable[..., Params]) -> None:
+    """MS-Conv paper, section 4.1."""
+    params = preset("ms-conv")
+    for name in SR:
+        experiment = params.experiment(name)
+        train = experiment.train
+        assert train.patch * experiment.scale == {2: 128, 3: 126, 4: 128}[experiment.scale]
+        assert (train.batch, train.steps(800), train.learning_rate) == (16, 1_000_000, 2e-4)
+        rates = [train.learning_rate_at(step, 800) for step in (0, 249_999, 250_000, 999_999)]
+        assert rates == [2e-4, 2e-4, 1e-4, 2.5e-5]
+        assert experiment.model.name == "srresnet"
+        assert experiment.model.conv == "ms3"
+        assert (experiment.data.train, experiment.data.sub_image, experiment.data.stride) == (["DIV2K/train"], 480, 240)
+
+
+def test_the_replications_settings(preset: Callable[..., Params]) -> None:
+    """Replication, 'Experiment Results': the loss changes after 10 epochs, and the rate begins to fall."""
+    train = preset("replication").experiment("sr-x2").train
+    epoch = 800 * train.patches_per_image // train.batch
+    assert (train.steps(800), train.epochs) == (40 * epoch, 40)
+    assert [train.loss_at(step, 800).smooth_l1 for step in (0, 10 * epoch - 1, 10 * epoch)] == [0, 0, 0.5]
+    assert train.loss_at(10 * epoch, 800).l1 == 1
+    assert train.learning_rate_at(10 * epoch, 800) == 1e-3
+    assert train.learning_rate_at(25 * epoch, 800) == pytest.approx(5e-4)
+    joint = preset("joint-loss").experiment("sr-x2").train
+    assert joint.loss_at(0, 800) == joint.loss_at(joint.steps(800) - 1, 800)
+    assert joint.loss.l1
+    assert joint.loss.mse
+    assert joint.late_loss is None
+
+
+@pytest.mark.parametrize("name", ["modern", "gpu"])
+def test_the_modern_recipe(preset: Callable[..., Params], name: str) -> None:
+    params = preset(name)
+    for experiment in params.experiments.values():
+        train = experiment.train
+        assert (train.precision, train.ema, train.schedule) == ("bfloat16", 0.999, "cosine")
+        assert train.clip
+        assert train.learning_rate_at(0, 400) < 1e-5
+        assert train.learning_rate_at(train.warm_up, 400) == 1e-3
+        assert train.learning_rate_at(train.steps(91) - 1, 91) < 1e-8  # ends at 0 on few images, too
+        assert (train.start_from == "sr-x2") == (experiment.name in SR[1:])
+    assert params.experiment("dn-s25").train.patch == 96
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_corpora_are_in_the_catalogue(preset: Callable[..., Params], name: str) -> None:
+    known = yaml.safe_load((PARAMS.parent / "data_prep" / "catalogue.yaml").read_text())["corpora"]
+    params = preset(name)
+    assert set(params.corpora.download.values()) == {"catalogue"}
+    assert params.corpora.download.keys() <= known.keys()
+    for experiment in params.experiments.values():
+        for reference in (*experiment.data.train, *experiment.data.evaluation):
+            corpus, _, split = reference.partition("/")
+            assert not split or split in known[corpus]["splits"], reference
+
+
+def command(monkeypatch: pytest.MonkeyPatch, function: Callable[[], None], *arguments: str) -> None:
+    """Runs a command line in this process; it must not fail."""
+    monkeypatch.setattr(sys, "argv", ["-", *arguments])
+    with pytest.raises(SystemExit) as end:
+        function()
+    assert not end.value.code, arguments
+
+
+@pytest.mark.parametrize(("name", "experiment"), [*((name, "sr-x2") for name in NAMES), ("modern", "sr-x3")])
+def test_each_trains(
+    preset: Callable[..., Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, experiment: str
+) -> None:
+    """Through the command lines, with a smaller network, smaller patches, fewer steps, and generated pictures."""
+    full = preset(name).experiment(experiment)
+    path = tmp_path / "params.yaml"
+    document = yaml.safe_load(path.read_text())
+    document["storage"]["url"] = "file://store"
+    document["corpora"] = {"local": {"pictures": "pictures"}}
+    document["data"] |= {"train": ["pictures/train"], "evaluation": ["pictures/test"]}
+    sections = document["experiments"][experiment]
+    sections["data"] = {}
+    sections["model"] |= {"blocks": 1, "units": 8}
+    sections["train"] |= {"patch": 16, "batch": 4, "max_steps": 4, "checkpoint_every": 2, "log_every": 1}
+    document["experiments"] = {experiment: sections}
+    if full.train.start_from:  # x3 starts from x2: here from a network of the same size that was not trained
+        start = document["experiments"]["sr-x2"] = {**sections, "level": 2, "train": {**sections["train"]}}
+        del start["train"]["start_from"]
+        sections["train"]["start_from"] = "models/sr-x2"
+    path.write_text(yaml.safe_dump(document))
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 2), ("test", 1)):
+        folder = tmp_path / "pictures" / split
+        folder.mkdir(parents=True)
+        for i in range(count):
+            Image.fromarray(rng.integers(0, 256, (60, 72, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    monkeypatch.chdir(tmp_path)
+    for one in sorted(document["experiments"]):
+        shard = ["shard", "--experiment", one, "--manifest", f"shards/{one}/manifest.json", "--workers", "0"]
+        command(monkeypatch, data_prep, *shard)
+        command(monkeypatch, scn.cli.main, "train", "--experiment", one, "--plain")
+    network, config = load_model(tmp_path / "models" / experiment)
+    assert config["steps"] == 4
+    assert config["architecture"]["name"] == full.model.name
+    shipped = full.train.identity()
+    changed = {key for key, value in config["train"].items() if value != shipped[key]}
+    assert changed <= {"patch", "batch", "max_steps", "start_from"}
+    assert sum(parameter.numel() for parameter in network.parameters()) > 1000

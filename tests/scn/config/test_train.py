@@ -1,0 +1,74 @@
+"""The schedule of learning rate and loss."""
+
+import math
+
+import pytest
+from pydantic import ValidationError
+
+from scn.config.train import LossConfig, TrainConfig
+
+IMAGES = 800
+EPOCH = IMAGES * 1000 // 16
+
+
+def rates(config: TrainConfig, steps: list[int]) -> list[float]:
+    return [config.learning_rate_at(step, IMAGES) for step in steps]
+
+
+def test_by_default_it_is_the_scn_papers() -> None:
+    """1e-3, halved every 3 epochs after the 25th, 40 epochs (section 4.1)."""
+    config = TrainConfig()
+    by_epoch = rates(config, [epoch * EPOCH for epoch in range(40)])
+    assert by_epoch[:28] == [1e-3] * 28
+    assert by_epoch[28:] == [5e-4] * 3 + [2.5e-4] * 3 + [1.25e-4] * 3 + [6.25e-5] * 3
+    assert config.steps(IMAGES) == 40 * EPOCH
+
+
+def test_it_can_be_halved_by_steps() -> None:
+    """2e-4, halved every 2.5e5 of 1e6 iterations (MS-Conv paper)."""
+    config = TrainConfig(learning_rate=2e-4, halve_every_steps=250_000, max_steps=1_000_000)
+    assert rates(config, [0, 249_999, 250_000, 999_999]) == [2e-4, 2e-4, 1e-4, 2.5e-5]
+    assert config.steps(IMAGES) == 1_000_000
+
+
+def test_it_can_fall_as_a_cosine_after_warm_up_and_hold() -> None:
+    config = TrainConfig(learning_rate=1e-3, schedule="cosine", warm_up=100, hold=10, epochs=30)
+    assert rates(config, [0, 49, 99]) == pytest.approx([1e-5, 5e-4, 1e-3])
+    assert rates(config, [10 * EPOCH, 20 * EPOCH, 30 * EPOCH]) == pytest.approx([1e-3, 5e-4, 0])
+    quarter = (1 + math.cos(math.pi / 4)) / 2 * 1e-3
+    assert rates(config, [15 * EPOCH]) == pytest.approx([quarter])
+    falling = rates(config, list(range(10 * EPOCH, 30 * EPOCH, EPOCH // 3)))
+    assert falling == sorted(falling, reverse=True)
+
+
+def test_it_can_stay() -> None:
+    assert rates(TrainConfig(schedule="constant"), [0, 39 * EPOCH]) == [1e-3, 1e-3]
+
+
+def test_the_loss_changes_when_the_held_epochs_are_done() -> None:
+    late = LossConfig(l1=1, smooth_l1=0.5)
+    config = TrainConfig(late_loss=late, hold=10)
+    assert config.loss_at(10 * EPOCH - 1, IMAGES) == LossConfig(l1=1)
+    assert config.loss_at(10 * EPOCH, IMAGES) == late
+    assert TrainConfig(hold=10).loss_at(39 * EPOCH, IMAGES) == LossConfig(l1=1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch": 16, "workers": 3}, "16 can't be split evenly among 3 workers"),
+        ({"batch": 16, "workers": 4, "accumulate": 3}, "among 3 parts of each of 4 workers"),
+        ({"take": "best"}, "set validate_every"),
+        ({"loss": {"l1": 0.0}}, "no term has a weight"),
+    ],
+)
+def test_what_can_not_be_is_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        TrainConfig.model_validate(settings)
+
+
+def test_what_only_decides_how_a_run_is_carried_out_is_no_part_of_it() -> None:
+    plain = TrainConfig().identity()
+    assert TrainConfig(workers=2, accumulate=2, checkpoint_every=7, validate_every=9, compile=True).identity() == plain
+    for changed in ({"ema": 0.9}, {"clip": 1.0}, {"take": "best", "validate_every": 5}, {"memory_mib": 5}):
+        assert TrainConfig.model_validate(changed).identity() != plain

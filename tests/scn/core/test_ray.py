@@ -1,0 +1,87 @@
+"""Starting Ray: what is said when the cluster is not there, or lacks room."""
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from scn.core.errors import UserError
+from scn.core.ray import start_ray, stop_ray, wait_for_room
+
+# Ray leaves files and sockets of its own processes to the garbage collector.
+quiet = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(scope="class")
+def one_cpu() -> Iterator[None]:
+    """A cluster of one CPU that this package did not start."""
+    import ray
+
+    stop_ray()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        ray.init(address="local", num_cpus=1, include_dashboard=False)
+        yield
+        ray.shutdown()
+
+
+def test_a_cluster_that_does_not_answer_is_one_sentence_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_ray()
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(UserError, match=rf"The Ray cluster at RAY_ADDRESS={address} can't be reached \(.*\): "):
+            start_ray()
+
+
+@quiet
+@pytest.mark.integration
+class TestClusterOfAnother:
+    def test_stop_leaves_alone_what_another_started(self, one_cpu: None) -> None:
+        import ray
+
+        start_ray()
+        stop_ray()
+        assert ray.is_initialized()
+
+    def test_what_a_cluster_lacks_is_said(self, one_cpu: None) -> None:
+        import ray
+
+        waited: list[str] = []
+        assert wait_for_room({"CPU": 1}, 1, 0, waited.append) == ""
+        assert wait_for_room({"CPU": 1}, 2, 1.5, waited.append) == "2 CPUs for 2 workers, the cluster has 1"
+        assert set(waited) == {"2 CPUs for 2 workers, the cluster has 1"}
+        assert wait_for_room({"GPU": 1}, 1, 0, waited.append) == "1 GPU for 1 worker, the cluster has 0"
+
+        @ray.remote(num_cpus=1)
+        class Tenant:
+            def is_here(self) -> bool:
+                return True
+
+        tenant = Tenant.remote()
+        assert ray.get(tenant.is_here.remote())
+        assert wait_for_room({"CPU": 1}, 1, 0, waited.append) == "1 CPU for 1 worker, the cluster has 0 free"
+        ray.kill(tenant)
+        assert wait_for_room({"CPU": 1}, 1, 30, waited.append) == ""
+
+
+@quiet
+@pytest.mark.integration
+def test_a_cluster_of_our_own_does_not_grow_and_leaves_signals_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    stop_ray()
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    try:
+        start_ray(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert heard == [signal.SIGTERM]
+        waited: list[str] = []
+        assert wait_for_room({"CPU": 1}, 3, 3600, waited.append) == "3 CPUs for 3 workers, the cluster has 1"
+        assert waited == []
+    finally:
+        stop_ray()
+        signal.signal(signal.SIGTERM, before)

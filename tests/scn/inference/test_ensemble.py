@@ -1,0 +1,51 @@
+"""Self-ensemble is the mean over the 8 symmetries of the square, each turned back."""
+
+import torch
+from torch import Tensor
+
+from scn.inference.ensemble import self_ensemble
+
+
+def double(x: Tensor) -> Tensor:
+    """Enlarges by 2: turns and flips with its input."""
+    return x.repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+
+def test_an_equivariant_function_is_left_alone() -> None:
+    x = torch.rand(2, 3, 5, 8)
+    torch.testing.assert_close(self_ensemble(double, x), double(x), rtol=0, atol=1e-6)
+
+
+def test_the_mean_over_all_eight_for_a_function_of_place() -> None:
+    x = torch.rand(1, 1, 4, 6)
+
+    def ramp(image: Tensor) -> Tensor:
+        height, width = image.shape[-2:]
+        return image + torch.arange(height * width).reshape(height, width) ** 2 / 100
+
+    expected = torch.zeros(1, 1, 4, 6)
+    for flip in (False, True):
+        for turns in range(4):
+            turned = torch.rot90(x.flip(-1) if flip else x, turns, (-2, -1))
+            back = torch.rot90(ramp(turned), -turns, (-2, -1))
+            expected += (back.flip(-1) if flip else back) / 8
+    torch.testing.assert_close(self_ensemble(ramp, x), expected, rtol=0, atol=1e-5)
+
+
+def test_eight_different_views_go_in() -> None:
+    views = []
+
+    def record(image: Tensor) -> Tensor:
+        views.append(image)
+        return image
+
+    self_ensemble(record, torch.rand(1, 1, 3, 5))
+    assert sorted(tuple(view.shape[-2:]) for view in views) == [(3, 5)] * 4 + [(5, 3)] * 4
+    assert len({tuple(view.flatten().tolist()) for view in views}) == 8
+
+
+def test_low_precision_is_averaged_in_float32() -> None:
+    x = torch.rand(1, 1, 8, 8)
+    y = self_ensemble(lambda image: image.bfloat16(), x)
+    assert y.dtype == torch.float32
+    torch.testing.assert_close(y, x.bfloat16().float(), rtol=0, atol=1e-6)

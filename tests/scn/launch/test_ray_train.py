@@ -1,0 +1,174 @@
+"""The same loop under Ray Train: the same weights, whoever starts it, and whichever workers are killed."""
+
+import contextlib
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from scn.config.params import Params
+from scn.core.errors import UserError
+from scn.core.ray import stop_ray
+from scn.launch.stage import train_stage
+from scn.storage import open_store
+from scn.storage.base import Store
+
+Project = Callable[..., Params]
+TORCHRUN = [str(Path(sys.executable).with_name("torchrun")), "--standalone", "--nproc-per-node", "2", "--no-python"]
+pytestmark = [
+    pytest.mark.integration,
+    # Ray leaves files and sockets of its own processes to the garbage collector.
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+
+
+def weights(params: Params, name: str) -> bytes:
+    return (params.root / "models" / name / "model.safetensors").read_bytes()
+
+
+def test_one_worker_is_the_plain_loop_bit_for_bit(project: Project) -> None:
+    params = project("sr-x2")
+    train_stage(params, "sr-x2", plain=True)
+    expected = weights(params, "sr-x2")
+    train_stage(params, "sr-x2")
+    assert weights(params, "sr-x2") == expected
+
+
+@pytest.mark.parametrize("storage", ["file", "s3"])
+def test_two_workers_of_which_some_are_killed_end_with_the_bits_of_torchrun(
+    project: Project, tmp_path: Path, request: pytest.FixtureRequest, storage: str
+) -> None:
+    """Workers get a SIGKILL, at random steps; torchrun's two processes are left in peace."""
+    train, times = {"workers": 2, "epochs": 10, "checkpoint_every": 10}, 2 if storage == "file" else 1
+    undisturbed = project("sr-x2", root=tmp_path / "undisturbed", **train)
+    scn = [sys.executable, "-m", "scn.cli", "train", "-e", "sr-x2", "--plain", "--params", str(undisturbed.path)]
+    result = subprocess.run([*TORCHRUN, *scn], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+    url = "file://store" if storage == "file" else f"s3://{request.getfixturevalue('s3_bucket')}/prefix"
+    params = project("sr-x2", root=tmp_path / "killed", storage=url, **train)
+    with killer(open_store(params.storage.url, params.root), times=times) as killed:
+        train_stage(params, "sr-x2")
+    assert len(killed) == times
+    assert weights(params, "sr-x2") == weights(undisturbed, "sr-x2")
+
+
+@contextlib.contextmanager
+def killer(store: Store, times: int) -> Iterator[list[int]]:
+    """Kills a worker of this process `times` times, each time after another checkpoint and a little while."""
+    killed: list[int] = []
+    over = threading.Event()
+    luck = random.Random(seed := random.randrange(2**32))
+    print(f"the killer's seed is {seed}")
+
+    def workers() -> Iterator[int]:
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if "RayTrainWorker" in " ".join(child.cmdline()) and child.pid not in killed:
+                    yield child.pid
+
+    def newest() -> int:
+        return max(
+            (int(found[1]) for key in store.list("runs/") if (found := re.search(r"step-(\d+)", key))), default=0
+        )
+
+    def run() -> None:
+        seen = 0
+        while len(killed) < times and not over.wait(0.02):
+            if (step := newest()) > seen and (found := list(workers())):
+                time.sleep(luck.uniform(0, 0.3))
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid := luck.choice(found), signal.SIGKILL)
+                    killed.append(pid)
+                    seen = step
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield killed
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_what_a_worker_can_not_do_is_one_sentence(project: Project, capfd: pytest.CaptureFixture[str]) -> None:
+    params = project("sr-x2", learning_rate=1e30, workers=2)
+    with pytest.raises(UserError, match=r"loss of sr-x2 is \S+ and its gradient \S+ in step \d+") as error:
+        train_stage(params, "sr-x2")
+    assert "\n" not in str(error.value)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_store_that_fails_for_good_is_one_sentence(project: Project) -> None:
+    params = project("sr-x2", patience=1)
+    (params.root / "store/runs").write_text("a file where the checkpoints' folder belongs")
+    with pytest.raises(UserError, match="store") as error:
+        train_stage(params, "sr-x2")
+    assert "\n" not in str(error.value)
+    assert not (params.root / "models").exists()
+
+
+def test_what_the_cluster_lacks_is_one_sentence(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    import ray
+
+    params = project("sr-x2", workers=2, wait=2)
+    stop_ray()
+    ray.init(address="local", num_cpus=1, include_dashboard=False)
+    try:
+        with pytest.raises(
+            UserError,
+            match=r"^sr-x2 needs 2 CPUs for 2 workers, the cluster has 1 even after 2 s: lower train\.workers",
+        ):
+            train_stage(params, "sr-x2")
+    finally:
+        ray.shutdown()
+    assert "sr-x2: waits 2 s at most for 2 CPUs for 2 workers, the cluster has 1" in capsys.readouterr().out
+
+
+def test_a_node_that_is_lost_and_does_not_come_back_is_one_sentence(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray Train by itself would wait for it for ever."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "2")
+    params = project("sr-x2", workers=2, epochs=40, checkpoint_every=5)
+    stop_ray()
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    node = cluster.add_node(num_cpus=1)
+    ray.init(address=cluster.address)
+    store, over = open_store(params.storage.url, params.root), threading.Event()
+
+    def lose_the_node() -> None:
+        while not store.list("runs/") and not over.wait(0.05):
+            pass
+        cluster.remove_node(node, allow_graceful=False)
+
+    thread = threading.Thread(target=lose_the_node)
+    thread.start()
+    try:
+        with pytest.raises(
+            UserError, match=r"^sr-x2 was interrupted and needs 2 CPUs for 2 workers, the cluster has 1: "
+        ):
+            train_stage(params, "sr-x2")
+    finally:
+        over.set()
+        thread.join()
+        ray.shutdown()
+        cluster.shutdown()

@@ -1,0 +1,100 @@
+"""The stage: what it goes on from, starts from, and says of what earlier runs have left."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from saved_runs import damage
+
+from scn.config.params import Params
+from scn.core.errors import Stopped, UserError
+from scn.inference.model_files import load_model
+from scn.launch.stage import train_stage
+from scn.storage import open_store
+
+Project = Callable[..., Params]
+
+
+def stop(params: Params) -> None:
+    """Leaves a run that stopped after its first step."""
+    with pytest.raises(Stopped, match=r"sr-x2: stopped after step 1 of \d+ \(0 minutes are over\); the same command"):
+        train_stage(params, "sr-x2", plain=True, minutes=0)
+
+
+def checkpoints(params: Params) -> list[Path]:
+    return sorted(path for folder in (".scn/runs", "store/runs") for path in (params.root / folder).rglob("step-*.pt"))
+
+
+def test_resume_insists_on_a_run(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    params = project("sr-x2", epochs=1)
+    with pytest.raises(UserError, match="sr-x2 has no unfinished run of this configuration to go on with: leave"):
+        train_stage(params, "sr-x2", plain=True, resume=True)
+    stop(params)
+    train_stage(params, "sr-x2", plain=True, resume=True)
+    assert "goes on from step 1 of 15" in capsys.readouterr().out
+
+
+def test_a_run_of_another_configuration_is_told_with_what_differs(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop(project("sr-x2", epochs=1))
+    other = project("sr-x2", epochs=1, clip=0.5)
+    with pytest.raises(UserError, match=r"after step 1: train\.clip is null there, 0\.5 here\): leave --resume out"):
+        train_stage(other, "sr-x2", plain=True, resume=True)
+    stop(other)
+    assert "a new run, as there is no unfinished one of this configuration (one of another" in capsys.readouterr().out
+
+
+def test_no_resume_starts_anew(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    params = project("sr-x2", epochs=1)
+    stop(params)
+    before = checkpoints(params)
+    assert len(before) == 2
+    train_stage(params, "sr-x2", plain=True, resume=False)
+    assert "goes on" not in capsys.readouterr().out
+    assert not checkpoints(params)
+
+
+def test_damaged_checkpoints_are_named(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    params = project("sr-x2", epochs=1)
+    stop(params)
+    here, there = checkpoints(params)
+    damage(here)
+    capsys.readouterr()
+    with pytest.raises(Stopped):
+        train_stage(params, "sr-x2", plain=True, minutes=0)
+    told = capsys.readouterr()
+    assert "goes on from step 1 of 15" in told.out
+    assert f"sr-x2: passes over {here}, which is damaged" in told.err
+    for file in checkpoints(params):
+        damage(file)
+    with pytest.raises(UserError, match=r"Every checkpoint of the run is damaged .*--no-resume"):
+        train_stage(params, "sr-x2", plain=True)
+    assert there.exists()
+
+
+def test_a_folder_that_can_not_be_written_is_told_at_the_start(project: Project) -> None:
+    params = project("sr-x2", epochs=1)
+    (params.root / ".scn").mkdir(exist_ok=True)
+    (params.root / ".scn" / "runs").write_text("in the way")
+    with pytest.raises(UserError, match=r"\.scn/runs, where checkpoints lie first, can't be written"):
+        train_stage(params, "sr-x2", plain=True)
+
+
+def test_a_run_starts_from_the_weights_of_another(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    params = project("sr-x2", epochs=2)
+    train_stage(params, "sr-x2", plain=True)
+    first, config = load_model(params.root / "models" / "sr-x2")
+    kept = params.root / "kept"
+    (params.root / "models" / "sr-x2").rename(kept)
+    assert config["train"]["start_from"] is None
+
+    again = project("sr-x2", epochs=1, learning_rate=1e-12, start_from=str(kept))
+    train_stage(again, "sr-x2", plain=True)
+    count = len(first.state_dict())
+    assert f"sr-x2: starts from {kept}, {count} of whose {count} tensors fit" in capsys.readouterr().out
+    second, config = load_model(params.root / "models" / "sr-x2")
+    for name, tensor in second.state_dict().items():
+        assert tensor.sub(first.state_dict()[name]).abs().max() < 1e-5, name
+    assert config["train"]["start_from"].startswith("runs/sr-x2/start-")
+    assert open_store(again.storage.url, again.root).list("runs/") == []

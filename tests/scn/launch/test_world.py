@@ -1,0 +1,104 @@
+"""Which process of a run this is, without Ray: alone, or started by torchrun."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from scn.config.params import Params
+from scn.config.train import TrainConfig
+from scn.core.errors import UserError
+from scn.launch.stage import train_stage
+from scn.launch.world import plain_world
+from scn.training.world import World
+
+Project = Callable[..., Params]
+TORCHRUN = Path(sys.executable).with_name("torchrun")
+
+
+@pytest.fixture
+def as_torchrun_does(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
+    """Sets the variables of process `rank` of `size`."""
+
+    def set_variables(rank: int, size: int) -> None:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            port = unused.getsockname()[1]
+        variables = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size}
+        for name, value in {**variables, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items():
+            monkeypatch.setenv(name, str(value))
+
+    return set_variables
+
+
+def test_alone_it_is_the_only_process() -> None:
+    threads = torch.get_num_threads()
+    with plain_world(TrainConfig(use_gpu=False)) as world:
+        assert world == World(rank=0, size=1, device=torch.device("cpu"))
+        assert not dist.is_initialized()
+    torch.set_num_threads(threads)
+
+
+def test_a_process_of_torchrun_joins_the_others_and_leaves(as_torchrun_does: Callable[[int, int], None]) -> None:
+    as_torchrun_does(0, 1)
+    threads = torch.get_num_threads()
+    with plain_world(TrainConfig(workers=4, use_gpu=False)) as world:
+        assert (world.rank, world.size, world.device.type) == (0, 1, "cpu")
+        assert dist.get_backend() == "gloo"
+    assert not dist.is_initialized()
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(
+    ("size", "train", "message"),
+    [
+        (3, {"batch": 16}, r"train\.batch is 16, which can't be split evenly among 3 processes: set it to a multiple"),
+        (4, {"batch": 8, "accumulate": 4}, r"evenly among 4 parts of each of 4 processes"),
+    ],
+)
+def test_a_batch_that_can_not_be_split_is_said(
+    as_torchrun_does: Callable[[int, int], None], size: int, train: dict[str, int], message: str
+) -> None:
+    as_torchrun_does(0, size)
+    with pytest.raises(UserError, match=message), plain_world(TrainConfig(use_gpu=False, **train)):
+        pass
+
+
+def test_variables_that_torchrun_did_not_set_are_said(
+    as_torchrun_does: Callable[[int, int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_torchrun_does(0, 2)
+    monkeypatch.delenv("MASTER_ADDR")
+    with (
+        pytest.raises(UserError, match=r"Process 0 of 2 did not find the others \(.*MASTER_ADDR.*\): start all of"),
+        plain_world(TrainConfig(use_gpu=False)),
+    ):
+        pass
+
+
+@pytest.mark.integration
+def test_1_2_and_4_processes_see_the_same_batches(project: Project, tmp_path: Path) -> None:
+    """The losses agree to rounding, which would not be so if a patch were missing or seen twice."""
+    losses = {}
+    for size in (1, 2, 4):
+        params = project("sr-x2", root=tmp_path / str(size))
+        if size == 1:
+            train_stage(params, "sr-x2", plain=True)
+        else:
+            torchrun = [str(TORCHRUN), "--standalone", "--nproc-per-node", str(size), "--no-python"]
+            scn = [sys.executable, "-m", "scn.cli", "train", "-e", "sr-x2", "--plain", "--params", str(params.path)]
+            result = subprocess.run([*torchrun, *scn], capture_output=True, text=True, env={**os.environ})
+            assert result.returncode == 0, result.stderr
+            assert result.stdout.count("sr-x2: 30 steps in") == 1  # one of them speaks
+        table = (params.root / "curves/sr-x2/plots/metrics/loss.tsv").read_text().splitlines()
+        losses[size] = torch.tensor([float(line.split("\t")[1]) for line in table[1:]])
+        assert len(losses[size]) == 15
+        assert [path.name for path in (params.root / "models/sr-x2").glob("*.safetensors")] == ["model.safetensors"]
+    torch.testing.assert_close(losses[2], losses[1], rtol=1e-4, atol=0)
+    torch.testing.assert_close(losses[4], losses[1], rtol=1e-4, atol=0)

@@ -1,0 +1,310 @@
+"""What a bucket needs besides the tests of test_storage.py: probes, pages, and errors in one sentence."""
+
+import base64
+import hashlib
+import io
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from scn.storage import open_store
+from scn.storage.base import ObjectExists, Store, StoreError
+from scn.storage.s3 import S3Store
+
+
+@pytest.fixture
+def s3_store(s3_bucket: str) -> S3Store:
+    opened = open_store(f"s3://{s3_bucket}/some/prefix")
+    assert isinstance(opened, S3Store)
+    return opened
+
+
+@pytest.mark.integration
+def test_conditional_writes_are_found_by_a_probe(s3_store: S3Store) -> None:
+    s3_store.check()
+    assert s3_store._honoured == {"IfMatch", "IfNoneMatch"}
+    assert_pointer_moves(s3_store)
+
+
+@pytest.mark.integration
+def test_a_service_that_ignores_conditions_serves_too(s3_store: S3Store) -> None:
+    def ignore(params: dict[str, Any], **_: object) -> None:
+        params["headers"].pop("If-Match", None)
+        params["headers"].pop("If-None-Match", None)
+
+    s3_store._client.meta.events.register("before-call.s3.PutObject", ignore)
+    s3_store.check()
+    assert s3_store._honoured == set()
+    assert_pointer_moves(s3_store)
+
+
+@pytest.mark.integration
+def test_a_service_that_refuses_conditions_serves_too(s3_store: S3Store) -> None:
+    def refuse(request: Any, **_: object) -> Any:
+        conditional = {"If-Match", "If-None-Match"} & set(request.headers.keys())
+        return answer(501, "NotImplemented") if conditional else None
+
+    for operation in ("PutObject", "CompleteMultipartUpload"):
+        s3_store._client.meta.events.register(f"before-send.s3.{operation}", refuse)
+    s3_store.check()
+    assert s3_store._honoured == set()
+    assert_pointer_moves(s3_store)
+
+
+def assert_pointer_moves(store: Store) -> None:
+    assert store.swap_pointer("latest", b"v1", None) is True
+    assert store.swap_pointer("latest", b"v1 again", None) is False
+    token = store.read_pointer("latest")[1]
+    assert store.swap_pointer("latest", b"v2", token) is True
+    assert store.swap_pointer("latest", b"v3", token) is False
+    assert store.read_pointer("latest")[0] == b"v2"
+    assert store.put("object", b"1") is True
+    assert store.put("object", b"1") is False
+    with pytest.raises(ObjectExists):
+        store.put("object", b"2")
+    assert store.put("large", LARGE) is True
+    assert store.put("large", LARGE) is False
+
+
+@pytest.mark.integration
+def test_a_swap_whose_answer_is_lost_has_won(s3_store: S3Store) -> None:
+    """The repeated request finds the pointer moved: by the first one."""
+    s3_store.check()
+
+    def lose_the_first_answer(request: Any, **_: object) -> Any:
+        events.unregister("before-send.s3.PutObject", lose_the_first_answer)
+        assert open_store(s3_store.url).swap_pointer("latest", b"v1", None)
+        return answer(500, "InternalError")
+
+    events = s3_store._client.meta.events
+    events.register("before-send.s3.PutObject", lose_the_first_answer)
+    assert s3_store.swap_pointer("latest", b"v1", None) is True
+    assert s3_store.read_pointer("latest")[0] == b"v1"
+
+
+LARGE = bytes(range(256)) * 4096 * 17  # 17 MiB: three parts
+
+
+@pytest.mark.integration
+def test_uploads_carry_their_md5(s3_store: S3Store) -> None:
+    sent: list[tuple[str, bool]] = []
+
+    def note(request: Any, **_: object) -> None:
+        md5 = hashlib.md5(request.body.getvalue(), usedforsecurity=False).digest()
+        sent.append((request.method, base64.b64encode(md5) == request.headers.get("Content-MD5")))
+
+    for operation in ("PutObject", "UploadPart"):
+        s3_store._client.meta.events.register(f"before-send.s3.{operation}", note)
+    assert s3_store.put("small", b"1") is True
+    assert s3_store.put("large", LARGE) is True
+    assert sent == [("PUT", True)] * 4
+    assert s3_store.get("large") == LARGE
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(("operation", "data"), [("PutObject", b"small"), ("UploadPart", LARGE)])
+def test_what_was_damaged_on_the_way_is_no_object(s3_store: S3Store, operation: str, data: bytes) -> None:
+    """moto, unlike S3, takes a body whose MD5 differs from the header's."""
+
+    def spoil(request: Any, **_: object) -> None:
+        request.body = io.BytesIO(b"\xff" + request.body.getvalue()[1:])
+
+    s3_store._client.meta.events.register(f"before-send.s3.{operation}", spoil)
+    with pytest.raises(StoreError, match=f"^{s3_store.url}/a did not arrive as it was sent: check the service and"):
+        s3_store.put("a", data)
+    assert s3_store.list() == []
+    s3_store._client.meta.events.unregister(f"before-send.s3.{operation}", spoil)
+    assert s3_store.put("a", data) is True
+    assert s3_store.get("a") == data
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(("operation", "data"), [("PutObject", b"small"), ("CompleteMultipartUpload", LARGE)])
+@pytest.mark.parametrize("etag", ['"0123456789abcdef0123456789abcdef"', None])
+def test_an_etag_that_is_no_md5_is_made_up_by_reading(
+    s3_store: S3Store, operation: str, data: bytes, etag: str | None
+) -> None:
+    read = []
+    events = s3_store._client.meta.events
+    events.register(f"after-call.s3.{operation}", lambda parsed, **_: parsed.update(ETag=etag))
+    events.register("before-call.s3.GetObject", lambda **_: read.append("GET"))
+    assert s3_store.put("a", data) is True
+    assert read
+    assert s3_store.get("a") == data
+
+
+@pytest.mark.integration
+def test_an_upload_that_fails_is_aborted(s3_store: S3Store) -> None:
+    def refuse(request: Any, **_: object) -> Any:
+        return answer(403, "AccessDenied") if "partNumber=2" in request.url else None
+
+    s3_store._client.meta.events.register("before-send.s3.UploadPart", refuse)
+    with pytest.raises(StoreError, match=f"refused access to {s3_store.url}/a "):
+        s3_store.put("a", LARGE)
+    assert s3_store.list() == []
+    assert "Uploads" not in s3_store._client.list_multipart_uploads(Bucket=s3_store._bucket)
+
+
+@pytest.mark.integration
+def test_an_upload_that_the_service_finds_damaged_is_not_repeated_without_its_condition(s3_store: S3Store) -> None:
+    sent = []
+
+    def refuse(request: Any, **_: object) -> Any:
+        sent.append(request.headers.get("If-None-Match"))
+        return answer(400, "BadDigest")
+
+    s3_store._client.meta.events.register("before-send.s3.PutObject", refuse)
+    with pytest.raises(StoreError, match=f"{s3_store.url}/a can't be used .*BadDigest"):
+        s3_store.put("a", b"1")
+    assert sent == [b"*"]
+
+
+@pytest.mark.integration
+def test_a_writer_killed_before_the_last_request_leaves_no_object(s3_store: S3Store) -> None:
+    code = (
+        "import sys, time, scn.storage.base as s\n"
+        "store = s.open_store(sys.argv[1])\n"
+        "wait = lambda **_: (print('sent', flush=True), time.sleep(600))\n"
+        "store._client.meta.events.register('before-call.s3.CompleteMultipartUpload', wait)\n"
+        "store.put('a', b'x' * 9 * 1024**2)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, s3_store.url], stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "sent\n"
+        writer.send_signal(signal.SIGKILL)
+    assert s3_store.list() == []
+    assert s3_store.exists("a") is False
+    assert s3_store.put("a", b"new") is True
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("same", [True, False])
+def test_an_object_that_appears_during_an_upload_stays(s3_store: S3Store, same: bool) -> None:
+    def overtake(**_: object) -> None:
+        open_store(s3_store.url).put("a", LARGE if same else b"first")
+
+    s3_store._client.meta.events.register("before-call.s3.CompleteMultipartUpload", overtake)
+    if same:
+        assert s3_store.put("a", LARGE) is False
+    else:
+        with pytest.raises(ObjectExists):
+            s3_store.put("a", LARGE)
+        assert s3_store.get("a") == b"first"
+    assert "Uploads" not in s3_store._client.list_multipart_uploads(Bucket=s3_store._bucket)
+
+
+@pytest.mark.integration
+def test_lost_metadata_is_made_up_by_reading(s3_store: S3Store) -> None:
+    place = s3_store._at("a")
+    s3_store._client.put_object(Body=b"same", **place)
+    assert s3_store.put("a", b"same") is False
+    with pytest.raises(ObjectExists):
+        s3_store.put("a", b"diff")
+
+
+@pytest.mark.integration
+def test_listing_goes_over_pages(s3_store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    s3_store._client.meta.events.register(
+        "provide-client-params.s3.ListObjectsV2", lambda params, **_: params.update(MaxKeys=2)
+    )
+    for n in range(5):
+        s3_store.put(f"k/{n}", b"1")
+    s3_store._client.put_object(Bucket=s3_store._bucket, Key="some/prefix/k/")  # a console's "folder"
+    assert s3_store.list("k/") == [f"k/{n}" for n in range(5)]
+
+
+def test_an_unreachable_endpoint_is_told(s3_settings: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    start = time.monotonic()
+    with pytest.raises(StoreError) as error:
+        open_store("s3://bucket/prefix").check()
+    assert time.monotonic() - start < 10
+    assert str(error.value) == (
+        f"No answer from {endpoint} for s3://bucket/prefix (EndpointConnectionError): "
+        "start the service or correct AWS_ENDPOINT_URL."
+    )
+
+
+@pytest.fixture
+def s3_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys, and nothing else from the user's own AWS settings."""
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "/nonexistent")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.mark.integration
+def test_a_missing_bucket_is_told(s3_endpoint: str) -> None:
+    store = open_store("s3://nowhere/prefix")
+    expected = f"does not exist at {s3_endpoint}: create it (`aws s3 mb s3://nowhere`) or correct storage.url."
+    for use in (store.check, store.list, lambda: store.put("a", b"1"), lambda: store.read_pointer("a")):
+        with pytest.raises(StoreError) as error:
+            use()
+        assert str(error.value) == f"s3://nowhere {expected}"
+
+
+@pytest.mark.integration
+def test_missing_credentials_are_told(s3_endpoint: str, s3_settings: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(StoreError) as error:
+        open_store("s3://bucket").check()
+    assert str(error.value) == "No credentials for s3://bucket: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "expected"),
+    [
+        (403, "AccessDenied", "refused access to s3://bucket/a (AccessDenied): check the AWS_* keys and what they"),
+        (400, "ExpiredToken", "refused access to s3://bucket/a (ExpiredToken): check the AWS_* keys and what they"),
+        (405, "MethodNotAllowed", "s3://bucket/a can't be used (An error occurred (MethodNotAllowed) when calling"),
+    ],
+)
+def test_refusals_are_told(s3_settings: None, status: int, code: str, expected: str) -> None:
+    store = open_store("s3://bucket")
+    assert isinstance(store, S3Store)
+    store._client.meta.events.register("before-send.s3", lambda **_: answer(status, code))
+    with pytest.raises(StoreError) as error:
+        store.read_pointer("a")
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_service_that_falls_silent_is_told(s3_settings: None) -> None:
+    from botocore.exceptions import ReadTimeoutError
+
+    store = open_store("s3://bucket")
+    assert isinstance(store, S3Store)
+    with (
+        pytest.raises(StoreError, match=r"No answer from \S+ for s3://bucket/a \(ReadTimeoutError\)"),
+        store._s3_errors("a"),
+    ):
+        raise ReadTimeoutError(endpoint_url="http://127.0.0.1")
+
+
+def answer(status: int, code: str) -> Any:
+    """An S3 service's error."""
+    from botocore.awsrequest import AWSResponse
+
+    class Raw:
+        def stream(self, **_: object) -> list[bytes]:
+            return [f"<Error><Code>{code}</Code><Message>As the test wants it</Message></Error>".encode()]
+
+    return AWSResponse("http://127.0.0.1", status, {}, Raw())
+
+
+def test_an_endpoint_without_a_scheme_is_told(s3_settings: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "localhost:9000")
+    with pytest.raises(StoreError, match=r"localhost:9000.*: correct AWS_ENDPOINT_URL"):
+        open_store("s3://bucket")
