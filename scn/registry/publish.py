@@ -25,9 +25,7 @@ from scn.core.files import write_atomically
 from scn.inference.handle import Model
 from scn.inference.model_files import CARD, CONFIG, METRICS, WEIGHTS, load_model
 from scn.registry.versions import (
-    CARD,
     MANIFEST,
-    METRICS,
     Version,
     read_manifest,
     read_version,

@@ -12,8 +12,8 @@ from torch import Tensor
 
 import scn
 from scn.core.errors import UserError
+from scn.inference.handle import Model
 from scn.inference.model_files import load_model
-from scn.inference.restore import restore
 from scn.networks.build import build
 from scn.registry.authors import convert, import_model
 
@@ -119,7 +119,7 @@ def test_an_imported_model_restores_a_photograph(tmp_path: Path, photograph: Cal
     file, _ = checkpoint(tmp_path / "theirs.pt")
     import_model(file, tmp_path / "model", scales=3)
     Image.fromarray(photograph(20, 30)).save(tmp_path / "in.png")
-    restore(tmp_path / "in.png", tmp_path / "out.png", str(tmp_path / "model"))
+    Model(tmp_path / "model").restore(tmp_path / "in.png").save(tmp_path / "out.png")
     with Image.open(tmp_path / "out.png") as image:
         assert image.size == (60, 40)
 

@@ -145,7 +145,8 @@ def test_works_in_every_kind_of_store(make_project: Callable[..., Any], tmp_path
 
 def test_the_cache_is_used_and_mended(project: Any) -> None:
     publish(project.params, NAME)
-    folder = resolve(NAME, project.params)
+    folder, version = resolve(NAME, project.params)
+    assert version == "v1"
     assert folder.is_relative_to(project.root / ".scn" / "cache")
     assert {path.name for path in folder.iterdir()} == FILES
     stamp = (folder / "model.safetensors").stat().st_mtime_ns
@@ -367,12 +368,15 @@ def test_two_publishers_at_once_never_mix(
 
 def test_a_loaded_network_gives_images_without_gradients(project: Any) -> None:
     publish(project.params, NAME)
-    network = load(NAME, params_file=project.root / "params.yaml").network
+    network = load(NAME, params_file=project.root / "params.yaml")
     restored = network(torch.cat([torch.zeros(1, 1, 9, 9), torch.ones(1, 1, 9, 9)]))
     assert 0 <= restored.min() <= restored.max() <= 1
     assert not restored.requires_grad
     with pytest.raises(UserError, match=r"takes a float32 tensor .* values in \[0, 1\], not torch\.float64"):
         network(torch.rand(1, 1, 9, 9, dtype=torch.float64))
+    for wrong in (torch.full((1, 1, 9, 9), 255.0), torch.full((1, 1, 9, 9), torch.nan)):
+        with pytest.raises(UserError, match=r"takes values in \[0, 1\], not (255|nan) to (255|nan): divide"):
+            network(wrong)
 
 
 def test_a_damaged_newest_version_is_published_anew(project: Any) -> None:
@@ -380,4 +384,4 @@ def test_a_damaged_newest_version_is_published_anew(project: Any) -> None:
     path = project.root / f"store/registry/{NAME}/v1/model.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     assert publish(project.params, NAME)["version"] == "v2"
-    load(NAME, params_file=project.root / "params.yaml").network
+    assert load(NAME, params_file=project.root / "params.yaml").version == "v2"
