@@ -29,14 +29,14 @@ from benchmarks import model
 from benchmarks.measure import Row, Timing, medians, parser, table, write_json
 from benchmarks.photographs import HEIGHT, WIDTH
 from benchmarks.shards import write_project
-from data_prep.prepare import make_manifest
+from data_prep.prepare import make_manifests
 from scn.config.params import Experiment, Params
 from scn.config.train import TrainConfig
 from scn.core.ray import cpu_count
 from scn.data import Feed, open_feed
 from scn.imaging.degradation import bicubic_downscale
 from scn.inference.precision import Precision, has_bfloat16
-from scn.shards.manifest import Manifest
+from scn.shards.manifest import TrainingManifest
 from scn.storage import open_store
 
 TITLE = "Patches from files and from shards"
@@ -97,8 +97,8 @@ def conventional(root: Path, device: torch.device) -> Candidate:
     return Candidate(run, FILE_BATCHES)
 
 
-def resident(root: Path, manifest: Manifest, experiment: Experiment, device: torch.device) -> Candidate:
-    feed = _open(root, manifest, _recipe(experiment, feed="resident"), device)
+def resident(root: Path, manifest: TrainingManifest, experiment: Experiment, device: torch.device) -> Candidate:
+    feed = _open(root, manifest, _recipe(experiment, group_mib=None), device)
     start = perf_counter()
     feed.prepare(0)
     _finish(device)
@@ -112,10 +112,10 @@ def resident(root: Path, manifest: Manifest, experiment: Experiment, device: tor
     return Candidate(run, RESIDENT_BATCHES, started)
 
 
-def stream(root: Path, manifest: Manifest, experiment: Experiment, device: torch.device) -> Candidate:
-    images = SIZE[0] * SIZE[1] * 3 * (1 + 1 / SCALE**2) * manifest.train.images
-    made = _recipe(experiment, feed="stream", memory_mib=max(1, int(images / 2) >> 20))
-    epoch = made.train.steps(manifest.train.images)
+def stream(root: Path, manifest: TrainingManifest, experiment: Experiment, device: torch.device) -> Candidate:
+    images = SIZE[0] * SIZE[1] * 3 * (1 + 1 / SCALE**2) * manifest.images
+    made = _recipe(experiment, group_mib=max(1, int(images / 2) >> 20) / 2)
+    epoch = made.train.steps(manifest.images)
 
     def run() -> None:
         feed = _open(root, manifest, made, device)
@@ -129,7 +129,7 @@ def stream(root: Path, manifest: Manifest, experiment: Experiment, device: torch
 
 def rows(root: Path, params: Params, device: torch.device, runs: int) -> list[Row]:
     """One row for each way, and what a training step takes."""
-    manifest, _ = make_manifest(params, "sr-x2", store_url="file://store", workers=0)
+    (manifest, _), _ = make_manifests(params, "sr-x2", store_url="file://store", workers=0)
     experiment = params.experiment("sr-x2")
     candidates = {
         CONVENTIONAL: conventional(root, device),
@@ -157,8 +157,8 @@ def rows(root: Path, params: Params, device: torch.device, runs: int) -> list[Ro
             "share_of_step_%": 100 * timing.median / (timing.median + step_s),
             "start_s": candidates[name].start_s,
             "patches_per_image": None if name != "stream" else PATCHES_PER_IMAGE,
-            "images": manifest.train.images,
-            "shards": None if name == CONVENTIONAL else len(manifest.train.shards),
+            "images": manifest.images,
+            "shards": None if name == CONVENTIONAL else len(manifest.shards),
         }
         for name, timing in per_batch.items()
     ]
@@ -172,13 +172,14 @@ def write_degraded(root: Path) -> None:
             Image.fromarray(bicubic_downscale(np.asarray(Image.open(path)), SCALE)).save(degraded, compress_level=1)
 
 
-def _open(root: Path, manifest: Manifest, experiment: Experiment, device: torch.device) -> Feed:
+def _open(root: Path, manifest: TrainingManifest, experiment: Experiment, device: torch.device) -> Feed:
     return open_feed(open_store("file://store", root), manifest, experiment, device, cache=None)
 
 
 def _recipe(experiment: Experiment, **train: object) -> Experiment:
-    many = 10**6 if train["feed"] == "resident" else 1
-    common = {"batch": BATCH, "patch": PATCH, "patches_per_image": PATCHES_PER_IMAGE, "epochs": many}
+    many = 10**6 if train["group_mib"] is None else 1
+    common = {"batch_size": BATCH, "patch_size": PATCH, "patches_per_image": PATCHES_PER_IMAGE, "epochs": many}
+    common["hold_epochs"] = 0
     return experiment.model_copy(update={"train": TrainConfig.model_validate({**common, **train})})
 
 

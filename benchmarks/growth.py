@@ -46,7 +46,7 @@ def rows(root: Path, counts: Sequence[int]) -> list[Row]:
 
 def _run(root: Path, folder: Path, store: Path) -> tuple[float, int]:
     """Seconds and peak memory in bytes of `data-prep shard`."""
-    what = ["shard", "--experiment", "sr-x2", "--manifest", str(store / "manifest.json"), "--images", str(folder)]
+    what = ["shard", "--experiment", "sr-x2", "--out", str(store / "manifests"), "--images", str(folder)]
     where = ["--params", str(root / "params.yaml"), "--store", f"file://{store}"]
     command = [sys.executable, "-m", "data_prep", *what, *where]
     start, peak = time.perf_counter(), 0

@@ -18,7 +18,7 @@ from scn.core.errors import UserError
 from scn.evaluation.runner import evaluate
 from scn.inference.model_files import load_model
 from scn.inference.precision import Precision
-from scn.shards.manifest import experiment_manifest
+from scn.shards.manifest import evaluation_manifest
 from scn.storage import open_store
 
 TITLE = "PSNR in float32 and bfloat16"
@@ -32,7 +32,7 @@ def rows(params: Params) -> Iterator[Row]:
         if not folder.exists():
             continue
         network, _ = load_model(folder)
-        manifest, psnr = experiment_manifest(params, name), {}
+        manifest, psnr = evaluation_manifest(params, name), {}
         precisions: tuple[Precision, ...] = ("float32", "bfloat16")
         for precision in precisions:
             evaluation = params.experiment(name).evaluate.model_copy(update={"precision": precision})

@@ -29,8 +29,9 @@ from benchmarks.model import MATRIX, finished
 from benchmarks.photographs import HEIGHT, WIDTH, write_photographs
 from benchmarks.plot import write_lines
 from benchmarks.published import Published
-from data_prep.prepare import make_manifest
+from data_prep.prepare import make_manifests
 from scn.config.params import load_params
+from scn.config.run import RunConfig
 from scn.config.train import LossConfig
 from scn.data import Batch, Feed, open_feed
 from scn.inference.precision import Precision, has_bfloat16
@@ -40,8 +41,8 @@ from scn.networks.build import build
 from scn.networks.profile import count_macs
 from scn.storage import open_store
 from scn.training.learner import Learner
-from scn.training.loop import Hooks, Run, train
 from scn.training.loop import Row as Point
+from scn.training.loop import Run, train
 from scn.training.validation import Validation
 from scn.training.world import World
 
@@ -70,14 +71,26 @@ def project(size: tuple[int, int, int], model: dict[str, Any], **train: Any) -> 
             "corpora": {"local": {"photographs": "photographs", "test": "test"}},
             "data": {"train": ["photographs"], "evaluation": ["test"]},
             "model": model,
-            "train": {"batch": 16, "patch": 48, **train},
+            "train": {
+                "batch_size": 16,
+                "patch_size": 48,
+                "hold_epochs": 1,
+                **{k: v for k, v in train.items() if k not in RunConfig.model_fields},
+            },
+            "run": {k: v for k, v in train.items() if k in RunConfig.model_fields},
             "experiments": {NAME: {"task": "sr", "level": 2}},
         }
         (root / "params.yaml").write_text(yaml.safe_dump(document))
         params = load_params(root / "params.yaml")
-        manifest, _ = make_manifest(params, NAME, store_url="file://store", workers=0)
+        manifests, _ = make_manifests(params, NAME, store_url="file://store", workers=0)
         store = open_store("file://store", root)
-        yield Run(experiment=params.experiment(NAME), manifest=manifest, store=store, root=root)
+        yield Run(
+            experiment=params.experiment(NAME),
+            manifest=manifests.train,
+            evaluation=manifests.evaluation,
+            store=store,
+            root=root,
+        )
 
 
 def _feed(run: Run, device: torch.device) -> closing[Feed]:
@@ -88,7 +101,7 @@ class PublishedLearner:
     """Takes steps as the published code does, on its own patches."""
 
     def __init__(self, run: Run, device: torch.device) -> None:
-        self.device, self.batch = device, run.experiment.train.batch
+        self.device, self.batch = device, run.experiment.train.batch_size
         self.result = build(run.experiment.architecture(), seed=0).to(device)
         self.model = Published(self.result)  # type: ignore[arg-type]
         self.optimizer = torch.optim.Adam(self.result.parameters(), lr=RATE)
@@ -139,7 +152,7 @@ def throughput(device: torch.device, runs: int) -> list[Row]:
             matrix = torch.rand(side, side, device=device, dtype=getattr(torch, precision))
             timed[f"matrices, {precision}"] = lambda matrix=matrix: matrix @ matrix  # type: ignore[misc]
         times = medians({name: finished(call, device) for name, call in timed.items()}, runs, warm_up=2)
-        macs = 3 * config.batch * count_macs(run.experiment.architecture(), config.patch, config.patch)
+        macs = 3 * config.batch_size * count_macs(run.experiment.architecture(), config.patch_size, config.patch_size)
         for name, precision in forms.items():
             limit = times[f"matrices, {precision}"].over(times[name])
             rows.append(
@@ -147,7 +160,7 @@ def throughput(device: torch.device, runs: int) -> list[Row]:
                     "training": name,
                     "step_ms": 1e3 * times[name].median,
                     "spread_%": 100 * times[name].spread,
-                    "patches_per_s": config.batch / times[name].median,
+                    "patches_per_s": config.batch_size / times[name].median,
                     "times_as_fast": times["published"].over(times[name]),
                     "matrix_rate_%": 100 * macs / side**3 * limit,
                 }
@@ -161,7 +174,7 @@ class _Clock:
     def __init__(self) -> None:
         self.points: list[tuple[float, float]] = []
 
-    def logged(self, row: Point) -> None:
+    def on_log(self, row: Point) -> None:
         self.points.append((row["step"], time.perf_counter()))
 
     def steps_per_second(self) -> float:
@@ -169,9 +182,9 @@ class _Clock:
         (first, start), (last, end) = self.points[0], self.points[-1]
         return (last - first) / (end - start)
 
-    def resumed(self, step: int) -> None: ...
-    def validated(self, step: int, result: object) -> None: ...
-    def saved(self, step: int) -> None: ...
+    def on_resume(self, step: int) -> None: ...
+    def on_validation(self, step: int, result: object) -> None: ...
+    def on_checkpoint(self, step: int) -> None: ...
 
 
 def workers(device: torch.device, runs: int) -> list[Row]:
@@ -184,10 +197,10 @@ def workers(device: torch.device, runs: int) -> list[Row]:
             with project(SMALL, {**DEMO, "blocks": 8}, **steps) as run:
                 clock = _Clock()
                 if count:
-                    train_with_ray(run, load_params(run.root / "params.yaml"), clock)  # type: ignore[arg-type]
+                    train_with_ray(run, load_params(run.root / "params.yaml"), clock)
                 else:
                     use_threads(1, None)
-                    train(run, World(device=device), Hooks(logged=clock.logged))
+                    train(run, World(device=device), clock, lambda: "")
                 seen[name].append(clock.steps_per_second())
     peers = {"plain": "plain", "Ray Train, 1 worker": "plain", "Ray Train, 2 workers": "Ray Train, 1 worker"}
     return [
@@ -204,8 +217,10 @@ def workers(device: torch.device, runs: int) -> list[Row]:
 def convergence(device: torch.device, plot: Path | None) -> list[Row]:
     """PSNR of one photograph against training time, and when it is first what the published way has at the end."""
     lines: dict[str, list[tuple[float, float]]] = {}
-    with project(SMALL, DEMO, batch=8) as run:
-        validation = Validation(run.experiment, run.manifest, run.store, device)
+    with project(SMALL, DEMO, batch_size=8) as run:
+        evaluation = run.evaluation
+        assert evaluation is not None
+        validation = Validation(run.experiment, evaluation, run.store, device)
         published = PublishedLearner(run, device)
         lines["published"] = _race(published.step, published.result, validation)
         del published

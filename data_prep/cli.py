@@ -11,7 +11,7 @@ from scn.config.params import PARAMS_FILE, load_params
 from scn.core.errors import UserError
 
 app = typer.Typer(
-    help="Image corpora -> degraded pairs -> WebDataset shards and their manifest.",
+    help="Image corpora -> degraded pairs -> WebDataset shards and their manifests.",
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -93,7 +93,7 @@ def check(
 @app.command()
 def shard(
     experiment: Annotated[str, typer.Option(help="An experiment of params.yaml, like sr-x2.")],
-    manifest: Annotated[Path, typer.Option(help="The JSON file to write.")],
+    out: Annotated[Path, typer.Option(help="The folder for train.json and evaluation.json, which name the shards.")],
     images: Annotated[
         str | None, typer.Option(help="Train on this corpus, split or folder instead of data.train.")
     ] = None,
@@ -111,32 +111,32 @@ def shard(
     Shards that are there already are not made again, so a run that was killed goes on. With RAY_ADDRESS set the
     cluster's workers make them: folders and a file:// store must be at the same path there.
     """
-    from data_prep.prepare import make_manifest
-    from scn.core.files import write_atomically
+    from data_prep.prepare import make_manifests
     from scn.core.ray import cpu_count
+    from scn.shards.manifest import write_manifests
 
     start = time.monotonic()
     loaded = load_params(params)
-    made, reused = make_manifest(
+    made, reused = make_manifests(
         loaded,
         experiment,
         images=images,
         store_url=store,
         workers=cpu_count() if workers is None else workers,
     )
-    write_atomically(manifest, made.dumps().encode())
-    sets = (made.train, *made.evaluation.values())
+    write_manifests(out, made)
+    sets = made.image_sets
     converted = sum(sum(of_set.converted.values()) for of_set in sets)
     refused = sum(len(of_set.refused) for of_set in sets)
     counts = [f"{converted} conversions"] * bool(converted) + [f"{refused} refused"] * bool(refused)
     shards = list(made.shards())
     print(
         f"{experiment}: {sum(of_set.images for of_set in sets)} images"
-        + (f" ({', '.join(counts)}: see {manifest})" if counts else "")
+        + (f" ({', '.join(counts)}: see {out})" if counts else "")
         + f" as {sum(of_set.samples for of_set in sets)} samples in {len(shards)} shards"
         + (f", of which {reused} were there already" if reused else "")
         + f", {sum(s.bytes for s in shards)} bytes, in {store or loaded.storage.url}, "
-        f"{time.monotonic() - start:.1f} s, with {made.made_with['pil']}"
+        f"{time.monotonic() - start:.1f} s, with {made.train.made_with['pil']}"
     )
 
 
@@ -150,7 +150,7 @@ def verify(
 ) -> None:
     """Read and hash every shard of a manifest, and name what is missing or damaged."""
     from data_prep.verify import problems
-    from scn.shards.manifest import load_manifest
+    from scn.shards.manifest import image_sets, load_manifest
     from scn.storage import open_store
 
     made = load_manifest(manifest)
@@ -159,7 +159,7 @@ def verify(
     wrong = 0
     for wrong, sentence in enumerate(problems(made, opened), 1):  # noqa: B007 - the count is told below
         print(f"data-prep: {sentence}", file=sys.stderr)
-    shards = list(made.shards())
+    shards = [shard for images in image_sets(made) for shard in images.shards]
     if wrong:
         raise UserError(
             f"{wrong} of {len(shards)} shards of {manifest} can't be trusted: make them again as said, those that are "

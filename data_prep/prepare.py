@@ -4,18 +4,19 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from data_prep.corpora import Corpus, Source, check_disjoint, open_corpus, open_images
 from data_prep.images import found_pillow
 from data_prep.packing import pack
-from data_prep.shards import ImageMade, Recipe, ShardJob, ShardMade, code_sha256, make_shard, without_path
+from data_prep.shards import ImageMade, Recipe, ShardJob, ShardMade, make_shard, without_path
 from scn.config.params import Experiment, Params
 from scn.core.errors import UserError
 from scn.core.hashing import digest
 from scn.core.ray import start_ray
-from scn.shards.manifest import ImageSet, Manifest
+from scn.shards.manifest import EvaluationManifest, ImageSet, Manifests, TrainingManifest
 from scn.shards.samples import codec
 from scn.storage import open_store
 from scn.storage.base import Store
@@ -34,9 +35,9 @@ class Plan:
     """Images whose header already tells that they can't be used."""
 
 
-def make_manifest(
+def make_manifests(
     params: Params, name: str, *, images: str | None = None, store_url: str | None = None, workers: int = 1
-) -> tuple[Manifest, int]:
+) -> tuple[Manifests, int]:
     """Makes the shards of the experiment `name`, for training and evaluation, and says what was made.
 
     If it fails, or is killed, shards that were put already stay in the store, and the next run does not make them
@@ -48,7 +49,7 @@ def make_manifest(
         workers: how many shards are made at once; 0 makes them in this process, without Ray. With RAY_ADDRESS set,
             the cluster has its own number.
     Returns:
-        The manifest, and how many of its shards were in the store already.
+        The manifests, and how many of their shards were in the store already.
     Raises:
         UserError: if the experiment, a corpus, an image or the store isn't as it must be.
     """
@@ -69,20 +70,23 @@ def make_manifest(
     sets = [_image_set(plan, of_set) for plan, of_set in zip(plans, made, strict=True)]
     if not sets[0].shards:
         raise UserError(f"No training image of {name} can be used: see docs/images.md for what can.")
-    manifest = Manifest(
-        experiment=name,
-        task=experiment.task_name,
-        level=experiment.level,
-        parameters={
-            **experiment.data.model_dump(exclude={"train", "evaluation"}),
-            "levels": list(plans[0].jobs[0].recipe.levels),
-            "shards_at_least": _readers(experiment),
-        },
-        made_with={"pil": found_pillow(), "codec": codec(experiment.data.encoding), "code_sha256": code_sha256()},
-        train=sets[0],
-        evaluation={corpus.reference: made_of for corpus, made_of in zip(evaluation, sets[1:], strict=True)},
+    about: dict[str, Any] = {
+        "experiment": name,
+        "task": experiment.task_name,
+        "level": experiment.level,
+        "made_with": {"pil": found_pillow(), "codec": codec(experiment.data.encoding)},
+    }
+    parameters = experiment.data.model_dump(exclude={"train", "evaluation"})
+    levels = [list(plan.jobs[0].recipe.levels) if plan.jobs else [] for plan in plans[:2]]
+    manifests = Manifests(
+        TrainingManifest(**about, parameters={**parameters, "levels": levels[0]}, **dict(sets[0])),
+        EvaluationManifest(
+            **about,
+            parameters={"encoding": parameters["encoding"], "levels": levels[1]},
+            sets={corpus.reference: made_of for corpus, made_of in zip(evaluation, sets[1:], strict=True)},
+        ),
     )
-    return manifest, sum(stored for _, stored in results)
+    return manifests, sum(stored for _, stored in results)
 
 
 def plan(experiment: Experiment, corpora: Sequence[Corpus], store: Store, *, training: bool) -> Plan:
@@ -112,7 +116,7 @@ def plan(experiment: Experiment, corpora: Sequence[Corpus], store: Store, *, tra
             for top, bottom, left, right in recipe.places(source.height, source.width)
         ]
 
-    least = _readers(experiment) if training else 1
+    least = experiment.data.min_shards if training else 1
     shards = pack(
         [sum(weights(number)) for number in range(len(used))],
         weights,
@@ -122,8 +126,8 @@ def plan(experiment: Experiment, corpora: Sequence[Corpus], store: Store, *, tra
     )
     if used and len(shards) < least:
         raise UserError(
-            f"{experiment.name} has {len(shards)} training images (or sub-images), but train.workers x "
-            f"train.loader_workers asks for {least} shards: lower these or add images."
+            f"{experiment.name} has {len(shards)} training images (or sub-images), but data.min_shards asks for "
+            f"{least} shards: lower it or add images."
         )
     jobs = [
         ShardJob(
@@ -146,10 +150,11 @@ def _too_small(source: Source, experiment: Experiment, recipe: Recipe) -> str | 
     smallest = max(SMALLEST_TARGET, SMALLEST_INPUT * scale)
     if side < smallest:
         return f"{size}, too small for {experiment.name}, which needs {smallest}x{smallest}: take it out of the corpus."
-    patch = experiment.train.patch * scale
+    patch = experiment.train.patch_size * scale
     if recipe.training and side < patch:
         return (
-            f"{size}, smaller than a patch of {patch}x{patch}: take it out of the training corpus or lower train.patch."
+            f"{size}, smaller than a patch of {patch}x{patch}: take it out of the training corpus or lower "
+            "train.patch_size."
         )
     return None
 
@@ -171,16 +176,12 @@ def _check_sizes(params: Params, experiment: Experiment) -> None:
                     f"{params.path}: data.{key} of {experiment.name}: {getattr(data, key)} is no multiple of the scale "
                     f"{task.scale(level)}: choose one that is."
                 )
-    patch = experiment.train.patch * experiment.scale
+    patch = experiment.train.patch_size * experiment.scale
     if 0 < data.sub_image < patch:
         raise UserError(
             f"{params.path}: data.sub_image of {experiment.name}: {data.sub_image} is smaller than a patch of {patch} "
-            "pixels (train.patch times the scale): choose a larger one, or 0 for whole images."
+            "pixels (train.patch_size times the scale): choose a larger one, or 0 for whole images."
         )
-
-
-def _readers(experiment: Experiment) -> int:
-    return experiment.train.workers * experiment.train.loader_workers
 
 
 def _check_pixels(train: Sequence[ShardMade], evaluation: Sequence[ShardMade]) -> None:

@@ -16,22 +16,18 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from math import lcm
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-import scn.imaging.degradation
-import scn.imaging.tasks
-import scn.shards.samples
-from data_prep import images, packing
+from data_prep import images
 from data_prep.corpora import Source
 from data_prep.images import decode
 from data_prep.packing import Piece, windows
 from scn.config.params import DataConfig
 from scn.core.errors import UserError
-from scn.core.hashing import digest, file_sha256
+from scn.core.hashing import code_sha256, digest, sources
 from scn.imaging.degradation import bicubic_upscale, degrade, modcrop, to_channels
 from scn.imaging.tasks import TASKS, Task
 from scn.shards.manifest import Shard
@@ -70,7 +66,7 @@ class Recipe:
     def identity(self) -> dict[str, object]:
         """What decides the bytes of a shard, besides its images."""
         about: dict[str, object] = {
-            "code": code_sha256(),
+            "code": data_code(),
             "codec": codec(self.data.encoding),
             "pil": images.found_pillow(),
             "task": self.task_name,
@@ -176,11 +172,10 @@ def make_shard(job: ShardJob) -> tuple[ShardMade, bool]:
 
 
 @cache
-def code_sha256() -> str:
-    """SHA-256 of the code that decides what is in a shard; read once per process, as the code itself is."""
-    modules = (scn.imaging.degradation, scn.shards.samples, scn.imaging.tasks, images, packing)
-    files = [*(str(module.__file__) for module in modules), __file__]
-    return digest([file_sha256(Path(file)) for file in files])
+def data_code() -> str:
+    """SHA-256 of the sources that decide what is in a shard."""
+    own = ("data_prep/images.py", "data_prep/packing.py", "data_prep/shards.py")
+    return code_sha256(sources(*own, "scn/imaging/degradation.py", "scn/shards/samples.py", "scn/imaging/tasks.py"))
 
 
 def without_path(error: UserError, source: Source) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tqdm import tqdm
 
 from scn.core.errors import UserError
-from scn.shards.manifest import Manifest
+from scn.shards.manifest import Manifest, image_sets
 from scn.shards.samples import read_shard
 from scn.storage.base import Store
 
@@ -15,12 +15,18 @@ from scn.storage.base import Store
 def problems(manifest: Manifest, store: Store) -> Iterator[str]:
     """Reads and hashes every shard; one sentence for each that is missing, damaged or not as the manifest says."""
     again = "make it again with `data-prep shard`"
-    for images in (manifest.train, *manifest.evaluation.values()):
+    for images in image_sets(manifest):
         if images.samples != (listed := sum(shard.samples for shard in images.shards)):
             corpora = ", ".join(images.corpora)
             yield f"The manifest counts {images.samples} samples of {corpora}, its shards {listed}: {again}."
     # disable=None: only where there is a terminal
-    for shard in tqdm(list(manifest.shards()), desc="shards", unit="shard", leave=False, disable=None):
+    for shard in tqdm(
+        [shard for images in image_sets(manifest) for shard in images.shards],
+        desc="shards",
+        unit="shard",
+        leave=False,
+        disable=None,
+    ):
         try:
             data = read_shard(store, shard, manifest.experiment)
         except UserError as error:

@@ -33,7 +33,9 @@ def train(
     experiment: ExperimentName,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Of the experiment: train.batch=8, model.blocks=4, data..."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Of the experiment: train.batch_size=8, model.blocks=4, run..."
+        ),
     ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="In this process, or torchrun's, without Ray.")] = False,
     minutes: Annotated[
@@ -43,6 +45,9 @@ def train(
         bool | None,
         typer.Option(help="Go on with a run that must be there, or start anew; else: if there is one."),
     ] = None,
+    resume_anyway: Annotated[
+        bool, typer.Option("--resume-anyway", help="Go on with a run that other code has made; the card will say so.")
+    ] = False,
     params: ParamsFile = PARAMS,
 ) -> None:
     """Train an experiment from its shards into models/EXPERIMENT; goes on where it was stopped."""
@@ -50,7 +55,22 @@ def train(
     from scn.launch.stage import train_stage
 
     configured = load_params(params, settings or [], experiment)
-    train_stage(configured, experiment, plain=plain, minutes=minutes, resume=resume)
+    train_stage(configured, experiment, plain=plain, minutes=minutes, resume=resume, resume_anyway=resume_anyway)
+
+
+@app.command()
+def plan(
+    experiment: ExperimentName,
+    start: Annotated[bool, typer.Option("--start", help="Of the weights that it starts from, instead.")] = False,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Write what decides an experiment's shards, weights and figures into plans/EXPERIMENT, for DVC to compare."""
+    from scn.config.params import load_params
+    from scn.launch.plan import write_plan, write_start
+
+    loaded = load_params(params)
+    for path in [write_start(loaded, experiment)] if start else write_plan(loaded, experiment):
+        print(path)
 
 
 @app.command()

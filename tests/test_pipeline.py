@@ -18,7 +18,14 @@ from scn.config.params import load_params
 ROOT = Path(__file__).resolve().parents[1]
 TINY = {
     "model": {"name": "scn", "blocks": 1, "units": 4, "width": 2, "scales": 2, "ratio": 0.5},
-    "train": {"batch": 4, "patch": 16, "patches_per_image": 4, "epochs": 1, "precision": "float32"},
+    "train": {
+        "batch_size": 4,
+        "patch_size": 16,
+        "patches_per_image": 4,
+        "epochs": 1,
+        "hold_epochs": 0,
+        "precision": "float32",
+    },
 }
 STAGES = ["download", "shard", "train", "evaluate", "ensemble", "publish"]
 

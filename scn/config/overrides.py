@@ -1,11 +1,11 @@
 """KEY=VALUE on a command line."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from typing import Any
 
 import yaml
 
+from scn.config.document import load_yaml
 from scn.core.errors import UserError
 
 SOURCE = "--set"
@@ -26,10 +26,7 @@ def parse(settings: Iterable[str]) -> Iterator[tuple[str, Any]]:
             raise UserError(f"{SOURCE}: {key} is set twice: leave one out.")
         seen.add(key)
         try:
-            value = yaml.safe_load(text)
+            value = load_yaml(text)
         except yaml.YAMLError:
             raise UserError(f"{SOURCE}: '{text}' is no value for {key}: write it as in params.yaml.") from None
-        if isinstance(value, str):
-            with suppress(ValueError):  # 1e-9 is no number in YAML, but one to anybody else
-                value = float(value)
         yield key, value

@@ -1,14 +1,16 @@
 """The schema of params.yaml: everything that a run depends on, checked before anything starts."""
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
+from scn.config.data import CorporaConfig, DataConfig, EvaluateConfig, StorageConfig
+from scn.config.document import load_yaml
 from scn.config.overrides import SOURCE, parse
+from scn.config.run import RunConfig
 from scn.config.train import TrainConfig
 from scn.core.errors import UserError
 from scn.core.schema import Section, check, unknown
@@ -16,78 +18,18 @@ from scn.imaging.tasks import TASKS, Task
 from scn.networks import DEFAULT, NetworkConfig, network_config
 
 PARAMS_FILE = Path("params.yaml")
-_SETTABLE = ("data", "model", "train")
-
-
-class StorageConfig(Section):
-    url: str = "file://.scn/store"
-    """Where shards, checkpoints and versions lie: `file://folder` or `s3://bucket/prefix`."""
-
-
-class CorporaConfig(Section):
-    """Where images come from; see docs/corpora.md."""
-
-    root: str = "corpora"
-    """A folder with copies of corpora, NAME or NAME/SPLIT in it; downloads go there. $SCN_CORPORA goes before it."""
-    download: dict[str, str] = Field(default={})
-    """Name -> `catalogue`, or the URL of an archive of images, whose checksum may follow as `#sha256=...`."""
-    local: dict[str, str] = Field(default={})
-    """Name -> a folder of images, or an archive of them."""
-
-    @model_validator(mode="after")
-    def _names(self) -> "CorporaConfig":
-        for name in self.names:
-            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-                raise ValueError(f"'{name}' is no name: use letters, digits, '_' and '-'")
-        for name, place in self.local.items():
-            if place.startswith("~"):  # DVC, which watches it, would look for a folder of this name
-                raise ValueError(f"local.{name}: '{place}' is no path for DVC: write it without '~'")
-        if twice := sorted(self.download.keys() & self.local.keys()):
-            raise ValueError(f"'{twice[0]}' is named under download and under local: rename one")
-        return self
-
-    @property
-    def names(self) -> list[str]:
-        return [*self.download, *self.local]
-
-
-class DataConfig(Section):
-    train: list[str] = Field(min_length=1)
-    """Corpora to train on: `NAME`, or `NAME/SPLIT` for one split (of a folder: a sub-folder)."""
-    evaluation: list[str] = Field(min_length=1)
-    """Corpora to measure on; no image may be in `train` too."""
-    sub_image: int = Field(default=480, ge=0)
-    """Side in pixels of the sub-images that training images are cut into; 0: whole images."""
-    stride: int = Field(default=240, ge=1)
-    """Pixels from one sub-image to the next."""
-    levels: list[int] = Field(default=[])
-    """Levels of the task whose degraded images lie in the same shards, so that experiments share the originals;
-    empty: the experiment's own alone."""
-    encoding: Literal["npy", "png"] = "npy"
-    """Of the images in the shards; see docs/decisions/0005."""
-    png_level: int = Field(default=1, ge=0, le=9)
-    """zlib's compression level for png."""
-    shard_mib: int = Field(default=128, ge=1)
-    """The size that shards come close to, in MiB of uncompressed pixels, where there are images enough."""
-    unusable: Literal["stop", "skip"] = "stop"
-    """What to do about a training image that can't be used: stop, or leave it out and name it in the manifest."""
-
-    @field_validator("evaluation")
-    @classmethod
-    def _distinct(cls, names: list[str]) -> list[str]:
-        if len(set(names)) != len(names):
-            raise ValueError("names an evaluation set twice")
-        return names
-
-    @model_validator(mode="after")
-    def _covers(self) -> "DataConfig":
-        if 0 < self.sub_image < self.stride:
-            raise ValueError(f"stride: {self.stride} leaves gaps between sub-images of {self.sub_image} pixels")
-        return self
-
-
-class EvaluateConfig(Section):
-    precision: Literal["float32", "bfloat16"] = "float32"
+_SETTABLE = ("data", "model", "train", "run")
+_RENAMED = {
+    "train": {
+        **{"batch": "train.batch_size", "patch": "train.patch_size", "warm_up": "train.warmup_steps"},
+        **{"hold": "train.hold_epochs", "halve_every": "train.halve_every_epochs", "clip": "train.max_grad_norm"},
+        **{"ema": "train.ema_decay", "take": "train.take_best_every", "start_from": "start_from"},
+        **{"feed": "train.group_mib", "wait": "run.cluster_timeout_s", "patience": "run.store_timeout_s"},
+        "keep": "run.keep_checkpoints",
+        **{key: f"run.{key}" for key in RunConfig.model_fields},
+    }
+}
+"""Section -> key of an earlier version -> where it stands now."""
 
 
 Level = Annotated[int, Field(ge=1)]
@@ -99,6 +41,7 @@ class _ExperimentSection(Section):
     data: dict[str, Any] = Field(default={})
     model: dict[str, Any] = Field(default={})
     train: dict[str, Any] = Field(default={})
+    run: dict[str, Any] = Field(default={})
 
     @model_validator(mode="after")
     def _known(self) -> "_ExperimentSection":
@@ -117,13 +60,19 @@ class _Document(Section):
     data: DataConfig
     model: dict[str, Any] = Field(default={})
     """Parameters of a network (scn.networks)."""
-    train: TrainConfig = TrainConfig()
+    train: dict[str, Any] = Field(default={})
+    run: dict[str, Any] = Field(default={})
     evaluate: EvaluateConfig = EvaluateConfig()
+    start_from: dict[str, str] = Field(default={})
+    """Experiment -> the folder of the model whose weights it starts from, where names and shapes are the same."""
     experiments: dict[str, _ExperimentSection] = Field(min_length=1)
 
 
 def _known_network(model: NetworkConfig | Mapping[str, Any]) -> NetworkConfig:
     return model if isinstance(model, NetworkConfig) else network_config(model, "model")
+
+
+_RECIPES: dict[str, type[TrainConfig] | type[RunConfig]] = {"train": TrainConfig, "run": RunConfig}
 
 
 class Experiment(Section):
@@ -135,7 +84,30 @@ class Experiment(Section):
     data: DataConfig
     model: Annotated[SerializeAsAny[NetworkConfig], BeforeValidator(_known_network)]
     train: TrainConfig
+    run: RunConfig
     evaluate: EvaluateConfig
+    start_from: str | None = None
+    """The folder of the model whose weights training starts from, relative to params.yaml."""
+
+    @model_validator(mode="after")
+    def _splits(self) -> "Experiment":
+        self.check_split(self.run.workers)
+        return self
+
+    def check_split(self, workers: int) -> None:
+        """UserError if a batch can't be split among so many workers, each of which computes it in parts."""
+        accumulate = self.run.accumulate
+        parts = f"{accumulate} parts of each of " if accumulate > 1 else ""
+        if self.train.batch_size % (workers * accumulate):
+            raise UserError(
+                f"train.batch_size of {self.name}: {self.train.batch_size} can't be split evenly among "
+                f"{parts}{workers} workers: set it to a multiple, or change run.workers and run.accumulate."
+            )
+        if workers * accumulate > 1 and not self.model.splits_batches:
+            raise UserError(
+                f"The result of {self.model.name} with batch normalisation depends on how a batch is split: set "
+                f"run.workers and run.accumulate of {self.name} to 1, or model.batch_norm to false."
+            )
 
     @property
     def task(self) -> Task:
@@ -174,11 +146,12 @@ def load_params(path: Path | str = PARAMS_FILE, settings: Iterable[str] = (), ex
     """Reads and checks params.yaml; UserError with one sentence if anything in it is wrong.
 
     Args:
-        settings: SECTION.KEY=VALUE, of `data`, `model` or `train`, in place of what the file says for `experiment`.
+        settings: SECTION.KEY=VALUE, of `data`, `model`, `train` or `run`, or start_from=FOLDER, in place of what the
+            file says for `experiment`.
     """
     path = Path(path)
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = load_yaml(path.read_text())
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: run this in the project's folder or name it with --params.") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -186,34 +159,44 @@ def load_params(path: Path | str = PARAMS_FILE, settings: Iterable[str] = (), ex
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f" in line {where.line + 1}" if where else ""
-        raise UserError(f"{path} is not valid YAML{line}: {getattr(error, 'problem', error)}.") from None
+        raise UserError(f"{path} is not valid YAML{line}: {getattr(error, 'problem', None) or error}.") from None
     if not isinstance(raw, dict):
         raise UserError(f"{path} has no sections: restore it with `scn preset demo`.")
     document = check(_Document, raw, path)
     if settings:
         load_params(path)  # a mistake in the file is told as one
         document = check(_Document, _changed(raw, settings, experiment, path), SOURCE)
+    for key, cls in _RECIPES.items():
+        check(cls, getattr(document, key), path, key, _RENAMED.get(key))
+    for name in document.start_from:
+        if name not in document.experiments:
+            raise UserError(f"{path}: start_from: {unknown(name, document.experiments, 'experiment')}.")
     network_config(document.model, path, "model")
     experiments = {}
     for name, section in document.experiments.items():
         source, place = (SOURCE, "") if settings and name == experiment else (path, f"experiments.{name}.")
-        merged = {
-            key: {**getattr(document, key).model_dump(exclude_unset=True), **getattr(section, key)}
-            for key in ("data", "train")
-        }
-        for key, cls in (("data", DataConfig), ("train", TrainConfig)):
-            merged[key] = check(cls, merged[key], source, f"{place}{key}").model_dump()
+        merged: dict[str, Any] = {}
+        sections: dict[str, type[Section]] = {"data": DataConfig, **_RECIPES}
+        for key, section_type in sections.items():
+            common = getattr(document, key)
+            common = common.model_dump(exclude_unset=True) if isinstance(common, Section) else common
+            together = {**common, **getattr(section, key)}
+            merged[key] = check(section_type, together, source, f"{place}{key}", _RENAMED.get(key)).model_dump()
         model = _model(document.model, section.model)
         for reference in (*merged["data"]["train"], *merged["data"]["evaluation"]):
             corpus = reference.partition("/")[0]
             if corpus not in document.corpora.names:
                 raise UserError(f"{source}: data of {name}: {unknown(corpus, document.corpora.names, 'corpus')}.")
-        experiments[name] = Experiment.model_validate(
-            {
-                **{"name": name, "task_name": section.task, "level": section.level, "evaluate": document.evaluate},
-                **{**merged, "model": network_config(model, source, f"{place}model")},
-            }
-        )
+        try:
+            experiments[name] = Experiment.model_validate(
+                {
+                    **{"name": name, "task_name": section.task, "level": section.level, "evaluate": document.evaluate},
+                    **{**merged, "model": network_config(model, source, f"{place}model")},
+                    "start_from": document.start_from.get(name),
+                }
+            )
+        except UserError as error:  # what sections of their own can't tell
+            raise UserError(f"{source}: {error}") from None
     return Params(path=path, storage=document.storage, corpora=document.corpora, experiments=experiments)
 
 
@@ -223,6 +206,9 @@ def _changed(raw: dict[str, Any], settings: Iterable[str], name: str, path: Path
         raise UserError(f"{path}: {unknown(name, raw['experiments'], 'experiment')}.")
     own: dict[str, Any] = {key: dict(raw["experiments"][name].get(key) or {}) for key in _SETTABLE}
     for setting, value in parse(settings):
+        if setting == "start_from":
+            raw = {**raw, "start_from": {**(raw.get("start_from") or {}), name: value}}
+            continue
         section, _, key = setting.partition(".")
         if section not in own or not key:
             raise UserError(f"{SOURCE}: '{setting}' is no SECTION.KEY: begin with {', '.join(_SETTABLE)}.")

@@ -1,7 +1,7 @@
-"""How a network is trained: the section `train` of params.yaml, and what of it is a function of the step."""
+"""The training recipe: the section `train` of params.yaml, and its schedules as functions of the step."""
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -26,115 +26,102 @@ class LossConfig(Section):
 
 
 class TrainConfig(Section):
-    """The training recipe; by default that of the SCN paper (section 4.1)."""
+    """The training recipe, by default that of the SCN paper (section 4.1); every key decides the weights."""
 
-    # What is seen
+    # The patches of a step
     seed: int = Field(default=0, ge=0)
-    batch: int = Field(default=16, ge=1)
+    """Seed of the initial weights, of the patches and of the noise."""
+    batch_size: int = Field(default=16, ge=1)
     """Patches per step, over all workers."""
-    patch: int = Field(default=48, ge=8)
+    patch_size: int = Field(default=48, ge=8)
     """Side of the input patches in pixels; the target's is `scale` times as long."""
     patches_per_image: int = Field(default=1000, ge=1)
     """Patches drawn per image and epoch."""
+    group_mib: float | None = Field(default=None, gt=0)
+    """Images are sampled in groups of so many MiB, uncompressed, in another order every epoch; of two groups that are
+    in memory one is being read. null: from all images at once, which then must fit `run.memory_mib`."""
     epochs: int = Field(default=40, ge=1)
+    """Epochs of the whole run."""
     max_steps: int | None = Field(default=None, ge=1)
     """Ends the run after so many steps, whatever `epochs` says."""
 
-    # What is learnt from it
-    start_from: str | None = None
-    """A published model (EXPERIMENT or EXPERIMENT@vN) or a model folder whose weights are taken where they fit: those
-    of x2 for all of x3 and x4 but the last layers. None: random weights."""
+    # The optimisation
     loss: LossConfig = LossConfig(l1=1)
+    """Weights of the terms of the loss."""
     late_loss: LossConfig | None = None
-    """Takes the place of `loss` when `hold` epochs are done."""
+    """Takes the place of `loss` when `hold_epochs` epochs are done."""
     learning_rate: float = Field(default=1e-3, gt=0)
-    warm_up: int = Field(default=0, ge=0)
+    """Learning rate of Adam, at its highest."""
+    warmup_steps: int = Field(default=0, ge=0)
     """Steps in which the learning rate rises from 0."""
     schedule: Literal["halving", "cosine", "constant"] = "halving"
-    """How the learning rate falls when `hold` epochs are done; cosine: to 0 at the end."""
-    hold: int = Field(default=25, ge=0)
+    """How the learning rate falls when `hold_epochs` epochs are done; cosine: to 0 at the end."""
+    hold_epochs: int = Field(default=25, ge=0)
     """Epochs at the full learning rate."""
-    halve_every: int = Field(default=3, ge=1)
-    """Epochs from one halving to the next; the first comes `halve_every` epochs after `hold`."""
+    halve_every_epochs: int = Field(default=3, ge=1)
+    """Epochs from one halving to the next; the first comes so many epochs after `hold_epochs`."""
     halve_every_steps: int | None = Field(default=None, ge=1)
-    """Steps from one halving to the next, in place of `hold` and `halve_every`."""
-    clip: float | None = Field(default=None, gt=0)
+    """Steps from one halving to the next, in place of `hold_epochs` and `halve_every_epochs`."""
+    max_grad_norm: float | None = Field(default=None, gt=0)
     """The largest norm of the gradient over all weights; a larger one is scaled down to it."""
-    ema: float | None = Field(default=None, gt=0, lt=1)
-    """Decay per step of the moving average of the weights, which is what is measured and kept. None: no average."""
-    take: Literal["last", "best"] = "last"
-    """Which weights the run leaves: of its last step, or of the best validation."""
-
-    # How it is computed
+    ema_decay: float | None = Field(default=None, gt=0, lt=1)
+    """Decay per step of the moving average of the weights, which is what is measured and kept. null: no average."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: autocast for the network, on devices that compute in it; weights, optimiser and loss stay float32."""
-    accumulate: int = Field(default=1, ge=1)
-    """Parts that a worker's patches of a step are computed in, one after the other, to need less memory."""
-    channels_last: bool = True
-    compile: bool = False
-    """torch.compile."""
-    deterministic: bool = False
-    """The same bits from every run on a GPU, at some cost in speed; on a CPU they are the same in any case."""
-    workers: int = Field(default=1, ge=1)
-    """Processes of Ray Train; `batch` is split among them."""
-    use_gpu: Literal["auto"] | bool = "auto"
-    wait: int = Field(default=300, ge=0)
-    """Seconds to wait for a cluster to have what the workers need."""
 
-    # How patches come
-    feed: Literal["auto", "resident", "stream"] = "auto"
-    """resident: all images are in memory; stream: a part of them at a time; auto: resident if they fit `memory_mib`."""
-    memory_mib: int = Field(default=12288, ge=1)
-    """Of images that a worker may hold in memory, on its GPU where it has one, uncompressed."""
-    cache_mib: int = Field(default=65536, ge=0)
-    """Of shards that a machine keeps on its disk for `stream`."""
-    loader_workers: int = Field(default=1, ge=1)
-    """Readers of shards per process: there are at least `workers * loader_workers` shards, one for each."""
-
-    # What is kept and told
-    checkpoint_every: int = Field(default=500, ge=1)
-    """Steps between two checkpoints."""
-    keep: int = Field(default=2, ge=1)
-    """How many of the last checkpoints are kept, besides the best one."""
-    patience: int = Field(default=600, ge=0)
-    """Seconds for which the store may fail before the run stops."""
-    validate_every: int = Field(default=0, ge=0)
-    """Steps between two validations; one comes before the first step and after the last. 0: none."""
-    validate_on: list[str] = Field(default=[])
-    """Of the evaluation sets; empty: the first one."""
-    log_every: int = Field(default=20, ge=1)
-    """Steps between two points of the curves."""
+    # The weights that are left
+    take_best_every: int | None = Field(default=None, ge=1)
+    """Steps between two validations, of which the best one's weights are left. null: the weights of the last step."""
+    take_best_on: list[str] = Field(default=[])
+    """Evaluation sets that these validations measure; empty: the first one."""
 
     @model_validator(mode="after")
-    def _splits(self) -> "TrainConfig":
-        if self.batch % (self.workers * self.accumulate):
-            parts = f"{self.accumulate} parts of each of " if self.accumulate > 1 else ""
-            raise ValueError(f"batch: {self.batch} can't be split evenly among {parts}{self.workers} workers")
-        if self.take == "best" and not self.validate_every:
-            raise ValueError("take: the best weights are known by validation only: set validate_every")
+    def _means_what_it_says(self) -> "TrainConfig":
+        falls_by_epochs = self.schedule == "halving" and self.halve_every_steps is None
+        if (falls_by_epochs or self.late_loss) and self.hold_epochs >= self.epochs:
+            what = "the late loss would never come" if self.late_loss else "the learning rate would never fall"
+            raise ValueError(
+                f"hold_epochs: {self.hold_epochs} of {self.epochs} epochs: {what}; lower it"
+                + (", or set schedule to constant" * (not self.late_loss))
+            )
+        if self.max_steps is not None and self.warmup_steps >= self.max_steps:
+            raise ValueError(
+                f"warmup_steps: {self.warmup_steps} of {self.max_steps} steps (max_steps): the warm-up would not end; "
+                "lower it"
+            )
+        if self.take_best_on and not self.take_best_every:
+            raise ValueError("take_best_on: the last weights are left unless take_best_every is set")
         return self
+
+    def check(self, images: int) -> None:
+        """ValueError if the recipe can't mean what it says on `images` training images."""
+        if self.warmup_steps >= self.steps(images):
+            raise ValueError(
+                f"warmup_steps: {self.warmup_steps} of {self.steps(images)} steps on {images} images: the warm-up "
+                "would not end; lower it"
+            )
 
     def steps(self, images: int) -> int:
         """Optimiser steps of the whole run on `images` training images."""
-        steps = -(-self.epochs * images * self.patches_per_image // self.batch)
+        steps = -(-self.epochs * images * self.patches_per_image // self.batch_size)
         return min(steps, self.max_steps or steps)
 
     def held(self, step: int, images: int) -> bool:
-        """Whether step `step` (from 0) is one of the first `hold` epochs."""
-        return self._epochs_done(step, images) < self.hold
+        """Whether step `step` (from 0) is one of the first `hold_epochs` epochs."""
+        return self._epochs_done(step, images) < self.hold_epochs
 
     def loss_at(self, step: int, images: int) -> LossConfig:
-        """Of step `step` (from 0) on `images` training images."""
+        """The loss of step `step` (from 0) on `images` training images."""
         return self.loss if self.late_loss is None or self.held(step, images) else self.late_loss
 
     def learning_rate_at(self, step: int, images: int) -> float:
-        """Learning rate of step `step` (from 0) on `images` training images.
+        """The learning rate of step `step` (from 0) on `images` training images.
 
         "Halves every 3 epochs after the 25th" (SCN paper, section 4.1) is read as: the first halving comes when
-        `hold + halve_every` epochs are done.
+        `hold_epochs + halve_every_epochs` epochs are done.
         """
-        if step < self.warm_up:
-            return self.learning_rate * (step + 1) / self.warm_up
+        if step < self.warmup_steps:
+            return self.learning_rate * (step + 1) / self.warmup_steps
         return float(self.learning_rate * self._fallen(step, images))
 
     def _fallen(self, step: int, images: int) -> float:
@@ -143,23 +130,10 @@ class TrainConfig(Section):
         if self.schedule == "halving":
             if self.halve_every_steps:
                 return float(0.5 ** (step // self.halve_every_steps))
-            return float(0.5 ** max(0, (self._epochs_done(step, images) - self.hold) // self.halve_every))
-        start = max(self.warm_up, self.hold * images * self.patches_per_image // self.batch)
+            return float(0.5 ** max(0, (self._epochs_done(step, images) - self.hold_epochs) // self.halve_every_epochs))
+        start = max(self.warmup_steps, self.hold_epochs * images * self.patches_per_image // self.batch_size)
         share = min(max(step - start, 0) / max(self.steps(images) - start, 1), 1.0)
         return (1 + math.cos(math.pi * share)) / 2
 
     def _epochs_done(self, step: int, images: int) -> int:
-        return step * self.batch // (images * self.patches_per_image)
-
-    def identity(self) -> dict[str, Any]:
-        """The fields that decide what the run computes, without those that only decide how it runs."""
-        unseen = {"validate_every", "validate_on"} if self.take == "last" else set()
-        return self.model_dump(exclude=_HOW | unseen)
-
-
-_HOW = {
-    *("workers", "use_gpu", "wait", "accumulate", "channels_last", "compile", "deterministic"),
-    *("cache_mib", "loader_workers"),
-    *("checkpoint_every", "keep", "patience", "log_every"),
-}
-"""Fields that change the result by rounding at most."""
+        return step * self.batch_size // (images * self.patches_per_image)

@@ -18,12 +18,15 @@ class Section(BaseModel):
 S = TypeVar("S", bound=Section)
 
 
-def check(cls: type[S], raw: Mapping[str, Any], source: object, place: str = "") -> S:
+def check(
+    cls: type[S], raw: Mapping[str, Any], source: object, place: str = "", renamed: Mapping[str, str] | None = None
+) -> S:
     """The section that `raw` describes.
 
     Args:
         source: where it was read, for the message: a path, or a few words.
         place: the dotted key of the section in it.
+        renamed: keys of earlier versions -> where they stand now.
     Raises:
         UserError: one sentence with the key; a misspelt one gets the nearest known.
     """
@@ -34,6 +37,8 @@ def check(cls: type[S], raw: Mapping[str, Any], source: object, place: str = "")
         first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         where = [*filter(None, place.split(".")), *map(str, first["loc"])]
         if first["type"] == "extra_forbidden":
+            if now := (renamed or {}).get(where[-1]):
+                raise UserError(f"{source}: {'.'.join(where)} is called {now} now: rename it.") from None
             known = sorted(_keys_at(cls, first["loc"][:-1]))
             parent = ".".join(where[:-1]) or "the top level"
             raise UserError(f"{source}: {unknown(where[-1], known, f'key (at {parent})')}.") from None

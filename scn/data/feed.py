@@ -1,7 +1,7 @@
 """The batch of every step, from images in memory; those of the next group are read meanwhile.
 
-Training data is a sequence of groups of images. `resident` is one group of all, read once; `stream` walks over groups
-of shards, in another order every epoch, of which two fit the memory: that in use and the next one. Patches are cut,
+Training data is a sequence of groups of images: one group of all, read once, or (`train.group_mib`) groups in another
+order every epoch, of which two are in memory: that in use and the next one. Patches are cut,
 turned and made noisy where the images are, on a GPU if they are there.
 """
 
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -20,14 +19,12 @@ from scn.config.params import Experiment
 from scn.core.errors import UserError
 from scn.data.cache import Cache
 from scn.data.groups import Group, Groups, image_bytes
-from scn.data.image_pool import Packed
+from scn.data.image_pool import ImagePool
 from scn.data.noise import normal
-from scn.data.sampler import Draws, Part
-from scn.shards.manifest import Manifest, Shard
+from scn.data.sampler import Part, Sampler
+from scn.shards.manifest import Shard, TrainingManifest
 from scn.shards.samples import read_shard, unpack
 from scn.storage.base import Store
-
-Kind = Literal["resident", "stream"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,19 +40,17 @@ class Feed:
 
     def __init__(
         self,
-        kind: Kind,
         experiment: Experiment,
-        draws: Draws,
-        load: Callable[[Group, Event], Packed],
+        sampler: Sampler,
+        load: Callable[[Group, Event], ImagePool],
         device: torch.device,
     ) -> None:
-        self.kind = kind
         self._experiment = experiment
-        self._draws = draws
+        self._sampler = sampler
         self._load = load
         self._device = device
         self._background = ThreadPoolExecutor(1, thread_name_prefix="feed")
-        self._held: dict[Group, tuple[Future[Packed], Event]] = {}
+        self._held: dict[Group, tuple[Future[ImagePool], Event]] = {}
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
         """The part of step `step` (from 0) that process `rank` of `world` works on.
@@ -63,7 +58,7 @@ class Feed:
         Raises:
             UserError: naming the shard that is not there or damaged, or if the images need too much memory.
         """
-        share = self._experiment.train.batch // world
+        share = self._experiment.train.batch_size // world
         mine = range(rank * share, (rank + 1) * share)
         cuts = []
         for part, packed in self._parts(step):
@@ -88,11 +83,11 @@ class Feed:
         self._hold([])
         self._background.shutdown()
 
-    def _parts(self, step: int) -> list[tuple[Part, Packed]]:
-        parts = self._draws.step(step)
+    def _parts(self, step: int) -> list[tuple[Part, ImagePool]]:
+        parts = self._sampler.step(step)
         needed = list(dict.fromkeys(part.group for part in parts))
         # There is memory for two: that of the next group is free when the step no longer straddles two.
-        following = self._draws.following(step) if len(needed) == 1 else None
+        following = self._sampler.following(step) if len(needed) == 1 else None
         self._hold([*needed, following] if following else needed)
         return [(part, self._held[part.group][0].result()) for part in parts]
 
@@ -108,26 +103,27 @@ class Feed:
 
 
 def open_feed(
-    store: Store, manifest: Manifest, experiment: Experiment, device: torch.device, *, cache: Path | None
+    store: Store, manifest: TrainingManifest, experiment: Experiment, device: torch.device, *, cache: Path | None
 ) -> Feed:
     """The patches that `experiment` trains on; close it at the end.
 
     Args:
         device: where the images, and the batches, are.
-        cache: the folder of shards on this machine, for `stream`; None: every reading asks the store.
+        cache: the folder of shards on this machine, for groups; None: every reading asks the store.
     Raises:
         UserError: if an image is smaller than a patch, or the cache can't be used.
     """
-    config, shards = experiment.train, manifest.train.shards
+    way, shards = experiment.run, manifest.shards
     _check_sizes(store, shards, experiment)
-    kind: Kind = "resident" if is_resident(manifest, experiment) else "stream"
-    groups = Groups(experiment, shards, None if kind == "resident" else config.memory_mib * 2**20 // 2)
+    _check_memory(shards, experiment)
+    group_mib = experiment.train.group_mib
+    groups = Groups(experiment, shards, None if group_mib is None else int(group_mib * 2**20))
     read: Callable[[Shard], bytes] = partial(read_shard, store, experiment=experiment.name)
-    if kind == "stream" and cache is not None:
-        read = Cache(cache, config.cache_mib, store, experiment.name).read
+    if group_mib is not None and cache is not None:
+        read = Cache(cache, way.cache_mib, store, experiment.name).read
 
-    def load(group: Group, abandoned: Event) -> Packed:
-        packed = Packed(group, experiment, device)
+    def load(group: Group, abandoned: Event) -> ImagePool:
+        packed = ImagePool(group, experiment, device)
         wanted = frozenset(group.images.tolist())
 
         def read_into(shard: Shard) -> None:
@@ -135,7 +131,7 @@ def open_feed(
                 for sample in unpack(read(shard), experiment.level, wanted):
                     packed.paste(sample)
 
-        with ThreadPoolExecutor(config.loader_workers, thread_name_prefix="shards") as readers:
+        with ThreadPoolExecutor(way.loader_workers, thread_name_prefix="shards") as readers:
             for _ in readers.map(read_into, group.shards):
                 pass
         if not packed.is_whole and not abandoned.is_set():
@@ -147,21 +143,32 @@ def open_feed(
             torch.cuda.current_stream(device).synchronize()
         return packed
 
-    return Feed(kind, experiment, Draws(groups, manifest.train.images, experiment), load, device)
+    return Feed(experiment, Sampler(groups, manifest.images, experiment), load, device)
 
 
-def is_resident(manifest: Manifest, experiment: Experiment) -> bool:
-    """Whether all training images are in memory at once: by train.feed, or because they fit train.memory_mib."""
-    config = experiment.train
-    if config.feed != "auto":
-        return config.feed == "resident"
-    sizes = {image: size for shard in manifest.train.shards for image, size in shard.images.items()}
-    return sum(image_bytes(experiment, *size) for size in sizes.values()) <= config.memory_mib * 2**20
+def _check_memory(shards: list[Shard], experiment: Experiment) -> None:
+    """UserError if the images that are in memory at once are more than `run.memory_mib`."""
+    memory, group = experiment.run.memory_mib, experiment.train.group_mib
+    if group is not None:
+        if 2 * group > memory:
+            raise UserError(
+                f"Two groups of train.group_mib {group:g} don't fit run.memory_mib {memory} of {experiment.name}: "
+                "raise run.memory_mib, or lower train.group_mib, which is another run."
+            )
+        return
+    sizes = {image: size for shard in shards for image, size in shard.images.items()}
+    mib = sum(image_bytes(experiment, *size) for size in sizes.values()) / 2**20
+    if mib > memory:
+        raise UserError(
+            f"The training images of {experiment.name} have {mib:.0f} MiB uncompressed, more than run.memory_mib, "
+            f"{memory}: raise it, or set train.group_mib to {max(memory // 2, 1)}, which samples from a group of "
+            "images at a time."
+        )
 
 
 def _check_sizes(store: Store, shards: list[Shard], experiment: Experiment) -> None:
     """UserError for an image that no patch can be cut from."""
-    side = experiment.train.patch * experiment.scale
+    side = experiment.train.patch_size * experiment.scale
     for shard in shards:
         for image, (height, width) in shard.images.items():
             if min(height, width) >= side:
@@ -170,5 +177,5 @@ def _check_sizes(store: Store, shards: list[Shard], experiment: Experiment) -> N
             name = next(unpack(content, experiment.level, {image})).name
             raise UserError(
                 f"The image {name} is {width}x{height} pixels, smaller than a patch of {side}x{side}: take it out of "
-                "the training corpus or lower train.patch."
+                "the training corpus or lower train.patch_size."
             )

@@ -12,14 +12,14 @@ from scn.data.sampler import Part
 from scn.shards.samples import About, Image, Sample
 
 
-class Packed:
+class ImagePool:
     """The images of a group on a device: targets and, where the task stores them, degraded images."""
 
     def __init__(self, group: Group, experiment: Experiment, device: torch.device) -> None:
         """Makes room for the images; `paste` fills it. UserError if the device has not enough memory."""
         self._group = group
         self._scale = experiment.scale
-        self._patch = experiment.train.patch
+        self._patch = experiment.train.patch_size
         self._pasted: list[About] = []
         self.names: dict[int, str] = {}
         """Place in the group -> name of the image."""
@@ -33,7 +33,7 @@ class Packed:
             mib = sum(image_bytes(experiment, *map(int, size)) for size in group.sizes) / 2**20
             raise UserError(
                 f"{device} has no room for the {len(group)} training images of {experiment.name}, {mib:.0f} MiB "
-                "uncompressed: set train.feed to stream, or lower train.memory_mib."
+                "uncompressed: set train.group_mib, so that a group of them is in memory at a time."
             ) from None
 
     def paste(self, sample: Sample) -> None:

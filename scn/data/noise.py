@@ -16,7 +16,7 @@ def normal(experiment: Experiment, step: int, patches: range, device: torch.devi
     takes its part.
     """
     config = experiment.train
-    shape = (experiment.task.image_channels, config.patch, config.patch)
+    shape = (experiment.task.image_channels, config.patch_size, config.patch_size)
     if device.type == "cpu":
         drawn = [
             generator(config.seed, Purpose.NOISE, step, i).standard_normal(shape, dtype=np.float32) for i in patches
@@ -24,5 +24,5 @@ def normal(experiment: Experiment, step: int, patches: range, device: torch.devi
         return torch.from_numpy(np.stack(drawn))
     seed = int(generator(config.seed, Purpose.NOISE, step).integers(2**63))
     random = torch.Generator(device).manual_seed(seed)
-    whole = torch.randn((config.batch, *shape), generator=random, device=device)
+    whole = torch.randn((config.batch_size, *shape), generator=random, device=device)
     return whole[patches.start : patches.stop]

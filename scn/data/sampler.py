@@ -49,7 +49,7 @@ class Part:
         )
 
 
-class Draws:
+class Sampler:
     """The patches of a run: an epoch goes through its groups, and each group through its images in rounds.
 
     A round holds every image of the group once, in an order of its own, and there are `patches_per_image` rounds. So an
@@ -63,19 +63,19 @@ class Draws:
         self._config = experiment.train
         self._scale = experiment.scale
         self._per_epoch = images * self._config.patches_per_image
-        self._end = self._config.steps(images) * self._config.batch
+        self._end = self._config.steps(images) * self._config.batch_size
         self._rounds: dict[tuple[int, int, int], Numbers] = {}
 
     def step(self, step: int) -> list[Part]:
         """The patches of step `step` (from 0): `batch` of them, in as many parts as they come from groups."""
-        batch, done, parts = self._config.batch, 0, list[Part]()
+        batch, done, parts = self._config.batch_size, 0, list[Part]()
         uniform = generator(self._config.seed, Purpose.PLACE, step).random((batch, 3))
         while done < batch:
             epoch, number, patch = self._place(step * batch + done)
             group = self._groups.of_epoch(epoch)[number]
             image = self._images(epoch, number, patch, batch - done)
             drawn = uniform[done : done + len(image)]
-            room = group.sizes[image] // self._scale - self._config.patch + 1
+            room = group.sizes[image] // self._scale - self._config.patch_size + 1
             place = (drawn[:, :2] * room).astype(np.int64)
             symmetry = (drawn[:, 2] * 8).astype(np.int64)
             parts.append(
@@ -86,7 +86,7 @@ class Draws:
 
     def following(self, step: int) -> Group | None:
         """The group that is used after the last one of step `step`; None if the run ends before."""
-        last = (step + 1) * self._config.batch - 1
+        last = (step + 1) * self._config.batch_size - 1
         epoch, number, patch = self._place(last)
         first = last - patch + self._patches(self._groups.of_epoch(epoch)[number])
         if first >= self._end:

@@ -15,14 +15,15 @@ from tqdm import tqdm
 from scn.config.params import Experiment, Params
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
-from scn.core.hashing import code_sha256, file_sha256
+from scn.core.hashing import file_sha256
+from scn.evaluation.code import evaluation_code
 from scn.evaluation.images import degrade, measurable, restore
 from scn.evaluation.protocols import Figures, average, measure, rounded
 from scn.inference.apply import device_of, prepare
 from scn.inference.ensemble import self_ensemble
-from scn.inference.model_files import WEIGHTS, load_model
+from scn.inference.model_files import WEIGHTS, check_fits, load_model
 from scn.inference.precision import computed
-from scn.shards.manifest import Manifest, experiment_manifest
+from scn.shards.manifest import EvaluationManifest, evaluation_manifest
 from scn.shards.samples import Sample, read_samples
 from scn.storage import open_store
 from scn.storage.base import Store
@@ -31,7 +32,7 @@ Row = dict[str, Any]
 """One image: {"name": ..., "input" | "model" | "ensemble": Figures}"""
 
 
-def evaluate(experiment: Experiment, manifest: Manifest, store: Store, network: nn.Module) -> dict[str, Any]:
+def evaluate(experiment: Experiment, manifest: EvaluationManifest, store: Store, network: nn.Module) -> dict[str, Any]:
     """Measures the degraded input and the model on every evaluation set.
 
     Returns:
@@ -47,7 +48,7 @@ def evaluate(experiment: Experiment, manifest: Manifest, store: Store, network: 
 
 
 def add_ensemble(
-    sets: Mapping[str, Any], experiment: Experiment, manifest: Manifest, store: Store, network: nn.Module
+    sets: Mapping[str, Any], experiment: Experiment, manifest: EvaluationManifest, store: Store, network: nn.Module
 ) -> dict[str, dict[str, Figures]]:
     """What `evaluate` returned, without the images and with the model's geometric self-ensemble.
 
@@ -102,24 +103,20 @@ def ensemble_stage(params: Params, experiment_name: str) -> Path:
     return _write(params.root / "metrics" / f"{experiment_name}.json", {**metrics, "provenance": sources})
 
 
-def _inputs(params: Params, name: str) -> tuple[Experiment, Manifest, nn.Module, dict[str, Any]]:
+def _inputs(params: Params, name: str) -> tuple[Experiment, EvaluationManifest, nn.Module, dict[str, Any]]:
     """What both stages read, checked to belong together."""
     experiment = params.experiment(name)
-    manifest = experiment_manifest(params, name)
+    manifest = evaluation_manifest(params, name)
     folder = params.root / "models" / name
     network, config = load_model(folder)
-    if config["architecture"] != experiment.architecture():
-        raise UserError(
-            f"{folder} holds a model of another architecture than {params.path} describes for {name}: "
-            f"describe that one there, or run `dvc repro train@{name}`."
-        )
+    check_fits(config, folder, experiment.architecture(), name)
     provenance = {
         "protocol": experiment.task.protocol.name,
         "precision": computed(device_of(prepare(network)), experiment.evaluate.precision),
         "data_sha256": manifest.sha256,
         "weights_sha256": file_sha256(folder / WEIGHTS),
-        "code_sha256": code_sha256(),
-        "images": {name: images.images for name, images in manifest.evaluation.items()},
+        "code_sha256": evaluation_code(experiment.model.name),
+        "images": {name: images.images for name, images in manifest.sets.items()},
     }
     return experiment, manifest, network, provenance
 
@@ -147,10 +144,10 @@ def _measure(image: NDArray[np.uint8], sample: Sample, experiment: Experiment) -
 
 
 def _over_images(
-    score: Callable[[Sample], Row], experiment: Experiment, manifest: Manifest, store: Store
+    score: Callable[[Sample], Row], experiment: Experiment, manifest: EvaluationManifest, store: Store
 ) -> dict[str, list[Row]]:
     results = {}
-    for name, images in manifest.evaluation.items():
+    for name, images in manifest.sets.items():
         samples = read_samples(store, images.shards, experiment.name, experiment.level)
         # disable=None: only where there is a terminal
         bar = partial(tqdm, total=images.images, desc=name, unit="image", leave=False, disable=None)

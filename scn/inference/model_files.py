@@ -31,6 +31,15 @@ def save_model(folder: Path, network: nn.Module, architecture: Mapping[str, Any]
     write_atomically(folder / CONFIG, (json.dumps(config, indent=1, sort_keys=True) + "\n").encode())
 
 
+def check_fits(config: Mapping[str, Any], folder: Path, architecture: Mapping[str, Any], name: str) -> None:
+    """UserError if the model in `folder`, whose config.json is `config`, has not the experiment's architecture."""
+    if config["architecture"] != architecture:
+        raise UserError(
+            f"{folder} holds a model of another architecture than params.yaml describes for {name}: describe that one "
+            f"there, or run `dvc repro train@{name}`."
+        )
+
+
 def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     """Reads a folder that save_model wrote: the network in eval mode and config.json.
 

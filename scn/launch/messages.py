@@ -3,10 +3,27 @@
 import asyncio
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
-Message = tuple[Any, ...]
-"""Its kind, and what belongs to it."""
+from scn.training.callbacks import Event
+
+
+@dataclass(frozen=True)
+class WasStopped:
+    """A worker did what it was asked and stopped; `sentence` is that of Stopped."""
+
+    sentence: str
+
+
+@dataclass(frozen=True)
+class HasFailed:
+    """A worker has met what no restart mends; `sentence` is that of the UserError."""
+
+    sentence: str
+
+
+Message = Event | WasStopped | HasFailed
 
 LOOK_SECONDS = 1.0
 """A worker looks for the order to stop this often."""
@@ -23,10 +40,10 @@ class Mailbox:
         self.news, self.asked = asyncio.Event(), asyncio.Event()
         self.why, self.failed = "", False
 
-    async def tell(self, kind: str, *values: object) -> None:
-        """From a worker: "stopped" and "failed" with a sentence, or a hook's name with its arguments."""
-        self.messages.append((kind, *values))
-        self.failed |= kind == "failed"
+    async def tell(self, message: Message) -> None:
+        """From a worker."""
+        self.messages.append(message)
+        self.failed |= isinstance(message, HasFailed)
         self.news.set()
 
     async def hear(self, seconds: float) -> list[Message]:

@@ -13,52 +13,55 @@ from uuid import uuid4
 from scn.config.params import Experiment, Params
 from scn.core.errors import Stopped, UserError
 from scn.core.ray import cpu_count, start_ray, stop_ray, wait_for_room
-from scn.launch.messages import Mailbox, Order
+from scn.launch.messages import HasFailed, Mailbox, Order, WasStopped
 from scn.launch.signals import Stopping
 from scn.launch.world import patience, use_threads
-from scn.monitoring.progress import Monitor
-from scn.shards.manifest import Manifest
+from scn.shards.manifest import EvaluationManifest, TrainingManifest
 from scn.storage import open_store
 from scn.storage.base import StoreError
-from scn.training.loop import Hooks, Run, train
+from scn.training.callbacks import Callbacks, Event, Logged, Measured, Resumed, Row, Saved
+from scn.training.loop import Run, train
+from scn.training.validation import Validated
 from scn.training.world import World
 
 RESTARTS = 3
 """How often a run whose worker dies is started again, from its newest checkpoint."""
 
 
-def train_with_ray(run: Run, params: Params, monitor: Monitor | Hooks, minutes: float | None = None) -> None:
-    """Runs the loop on `train.workers` processes; what they say comes to `monitor` in this process.
+def train_with_ray(run: Run, params: Params, callbacks: Callbacks, minutes: float | None = None) -> None:
+    """Runs the loop on `run.workers` processes; what they say comes to `callbacks` in this process.
 
     Raises:
         Stopped: by SIGTERM, SIGINT or when `minutes` are over; the workers have stored a checkpoint.
-        UserError: what the loop raised, or that the cluster had no room for the workers for `train.wait` seconds.
+        UserError: what the loop raised, or that the cluster had no room for the workers in time.
     """
     # Ray Train looks after its workers this often; its default of 2 s is most of a short run.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
-    config = run.experiment.train
+    config = run.experiment.run
     with Stopping(minutes) as stopping:
         # What the workers have to say comes through a mailbox; their logs tell of every move of Ray Train itself.
         start_ray(max(cpu_count(), config.workers), show_logs=False)
         try:
-            _drive(run, params, monitor, stopping)
+            _drive(run, params, callbacks, stopping)
         finally:
             stop_ray()
 
 
-def _drive(run: Run, params: Params, monitor: Monitor | Hooks, stopping: Stopping) -> None:
+def _drive(run: Run, params: Params, callbacks: Callbacks, stopping: Stopping) -> None:
     import ray
     from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    name, config = run.experiment.name, run.experiment.train
+    name, config = run.experiment.name, run.experiment.run
     gpus = ray.cluster_resources().get("GPU", 0)
     gpu = config.use_gpu is True or (config.use_gpu == "auto" and gpus >= config.workers)
     bundle = {"GPU": 1.0} if gpu else {"CPU": 1.0}
-    _wait_for_room(name, bundle, config.workers, config.wait, stopping)
+    _wait_for_room(name, bundle, config.workers, config.cluster_timeout_s, stopping)
     # The same patience when workers are started again, after a node was lost: Ray Train would wait for ever.
-    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(max(15, config.wait // (RESTARTS + 1))))
+    os.environ.setdefault(
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(max(15, config.cluster_timeout_s // (RESTARTS + 1)))
+    )
 
     # Where this process is, so that a node that is lost does not take it along.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -70,9 +73,11 @@ def _drive(run: Run, params: Params, monitor: Monitor | Hooks, stopping: Stoppin
             train_loop_config={
                 "experiment": run.experiment.model_dump(),
                 "manifest": run.manifest.model_dump(),
+                "evaluation": run.evaluation.model_dump() if run.evaluation else None,
                 "store": run.store.url,
                 "root": str(run.root.resolve()),
-                "start": run.start,
+                "start": (run.start, run.start_sha256),
+                "code_sha256": run.identity["code_sha256"],
                 "mailbox": mailbox,
                 "threads": os.environ.get("OMP_NUM_THREADS"),
             },
@@ -88,12 +93,12 @@ def _drive(run: Run, params: Params, monitor: Monitor | Hooks, stopping: Stoppin
                 ),
             ),
         )
-        _listen(mailbox, _Fit(trainer), monitor, stopping)
+        _listen(mailbox, _Fit(trainer), callbacks, stopping)
     except ControllerError:  # which has no type of its own for workers that found no place
         if missing := wait_for_room(bundle, config.workers, 0, lambda missing: None):
             raise UserError(
                 f"{name} was interrupted and needs {missing}: start it again, where it goes on from its last "
-                "checkpoint, with lower train.workers or when the cluster is whole."
+                "checkpoint, with lower run.workers or when the cluster is whole."
             ) from None
         raise
     finally:
@@ -113,9 +118,9 @@ def _wait_for_room(name: str, bundle: dict[str, float], workers: int, seconds: i
             said = True
 
     if missing := wait_for_room(bundle, workers, seconds, waits):
-        instead = " or set train.use_gpu to auto" if "GPU" in bundle else ""
+        instead = " or set run.use_gpu to auto" if "GPU" in bundle else ""
         waited = f" even after {seconds} s" if said else ""
-        raise UserError(f"{name} needs {missing}{waited}: lower train.workers, add nodes{instead}.")
+        raise UserError(f"{name} needs {missing}{waited}: lower run.workers, add nodes{instead}.")
 
 
 class _Fit(threading.Thread):
@@ -134,7 +139,7 @@ class _Fit(threading.Thread):
             self.error = error
 
 
-def _listen(mailbox: Any, fit: _Fit, monitor: Monitor | Hooks, stopping: Stopping) -> None:
+def _listen(mailbox: Any, fit: _Fit, callbacks: Callbacks, stopping: Stopping) -> None:
     """Passes on what the workers say, and to them that they should stop, until Ray Train has ended."""
     import ray
 
@@ -142,13 +147,14 @@ def _listen(mailbox: Any, fit: _Fit, monitor: Monitor | Hooks, stopping: Stoppin
     end: Stopped | UserError | None = None
     while True:
         running = fit.is_alive()
-        for kind, *values in ray.get(mailbox.hear.remote(0.5 if running else 0)):
-            if kind == "stopped":
-                end = end or Stopped(*values)
-            elif kind == "failed":
-                end = end or UserError(*values)
-            else:
-                getattr(monitor, kind)(*values)
+        for message in ray.get(mailbox.hear.remote(0.5 if running else 0)):
+            match message:
+                case WasStopped(sentence):
+                    end = end or Stopped(sentence)
+                case HasFailed(sentence):
+                    end = end or UserError(sentence)
+                case _:
+                    message.deliver(callbacks)
         if not running:
             break
         if not asked and (why := stopping()):
@@ -180,39 +186,53 @@ def _worker(config: dict[str, Any]) -> None:
     order = Order(mailbox) if leads else None  # the loop tells the others
     began = False
 
-    def tell(kind: str, *values: object) -> None:
-        if leads:
-            ray.get(mailbox.tell.remote(kind, *values))
-
-    def saved(step: int) -> None:
-        ray.train.report({"step": step})  # which waits until every rank has
-        tell("saved", step)
-
-    def stopping() -> str:
+    def stop_reason() -> str:
         nonlocal began
         began = True
         return order() if order else ""
 
-    hooks = Hooks(
-        resumed=lambda step: tell("resumed", step),
-        logged=lambda row: tell("logged", row),
-        validated=lambda step, result: tell("validated", step, result),
-        saved=saved,
-        stopping=stopping,
-    )
     try:
         run = _run(config)
-        train(run, world, hooks)
+        train(run, world, _Teller(mailbox, leads), stop_reason)
         if leads:
             run.checkpoints.hand_over()  # the driver, which may be on another machine, takes the result
     except Stopped as stopped:
-        tell("stopped", str(stopped))
+        if leads:
+            ray.get(mailbox.tell.remote(WasStopped(str(stopped))))
     except UserError as error:
         if isinstance(error, StoreError) and not began:
             raise  # nothing is lost, and it may be over in a moment: Ray Train starts the workers again
-        ray.get(mailbox.tell.remote("failed", str(error)))
+        ray.get(mailbox.tell.remote(HasFailed(str(error))))
         if world.size > 1:
             raise  # the others may be waiting for this one
+
+
+class _Teller:
+    """Callbacks of a worker: what rank 0 is told goes to the driver, by way of the mailbox."""
+
+    def __init__(self, mailbox: Any, leads: bool) -> None:
+        self._mailbox, self._leads = mailbox, leads
+
+    def on_resume(self, step: int) -> None:
+        self._tell(Resumed(step))
+
+    def on_log(self, row: Row) -> None:
+        self._tell(Logged(row))
+
+    def on_validation(self, step: int, result: Validated) -> None:
+        self._tell(Measured(step, result))
+
+    def on_checkpoint(self, step: int) -> None:
+        import ray.train
+
+        ray.train.report({"step": step})  # which waits until every rank has
+        self._tell(Saved(step))
+
+    def _tell(self, event: Event) -> None:
+        import ray
+
+        if self._leads:
+            ray.get(self._mailbox.tell.remote(event))
 
 
 def _run(config: dict[str, Any]) -> Run:
@@ -225,13 +245,23 @@ def _run(config: dict[str, Any]) -> Run:
             f"{root} can't be made on {socket.gethostname()} ({error.strerror}), for checkpoints and shards: "
             "give the cluster's user the right to, or train in a folder that all nodes can have."
         ) from None
-    return Run(
+    evaluation = config["evaluation"]
+    start, start_sha256 = config["start"]
+    run = Run(
         experiment=Experiment.model_validate(config["experiment"]),
-        manifest=Manifest.model_validate(config["manifest"]),
+        manifest=TrainingManifest.model_validate(config["manifest"]),
+        evaluation=EvaluationManifest.model_validate(evaluation) if evaluation else None,
         store=open_store(config["store"], root),
         root=root,
-        start=config["start"],
+        start=start,
+        start_sha256=start_sha256,
     )
+    if run.identity["code_sha256"] != config["code_sha256"]:
+        raise UserError(
+            f"{socket.gethostname()} has other code of this project than the machine that started the run: install the "
+            "same commit on all nodes."
+        )
+    return run
 
 
 def _results_folder(params: Params) -> tuple[str, Any]:

@@ -1,4 +1,4 @@
-"""The stage train@E: from a shard manifest to models/<experiment>/ and its curves."""
+"""The stage train@E: from a manifest of shards to models/<experiment>/ and its curves."""
 
 import os
 import sys
@@ -13,25 +13,32 @@ from safetensors.torch import load_file
 from scn.config.params import Params
 from scn.core.errors import UserError
 from scn.core.hashing import file_sha256
-from scn.inference.model_files import WEIGHTS, save_model
+from scn.inference.model_files import save_model
 from scn.inference.precision import has_bfloat16
+from scn.launch.plan import start_weights
 from scn.launch.ray_train import train_with_ray
 from scn.launch.signals import Stopping
 from scn.launch.world import plain_world
-from scn.monitoring.progress import Monitor
-from scn.registry.publish import find
-from scn.shards.manifest import experiment_manifest
+from scn.monitoring.progress import Progress
+from scn.shards.manifest import evaluation_manifest, training_manifest
 from scn.storage import open_store
 from scn.storage.base import Store
+from scn.training.callbacks import Callbacks, Silent
 from scn.training.learner import Learner, network_of
-from scn.training.loop import Hooks, Run, train
+from scn.training.loop import Run, train
 from scn.training.world import World
 
 
 def train_stage(
-    params: Params, name: str, *, plain: bool = False, minutes: float | None = None, resume: bool | None = None
+    params: Params,
+    name: str,
+    *,
+    plain: bool = False,
+    minutes: float | None = None,
+    resume: bool | None = None,
+    resume_anyway: bool = False,
 ) -> None:
-    """Trains the experiment `name` from shards/<name>/manifest.json.
+    """Trains the experiment `name` from shards/<name>/train.json.
 
     Writes models/<name>/ (model.safetensors, config.json) when training is complete and curves/<name>/ on the way.
 
@@ -39,60 +46,63 @@ def train_stage(
         plain: the loop in this process, without Ray Train; under torchrun, in each of its processes.
         minutes: stop after so many, with a checkpoint.
         resume: go on from the newest checkpoint of the same run: True must find one, False deletes them.
+        resume_anyway: go on from a run that differs in nothing but the code that made it.
     Raises:
         Stopped: by SIGTERM, SIGINT or `minutes`, when a checkpoint is stored.
         UserError: of the loop, of the cluster, or for a manifest that is missing.
     """
     experiment = params.experiment(name)
-    manifest = experiment_manifest(params, name)
     store = open_store(params.storage.url, params.root)
     store.check()
+    start, start_sha256 = _start(params, name, store)
+    validates = experiment.train.take_best_every or experiment.run.validate_every
     run = Run(
         experiment=experiment,
-        manifest=manifest,
+        manifest=training_manifest(params, name),
+        evaluation=evaluation_manifest(params, name) if validates else None,
         store=store,
         root=params.root.resolve(),
-        start=_start(params, name, store),
+        start=start,
+        start_sha256=start_sha256,
     )
+    try:
+        experiment.train.check(run.manifest.images)
+    except ValueError as error:
+        raise UserError(f"train of {name}: {error}.") from None
     if plain:
-        with plain_world(experiment.train) as world, Stopping(minutes) as stopping:
+        with plain_world(experiment) as world, Stopping(minutes) as stopping:
             if world.rank == 0:
-                _begin(run, resume, world.device)
-            with _monitor(run, params, world) as monitor:
-                hooks = Hooks(
-                    resumed=monitor.resumed,
-                    logged=monitor.logged,
-                    validated=monitor.validated,
-                    saved=monitor.saved,
-                    stopping=stopping,
-                )
-                train(run, world, hooks)
+                _begin(run, resume, resume_anyway, world.device)
+            with _progress(run, params, world) as callbacks:
+                train(run, world, callbacks, stopping)
             if world.rank:
                 return
     else:
-        _begin(run, resume, torch.device("cuda" if torch.cuda.is_available() and experiment.train.use_gpu else "cpu"))
-        with _monitor(run, params, World()) as monitor:
-            train_with_ray(run, params, monitor, minutes)
+        gpu = torch.cuda.is_available() and experiment.run.use_gpu
+        _begin(run, resume, resume_anyway, torch.device("cuda" if gpu else "cpu"))
+        with _progress(run, params, World()) as callbacks:
+            train_with_ray(run, params, callbacks, minutes)
     _keep(run, params)
 
 
-def _start(params: Params, name: str, store: Store) -> str:
-    """Puts the weights that the run starts from into the store, where all its workers find them; their key."""
-    config = params.experiment(name).train
-    if config.start_from is None:
-        return ""
-    weights = find(config.start_from, params.path)[0] / WEIGHTS
+def _start(params: Params, name: str, store: Store) -> tuple[str, str | None]:
+    """Puts the weights that the run starts from into the store, where all its workers find them: key and SHA-256."""
+    start_from = params.experiment(name).start_from
+    if start_from is None:
+        return "", None
+    weights = start_weights(params, name)
     tensors = load_file(weights)
-    taken = Learner(params.experiment(name), World()).start_from(tensors, config.start_from)
-    print(f"{name}: starts from {config.start_from}, {taken} of whose {len(tensors)} tensors fit", flush=True)
-    key = f"runs/{name}/start-{file_sha256(weights)[:16]}.safetensors"
+    taken = Learner(params.experiment(name), World()).start_from(tensors, start_from)
+    print(f"{name}: starts from {start_from}, {taken} of whose {len(tensors)} tensors fit", flush=True)
+    sha256 = file_sha256(weights)
+    key = f"runs/{name}/start-{sha256[:16]}.safetensors"
     store.put_file(key, weights)
-    return key
+    return key, sha256
 
 
-def _begin(run: Run, resume: bool | None, device: torch.device) -> None:
+def _begin(run: Run, resume: bool | None, resume_anyway: bool, device: torch.device) -> None:
     """Deals with what earlier runs have left, and says what is not as asked for."""
-    name, config = run.experiment.name, run.experiment.train
+    name = run.experiment.name
     _check_folder(run.root / ".scn" / "runs")
     if resume is False:
         run.checkpoints.delete()
@@ -100,16 +110,30 @@ def _begin(run: Run, resume: bool | None, device: torch.device) -> None:
     for file in run.checkpoints.damaged:
         print(f"{name}: passes over {file}, which is damaged", file=sys.stderr, flush=True)
     if found is None and resume is not False:
-        others = run.checkpoints.others()
-        other = f" (one of another stopped after step {others[0].step}: {others[0].difference})" if others else ""
-        if resume:
-            raise UserError(
-                f"{name} has no unfinished run of this configuration to go on with{other}: leave --resume out."
-            )
-        if other:
-            print(f"{name}: a new run, as there is no unfinished one of this configuration{other}", flush=True)
-    if config.precision == "bfloat16" and "RAY_ADDRESS" not in os.environ and not has_bfloat16(device):
+        _look_for_others(run, resume, resume_anyway)
+    if run.experiment.train.precision == "bfloat16" and "RAY_ADDRESS" not in os.environ and not has_bfloat16(device):
         print(f"{name}: this machine does not compute in bfloat16, float32 takes its place", flush=True)
+
+
+def _look_for_others(run: Run, resume: bool | None, resume_anyway: bool) -> None:
+    """Where no checkpoint of this run is left: goes on from one of other code, if that is asked for, or tells of it."""
+    name, others = run.experiment.name, run.checkpoints.others()
+    same = next((other for other in others if other.other_code), None)
+    if same and resume_anyway:
+        step = run.checkpoints.adopt(same)
+        print(f"{name}: goes on from step {step} of a run that other code made, as asked; its card says so", flush=True)
+        return
+    shown = same or next(iter(others), None)
+    other = f" (one of another stopped after step {shown.step}: {shown.difference})" if shown else ""
+    if resume or resume_anyway:
+        told = " by other code" if resume_anyway else ""
+        raise UserError(
+            f"{name} has no unfinished run of this configuration{told} to go on with{other}: leave "
+            f"{'--resume-anyway' if resume_anyway else '--resume'} out."
+        )
+    if shown:
+        hint = "; --resume-anyway goes on from it" if same else ""
+        print(f"{name}: a new run, as there is no unfinished one of this configuration{other}{hint}", flush=True)
 
 
 def _check_folder(folder: Path) -> None:
@@ -125,35 +149,37 @@ def _check_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _monitor(run: Run, params: Params, world: World) -> Iterator[Monitor | Hooks]:
+def _progress(run: Run, params: Params, world: World) -> Iterator[Callbacks]:
     """What shows the run; on the other ranks nothing does."""
     if world.rank:
-        yield Hooks()
+        yield Silent()
         return
-    monitor = Monitor(run.experiment.name, run.steps, params.root / "curves" / run.experiment.name)
+    progress = Progress(run.experiment.name, run.steps, params.root / "curves" / run.experiment.name)
     try:
-        yield monitor
+        yield progress
     finally:
-        monitor.close()
+        progress.close()
 
 
 def _keep(run: Run, params: Params) -> None:
     """Writes models/<experiment>/ from the last checkpoint, or the best one, and deletes the checkpoints."""
     experiment = run.experiment
-    name, config = experiment.name, experiment.train
+    name = experiment.name
     last = run.checkpoints.load()
     if last is None or last[0] != run.steps:
         raise UserError(f"The last checkpoint of {name} is gone from {run.store.url}: start the training again.")
-    step, state = (run.checkpoints.best() or last) if config.take == "best" else last
+    best = run.checkpoints.best() if experiment.train.take_best_every is not None else None
+    step, state = best or last
     about = {
         "experiment": name,
         "task": experiment.task_name,
         "level": experiment.level,
-        "train": run.identity()["train"],
+        "identity": run.identity,
+        "start_from": experiment.start_from,
         "steps": run.steps,
         "step": step,
-        "training_corpora": run.manifest.train.corpora,
-        "data_sha256": run.manifest.sha256,
+        "made_by": last[1]["history"]["made_by"],
+        "training_corpora": run.manifest.corpora,
     }
     save_model(params.root / "models" / name, network_of(experiment, state), experiment.architecture(), about)
     run.checkpoints.delete()

@@ -8,27 +8,29 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from scn.config.train import TrainConfig
+from scn.config.params import Experiment
+from scn.config.run import RunConfig
 from scn.core.errors import UserError
 from scn.core.ray import cpu_count
 from scn.training.world import World
 
 
 @contextmanager
-def plain_world(config: TrainConfig) -> Iterator[World]:
+def plain_world(experiment: Experiment) -> Iterator[World]:
     """This process alone, on its GPU where there is one; under torchrun, joined with the others while it is entered.
 
     torchrun says in RANK, WORLD_SIZE and LOCAL_RANK which process this is; its number of processes takes the place of
-    `train.workers`, and each computes on the GPU of its local rank (nccl) or on its share of the cores (gloo).
+    `run.workers`, and each computes on the GPU of its local rank (nccl) or on its share of the cores (gloo).
 
     Raises:
-        UserError: if `train.workers` asks for more processes than there are, the batch can't be split among them,
+        UserError: if `run.workers` asks for more processes than there are, the batch can't be split among them,
             GPUs are missing, or the processes don't find each other.
     """
+    config = experiment.run
     if not {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= os.environ.keys():
         if config.workers > 1:
             raise UserError(
-                f"--plain trains in one process: set train.workers to 1, not {config.workers}, "
+                f"--plain trains in one process: set run.workers to 1, not {config.workers}, "
                 f"or start it with `torchrun --nproc-per-node {config.workers} --no-python`."
             )
         use_threads(1, os.environ.get("OMP_NUM_THREADS"))
@@ -37,12 +39,7 @@ def plain_world(config: TrainConfig) -> Iterator[World]:
 
     rank, size, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    if config.batch % (size * config.accumulate):
-        parts = f"{config.accumulate} parts of each of " if config.accumulate > 1 else ""
-        raise UserError(
-            f"train.batch is {config.batch}, which can't be split evenly among {parts}{size} processes: "
-            "set it to a multiple, or start torchrun with another number of them."
-        )
+    experiment.check_split(size)
     use_threads(here, os.environ.get("OMP_NUM_THREADS") if here == 1 else None)  # torchrun sets it to 1
     gpu = wants_gpu(config, torch.cuda.device_count() >= here)
     device = torch.device("cuda", local) if gpu else torch.device("cpu")
@@ -62,15 +59,15 @@ def plain_world(config: TrainConfig) -> Iterator[World]:
         dist.destroy_process_group()
 
 
-def patience(config: TrainConfig) -> timedelta:
-    """How long the processes wait for one of them: rank 0 may try the store for `train.patience` seconds."""
-    return timedelta(minutes=30, seconds=config.patience)
+def patience(config: RunConfig) -> timedelta:
+    """How long the processes wait for one of them: rank 0 may try the store for `run.store_timeout_s` seconds."""
+    return timedelta(minutes=30, seconds=config.store_timeout_s)
 
 
-def wants_gpu(config: TrainConfig, available: bool) -> bool:
+def wants_gpu(config: RunConfig, available: bool) -> bool:
     """Whether to train on GPUs: `auto` where they are `available`; UserError if they are asked for and missing."""
     if config.use_gpu is True and not available:
-        raise UserError("train.use_gpu is true but there are too few GPUs that PyTorch can use: set it to auto.")
+        raise UserError("run.use_gpu is true but there are too few GPUs that PyTorch can use: set it to auto.")
     return available and bool(config.use_gpu)
 
 

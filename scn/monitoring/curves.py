@@ -1,6 +1,6 @@
 """The curves of a run, as tables for DVC and events for TensorBoard.
 
-FOLDER/plots/metrics/<name>.tsv   step and value; by dvclive where it is installed
+FOLDER/plots/metrics/<name>.tsv   step and value
 FOLDER/tensorboard/               the same and sample images, for `tensorboard --logdir curves`
 """
 
@@ -9,25 +9,30 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from scn.monitoring.tensorboard import Events
 from scn.shards.samples import Image
+
+if TYPE_CHECKING:
+    from scn.monitoring.tensorboard import EventFile
 
 
 class Curves:
     """Writes the curves of one run, in place of those that are in its folder.
 
-    A disk that is full ends the curves, not the run.
+    A disk that is full ends the curves, not the run. Where tensorboardX is not installed there are only the tables.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._tables = folder / "plots" / "metrics"
+        self._events: EventFile | None = None
         self._failed = False
         with self._carefully():
-            shutil.rmtree(folder / "tensorboard", ignore_errors=True)
-            self._table = _table(folder)
-            self._events = Events(folder / "tensorboard")
+            for old in (folder / "tensorboard", self._tables):
+                shutil.rmtree(old, ignore_errors=True)
+            self._tables.mkdir(parents=True)
+            self._events = _events(folder / "tensorboard")
 
     def add(
         self,
@@ -37,58 +42,48 @@ class Curves:
         events: Mapping[str, float] | None = None,
         images: Mapping[str, Image] | None = None,
     ) -> None:
-        """The points of `step`: name -> value for the tables, tag -> value or image for TensorBoard."""
+        """Adds the points of `step`: name -> value for the tables, tag -> value or image for TensorBoard."""
         with self._carefully():
             if self._failed:
                 return
-            self._table.step = step
             for name, value in (tables or {}).items():
-                self._table.log_metric(name.replace("/", "-"), value)
+                self._add_row(name.replace("/", "-"), step, value)
+            if self._events is None:
+                return
             for tag, value in (events or {}).items():
                 self._events.scalar(step, tag, value)
             for tag, image in (images or {}).items():
                 self._events.image(step, tag, image)
 
     def close(self) -> None:
+        """Ends the files."""
         with self._carefully():
-            if not self._failed:
-                self._table.end()
+            if self._events is not None:
+                self._events.close()
+
+    def _add_row(self, name: str, step: int, value: float) -> None:
+        with (self._tables / f"{name}.tsv").open("a", newline="") as file:
+            if not file.tell():
+                file.write(f"step\t{name}\n")
+            file.write(f"{step}\t{value}\n")
 
     @contextmanager
     def _carefully(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
+            if not self._failed:
+                print(
+                    f"{self.folder} can't be written ({error.strerror}): the run goes on without curves, "
+                    "which the next start writes anew.",
+                    file=sys.stderr,
+                )
             self._failed = True
-            print(
-                f"{self.folder} can't be written ({error.strerror}): the run goes on without curves, "
-                "which the next start writes anew.",
-                file=sys.stderr,
-            )
 
 
-class _Table:
-    """What Curves uses of dvclive.Live."""
-
-    def __init__(self, folder: Path) -> None:
-        self.step = 0
-        self._folder = folder / "plots" / "metrics"
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder.mkdir(parents=True)
-
-    def log_metric(self, name: str, value: float) -> None:
-        with (self._folder / f"{name}.tsv").open("a", newline="") as file:
-            if not file.tell():
-                file.write(f"step\t{name}\n")
-            file.write(f"{self.step}\t{value}\n")
-
-    def end(self) -> None:
-        pass
-
-
-def _table(folder: Path) -> Any:
+def _events(folder: Path) -> "EventFile | None":
     try:
-        from dvclive import Live
+        from scn.monitoring.tensorboard import EventFile
     except ImportError:
-        return _Table(folder)
-    return Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None)
+        return None
+    return EventFile(folder)

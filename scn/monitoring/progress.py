@@ -10,6 +10,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from scn.monitoring.curves import Curves
+from scn.training.callbacks import Row
 from scn.training.validation import Validated
 
 LINE_SECONDS = 20.0
@@ -19,8 +20,8 @@ RECENT = 10
 WARNING_SHARE = 0.1
 """Of the step time that may go into waiting for patches."""
 
-_TABLES = ("loss", "gradient", "learning_rate", "data_time", "step_time")
-_EVENTS = ("loss", "gradient", "learning_rate", "patches_per_second")
+_TABLES = ("loss", "grad_norm", "learning_rate", "data_time", "step_time")
+_EVENTS = ("loss", "grad_norm", "learning_rate", "patches_per_second")
 
 
 class _Span(NamedTuple):
@@ -31,7 +32,7 @@ class _Span(NamedTuple):
     total: float
 
 
-class Monitor:
+class Progress:
     """Shows a run that happens here or elsewhere; its curves go to `folder`, see scn.monitoring.curves.
 
     A process that resumes a run tells every point again from the first one, so the curves, written anew, have no gap
@@ -52,18 +53,18 @@ class Monitor:
         self.best: tuple[float, int] | None = None
         self.warned = False
 
-    def resumed(self, step: int) -> None:
+    def on_resume(self, step: int) -> None:
         """Before anything else, if the run goes on after `step` steps."""
         if not self.last:
             self.first = step
             self.bar.initial = self.bar.n = self.bar.last_print_n = step
         self._say(f"goes on from step {step} of {self.steps}, where an earlier run was stopped")
 
-    def logged(self, row: Mapping[str, float]) -> None:
+    def on_log(self, row: Row) -> None:
         """A point of the curves.
 
         Args:
-            row: step; and where they are known loss, gradient (its norm), learning_rate, patches_per_second,
+            row: step; and where they are known loss, grad_norm, learning_rate, patches_per_second,
                 memory_mib (peak so far), and data_time and step_time in seconds per step, all of them means since the
                 row before.
         """
@@ -87,7 +88,7 @@ class Monitor:
         if len(self.recent) == RECENT:
             self._warn(_share(self.recent))
 
-    def validated(self, step: int, result: Validated) -> None:
+    def on_validation(self, step: int, result: Validated) -> None:
         """The figures after `step` steps; 0: of the weights that the run starts with."""
         if step <= self.validated_step:
             return
@@ -109,7 +110,7 @@ class Monitor:
             ]
             self._say(f"validation at step {step}: {', '.join(sets)}{comment}")
 
-    def saved(self, step: int) -> None:
+    def on_checkpoint(self, step: int) -> None:
         """A checkpoint after `step` steps is kept."""
         self.kept = max(self.kept, step)
 
@@ -154,8 +155,8 @@ class Monitor:
         if share > WARNING_SHARE and not self.warned:
             self.warned = True
             tqdm.write(
-                f"{self.name}: {share:.0%} of the step time goes into waiting for patches: set train.feed to resident "
-                "(with train.memory_mib above the size of the images), or raise train.loader_workers.",
+                f"{self.name}: {share:.0%} of the step time goes into waiting for patches: leave train.group_mib out "
+                "(with run.memory_mib above the size of the images), or raise run.loader_workers.",
                 file=sys.stderr,
             )
 

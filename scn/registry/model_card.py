@@ -8,7 +8,7 @@ from scn.evaluation.report import evaluation_sets, figures, markdown_table
 from scn.networks import NETWORKS
 
 
-def model_card(experiment: Experiment, metrics: Mapping[str, Any]) -> str:
+def model_card(experiment: Experiment, metrics: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     """Markdown that says what the model does, what it was trained on, what it reaches and how to use it.
 
     The same for the same experiment and metrics, whenever and wherever it is made: it is part of what decides
@@ -16,6 +16,7 @@ def model_card(experiment: Experiment, metrics: Mapping[str, Any]) -> str:
 
     Args:
         metrics: the content of metrics/<E>.json.
+        config: the content of the model's config.json.
     Raises:
         KeyError, TypeError: if `metrics` is something else.
     """
@@ -63,8 +64,25 @@ Protocol: {provenance["protocol"]}.
 
 - data (shard manifest), SHA-256 `{provenance["data_sha256"]}`
 - weights (model.safetensors), SHA-256 `{provenance["weights_sha256"]}`
-- code (Python sources of scn), SHA-256 `{provenance["code_sha256"]}`
-"""
+- code that measured it, SHA-256 `{provenance["code_sha256"]}`
+{_made_by(config)}"""
+
+
+def _made_by(config: Mapping[str, Any]) -> str:
+    """A line for every code, version or kind of device that trained the model, with the step that it began with."""
+    lines = []
+    for made in config.get("made_by", []):
+        versions = made["versions"]
+        lines.append(
+            f"- trained from step {made['step']} by code `{made['code_sha256']}`, scn {versions['scn']}, "
+            f"PyTorch {versions['torch']}, {versions['device']}\n"
+        )
+    start = config.get("start_from")
+    if start:
+        lines.append(f"- started from `{start}`, SHA-256 `{config['identity']['start_from']}`\n")
+    if len({made["code_sha256"] for made in config.get("made_by", [])}) > 1:
+        lines.append("- **more than one code trained it** (`--resume-anyway`): no commit makes these weights again\n")
+    return "".join(lines)
 
 
 def _degradation(experiment: Experiment) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from scn.config.params import Params
 from scn.core.errors import UserError
-from scn.inference.model_files import CARD, CONFIG, METRICS, WEIGHTS, load_model
+from scn.inference.model_files import CARD, CONFIG, METRICS, WEIGHTS, check_fits, load_model
 from scn.registry.model_card import model_card
 
 MANIFEST = "manifest.json"
@@ -55,18 +55,14 @@ def trained_version(params: Params, name: str) -> Version:
         metrics_bytes = metrics_file.read_bytes()
         metrics = json.loads(metrics_bytes)
         measured = metrics["provenance"]["weights_sha256"]
-        card = model_card(params.experiment(name), metrics)
+        card = model_card(params.experiment(name), metrics, config)
     except FileNotFoundError:
         raise UserError(f"{metrics_file} does not exist: {again}.") from None
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{metrics_file} holds no metrics ({error!r}): {again}.") from None
     if measured != sha256(weights):
         raise UserError(f"{metrics_file} was measured with other weights than {model / WEIGHTS}: {again}.")
-    if config["architecture"] != params.experiment(name).architecture():
-        raise UserError(
-            f"{model} holds a model of another architecture than {params.path} describes for {name}: "
-            f"describe that one there, or run `dvc repro train@{name}`."
-        )
+    check_fits(config, model, params.experiment(name).architecture(), name)
     content = {
         WEIGHTS: weights,
         CONFIG: (model / CONFIG).read_bytes(),

@@ -1,20 +1,21 @@
-"""What a shard set is: the schema that data preparation writes and training and evaluation read.
+"""What a set of shards is: the manifests that data preparation writes and training and evaluation read.
 
 What lies in a shard is in scn.shards.samples.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scn.config.params import Params
 from scn.core.errors import UserError
+from scn.core.files import write_atomically
 from scn.core.hashing import digest
 
-FORMAT: Literal[3] = 3
+FORMAT: Literal[4] = 4
 
 
 class _Record(BaseModel):
@@ -50,48 +51,113 @@ class ImageSet(_Record):
     shards: list[Shard]
 
 
-class Manifest(_Record):
-    """Everything that training and evaluation of one experiment read."""
+_PIXELS = {"corpora", "images", "content"}
 
-    format: Literal[3] = FORMAT
+
+class _Manifest(_Record):
+    """What the manifests of an experiment have in common."""
+
+    format: Literal[4] = FORMAT
     experiment: str
     task: str
     level: int
     parameters: dict[str, Any]
     """How the shards were made."""
     made_with: dict[str, str]
-    """The implementation of PIL, the encoder, and the SHA-256 of the code that degraded, cut and encoded."""
-    train: ImageSet
-    evaluation: dict[str, ImageSet]
-    """Evaluation set (its corpus reference) -> its shards."""
+    """The implementation of PIL, and the encoder."""
+
+    def dumps(self) -> str:
+        """The content of the file."""
+        return json.dumps(self.model_dump(), indent=1, sort_keys=True) + "\n"
+
+    def _digest(self, sets: Mapping[str, ImageSet]) -> str:
+        about = self.model_dump(include={"experiment", "task", "level"})
+        return digest(about | {name: made.model_dump(include=_PIXELS) for name, made in sets.items()})
+
+
+class TrainingManifest(_Manifest, ImageSet):
+    """The images that one experiment trains on: shards/<experiment>/train.json."""
 
     @property
     def sha256(self) -> str:
         """Names the data: the same for the same pixels, however they were cut, encoded and spread over shards."""
-        pixels = {"corpora", "images", "content"}
-        return digest(
-            self.model_dump(
-                include={
-                    **dict.fromkeys(("format", "experiment", "task", "level"), True),
-                    "train": pixels,
-                    "evaluation": dict.fromkeys(self.evaluation, pixels),
-                }
-            )
-        )
+        return self._digest({"train": self})
+
+    @property
+    def order(self) -> str:
+        """Names the shards in their order."""
+        return digest([shard.sha256 for shard in self.shards])
+
+
+class EvaluationManifest(_Manifest):
+    """The evaluation sets of one experiment: shards/<experiment>/evaluation.json."""
+
+    sets: dict[str, ImageSet]
+    """Evaluation set (its corpus reference) -> its images and shards."""
+
+    @property
+    def sha256(self) -> str:
+        """Names the data: the same for the same pixels, however they were encoded and spread over shards."""
+        return self._digest(self.sets)
+
+
+Manifest = TrainingManifest | EvaluationManifest
+
+
+class Manifests(NamedTuple):
+    """Both manifests of an experiment."""
+
+    train: TrainingManifest
+    evaluation: EvaluationManifest
+
+    @property
+    def image_sets(self) -> list[ImageSet]:
+        """The training images, and every evaluation set."""
+        return [self.train, *self.evaluation.sets.values()]
 
     def shards(self) -> Iterator[Shard]:
-        for images in (self.train, *self.evaluation.values()):
+        """Every shard of both."""
+        for images in self.image_sets:
             yield from images.shards
 
-    def dumps(self) -> str:
-        return json.dumps(self.model_dump(), indent=1, sort_keys=True) + "\n"
+
+def image_sets(manifest: Manifest) -> list[ImageSet]:
+    """The sets of images in a manifest of either kind."""
+    return list(manifest.sets.values()) if isinstance(manifest, EvaluationManifest) else [manifest]
 
 
-def experiment_manifest(params: Params, name: str) -> Manifest:
-    """shards/<name>/manifest.json; UserError if it is missing or holds the shards of another experiment."""
+M = TypeVar("M", TrainingManifest, EvaluationManifest)
+TRAIN, EVALUATION = "train.json", "evaluation.json"
+
+
+def training_manifest(params: Params, name: str) -> TrainingManifest:
+    """Reads shards/<name>/train.json; UserError if it is missing or holds the shards of another experiment."""
+    return _of_experiment(TrainingManifest, params, name, TRAIN)
+
+
+def evaluation_manifest(params: Params, name: str) -> EvaluationManifest:
+    """Reads shards/<name>/evaluation.json; UserError if it is missing or holds the shards of another experiment."""
+    return _of_experiment(EvaluationManifest, params, name, EVALUATION)
+
+
+def write_manifests(folder: Path, manifests: Manifests) -> None:
+    """Writes train.json and evaluation.json into a folder, each whole or not at all."""
+    write_atomically(folder / TRAIN, manifests.train.dumps().encode())
+    write_atomically(folder / EVALUATION, manifests.evaluation.dumps().encode())
+
+
+def load_manifest(path: Path | str) -> Manifest:
+    """Reads a manifest of either kind; UserError if it is missing or none."""
+    text = _read(Path(path))
+    if '\n "sets": {' in text:
+        return _parse(EvaluationManifest, text, Path(path))
+    return _parse(TrainingManifest, text, Path(path))
+
+
+def _of_experiment(kind: type[M], params: Params, name: str, file: str) -> M:
     experiment = params.experiment(name)
-    path = params.root / "shards" / name / "manifest.json"
-    manifest = load_manifest(path)
+    path = params.root / "shards" / name / file
+    manifest = _parse(kind, _read(path), path)
     if (manifest.experiment, manifest.task, manifest.level) != (name, experiment.task_name, experiment.level):
         raise UserError(
             f"{path} holds the shards of {manifest.experiment} ({manifest.task}, level {manifest.level}), not of "
@@ -100,18 +166,25 @@ def experiment_manifest(params: Params, name: str) -> Manifest:
     return manifest
 
 
-def load_manifest(path: Path | str) -> Manifest:
-    """Reads manifest.json; UserError if it is missing or not a manifest."""
+def _parse(kind: type[M], text: str, path: Path) -> M:
     try:
-        return Manifest.model_validate_json(Path(path).read_text())
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        raise UserError(
+            f"{path} is no shard manifest of this version ({where}: {first['msg'].lower()}): make it again with "
+            "`data-prep shard`."
+        ) from None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
     except FileNotFoundError:
-        experiment = Path(path).parent.name
-        command = f"dvc repro shard@{experiment}" if experiment else "data-prep shard"
+        command = f"dvc repro shard@{path.parent.name}" if path.parent.name else "data-prep shard"
         raise UserError(f"{path} does not exist: make it with `{command}`.") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is no shard manifest (it holds no text): make it with `data-prep shard`.") from None
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror}): name a manifest that can.") from None
-    except (ValidationError, UnicodeDecodeError) as error:
-        detail = str(error).splitlines()[0]
-        raise UserError(
-            f"{path} is no shard manifest of this version ({detail}): make it again with `data-prep shard`."
-        ) from None

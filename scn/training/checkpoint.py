@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 FIRST_PAUSE = 0.5  # seconds from a failure of the store to the next attempt; doubled each time
 LONGEST_PAUSE = 30.0
+CODE = "code_sha256"  # of an identity
 
 
 class Other(NamedTuple):
@@ -39,9 +40,11 @@ class Other(NamedTuple):
 
     run_id: str
     step: int
-    """Of its newest checkpoint."""
+    """Steps done in its newest checkpoint."""
     difference: str
-    """Of its identity from ours, in words."""
+    """How its identity differs from ours, in words."""
+    other_code: bool
+    """Whether it differs in nothing but the code that makes it."""
 
 
 class Checkpoints:
@@ -55,14 +58,14 @@ class Checkpoints:
         experiment: str,
         identity: dict[str, Any],
         keep: int = 2,
-        patience: float = 600.0,
+        timeout_s: float = 600.0,
     ) -> None:
         """
         Args:
             folder: this machine's own, for the runs of all experiments.
             identity: what decides the result of the run, as JSON can hold it; names the run.
             keep: how many of the last checkpoints stay, besides the best one.
-            patience: seconds for which the store may fail.
+            timeout_s: seconds for which the store may fail.
         """
         self.run_id = digest(identity)[:16]
         self.folder = folder.absolute() / experiment / self.run_id
@@ -70,7 +73,7 @@ class Checkpoints:
         self._siblings = [Place(FileStore(folder.absolute()), f"{experiment}/"), Place(store, f"runs/{experiment}/")]
         self._here, self._there = (Place(place.store, f"{place.prefix}{self.run_id}/") for place in self._siblings)
         self._keep = keep
-        self._patience = patience
+        self._timeout_s = timeout_s
         self.damaged: list[str] = []
         """Files that the last `load` or `best` passed over, as they are damaged here or in the store."""
         self._good: Name | None = None  # the last one loaded or saved
@@ -166,7 +169,34 @@ class Checkpoints:
                 elif name := Name.parse(file):
                     steps[run_id] = max(name.step, steps.get(run_id, 0))
         order = sorted(steps, key=lambda run_id: (about.get(run_id, {}).get("started", ""), steps[run_id]))
-        return [Other(run_id, steps[run_id], self._compared(about.get(run_id, {}))) for run_id in reversed(order)]
+        return [
+            Other(run_id, steps[run_id], self._compared(about.get(run_id, {})), self._is_of_other_code(about, run_id))
+            for run_id in reversed(order)
+        ]
+
+    def _is_of_other_code(self, about: dict[str, dict[str, Any]], run_id: str) -> bool:
+        theirs = about.get(run_id, {}).get("identity")
+        return isinstance(theirs, dict) and {**theirs, CODE: None} == {**self._identity, CODE: None}
+
+    def adopt(self, other: Other) -> int:
+        """Goes on from the newest checkpoint of another run as if it were ours, and says how many steps are done.
+
+        Raises:
+            UserError: if it is damaged, or no run of this configuration under other code.
+            StoreError: if the store can't be reached.
+        """
+        if not other.other_code:
+            raise UserError(f"Run {other.run_id} is of another configuration ({other.difference}): start anew.")
+        for place in (Place(p.store, f"{p.prefix}{other.run_id}/") for p in self._siblings):
+            for name in last(place.names()):
+                data = place.read(name)
+                if data is not None:
+                    state = _decode(data)
+                    del state["identity"]
+                    self.save(name.step, state, state.pop("score"))
+                    self.wait()
+                    return name.step
+        raise UserError(f"Every checkpoint of run {other.run_id} is damaged: start anew with --no-resume.")
 
     def hand_over(self) -> None:
         """Waits as `wait`, then leaves what was saved to the store alone: nothing of the run stays on this machine.
@@ -276,13 +306,13 @@ class Checkpoints:
         return newest
 
     def _patiently(self, attempt: Callable[[], T], vain: Callable[[], bool]) -> T:
-        """Makes an attempt again and again while the store fails: for `patience` seconds, or at once if it is vain."""
+        """Makes an attempt again and again while the store fails: for `timeout_s` seconds, or at once if it is vain."""
         start, pause = time.monotonic(), FIRST_PAUSE
         while True:
             try:
                 return attempt()
             except StoreError:
-                left = start + self._patience - time.monotonic()
+                left = start + self._timeout_s - time.monotonic()
                 if left <= 0:
                     raise
                 with self._changed:
@@ -292,7 +322,7 @@ class Checkpoints:
     def _tell_failure(self) -> None:
         if isinstance(self._failure, StoreError) and self._good:
             raise UserError(
-                f"The store has failed for {self._patience:g} seconds ({_clause(self._failure)}): start the run again "
+                f"The store has failed for {self._timeout_s:g} seconds ({_clause(self._failure)}): start the run again "
                 f"with the store in order; nothing is lost, step {self._good.step} is in "
                 f"{self.folder / str(self._good)}."
             ) from self._failure

@@ -30,18 +30,18 @@ LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """Of a step, over all processes."""
+class StepResult:
+    """Step result, averaged over ranks."""
 
     loss: float
-    gradient: float
+    grad_norm: float
     """Norm of the gradient over all weights, before it is clipped."""
     stopping: bool
     """Whether any process was asked to stop."""
 
     @property
     def finite(self) -> bool:
-        return math.isfinite(self.loss) and math.isfinite(self.gradient)
+        return math.isfinite(self.loss) and math.isfinite(self.grad_norm)
 
 
 class Learner:
@@ -51,29 +51,30 @@ class Learner:
 
     Attributes:
         network: in training.
-        result: what is measured and kept: the network, or the average of its weights (train.ema).
+        result: what is measured and kept: the network, or the average of its weights (train.ema_decay).
     """
 
     def __init__(self, experiment: Experiment, world: World) -> None:
         self.config, self.world = experiment.train, world
-        self.layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
+        self.accumulate = experiment.run.accumulate
+        self.layout = torch.channels_last if experiment.run.channels_last else torch.contiguous_format
         self.network: nn.Module = build(experiment.architecture(), seed=self.config.seed)
         self.network.to(world.device, memory_format=self.layout)  # type: ignore[call-overload]
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.config.learning_rate)
         self.average: AveragedModel | None = None
-        if self.config.ema:
-            self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema))
-        self.forward = torch.compile(self.network, dynamic=False) if self.config.compile else self.network
+        if self.config.ema_decay:
+            self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema_decay))
+        self.forward = torch.compile(self.network, dynamic=False) if experiment.run.compile else self.network
 
     @property
     def result(self) -> nn.Module:
         return self.average.module if self.average else self.network
 
-    def step(self, batch: Batch, loss: LossConfig, rate: float, *, stopping: bool = False) -> Outcome:
+    def step(self, batch: Batch, loss: LossConfig, rate: float, *, stopping: bool = False) -> StepResult:
         """Takes a step at learning rate `rate`, unless its loss or gradient is not finite: then nothing changes."""
         self.optimizer.zero_grad()
         total = torch.zeros((), device=self.world.device)
-        parts = self.config.accumulate
+        parts = self.accumulate
         for input, target in zip(batch.input.chunk(parts), batch.target.chunk(parts), strict=True):
             with autocast(self.world.device, self.config.precision):
                 restored = self.forward(input.contiguous(memory_format=self.layout))
@@ -84,11 +85,11 @@ class Learner:
         total, asked = _averaged(gradients, [total, torch.full_like(total, float(stopping))], self.world.size)
         norm = torch.nn.utils.get_total_norm(gradients)
         # The only place where a GPU is waited for.
-        loss_value, gradient, stops = torch.stack((total, norm, asked)).tolist()
-        outcome = Outcome(loss=loss_value, gradient=gradient, stopping=stops > 0)
+        loss_value, grad_norm, stops = torch.stack((total, norm, asked)).tolist()
+        outcome = StepResult(loss=loss_value, grad_norm=grad_norm, stopping=stops > 0)
         if outcome.finite:
-            if self.config.clip:
-                torch.nn.utils.clip_grads_with_norm_(self.network.parameters(), self.config.clip, norm)
+            if self.config.max_grad_norm:
+                torch.nn.utils.clip_grads_with_norm_(self.network.parameters(), self.config.max_grad_norm, norm)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             self.optimizer.step()
@@ -134,7 +135,7 @@ class Learner:
         if self.average:
             self.average.module.load_state_dict(self.network.state_dict())
         if not taken:
-            raise UserError(f"train.start_from: no weights of {name} fit this network: name a model of the same kind.")
+            raise UserError(f"start_from: no weights of {name} fit this network: name a model of the same kind.")
         return taken
 
 

@@ -15,18 +15,15 @@ from safetensors.torch import load as load_safetensors
 
 from scn.config.params import Experiment
 from scn.core.errors import Stopped, UserError
-from scn.core.hashing import digest
-from scn.data import is_resident, open_feed
-from scn.shards.manifest import Manifest
+from scn.data import open_feed
+from scn.shards.manifest import EvaluationManifest, TrainingManifest
 from scn.storage.base import Store
+from scn.training.callbacks import Callbacks, Row
 from scn.training.checkpoint import Checkpoints
+from scn.training.identity import identity
 from scn.training.learner import Learner, deterministic
 from scn.training.validation import Validated, Validation
-from scn.training.world import World
-
-Row = dict[str, float]
-"""A point of the curves: step, loss, gradient (its norm), learning_rate; data_time and step_time in seconds per step,
-patches_per_second, memory_mib (peak so far, of the GPU where there is one)."""
+from scn.training.world import World, versions
 
 T = TypeVar("T")
 
@@ -36,30 +33,26 @@ class Run:
     """One training run: the experiment and the data that name it, and the places that keep its checkpoints."""
 
     experiment: Experiment
-    manifest: Manifest
+    manifest: TrainingManifest
+    evaluation: EvaluationManifest | None
+    """What validations measure; None: there are none."""
     store: Store
     root: Path
     """The project's folder: checkpoints and shards lie in .scn there, on every machine."""
     start: str = ""
-    """The key in the store of the weights to start from; holds their SHA-256."""
+    """The key in the store of the weights to start from."""
+    start_sha256: str | None = None
+    """The SHA-256 of those weights."""
 
     @property
     def steps(self) -> int:
-        return self.experiment.train.steps(self.manifest.train.images)
+        return self.experiment.train.steps(self.manifest.images)
 
+    @cached_property
     def identity(self) -> dict[str, Any]:
-        """What decides the weights that the run ends with."""
-        resident = is_resident(self.manifest, self.experiment)
-        # What is streamed comes in the order of the shards; otherwise only the pixels count.
-        order = "" if resident else digest([shard.sha256 for shard in self.manifest.train.shards])
-        return {
-            "architecture": self.experiment.architecture(),
-            "train": {**self.experiment.train.identity(), "start_from": self.start or None},
-            "task": self.experiment.task_name,
-            "level": self.experiment.level,
-            "manifest": self.manifest.sha256,
-            "order": order,
-        }
+        """What decides the weights that the run ends with (scn.training.identity)."""
+        chosen_by = self.evaluation.sha256 if self.evaluation else None
+        return identity(self.experiment, self.manifest, self.start_sha256, chosen_by)
 
     @cached_property
     def checkpoints(self) -> Checkpoints:
@@ -67,26 +60,10 @@ class Run:
             store=self.store,
             folder=self.root / ".scn" / "runs",
             experiment=self.experiment.name,
-            identity=self.identity(),
-            keep=self.experiment.train.keep,
-            patience=self.experiment.train.patience,
+            identity=self.identity,
+            keep=self.experiment.run.keep_checkpoints,
+            timeout_s=self.experiment.run.store_timeout_s,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hooks:
-    """What the loop tells its surroundings, and asks them."""
-
-    resumed: Callable[[int], None] = lambda step: None
-    """Once, if a checkpoint was found: the steps that are done."""
-    logged: Callable[[Row], None] = lambda row: None
-    """Every `log_every` steps, on rank 0; on resuming also for every point before."""
-    validated: Callable[[int, Validated], None] = lambda step, result: None
-    """After each validation, on rank 0; on resuming also for those before, without their samples."""
-    saved: Callable[[int], None] = lambda step: None
-    """After each checkpoint, on every rank equally often."""
-    stopping: Callable[[], str] = lambda: ""
-    """After each step, on every rank: why the run should stop now, or nothing."""
 
 
 @dataclass(kw_only=True)
@@ -97,11 +74,19 @@ class History:
     validations: list[dict[str, Any]] = field(default_factory=list)
     """step, psnr and degraded of each."""
     sums: dict[str, float] = field(default_factory=dict)
-    """Of the point to come, since the last one."""
+    """Sums of the point to come, since the last one."""
+    made_by: list[dict[str, Any]] = field(default_factory=list)
+    """first step, code_sha256 and versions of every process or code that took steps, where they differ."""
 
     def add(self, **values: float) -> None:
         for name, value in {**values, "n": 1}.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def note(self, step: int, code_sha256: str, device: torch.device) -> None:
+        """Notes what takes the steps from `step` on, unless it is what took those before."""
+        made_by = {"code_sha256": code_sha256, "versions": versions(device)}
+        if not self.made_by or {**self.made_by[-1], "step": 0} != {**made_by, "step": 0}:
+            self.made_by.append({"step": step, **made_by})
 
     def point(self, step: int, rate: float, batch: int) -> Row:
         """The means since the last point, as a new one."""
@@ -113,35 +98,38 @@ class History:
         return row
 
 
-def train(run: Run, world: World, hooks: Hooks) -> None:
+def train(run: Run, world: World, callbacks: Callbacks, stop_reason: Callable[[], str]) -> None:
     """Trains from the newest checkpoint, where there is one, to the checkpoint after the last step.
 
     N steps give the same weights, bit for bit on a CPU, as k steps, a kill and N - k steps. Every process of `world`
     calls it; all of them end in the same way.
 
+    Args:
+        stop_reason: asked after each step, on every rank: why the run should stop now, or nothing.
     Raises:
-        Stopped: if `hooks.stopping` says so, when a checkpoint is stored.
+        Stopped: if `stop_reason` gives one, when a checkpoint is stored.
         UserError: if loss or gradient are not finite (the step is not taken), a shard is damaged, an image is smaller
-            than a patch, or the store fails for longer than train.patience.
+            than a patch, or the store fails for longer than run.store_timeout_s.
     """
-    with deterministic(world.device, run.experiment.train.deterministic):
-        _train(run, world, hooks)
+    with deterministic(world.device, run.experiment.run.deterministic):
+        _train(run, world, callbacks, stop_reason)
 
 
-def _train(run: Run, world: World, hooks: Hooks) -> None:
-    experiment, config = run.experiment, run.experiment.train
-    images, leads = run.manifest.train.images, world.rank == 0
+def _train(run: Run, world: World, callbacks: Callbacks, stop_reason: Callable[[], str]) -> None:
+    experiment, config, way = run.experiment, run.experiment.train, run.experiment.run
+    images, leads = run.manifest.images, world.rank == 0
     learner, history = Learner(experiment, world), History()
     first = kept = 0  # steps that an earlier process has done, and that are in the newest checkpoint
-    validation = Validation(experiment, run.manifest, run.store, world.device)
+    rhythm = config.take_best_every or way.validate_every
+    validation = Validation(experiment, run.evaluation, run.store, world.device) if run.evaluation and rhythm else None
 
     def validate(step: int) -> float | None:
-        if not config.validate_every or (step % config.validate_every and step != run.steps):
+        if validation is None or (step % rhythm and step != run.steps):
             return None
         result = validation(learner.result, world.rank, world.size)
         history.validations.append({"step": step, "psnr": result.psnr, "degraded": result.degraded})
         if leads:
-            hooks.validated(step, result)
+            callbacks.on_validation(step, result)
         return result.score
 
     def save(step: int, score: float | None) -> None:
@@ -149,7 +137,7 @@ def _train(run: Run, world: World, hooks: Hooks) -> None:
         nonlocal kept
         _on_rank_0(world, lambda: run.checkpoints.save(step, state, score))
         kept = step
-        hooks.saved(step)
+        callbacks.on_checkpoint(step)
 
     if found := _on_rank_0(world, run.checkpoints.load):
         first, state = found
@@ -157,11 +145,12 @@ def _train(run: Run, world: World, hooks: Hooks) -> None:
         learner.load(state)
         history = History(**state["history"])
         if leads:
-            _tell_again(first, history, hooks)
+            _tell_again(first, history, callbacks)
     else:
         if run.start:
-            learner.start_from(load_safetensors(run.store.get(run.start)), config.start_from or run.start)
+            learner.start_from(load_safetensors(run.store.get(run.start)), experiment.start_from or run.start)
         validate(0)
+    history.note(first, run.identity["code_sha256"], world.device)
 
     with closing(open_feed(run.store, run.manifest, experiment, world.device, cache=run.root / ".scn/shards")) as feed:
         feed.prepare(min(first, run.steps - 1))  # so that reading the images is in no step's time
@@ -170,26 +159,27 @@ def _train(run: Run, world: World, hooks: Hooks) -> None:
             batch = feed.batch(step, world.rank, world.size)
             loaded = time.perf_counter()
             rate = config.learning_rate_at(step, images)
-            why = hooks.stopping()
+            why = stop_reason()
             outcome = learner.step(batch, config.loss_at(step, images), rate, stopping=bool(why))
             if not outcome.finite:
                 seen = ", ".join(sorted(set(feed.images(step))))
                 with suppress(UserError):  # they are on the local disk in any case
                     _on_rank_0(world, run.checkpoints.wait)
+                left = f"the checkpoint of step {kept} is kept" if kept else "there is no checkpoint yet"
                 raise UserError(
-                    f"The loss of {experiment.name} is {outcome.loss} and its gradient {outcome.gradient} in step "
+                    f"The loss of {experiment.name} is {outcome.loss} and its gradient {outcome.grad_norm} in step "
                     f"{step} at learning rate {rate:g}, on patches of {seen}: lower train.learning_rate or set "
-                    f"train.clip; {f'the checkpoint of step {kept} is kept' if kept else 'there is no checkpoint yet'}."
+                    f"train.max_grad_norm; {left}."
                 )
             now = time.perf_counter()
-            history.add(loss=outcome.loss, gradient=outcome.gradient, data_time=loaded - start, step_time=now - start)
+            history.add(loss=outcome.loss, grad_norm=outcome.grad_norm, data_time=loaded - start, step_time=now - start)
             done = step + 1
-            if done % config.log_every == 0 or done == run.steps:
-                row = history.point(done, rate, config.batch)
+            if done % way.log_every == 0 or done == run.steps:
+                row = history.point(done, rate, config.batch_size)
                 if leads:
-                    hooks.logged({**row, "memory_mib": _memory_mib(world.device)})
+                    callbacks.on_log({**row, "memory_mib": _memory_mib(world.device)})
             score = validate(done)
-            if done % config.checkpoint_every == 0 or done == run.steps or score is not None or outcome.stopping:
+            if done % way.checkpoint_every == 0 or done == run.steps or score is not None or outcome.stopping:
                 save(done, score)
             if outcome.stopping and done < run.steps:
                 _on_rank_0(world, run.checkpoints.wait)
@@ -200,13 +190,13 @@ def _train(run: Run, world: World, hooks: Hooks) -> None:
     _on_rank_0(world, run.checkpoints.wait)
 
 
-def _tell_again(first: int, history: History, hooks: Hooks) -> None:
-    """What an earlier process has told, so that the curves of this one begin where the run began."""
-    hooks.resumed(first)
+def _tell_again(first: int, history: History, callbacks: Callbacks) -> None:
+    """Tells what an earlier process has told, so that the curves of this one begin where the run began."""
+    callbacks.on_resume(first)
     for row in history.rows:
-        hooks.logged(row)
+        callbacks.on_log(row)
     for record in history.validations:
-        hooks.validated(record["step"], Validated(psnr=record["psnr"], degraded=record["degraded"], samples=[]))
+        callbacks.on_validation(record["step"], Validated(psnr=record["psnr"], degraded=record["degraded"], samples=[]))
 
 
 def _on_rank_0(world: World, do: Callable[[], T]) -> T:

@@ -15,7 +15,7 @@ from scn.core.errors import UserError
 from scn.core.schema import unknown
 from scn.evaluation.images import degrade, measurable, restore
 from scn.evaluation.protocols import average, measure_psnr, rounded
-from scn.shards.manifest import Manifest
+from scn.shards.manifest import EvaluationManifest
 from scn.shards.samples import Image, Sample, read_samples
 from scn.storage.base import Store
 
@@ -62,7 +62,7 @@ class _Figures:
 
 
 class Validation:
-    """Measures a network on the sets that train.validate_on names (none: on the first one of the manifest).
+    """Measures a network on the sets that `run.validate_on` or `train.take_best_on` names, else on the first.
 
     The figures are those that `scn evaluate` writes of the same weights, also in precision: evaluate.precision and
     not train.precision, so that what is chosen as the best is the best of what will be published.
@@ -71,17 +71,25 @@ class Validation:
     worker gets all figures and averages them in the order of the images: the number of workers changes nothing.
     """
 
-    def __init__(self, experiment: Experiment, manifest: Manifest, store: Store, device: torch.device) -> None:
+    def __init__(
+        self, experiment: Experiment, manifest: EvaluationManifest, store: Store, device: torch.device
+    ) -> None:
         """Reads nothing yet.
 
         Raises:
             UserError: if a name is not that of an evaluation set of the manifest.
         """
-        for name in experiment.train.validate_on:
-            if name not in manifest.evaluation:
-                told = unknown(name, manifest.evaluation, "evaluation set")
-                raise UserError(f"train.validate_on of {experiment.name}: {told}.")
-        self.sets = list(dict.fromkeys(experiment.train.validate_on)) or list(manifest.evaluation)[:1]
+        best = experiment.train.take_best_every is not None
+        key, asked = (
+            ("train.take_best_on", experiment.train.take_best_on)
+            if best
+            else ("run.validate_on", experiment.run.validate_on)
+        )
+        for name in asked:
+            if name not in manifest.sets:
+                told = unknown(name, manifest.sets, "evaluation set")
+                raise UserError(f"{key} of {experiment.name}: {told}.")
+        self.sets = list(dict.fromkeys(asked)) or list(manifest.sets)[:1]
         self._experiment, self._manifest, self._store, self._device = experiment, manifest, store, device
         self._share: tuple[int, int] | None = None
         self._held: list[_Held] = []
@@ -117,7 +125,7 @@ class Validation:
     def _images(self) -> Iterator[tuple[str, Sample]]:
         """All images of all sets, in order."""
         for name in self.sets:
-            shards = self._manifest.evaluation[name].shards
+            shards = self._manifest.sets[name].shards
             samples = read_samples(self._store, shards, self._experiment.name, self._experiment.level)
             for sample in measurable(samples, self._experiment, name):
                 yield name, sample

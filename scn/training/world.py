@@ -1,6 +1,7 @@
-"""Which process of a run this one is."""
+"""Which process of a run this one is, and what it computes with."""
 
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
@@ -12,3 +13,20 @@ class World:
     rank: int = 0
     size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+
+def versions(device: torch.device) -> dict[str, str]:
+    """The versions of the project and PyTorch, and the kind of device: what bits depend on besides the code."""
+    if device.type == "cuda":
+        kind = torch.cuda.get_device_name(device)
+    else:
+        kind = f"CPU, {torch.backends.cpu.get_cpu_capability()}"
+    return {"scn": project_version(), "torch": str(torch.__version__), "device": kind}
+
+
+def project_version() -> str:
+    """The version of the project, as it is installed; where it only lies on the path: "not installed"."""
+    try:
+        return version("scn")
+    except PackageNotFoundError:
+        return "not installed"

@@ -13,7 +13,7 @@ from web_server import Server
 PARAMS = """\
 corpora: {local: {photos: photos, tests: tests}}
 data: {train: [photos], evaluation: [tests]}
-train: {patch: 8}
+train: {patch_size: 8}
 experiments:
   sr-x2: {task: sr, level: 2}
   sr-x4: {task: sr, level: 4}

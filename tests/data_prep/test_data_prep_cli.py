@@ -13,10 +13,10 @@ from PIL import Image
 import data_prep.shards
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
-from scn.shards.manifest import load_manifest
+from scn.shards.manifest import image_sets, load_manifest
 
 Run = Callable[..., tuple[int, str, str]]
-SHARD = ("shard", "--experiment", "sr-x2", "--manifest", "out/manifest.json", "--workers", "0")
+SHARD = ("shard", "--experiment", "sr-x2", "--out", "out", "--workers", "0")
 
 
 def test_help_answers_without_the_heavy_packages() -> None:
@@ -100,12 +100,12 @@ def test_shard_writes_the_manifest_and_says_what_it_did(project: Path, run_cli: 
     Image.open("photos/a.png").quantize(32).save("photos/a.png")
     status, out, err = run_cli(*SHARD, "--store", "file://elsewhere")
     assert (status, err) == (0, "")
-    manifest = load_manifest("out/manifest.json")
-    total = sum(shard.bytes for shard in manifest.shards())
-    assert out.startswith("sr-x2: 7 images (1 conversions: see out/manifest.json) as 7 samples in 2 shards, ")
+    manifests = [load_manifest(f"out/{name}.json") for name in ("train", "evaluation")]
+    total = sum(shard.bytes for made in manifests for images in image_sets(made) for shard in images.shards)
+    assert out.startswith("sr-x2: 7 images (1 conversions: see out) as 7 samples in 2 shards, ")
     assert f", {total} bytes, in file://elsewhere, " in out
     assert " s, with pillow" in out
-    assert Path("elsewhere", manifest.train.shards[0].key).is_file()
+    assert Path("elsewhere", image_sets(manifests[0])[0].shards[0].key).is_file()
     assert not Path(".scn").exists()
 
 
@@ -130,7 +130,7 @@ SPOILT: dict[str, tuple[Callable[[], object], tuple[str, ...], str]] = {
     "missing parameters": (lambda: Path("params.yaml").unlink(), (), "params.yaml does not exist"),
     "unknown images": (lambda: None, ("--images", "nowhere"), "'nowhere' is neither a folder nor a corpus"),
     "no storage URL": (lambda: None, ("--store", "/some/folder"), "'/some/folder' is no storage URL"),
-    "unwritable manifest": (lambda: Path("out").write_text(""), (), "out/manifest.json can't be written"),
+    "unwritable manifest": (lambda: Path("out").write_text(""), (), "out/train.json can't be written"),
 }
 
 
@@ -203,7 +203,7 @@ def test_an_interruption_leaves_the_old_manifest_or_none(
     status, out, _ = run_cli(*SHARD)
     assert status == 0
     assert "in 2 shards, of which 1 were there already, " in out
-    assert load_manifest("out/manifest.json").train.images == 5
+    assert image_sets(load_manifest("out/train.json"))[0].images == 5
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

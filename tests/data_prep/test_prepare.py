@@ -16,11 +16,11 @@ from PIL import Image
 
 from data_prep.images import PALETTE, ROTATED
 from data_prep.packing import EQUAL
-from data_prep.prepare import make_manifest
+from data_prep.prepare import make_manifests
 from scn.config.params import load_params
 from scn.core.errors import UserError
 from scn.core.ray import stop_ray
-from scn.shards.manifest import Manifest, load_manifest
+from scn.shards.manifest import Manifests, load_manifest
 from scn.shards.samples import read_samples
 from scn.storage import open_store
 
@@ -34,12 +34,12 @@ def fresh_ray() -> Iterator[None]:
     stop_ray()
 
 
-def made(experiment: str = "sr-x2", **options: object) -> Manifest:
-    return make_manifest(load_params(), experiment, **{"workers": 0, **options})[0]
+def made(experiment: str = "sr-x2", **options: object) -> Manifests:
+    return make_manifests(load_params(), experiment, **{"workers": 0, **options})[0]
 
 
 def reused(experiment: str = "sr-x2", **options: object) -> int:
-    return make_manifest(load_params(), experiment, **{"workers": 0, **options})[1]
+    return make_manifests(load_params(), experiment, **{"workers": 0, **options})[1]
 
 
 def tars(folder: str = ".scn/store") -> dict[Path, int]:
@@ -47,26 +47,27 @@ def tars(folder: str = ".scn/store") -> dict[Path, int]:
 
 
 def test_the_manifest_says_what_is_there_and_how_it_was_made(project: Path, configure: Configure) -> None:
-    configure("train", workers=2, loader_workers=2)
-    configure("data", sub_image=24, stride=12, png_level=4)
+    configure("data", sub_image=24, stride=12, png_level=4, min_shards=4)
     manifest = made("sr-x2")
 
-    assert (manifest.experiment, manifest.task, manifest.level) == ("sr-x2", "sr", 2)
-    assert (manifest.train.images, manifest.evaluation["tests"].images) == (5, 2)
-    assert manifest.evaluation["tests"].samples == 2
+    for one in manifest:
+        assert (one.experiment, one.task, one.level) == ("sr-x2", "sr", 2)
+        assert one.made_with["pil"].startswith("pillow")
+        assert one.made_with["codec"] == "npy 1.0"
+        assert one == type(one).model_validate_json(one.dumps())
+    assert (manifest.train.images, manifest.evaluation.sets["tests"].images) == (5, 2)
+    assert manifest.evaluation.sets["tests"].samples == 2
     assert manifest.train.samples == sum(shard.samples for shard in manifest.train.shards) > 20
-    assert manifest.parameters == {
+    assert manifest.train.parameters == {
         **{"sub_image": 24, "stride": 12, "levels": [2], "encoding": "npy", "png_level": 4},
-        **{"shard_mib": 128, "unusable": "stop", "shards_at_least": 4},
+        **{"shard_mib": 128, "unusable": "stop", "min_shards": 4},
     }
-    assert manifest.made_with["pil"].startswith("pillow")
-    assert manifest.made_with["codec"] == "npy 1.0"
     store = open_store("file://.scn/store")
     assert {shard.key for shard in manifest.shards()} == {key for key in store.list("shards") if key.endswith(".tar")}
     for shard in manifest.shards():
         assert store.holds(shard.key, sha256=shard.sha256, size=shard.bytes)
         assert shard.key.split("/")[1:3] == ["sr", shard.sha256[:32]]
-    assert manifest == Manifest.model_validate_json(manifest.dumps())
+    assert isinstance(manifest, Manifests)
 
 
 @pytest.mark.parametrize("encoding", ["npy", "png"])
@@ -74,23 +75,23 @@ def test_shards_are_equal_and_enough_for_all_readers(project: Path, configure: C
     for seed in range(6):
         Image.fromarray(picture(seed, 90 + 20 * seed, 200 - 17 * seed)).save(f"photos/z{seed}.png")
     configure("data", sub_image=24, stride=12, encoding=encoding)
-    configure("train", workers=1, loader_workers=3)
+    configure("data", min_shards=3)
     shards = made("sr-x2").train.shards
     assert len(shards) == 3
     assert max(s.bytes for s in shards) <= EQUAL * min(s.bytes for s in shards)
 
 
 def test_too_few_images_for_the_readers_are_named(project: Path, configure: Configure) -> None:
-    configure("train", workers=2, loader_workers=3)
-    with pytest.raises(UserError, match=r"sr-x2 has 5 training images .* train.loader_workers asks for 6 shards"):
+    configure("data", min_shards=6)
+    with pytest.raises(UserError, match=r"sr-x2 has 5 training images .* but data.min_shards asks for 6 shards"):
         made("sr-x2")
 
 
 def test_bytes_do_not_depend_on_the_file_system(project: Path) -> None:
-    first = made("sr-x2", store_url="file://one").dumps()
+    first = made("sr-x2", store_url="file://one")
     shutil.rmtree("photos")
     write_photos(Path("photos"), sorted(SIZES, reverse=True))
-    assert made("sr-x2", store_url="file://two").dumps() == first
+    assert made("sr-x2", store_url="file://two") == first
 
 
 @pytest.mark.integration
@@ -98,11 +99,11 @@ def test_bytes_do_not_depend_on_the_file_system(project: Path) -> None:
 @pytest.mark.parametrize("encoding", ["npy", "png"])
 def test_bytes_do_not_depend_on_the_number_of_workers(project: Path, configure: Configure, encoding: str) -> None:
     configure("data", sub_image=24, stride=12, encoding=encoding)
-    configure("train", loader_workers=5)
+    configure("data", min_shards=5)
     alone = made("sr-x2", store_url="file://store0")
     assert len(alone.train.shards) == 5
     for workers in (1, 2):
-        assert made("sr-x2", store_url=f"file://store{workers}", workers=workers).dumps() == alone.dumps()
+        assert made("sr-x2", store_url=f"file://store{workers}", workers=workers) == alone
         stop_ray()
         for shard in alone.shards():
             assert open_store(f"file://store{workers}").holds(shard.key, sha256=shard.sha256, size=shard.bytes)
@@ -113,15 +114,15 @@ def test_the_data_are_the_same_however_they_are_stored(project: Path, configure:
     for section, values in (
         ("data", {"sub_image": 24, "stride": 12}),
         ("data", {"encoding": "png"}),
-        ("train", {"loader_workers": 4}),
+        ("data", {"min_shards": 4}),
     ):
         configure(section, **values)
         other = made("sr-x2")
         assert other.train.shards != first.train.shards
-        assert other.sha256 == first.sha256
+        assert [m.sha256 for m in other] == [m.sha256 for m in first]
     write_photos(Path("photos"), ["e.png"])
     Image.fromarray(255 - np.asarray(Image.open("photos/e.png"))).save("photos/e.png")
-    assert made("sr-x2").sha256 != first.sha256
+    assert made("sr-x2").train.sha256 != first.train.sha256
 
 
 def test_shards_go_to_either_kind_of_store(project: Path, store_url: str) -> None:
@@ -143,13 +144,13 @@ def test_a_shard_that_is_in_the_store_is_neither_made_nor_written_again(
 
 @pytest.mark.parametrize("spoil", [lambda path: path.unlink(), lambda path: path.write_bytes(b"short")])
 def test_a_shard_that_is_gone_or_damaged_is_made_again(project: Path, configure: Configure, spoil: object) -> None:
-    configure("train", loader_workers=2)
+    configure("data", min_shards=2)
     manifest = made("sr-x2")
     shard = manifest.train.shards[0]
     path = Path(".scn/store", shard.key)
     before = tars()
     spoil(path)
-    assert make_manifest(load_params(), "sr-x2", workers=0) == (manifest, 2)
+    assert make_manifests(load_params(), "sr-x2", workers=0) == (manifest, 2)
     assert open_store("file://.scn/store").holds(shard.key, sha256=shard.sha256, size=shard.bytes)
     assert {p: t for p, t in tars().items() if p != path} == {p: t for p, t in before.items() if p != path}
 
@@ -159,11 +160,11 @@ def test_a_run_that_is_killed_is_finished_by_the_next(project: Path, configure: 
     """SIGKILL after one, four and seven shards; what was stored is not made again."""
     for seed in range(12):
         Image.fromarray(picture(seed, 300, 400)).save(f"photos/y{seed:02}.png")
-    configure("train", loader_workers=10)
+    configure("data", min_shards=10)
     whole = made("sr-x2", store_url="file://elsewhere")
     command = [
         *(str(Path(sys.executable).parent / "data-prep"), "shard", "--experiment", "sr-x2"),
-        *("--manifest", "m.json", "--workers", "2"),
+        *("--out", "out", "--workers", "2"),
     ]
     stored = set[Path]()
     for least in (1, 4, 7):
@@ -174,13 +175,14 @@ def test_a_run_that_is_killed_is_finished_by_the_next(project: Path, configure: 
             time.sleep(0.005)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        assert not Path("m.json").exists() or len(tars()) == 11
+        assert not Path("out").exists() or len(tars()) == 11
         assert stored <= set(tars())
         stored = set(tars())
     before = tars()
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert load_manifest("m.json") == whole
+    assert load_manifest("out/train.json") == whole.train
+    assert load_manifest("out/evaluation.json") == whole.evaluation
     assert {path: tars()[path] for path in before} == before
     assert "were there already" in done.stdout
 
@@ -192,7 +194,7 @@ def test_conversions_are_counted(project: Path) -> None:
     Image.open("photos/e.png").save("photos/e.png", exif=exif)
     manifest = made("sr-x2")
     assert manifest.train.converted == {PALETTE: 1, ROTATED: 1}
-    assert manifest.evaluation["tests"].converted == {}
+    assert manifest.evaluation.sets["tests"].converted == {}
     samples = {s.name: s for s in read_samples(open_store("file://.scn/store"), manifest.train.shards, "sr-x2", 2)}
     assert samples["e.png"].hr.shape == (60, 36, 3)
 

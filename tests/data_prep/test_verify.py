@@ -5,35 +5,37 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.prepare import make_manifest
+from data_prep.prepare import make_manifests
 from data_prep.verify import problems
 from scn.config.params import load_params
-from scn.shards.manifest import Manifest
+from scn.shards.manifest import Manifests, write_manifests
 from scn.storage import open_store
 
 
 @pytest.fixture
-def manifest(project: Path, configure: Callable[..., None]) -> Manifest:
+def manifest(project: Path, configure: Callable[..., None]) -> Manifests:
     configure("data", sub_image=24, stride=12)
-    configure("train", loader_workers=3)
-    made, _ = make_manifest(load_params(), "sr-x2", workers=0)
-    Path("m.json").write_text(made.dumps())
+    configure("data", min_shards=3)
+    made, _ = make_manifests(load_params(), "sr-x2", workers=0)
+    write_manifests(Path("out"), made)
     return made
 
 
-def test_sound_shards_have_no_problems(manifest: Manifest, run_cli: Callable[..., tuple[int, str, str]]) -> None:
-    status, out, err = run_cli("verify", "m.json")
-    assert (status, err) == (0, "")
-    total = sum(shard.bytes for shard in manifest.shards())
-    assert out == f"m.json: 4 shards, {total} bytes in {open_store('file://.scn/store').url}, all as made\n"
+def test_sound_shards_have_no_problems(manifest: Manifests, run_cli: Callable[..., tuple[int, str, str]]) -> None:
+    for file, images in (("train", manifest.train), ("evaluation", manifest.evaluation.sets["tests"])):
+        status, out, err = run_cli("verify", f"out/{file}.json")
+        assert (status, err) == (0, "")
+        total, count = sum(shard.bytes for shard in images.shards), len(images.shards)
+        where = open_store("file://.scn/store").url
+        assert out == f"out/{file}.json: {count} shards, {total} bytes in {where}, all as made\n"
 
 
-def test_everything_that_is_wrong_is_named(manifest: Manifest, run_cli: Callable[..., tuple[int, str, str]]) -> None:
+def test_everything_that_is_wrong_is_named(manifest: Manifests, run_cli: Callable[..., tuple[int, str, str]]) -> None:
     cut, flipped, gone, _ = (Path(".scn/store", shard.key) for shard in manifest.shards())
     cut.write_bytes(cut.read_bytes()[:-512])
     flipped.write_bytes(flipped.read_bytes().replace(b"\x93NUMPY", b"\x93NUMPX", 1))
     gone.unlink()
-    status, out, err = run_cli("verify", "m.json", "--store", "file://.scn/store")
+    status, out, err = run_cli("verify", "out/train.json", "--store", "file://.scn/store")
     lines = err.splitlines()
     keys = [shard.key for shard in manifest.shards()]
     assert (status, out, len(lines)) == (1, "", 4)
@@ -42,15 +44,15 @@ def test_everything_that_is_wrong_is_named(manifest: Manifest, run_cli: Callable
     assert f"The shard {keys[1]} in file://" in lines[1]
     assert "is damaged (its SHA-256 is not the manifest's)" in lines[1]
     assert f"The shard {keys[2]} is not in file://" in lines[2]
-    assert lines[3].startswith("data-prep: 3 of 4 shards of m.json can't be trusted: ")
+    assert lines[3].startswith("data-prep: 3 of 3 shards of out/train.json can't be trusted: ")
 
-    make_manifest(load_params(), "sr-x2", workers=0)
-    assert not list(problems(manifest, open_store("file://.scn/store")))
+    make_manifests(load_params(), "sr-x2", workers=0)
+    assert not list(problems(manifest.train, open_store("file://.scn/store")))
 
 
-def test_counts_that_do_not_add_up_are_named(manifest: Manifest) -> None:
+def test_counts_that_do_not_add_up_are_named(manifest: Manifests) -> None:
     shards = [manifest.train.shards[0].model_copy(update={"samples": 99}), *manifest.train.shards[1:]]
-    wrong = manifest.model_copy(update={"train": manifest.train.model_copy(update={"shards": shards})})
+    wrong = manifest.train.model_copy(update={"shards": shards})
     found = list(problems(wrong, open_store("file://.scn/store")))
     assert len(found) == 2
     assert found[0].startswith("The manifest counts 32 samples of photos, its shards 1")

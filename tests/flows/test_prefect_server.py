@@ -18,7 +18,14 @@ from tests.flows.conftest import commit_all, run
 ROOT = Path(__file__).parents[2]
 TINY = {
     "model": {"blocks": 1, "units": 4, "width": 2, "scales": 2},
-    "train": {"batch": 4, "patch": 16, "patches_per_image": 4, "epochs": 1, "precision": "float32", "workers": 1},
+    "train": {
+        "batch_size": 4,
+        "patch_size": 16,
+        "patches_per_image": 4,
+        "epochs": 1,
+        "hold_epochs": 0,
+        "precision": "float32",
+    },
 }
 
 

@@ -17,7 +17,7 @@ from scn.core.hashing import digest, file_sha256
 from scn.imaging.degradation import bicubic_upscale, degrade
 from scn.inference.model_files import save_model
 from scn.networks.build import build
-from scn.shards.manifest import ImageSet, Manifest, Shard
+from scn.shards.manifest import EvaluationManifest, ImageSet, Manifests, Shard, TrainingManifest, write_manifests
 from scn.shards.samples import About, Sample, encode
 from scn.storage import open_store
 from scn.storage.base import Store
@@ -25,7 +25,7 @@ from scn.storage.base import Store
 EXPERIMENTS = {"sr-x2": ("sr", 2), "dn-s25": ("dn", 25), "car-q10": ("car", 10)}
 
 
-def put_samples(store: Store, experiment: Experiment, *shards: list[Sample]) -> Manifest:
+def put_samples(store: Store, experiment: Experiment, *shards: list[Sample]) -> Manifests:
     """Puts a shard for each list, all of one set that is trained and measured on."""
     made = [_put_shard(store, experiment, samples) for samples in shards]
     image_set = ImageSet(
@@ -37,14 +37,11 @@ def put_samples(store: Store, experiment: Experiment, *shards: list[Sample]) -> 
         refused={},
         shards=made,
     )
-    return Manifest(
-        experiment=experiment.name,
-        task=experiment.task_name,
-        level=experiment.level,
-        parameters={},
-        made_with={},
-        train=image_set,
-        evaluation={"sample/evaluation": image_set},
+    about: dict[str, Any] = {"experiment": experiment.name, "task": experiment.task_name, "level": experiment.level}
+    about |= {"parameters": {}, "made_with": {}}
+    return Manifests(
+        TrainingManifest(**about, **dict(image_set)),
+        EvaluationManifest(**about, sets={"sample/evaluation": image_set}),
     )
 
 
@@ -107,8 +104,8 @@ class SmallProject:
         path.write_text(json.dumps({"sample/evaluation": figures, "provenance": provenance}))
         return path
 
-    def add_shards(self, name: str, images: dict[str, Any]) -> Manifest:
-        """Shards with `images` (name -> target) as the evaluation set, and shards/<E>/manifest.json."""
+    def add_shards(self, name: str, images: dict[str, Any]) -> Manifests:
+        """Shards with `images` (name -> target) as the evaluation set, and the manifests."""
         experiment = self.params.experiment(name)
         samples = []
         for number, (image_name, hr) in enumerate(images.items()):
@@ -116,11 +113,9 @@ class SmallProject:
             up = bicubic_upscale(lr, experiment.scale) if lr is not None and experiment.scale > 1 else None
             about = About(name=image_name, index=number, height=hr.shape[0], width=hr.shape[1])
             samples.append(Sample(about=about, hr=hr, lr=lr, up=up))
-        manifest = put_samples(open_store(self.params.storage.url, self.root), experiment, samples)
-        path = self.root / "shards" / name / "manifest.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(manifest.dumps())
-        return manifest
+        manifests = put_samples(open_store(self.params.storage.url, self.root), experiment, samples)
+        write_manifests(self.root / "shards" / name, manifests)
+        return manifests
 
 
 @pytest.fixture(autouse=True)
@@ -130,7 +125,7 @@ def nothing_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def put() -> Callable[..., Manifest]:
+def put() -> Callable[..., Manifests]:
     """put_samples(store, experiment, samples of a shard, ...)."""
     return put_samples
 

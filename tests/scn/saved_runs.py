@@ -14,7 +14,7 @@ from scn.storage.local import FileStore
 from scn.training.checkpoint import Checkpoints
 from scn.training.checkpoint_files import Name, Place
 
-IDENTITY = {"task": "sr", "level": 2, "train": {"batch": 16, "learning_rate": 0.002, "late_loss": None}}
+IDENTITY = {"task": "sr", "level": 2, "train": {"batch_size": 16, "learning_rate": 0.002, "late_loss": None}}
 
 Machine = Callable[..., Checkpoints]
 

@@ -13,6 +13,7 @@ from saved_runs import IDENTITY, Machine
 
 from data_prep.cli import main as data_prep
 from scn.config.params import Params, load_params
+from scn.config.run import RunConfig
 from scn.storage import open_store
 from scn.storage.base import Store
 from scn.training.checkpoint import Checkpoints
@@ -24,15 +25,14 @@ SMALL = {
     "data": {"train": ["pictures/train"], "evaluation": ["pictures/test"]},
     "model": {"blocks": 2, "units": 8, "width": 2, "scales": 2},
     "train": {
-        "batch": 4,
-        "patch": 16,
+        "batch_size": 4,
+        "patch_size": 16,
         "patches_per_image": 20,
         "epochs": 2,
-        "hold": 1,
-        "halve_every": 1,
-        "checkpoint_every": 5,
-        "log_every": 2,
+        "hold_epochs": 1,
+        "halve_every_epochs": 1,
     },
+    "run": {"checkpoint_every": 5, "log_every": 2},
     "experiments": {
         "sr-x2": {"task": "sr", "level": 2},
         "dn-s25": {"task": "dn", "level": 25},
@@ -43,9 +43,9 @@ SMALL = {
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """Makes the project, with changes to its train section, and the shards of one experiment."""
+    """Makes the project, with changes to its sections train and run, and the shards of one experiment."""
 
-    def make(experiment: str, root: Path = tmp_path, storage: str = "file://store", **train: object) -> Params:
+    def make(experiment: str, root: Path = tmp_path, storage: str = "file://store", **settings: object) -> Params:
         rng = np.random.default_rng(0)
         for split, count in (("train", 3), ("test", 1)):
             folder = root / "pictures" / split
@@ -55,14 +55,20 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
                 waves = [127 + 80 * np.sin(x / rng.uniform(2, 9) + y / rng.uniform(2, 9)) for _ in range(3)]
                 picture = np.stack(waves, axis=-1) + rng.normal(0, 5, (64, 80, 3))
                 Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(folder / f"{i}.png")
-        document = {**SMALL, "storage": {"url": storage}, "train": {**SMALL["train"], **train}}
+        document: dict[str, Any] = {**SMALL, "storage": {"url": storage}}
+        for key, value in settings.items():
+            if key == "start_from":
+                document[key] = {experiment: value}
+            else:
+                section = "run" if key in RunConfig.model_fields else "train"
+                document[section] = {**document[section], key: value}
         (root / "params.yaml").write_text(yaml.safe_dump(document))
-        manifest = root / "shards" / experiment / "manifest.json"
-        arguments = ["shard", "--experiment", experiment, "--manifest", str(manifest), "--workers", "0"]
+        shards = root / "shards" / experiment
+        arguments = ["shard", "--experiment", experiment, "--out", str(shards), "--workers", "0"]
         monkeypatch.setattr("sys.argv", ["data-prep", *arguments, "--params", str(root / "params.yaml")])
         with contextlib.suppress(SystemExit):
             data_prep()
-        assert manifest.is_file(), "the shards could not be made"
+        assert (shards / "train.json").is_file(), "the shards could not be made"
         return load_params(root / "params.yaml")
 
     return make

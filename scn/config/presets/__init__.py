@@ -107,6 +107,10 @@ def _overlay(document: MutableMapping[str, Any], values: Mapping[str, Any], plac
 
 
 def _keeps_others(place: tuple[str, ...]) -> bool:
-    """Whether the mapping at `place` holds entries apart from each other, as a section does; a network's parameters,
-    the terms of a loss and what an experiment changes are one thing and replaced as a whole."""
-    return place[0] != "model" and len(place) <= (2 if place[0] in ("corpora", "experiments") else 1)
+    """Whether the mapping at `place` holds entries apart from each other, as a section does.
+
+    A network's parameters, the models to start from, the terms of a loss and what an experiment changes are one thing
+    and replaced as a whole.
+    """
+    deep = 2 if place[0] in ("corpora", "experiments") else 1
+    return place[0] not in ("model", "start_from") and len(place) <= deep

@@ -17,6 +17,11 @@ class NetworkConfig(Section):
 
     name: str
 
+    @property
+    def splits_batches(self) -> bool:
+        """Whether the result is the same however a batch is split among workers or parts."""
+        return not getattr(self, "batch_norm", False)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Network:

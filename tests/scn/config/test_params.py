@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from scn.config.data import DataConfig
 from scn.config.params import load_params
+from scn.config.run import RunConfig
 from scn.config.train import TrainConfig
 from scn.core.errors import UserError
 from scn.core.hashing import digest
@@ -23,9 +25,18 @@ PARAMS = Path(__file__).resolve().parents[3] / "params.yaml"
         ("model: {}", "model: {block: 3}", r"'block' .*\(at experiments\.sr-x2\.model\): did you mean 'blocks'"),
         ("task: sr", "task: blur", r"experiments\.sr-x2: task: 'blur' is no known task: .*sr, dn, car"),
         ("level: 2,", "level: 99,", r"experiments\.sr-x2: level: the scale of super-.* lies in 2\.\.16, not 99"),
-        ("batch: 8", "batch: eight", r"train\.batch: input should be a valid integer"),
-        ("batch: 8", "batch: 0", r"train\.batch: input should be greater than or equal to 1"),
-        ("workers: 1", "workers: 3", r"train: batch: 8 can't be split evenly among 3 workers"),
+        ("batch_size: 8", "batch_size: eight", r"train\.batch_size: input should be a valid integer"),
+        ("batch_size: 8", "batch_size: 0", r"train\.batch_size: input should be greater than or equal to 1"),
+        ("workers: 1", "workers: 3", r"train\.batch_size of sr-x2: 8 can't be split evenly among 3 workers"),
+        ("  batch_size:", "  batch:", r"train\.batch is called train\.batch_size now: rename it"),
+        ("  seed:", "  log_every: 5\n  seed:", r"train\.log_every is called run\.log_every now: rename it"),
+        (
+            "  seed: 0",
+            "  seed: 0\n  seed: 1",
+            r"not valid YAML: 'seed' stands twice in a section, in lines \d+ and \d+",
+        ),
+        ("start_from: {}", "start_from: {sr-x9: models/sr-x2}", r"start_from: 'sr-x9' is no known experiment"),
+        ("level: 2,", "level: 2, level: 3,", r"'level' stands twice in a section, in lines \d+ and \d+"),
         ("ratio: 0.5", "ratio: 1.0", r"model\.ratio: input should be less than 1"),
         ("[sample/train]", "[smaple/train]", r"data of sr-x2: 'smaple' is no known corpus: did you mean 'sample'"),
         ("[sample/evaluation]", "[]", r"data\.evaluation: list should have at least 1 item"),
@@ -62,7 +73,7 @@ def test_an_experiment_inherits_and_overrides(tmp_path: Path) -> None:
     params = load_params(path)
     assert params.experiment("sr-x2").train.epochs == 99
     assert params.experiment("sr-x3").train.epochs == load_params(PARAMS).experiment("sr-x3").train.epochs
-    assert params.experiment("sr-x2").train.batch == params.experiment("sr-x3").train.batch
+    assert params.experiment("sr-x2").train.batch_size == params.experiment("sr-x3").train.batch_size
     assert params.root == tmp_path
 
 
@@ -86,7 +97,10 @@ def test_the_ten_experiments() -> None:
 
 def test_every_key_of_the_schema_stands_in_params_yaml() -> None:
     """A parameter that the file does not show is one that nobody finds."""
-    assert set(yaml.safe_load(PARAMS.read_text())["train"]) == set(TrainConfig.model_fields)
+    document = yaml.safe_load(PARAMS.read_text())
+    for section, schema in (("train", TrainConfig), ("run", RunConfig), ("data", DataConfig)):
+        assert set(document[section]) == set(schema.model_fields)
+    assert not RunConfig.model_fields.keys() & TrainConfig.model_fields.keys()
 
 
 def test_a_digest_does_not_depend_on_the_order_of_keys() -> None:
@@ -99,9 +113,9 @@ def test_a_digest_does_not_depend_on_the_order_of_keys() -> None:
         ("train.schedule=cosin", r"--set: train\.schedule: input should be 'halving', 'cosine' or 'constant'"),
         ("train.max_step=5", r"--set: 'max_step' is no known key \(at train\): did you mean 'max_steps'"),
         ("train.loss.l1=2", r"--set: 'train\.loss\.l1' is one key too deep: write 'train\.loss=\{l1: \.\.\.\}'"),
-        ("storage.url=x", r"--set: 'storage\.url' is no SECTION\.KEY: begin with data, model, train"),
+        ("storage.url=x", r"--set: 'storage\.url' is no SECTION\.KEY: begin with data, model, train, run"),
         ("model.blocs=2", r"--set: 'blocs' is no known key \(at model\): did you mean 'blocks'"),
-        ("train.batch", r"--set: 'train\.batch' is no KEY=VALUE"),
+        ("train.batch_size", r"--set: 'train\.batch_size' is no KEY=VALUE"),
     ],
 )
 def test_a_mistake_in_a_setting_is_not_blamed_on_the_file(setting: str, message: str) -> None:
@@ -116,3 +130,19 @@ def test_settings_take_the_place_of_what_the_file_says_for_one_experiment() -> N
     assert changed["sr-x2"].train.learning_rate == 1e-4
     assert changed["sr-x2"].architecture()["blocks"] == 2
     assert changed["dn-s25"] == load_params(PARAMS).experiment("dn-s25")
+
+
+def test_a_number_may_be_written_as_one_writes_it(tmp_path: Path) -> None:
+    """YAML 1.1 takes 1e-3 for text."""
+    path = tmp_path / "params.yaml"
+    path.write_text(PARAMS.read_text().replace("learning_rate: 0.001", "learning_rate: 1e-3"))
+    assert load_params(path).experiment("sr-x2").train.learning_rate == 0.001
+
+
+def test_what_splits_no_batch_is_refused_with_workers_and_parts() -> None:
+    settings = ["model.name=dncnn", "model.layers=3"]
+    load_params(PARAMS, settings, "dn-s25")
+    for key in ("workers", "accumulate"):
+        with pytest.raises(UserError, match=r"dncnn with batch normalisation depends on how a batch is split: set run"):
+            load_params(PARAMS, [*settings, f"run.{key}=2"], "dn-s25")
+        load_params(PARAMS, [*settings, f"run.{key}=2", "model.batch_norm=false"], "dn-s25")

@@ -87,9 +87,9 @@ def test_own_settings_stay(preset: Callable[..., Params], tmp_path: Path) -> Non
     assert params.corpora.download["Set5"] == "catalogue"
     assert params.corpora.root == "else"
     assert params.storage == load_params(PARAMS).storage
-    assert (params.experiment("dn-s25").train.workers, params.experiment("dn-s25").train.seed) == (2, 7)
+    assert (params.experiment("dn-s25").run.workers, params.experiment("dn-s25").train.seed) == (2, 7)
     assert params.experiment("mine-x2").data.train == ["mine"]
-    assert params.experiment("mine-x2").train.ema == 0.9
+    assert params.experiment("mine-x2").train.ema_decay == 0.9
 
 
 def test_a_recipe_replaces_own_changes_of_it_as_a_whole(
@@ -147,8 +147,8 @@ def test_the_ms_conv_papers_settings(preset: Callable[..., Params]) -> None:
     for name in SR:
         experiment = params.experiment(name)
         train = experiment.train
-        assert train.patch * experiment.scale == {2: 128, 3: 126, 4: 128}[experiment.scale]
-        assert (train.batch, train.steps(800), train.learning_rate) == (16, 1_000_000, 2e-4)
+        assert train.patch_size * experiment.scale == {2: 128, 3: 126, 4: 128}[experiment.scale]
+        assert (train.batch_size, train.steps(800), train.learning_rate) == (16, 1_000_000, 2e-4)
         rates = [train.learning_rate_at(step, 800) for step in (0, 249_999, 250_000, 999_999)]
         assert rates == [2e-4, 2e-4, 1e-4, 2.5e-5]
         assert experiment.model.name == "srresnet"
@@ -159,7 +159,7 @@ def test_the_ms_conv_papers_settings(preset: Callable[..., Params]) -> None:
 def test_the_replications_settings(preset: Callable[..., Params]) -> None:
     """Replication, 'Experiment Results': the loss changes after 10 epochs, and the rate begins to fall."""
     train = preset("replication").experiment("sr-x2").train
-    epoch = 800 * train.patches_per_image // train.batch
+    epoch = 800 * train.patches_per_image // train.batch_size
     assert (train.steps(800), train.epochs) == (40 * epoch, 40)
     assert [train.loss_at(step, 800).smooth_l1 for step in (0, 10 * epoch - 1, 10 * epoch)] == [0, 0, 0.5]
     assert train.loss_at(10 * epoch, 800).l1 == 1
@@ -177,13 +177,13 @@ def test_the_modern_recipe(preset: Callable[..., Params], name: str) -> None:
     params = preset(name)
     for experiment in params.experiments.values():
         train = experiment.train
-        assert (train.precision, train.ema, train.schedule) == ("bfloat16", 0.999, "cosine")
-        assert train.clip
+        assert (train.precision, train.ema_decay, train.schedule) == ("bfloat16", 0.999, "cosine")
+        assert train.max_grad_norm
         assert train.learning_rate_at(0, 400) < 1e-5
-        assert train.learning_rate_at(train.warm_up, 400) == 1e-3
+        assert train.learning_rate_at(train.warmup_steps, 400) == 1e-3
         assert train.learning_rate_at(train.steps(91) - 1, 91) < 1e-8  # ends at 0 on few images, too
         assert (train.start_from == "sr-x2") == (experiment.name in SR[1:])
-    assert params.experiment("dn-s25").train.patch == 96
+    assert params.experiment("dn-s25").train.patch_size == 96
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -220,7 +220,7 @@ def test_each_trains(
     sections = document["experiments"][experiment]
     sections["data"] = {}
     sections["model"] |= {"blocks": 1, "units": 8}
-    sections["train"] |= {"patch": 16, "batch": 4, "max_steps": 4, "checkpoint_every": 2, "log_every": 1}
+    sections["train"] |= {"patch_size": 16, "batch_size": 4, "max_steps": 4, "checkpoint_every": 2, "log_every": 1}
     document["experiments"] = {experiment: sections}
     if full.train.start_from:  # x3 starts from x2: here from a network of the same size that was not trained
         start = document["experiments"]["sr-x2"] = {**sections, "level": 2, "train": {**sections["train"]}}

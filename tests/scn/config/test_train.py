@@ -32,7 +32,7 @@ def test_it_can_be_halved_by_steps() -> None:
 
 
 def test_it_can_fall_as_a_cosine_after_warm_up_and_hold() -> None:
-    config = TrainConfig(learning_rate=1e-3, schedule="cosine", warm_up=100, hold=10, epochs=30)
+    config = TrainConfig(learning_rate=1e-3, schedule="cosine", warmup_steps=100, hold_epochs=10, epochs=30)
     assert rates(config, [0, 49, 99]) == pytest.approx([1e-5, 5e-4, 1e-3])
     assert rates(config, [10 * EPOCH, 20 * EPOCH, 30 * EPOCH]) == pytest.approx([1e-3, 5e-4, 0])
     quarter = (1 + math.cos(math.pi / 4)) / 2 * 1e-3
@@ -47,18 +47,19 @@ def test_it_can_stay() -> None:
 
 def test_the_loss_changes_when_the_held_epochs_are_done() -> None:
     late = LossConfig(l1=1, smooth_l1=0.5)
-    config = TrainConfig(late_loss=late, hold=10)
+    config = TrainConfig(late_loss=late, hold_epochs=10)
     assert config.loss_at(10 * EPOCH - 1, IMAGES) == LossConfig(l1=1)
     assert config.loss_at(10 * EPOCH, IMAGES) == late
-    assert TrainConfig(hold=10).loss_at(39 * EPOCH, IMAGES) == LossConfig(l1=1)
+    assert TrainConfig(hold_epochs=10).loss_at(39 * EPOCH, IMAGES) == LossConfig(l1=1)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"batch": 16, "workers": 3}, "16 can't be split evenly among 3 workers"),
-        ({"batch": 16, "workers": 4, "accumulate": 3}, "among 3 parts of each of 4 workers"),
-        ({"take": "best"}, "set validate_every"),
+        ({"epochs": 16, "hold_epochs": 80}, "hold_epochs: 80 of 16 epochs: the learning rate would never fall"),
+        ({"epochs": 9, "hold_epochs": 9, "late_loss": {"mse": 1.0}}, "9 of 9 epochs: the late loss would never come"),
+        ({"max_steps": 100, "warmup_steps": 100}, r"100 of 100 steps \(max_steps\): the warm-up would not end"),
+        ({"take_best_on": ["a"]}, "the last weights are left unless take_best_every is set"),
         ({"loss": {"l1": 0.0}}, "no term has a weight"),
     ],
 )
@@ -67,8 +68,8 @@ def test_what_can_not_be_is_refused(settings: dict[str, object], message: str) -
         TrainConfig.model_validate(settings)
 
 
-def test_what_only_decides_how_a_run_is_carried_out_is_no_part_of_it() -> None:
-    plain = TrainConfig().identity()
-    assert TrainConfig(workers=2, accumulate=2, checkpoint_every=7, validate_every=9, compile=True).identity() == plain
-    for changed in ({"ema": 0.9}, {"clip": 1.0}, {"take": "best", "validate_every": 5}, {"memory_mib": 5}):
-        assert TrainConfig.model_validate(changed).identity() != plain
+def test_a_warm_up_that_would_not_end_is_told_when_the_images_are_known() -> None:
+    config = TrainConfig(warmup_steps=1000, patches_per_image=1, batch_size=1)
+    config.check(26)
+    with pytest.raises(ValueError, match="warmup_steps: 1000 of 1000 steps on 25 images: the warm-up would not end"):
+        config.check(25)

@@ -1,34 +1,60 @@
-"""The hash of the code names what is in the sources, not where they lie."""
+"""Hashes of code name what it does, not how it is commented."""
 
 import hashlib
 from pathlib import Path
 
-from scn.core.hashing import code_sha256, file_sha256, tree_sha256
+import pytest
+
+from scn.core.hashing import code_sha256, digest, file_sha256, significant, sources
 
 
-def test_the_same_sources_anywhere(tmp_path: Path) -> None:
-    for place in ("one", "two/deeper"):
-        folder = tmp_path / place / "package"
-        (folder / "part").mkdir(parents=True)
-        (folder / "b.py").write_text("b = 1\n")
-        (folder / "part" / "a.py").write_text("a = 1\n")
-        (folder / "notes.txt").write_text(place)
-    sums = [tree_sha256(tmp_path / place / "package") for place in ("one", "two/deeper")]
-    assert sums[0] == sums[1]
+PLAIN = """\
+def f(x):
+    y = '#'
+    return x
+"""
+EXPLAINED = '''\
+"""What this is."""
 
 
-def test_names_and_contents_both_count(tmp_path: Path) -> None:
-    sums = set()
-    for name, content in (("a.py", "x"), ("a.py", "y"), ("b.py", "y")):
-        for old in tmp_path.iterdir():
-            old.unlink()
-        (tmp_path / name).write_text(content)
-        sums.add(tree_sha256(tmp_path))
-    assert len(sums) == 3
+def f(x):  # why
+    """Why."""
+    y = '#'
+
+    # why
+    return x
+'''
 
 
-def test_files_and_this_package(tmp_path: Path) -> None:
+def test_comments_docstrings_and_empty_lines_do_not_count() -> None:
+    assert significant(PLAIN) == significant(EXPLAINED) == PLAIN.rstrip()
+    for old, new in (("return x", "return y"), ("'#'", "'##'"), ("f(x)", "f(x, z)")):
+        assert significant(PLAIN.replace(old, new)) != significant(PLAIN)
+
+
+def test_a_string_that_is_used_counts() -> None:
+    for code in ("x = 'a'\n", "f('a')\n", "def f():\n    return 'a'\n", "def f(): 'a'\n"):
+        assert "a" in significant(code)
+
+
+def test_sources_are_files_and_folders_of_our_packages() -> None:
+    found = sources("scn/training", "scn/imaging/tasks.py", without=["scn/training/validation.py"])
+    names = {path.name for path in found}
+    assert {"loop.py", "learner.py", "tasks.py"} <= names
+    assert "validation.py" not in names
+    for wrong in (("scn/no-such-room",), ("scn/training/no.py",)):
+        with pytest.raises(FileNotFoundError):
+            sources(*wrong)
+    with pytest.raises(FileNotFoundError):
+        sources("scn/training", without=["scn/training/no.py"])
+
+
+def test_code_is_named_by_its_files() -> None:
+    loop, learner = sources("scn/training/loop.py", "scn/training/learner.py")
+    assert code_sha256([loop, learner]) == code_sha256([learner, loop, learner]) != code_sha256([loop])
+
+
+def test_files_and_values(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"abc")
     assert file_sha256(tmp_path / "file") == hashlib.sha256(b"abc").hexdigest()
-    assert len(code_sha256()) == 64
-    assert code_sha256() == tree_sha256(Path(__file__).resolve().parents[3] / "scn")
+    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1}) != digest({"a": 1, "b": [3]})

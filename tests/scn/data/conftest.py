@@ -9,7 +9,7 @@ import torch
 
 from scn.config.params import Experiment
 from scn.data import Feed, open_feed
-from scn.shards.manifest import Manifest
+from scn.shards.manifest import Manifests
 from scn.shards.samples import Sample
 from scn.storage import open_store
 
@@ -17,7 +17,7 @@ Open = Callable[..., Feed]
 
 
 @pytest.fixture
-def open_pictures(tmp_path: Path, put: Callable[..., Manifest]) -> Iterator[Open]:
+def open_pictures(tmp_path: Path, put: Callable[..., Manifests]) -> Iterator[Open]:
     """open_pictures(experiment, samples of a shard, ..., url=, cache=, device=) is a feed over them."""
     with ExitStack() as stack:
 
@@ -25,7 +25,7 @@ def open_pictures(tmp_path: Path, put: Callable[..., Manifest]) -> Iterator[Open
             made: Experiment, *shards: list[Sample], url: str = "", cache: Path | None = None, device: str = "cpu"
         ) -> Feed:
             store = open_store(url or f"file://{tmp_path / 'store'}")
-            feed = open_feed(store, put(store, made, *shards), made, torch.device(device), cache=cache)
+            feed = open_feed(store, put(store, made, *shards).train, made, torch.device(device), cache=cache)
             stack.callback(feed.close)
             return feed
 

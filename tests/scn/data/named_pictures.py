@@ -6,20 +6,25 @@ from itertools import product
 import numpy as np
 
 from scn.config.params import DataConfig, EvaluateConfig, Experiment
+from scn.config.run import RunConfig
 from scn.config.train import TrainConfig
 from scn.networks.scn.config import ScnConfig
 from scn.shards.samples import About, Sample
 
 
-def experiment(task: str = "sr", level: int = 2, **train: object) -> Experiment:
-    settings = {"batch": 8, "patch": 8, "patches_per_image": 6, "epochs": 2, **train}
+def experiment(task: str = "sr", level: int = 2, **settings: object) -> Experiment:
+    """`settings`: keys of train and of run."""
+    run = {key: value for key, value in settings.items() if key in RunConfig.model_fields}
+    train = {key: value for key, value in settings.items() if key not in run}
+    small = {"batch_size": 8, "patch_size": 8, "patches_per_image": 6, "epochs": 2, "hold_epochs": 1}
     return Experiment(
         name=f"{task}-{level}",
         task_name=task,
         level=level,
         data=DataConfig(train=["a"], evaluation=["b"]),
         model=ScnConfig(),
-        train=TrainConfig.model_validate(settings),
+        train=TrainConfig.model_validate({**small, **train}),
+        run=RunConfig.model_validate(run),
         evaluate=EvaluateConfig(),
     )
 

@@ -12,7 +12,7 @@ from named_pictures import experiment
 
 from scn.core.errors import UserError
 from scn.data.cache import Cache
-from scn.shards.manifest import Manifest, Shard
+from scn.shards.manifest import Manifests, Shard
 from scn.shards.samples import About, Sample
 from scn.storage.local import FileStore
 
@@ -35,7 +35,7 @@ def store(tmp_path: Path) -> Counted:
 
 
 @pytest.fixture
-def shards(store: Counted, put: Callable[..., Manifest]) -> list[Shard]:
+def shards(store: Counted, put: Callable[..., Manifests]) -> list[Shard]:
     """Four; three fit into a cache of 1 MiB."""
     rng = np.random.default_rng(0)
     hr = [rng.integers(0, 256, (300, 350, 3), dtype=np.uint8) for _ in range(4)]

@@ -23,22 +23,22 @@ from scn.shards.samples import About, Sample
 from scn.storage.base import Store
 
 Open = Callable[..., Feed]
-KINDS = ["resident", "stream"]
+KINDS = [None, 0.5]
+"""MiB of a group of images: all at once, or two or three pictures of `shards` at a time."""
 
 
 def shards(count: int = 8, task: str = "sr") -> list[list[Sample]]:
-    """One picture in each; with `memory_mib: 1` two or three of them make a group of the stream."""
+    """One picture in each."""
     return [[picture] for picture in pictures(count, task, size=100 if task == "sr" else 420)]
 
 
-def small(kind: str, task: str = "sr", level: int = 2, **train: object) -> Experiment:
-    return experiment(task, level, feed=kind, memory_mib=1, **train)
+def small(kind: float | None, task: str = "sr", level: int = 2, **train: object) -> Experiment:
+    return experiment(task, level, group_mib=kind, **train)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_input_and_target_are_the_same_place_turned_the_same_way(open_pictures: Open, kind: str) -> None:
+def test_input_and_target_are_the_same_place_turned_the_same_way(open_pictures: Open, kind: float | None) -> None:
     feed = open_pictures(small(kind), *shards())
-    assert feed.kind == kind
     batch = feed.batch(3)
     assert batch.input.shape == (8, 3, 8, 8)
     assert batch.target.shape == (8, 3, 16, 16)
@@ -48,8 +48,8 @@ def test_input_and_target_are_the_same_place_turned_the_same_way(open_pictures: 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_all_eight_symmetries_and_all_places_are_drawn(open_pictures: Open, kind: str) -> None:
-    feed = open_pictures(experiment(patches_per_image=400, feed=kind), pictures(1))
+def test_all_eight_symmetries_and_all_places_are_drawn(open_pictures: Open, kind: float | None) -> None:
+    feed = open_pictures(experiment(patches_per_image=400, group_mib=kind), pictures(1))
     seen, rows = set(), set()
     for step in range(50):
         for patch in (feed.batch(step).input * 255).round().int():
@@ -65,7 +65,9 @@ def test_all_eight_symmetries_and_all_places_are_drawn(open_pictures: Open, kind
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("workers", [2, 4])
 @pytest.mark.parametrize(("task", "level"), [("sr", 2), ("dn", 25)])
-def test_workers_share_the_batch_of_one(open_pictures: Open, kind: str, workers: int, task: str, level: int) -> None:
+def test_workers_share_the_batch_of_one(
+    open_pictures: Open, kind: float | None, workers: int, task: str, level: int
+) -> None:
     made = small(kind, task, level)
     feeds = [open_pictures(made, *shards(task=task)) for _ in range(workers)]
     for step in (2, 7):  # step 2 straddles two groups of the stream
@@ -76,7 +78,7 @@ def test_workers_share_the_batch_of_one(open_pictures: Open, kind: str, workers:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_step_is_a_function_of_seed_and_step(open_pictures: Open, kind: str) -> None:
+def test_a_step_is_a_function_of_seed_and_step(open_pictures: Open, kind: float | None) -> None:
     first = open_pictures(small(kind), *shards())
     steps = [first.batch(step).input for step in range(12)]
     for step in (11, 5, 7, 0):  # without the steps before it, in the middle of a group, and backwards
@@ -87,7 +89,7 @@ def test_a_step_is_a_function_of_seed_and_step(open_pictures: Open, kind: str) -
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_epoch_holds_every_image_equally_often(open_pictures: Open, kind: str) -> None:
+def test_an_epoch_holds_every_image_equally_often(open_pictures: Open, kind: float | None) -> None:
     feed = open_pictures(small(kind), *shards())
     orders = []
     for epoch in (0, 1):  # 8 images x 6 patches = 6 steps of 8
@@ -102,45 +104,48 @@ def test_an_epoch_holds_every_image_equally_often(open_pictures: Open, kind: str
 def test_the_stream_has_two_groups_at_most_and_reads_each_once(
     open_pictures: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, alive = list[int](), WeakSet[scn.data.feed.Packed]()
+    made, alive = list[int](), WeakSet[scn.data.feed.ImagePool]()
 
-    class Watched(scn.data.feed.Packed):
+    class Watched(scn.data.feed.ImagePool):
         def __init__(self, group: Group, made_for: Experiment, device: torch.device) -> None:
             super().__init__(group, made_for, device)
             made.append(len(group))
             alive.add(self)
 
-    monkeypatch.setattr(scn.data.feed, "Packed", Watched)
-    feed = open_pictures(small("stream"), *shards())
+    monkeypatch.setattr(scn.data.feed, "ImagePool", Watched)
+    feed = open_pictures(small(0.5), *shards())
     straddled = 0
     for step in range(12):
         feed.batch(step)
         assert len(alive) <= 2
-        straddled += len(feed._draws.step(step)) > 1
+        straddled += len(feed._sampler.step(step)) > 1
     assert made == [3, 3, 2, 3, 3, 2]  # two epochs, and nothing after the last step
     assert straddled == 4
-    resident = open_pictures(small("resident"), *shards())
+    resident = open_pictures(small(None), *shards())
     for step in range(12):
         resident.batch(step)
     assert made[6:] == [8]
 
 
 def test_what_fits_is_the_same_in_both_ways(open_pictures: Open) -> None:
-    feeds = [open_pictures(experiment(feed=kind), *shards()) for kind in KINDS]
+    feeds = [open_pictures(experiment(group_mib=kind), *shards()) for kind in (None, 100)]
     for step in (0, 9):
         first, second = (feed.batch(step) for feed in feeds)
         assert torch.equal(first.input, second.input)
 
 
-def test_auto_keeps_in_memory_what_fits(open_pictures: Open) -> None:
-    assert open_pictures(small("auto"), *shards(6)).kind == "resident"  # 6 x (200 x 200 + 100 x 100) x 3 = 900,000
-    assert open_pictures(small("auto"), *shards(7)).kind == "stream"
-    assert open_pictures(experiment(memory_mib=2), *shards(7)).kind == "resident"
+def test_images_that_do_not_fit_the_memory_are_told_with_the_way_out(open_pictures: Open) -> None:
+    open_pictures(experiment(memory_mib=1), *shards(6))  # 6 x (200 x 200 + 100 x 100) x 3 = 900,000 bytes
+    with pytest.raises(UserError, match=r"sr-2 have 1 MiB .* run.memory_mib, 1: raise it, or set train.group_mib to 1"):
+        open_pictures(experiment(memory_mib=1), *shards(7))
+    open_pictures(experiment(memory_mib=1, group_mib=0.5), *shards(7))
+    with pytest.raises(UserError, match=r"Two groups of train.group_mib 0.6 don't fit run.memory_mib 1 of sr-2"):
+        open_pictures(experiment(memory_mib=1, group_mib=0.6), *shards(7))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_neither_sub_images_nor_how_they_are_spread_are_seen(open_pictures: Open, kind: str) -> None:
-    made = experiment(feed=kind, loader_workers=2)
+def test_neither_sub_images_nor_how_they_are_spread_are_seen(open_pictures: Open, kind: float | None) -> None:
+    made = experiment(group_mib=kind, loader_workers=2)
     whole = open_pictures(made, pictures(3))
     parts = list(chain(*(cut(picture, side=24, stride=10) for picture in pictures(3))))
     spread = open_pictures(made, parts[:5], parts[5:12], parts[12:])
@@ -151,7 +156,7 @@ def test_neither_sub_images_nor_how_they_are_spread_are_seen(open_pictures: Open
 
 def test_the_stream_puts_images_together_that_lie_in_several_shards(open_pictures: Open) -> None:
     parts = list(chain(*(cut(picture, side=120, stride=80) for picture in pictures(8, size=100))))
-    feed = open_pictures(small("stream"), parts[:7], parts[7:15], parts[15:18], parts[18:])
+    feed = open_pictures(small(0.5), parts[:7], parts[7:15], parts[15:18], parts[18:])
     drawn = Counter[int]()
     for step in range(6):
         batch = feed.batch(step)
@@ -162,7 +167,7 @@ def test_the_stream_puts_images_together_that_lie_in_several_shards(open_picture
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_shard_serves_any_number_of_workers(open_pictures: Open, kind: str) -> None:
+def test_one_shard_serves_any_number_of_workers(open_pictures: Open, kind: float | None) -> None:
     made = small(kind, loader_workers=4)
     feeds = [open_pictures(made, [picture for (picture,) in shards(2)]) for _ in range(8)]
     parts = [feed.batch(1, rank, 8).input for rank, feed in enumerate(feeds)]
@@ -170,15 +175,15 @@ def test_one_shard_serves_any_number_of_workers(open_pictures: Open, kind: str) 
 
 
 def test_a_stream_from_either_kind_of_store(open_pictures: Open, store_url: str, tmp_path: Path) -> None:
-    resident = open_pictures(experiment(feed="resident"), pictures(4), url=store_url)
-    feed = open_pictures(experiment(feed="stream"), pictures(4), url=store_url, cache=tmp_path / "cache")
+    resident = open_pictures(experiment(), pictures(4), url=store_url)
+    feed = open_pictures(experiment(group_mib=6144), pictures(4), url=store_url, cache=tmp_path / "cache")
     assert torch.equal(feed.batch(4).input, resident.batch(4).input)
     assert len(list((tmp_path / "cache").glob("*.tar"))) == 1
 
 
 def test_noise_has_the_asked_deviation_and_is_not_clipped(open_pictures: Open) -> None:
     white = [Sample(about=About(name="white", height=64, width=64), hr=np.full((64, 64), 255, np.uint8))]
-    feed = open_pictures(experiment("dn", 25, patch=32, batch=16), white)
+    feed = open_pictures(experiment("dn", 25, patch_size=32, batch_size=16), white)
     batch = feed.batch(0)
     noise = (batch.input - batch.target) * 255
     assert torch.equal(batch.target, torch.ones_like(batch.target))
@@ -190,14 +195,14 @@ def test_noise_has_the_asked_deviation_and_is_not_clipped(open_pictures: Open) -
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_image_smaller_than_a_patch_is_named(open_pictures: Open, kind: str) -> None:
-    expected = r"image 0 is 40x40 pixels, smaller than a patch of 48x48: take it out .* or lower train.patch\."
+def test_an_image_smaller_than_a_patch_is_named(open_pictures: Open, kind: float | None) -> None:
+    expected = r"image 0 is 40x40 pixels, smaller than a patch of 48x48: take it out .* or lower train.patch_size\."
     with pytest.raises(UserError, match=expected):
-        open_pictures(experiment(patch=24, feed=kind), pictures())
+        open_pictures(experiment(patch_size=24, group_mib=kind), pictures())
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_damaged_shard_stops_the_run_with_its_name(open_pictures: Open, kind: str, tmp_path: Path) -> None:
+def test_a_damaged_shard_stops_the_run_with_its_name(open_pictures: Open, kind: float | None, tmp_path: Path) -> None:
     feed = open_pictures(small(kind), *shards())
     for path in (tmp_path / "store").rglob("*.tar"):
         path.write_bytes(path.read_bytes()[:-1])
@@ -206,9 +211,9 @@ def test_a_damaged_shard_stops_the_run_with_its_name(open_pictures: Open, kind: 
 
 
 def test_a_shard_damaged_meanwhile_stops_the_stream_when_it_is_needed(open_pictures: Open, tmp_path: Path) -> None:
-    feed = open_pictures(small("stream"), *shards())
+    feed = open_pictures(small(0.5), *shards())
     first = [feed.batch(step) for step in range(2)]  # the first group, and the second one is read
-    feed._held[feed._draws.following(0)][0].result()
+    feed._held[feed._sampler.following(0)][0].result()
     for path in (tmp_path / "store").rglob("*.tar"):
         path.write_bytes(path.read_bytes()[:-1])
     assert torch.equal(feed.batch(1).input, first[1].input)
@@ -229,7 +234,7 @@ def test_images_that_need_too_much_memory_are_told(open_pictures: Open, monkeypa
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
     monkeypatch.setattr("torch.empty", full)
-    with pytest.raises(UserError, match=r"cpu has no room for the 8 .* of sr-2, 1 MiB uncompressed: set train.feed"):
+    with pytest.raises(UserError, match=r"cpu has no room for the 8 .* of sr-2, 1 MiB uncompressed: set train.gr"):
         open_pictures(experiment(), *shards()).batch(0)
 
 
@@ -244,7 +249,7 @@ def test_closing_does_not_wait_for_all_that_is_to_be_read(open_pictures: Open, m
         return original(store, shard, experiment)
 
     monkeypatch.setattr(scn.data.feed, "read_shard", slow)
-    feed = open_pictures(small("resident"), *shards())
+    feed = open_pictures(small(None), *shards())
     with ThreadPoolExecutor(1) as other:
         waiting = other.submit(feed.prepare, 0)
         assert started.wait(10)

@@ -16,9 +16,9 @@ pytestmark = [
 Open = Callable[..., Feed]
 
 
-@pytest.mark.parametrize("kind", ["resident", "stream"])
-def test_patches_are_those_of_a_cpu(open_pictures: Open, kind: str) -> None:
-    made = experiment(feed=kind, memory_mib=1, loader_workers=2)
+@pytest.mark.parametrize("kind", [None, 0.5])
+def test_patches_are_those_of_a_cpu(open_pictures: Open, kind: float | None) -> None:
+    made = experiment(group_mib=kind, loader_workers=2)
     shards = [[picture] for picture in pictures(8, size=100)]
     here, there = (open_pictures(made, *shards, device=device) for device in ("cpu", "cuda"))
     for step in range(12):
@@ -30,7 +30,7 @@ def test_patches_are_those_of_a_cpu(open_pictures: Open, kind: str) -> None:
 
 
 def test_noise_is_a_function_of_the_step_however_many_work(open_pictures: Open) -> None:
-    made = experiment("dn", 25, patch=32, batch=16)
+    made = experiment("dn", 25, patch_size=32, batch_size=16)
     shards = [pictures(4, "dn", size=64)]
     feed = open_pictures(made, *shards, device="cuda")
     whole = feed.batch(3)

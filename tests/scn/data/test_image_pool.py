@@ -6,7 +6,7 @@ import torch
 from named_pictures import cut, experiment
 
 from scn.data.groups import Group
-from scn.data.image_pool import Packed, Stack
+from scn.data.image_pool import ImagePool, Stack
 from scn.data.sampler import Part
 from scn.shards.samples import About, Sample
 
@@ -47,7 +47,7 @@ def test_a_gather_cuts_and_turns(channels: int) -> None:
         np.testing.assert_array_equal(patch.permute(1, 2, 0), turned(expected, symmetry[i]))
 
 
-def everything(packed: Packed, place: int, height: int) -> tuple[torch.Tensor, torch.Tensor]:
+def everything(packed: ImagePool, place: int, height: int) -> tuple[torch.Tensor, torch.Tensor]:
     """A whole square image, as a patch (H, W, C)."""
     zero = np.zeros(1, np.int64)
     part = Part(group=group((height, height)), start=0, image=zero + place, top=zero, left=zero, symmetry=zero)
@@ -58,7 +58,7 @@ def everything(packed: Packed, place: int, height: int) -> tuple[torch.Tensor, t
 def test_whole_images_come_of_their_parts_in_any_order() -> None:
     first, first_lr = random(36, 36, 3), random(18, 18, 3)
     second, second_lr = random(36, 36, 3), random(36, 36, 3)[:18, :18]
-    packed = Packed(group((36, 36), (36, 36)), experiment("sr", 2, patch=18), CPU)
+    packed = ImagePool(group((36, 36), (36, 36)), experiment("sr", 2, patch_size=18), CPU)
     whole = Sample(about=About(name="a", index=0, height=36, width=36), hr=first, lr=first_lr)
     other = Sample(about=About(name="b", index=3, height=36, width=36), hr=second, lr=second_lr)
     parts = cut(other, side=24, stride=8)
@@ -77,9 +77,9 @@ def test_whole_images_come_of_their_parts_in_any_order() -> None:
 
 def test_grey_images_without_a_degraded_one() -> None:
     image = random(20, 20)
-    packed = Packed(group((20, 20)), experiment("dn", 25, patch=20), CPU)
+    packed = ImagePool(group((20, 20)), experiment("dn", 25, patch_size=20), CPU)
     for part in cut(Sample(about=About(name="a", height=20, width=20), hr=image), side=12, stride=4):
         packed.paste(part)
     for found in everything(packed, 0, 20):
         np.testing.assert_array_equal(found[..., 0], image)
-    assert not Packed(group((20, 20), (9, 9)), experiment("dn", 25), CPU).is_whole
+    assert not ImagePool(group((20, 20), (9, 9)), experiment("dn", 25), CPU).is_whole

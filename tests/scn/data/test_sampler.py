@@ -9,7 +9,7 @@ from named_pictures import experiment
 
 from scn.config.params import Experiment
 from scn.data.groups import Groups
-from scn.data.sampler import Draws, Part
+from scn.data.sampler import Part, Sampler
 from scn.shards.manifest import Shard
 
 
@@ -21,8 +21,8 @@ SIZES = [(40 + 2 * i, 60 - 2 * i) for i in range(10)]
 SHARDS = [shard(i, {2 * i: SIZES[2 * i], 2 * i + 1: SIZES[2 * i + 1]}) for i in range(5)]
 
 
-def draws(made: Experiment, budget: int | None = None) -> Draws:
-    return Draws(Groups(made, SHARDS, budget), len(SIZES), made)
+def draws(made: Experiment, budget: int | None = None) -> Sampler:
+    return Sampler(Groups(made, SHARDS, budget), len(SIZES), made)
 
 
 def drawn(parts: list[Part]) -> list[tuple[int, ...]]:
@@ -39,26 +39,26 @@ BUDGETS = [None, 4 * 50 * 50 * 4]  # all; two shards at a time
 
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_any_step_by_itself(budget: int | None) -> None:
-    made = experiment(batch=16)
+    made = experiment(batch_size=16)
     one = draws(made, budget)
     walked = [drawn(one.step(step)) for step in range(8)]
     assert all(len(step) == 16 for step in walked)
     for step in (7, 3, 4, 0):
         assert drawn(draws(made, budget).step(step)) == walked[step]
         assert drawn(one.step(step)) == walked[step]
-    assert drawn(draws(experiment(batch=16, seed=1), budget).step(3)) != walked[3]
+    assert drawn(draws(experiment(batch_size=16, seed=1), budget).step(3)) != walked[3]
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_every_epoch_holds_every_image_equally_often(budget: int | None) -> None:
-    one = draws(experiment(batch=15, patches_per_image=6), budget)
+    one = draws(experiment(batch_size=15, patches_per_image=6), budget)
     for epoch in range(3):
         patches = chain(*(drawn(one.step(epoch * 4 + i)) for i in range(4)))
         assert Counter(image for image, *_ in patches) == dict.fromkeys(range(10), 6)
 
 
 def test_a_round_holds_every_image_once_in_another_order() -> None:
-    one = draws(experiment(batch=10, patches_per_image=50))
+    one = draws(experiment(batch_size=10, patches_per_image=50))
     rounds = [tuple(image for image, *_ in drawn(one.step(step))) for step in range(50)]
     assert all(sorted(images) == list(range(10)) for images in rounds)
     assert len(set(rounds)) == 50
@@ -67,7 +67,7 @@ def test_a_round_holds_every_image_once_in_another_order() -> None:
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_places_and_symmetries_are_uniform(budget: int | None) -> None:
     """Chi-square, far above what chance makes of 20,000 draws."""
-    made = experiment(batch=100, patches_per_image=2000)
+    made = experiment(batch_size=100, patches_per_image=2000)
     one = draws(made, budget)
     patches = np.array(list(chain(*(drawn(one.step(step)) for step in range(200)))))
     symmetries = np.bincount(patches[:, 3], minlength=8)
@@ -84,7 +84,7 @@ def test_places_and_symmetries_are_uniform(budget: int | None) -> None:
 
 
 def test_a_part_knows_its_place_in_the_step() -> None:
-    parts = draws(experiment(batch=16, patches_per_image=3), BUDGETS[1]).step(0)
+    parts = draws(experiment(batch_size=16, patches_per_image=3), BUDGETS[1]).step(0)
     assert [(part.start, len(part)) for part in parts] == [(0, 12), (12, 4)]
     whole = drawn(parts)
     for start, stop in ((0, 4), (4, 12), (8, 16), (12, 16)):
@@ -94,8 +94,8 @@ def test_a_part_knows_its_place_in_the_step() -> None:
 
 
 def test_what_follows_is_known_until_the_run_ends() -> None:
-    one = draws(experiment(batch=12, patches_per_image=6, epochs=1), BUDGETS[1])  # groups of 24, 24 and 12 patches
+    one = draws(experiment(batch_size=12, patches_per_image=6, epochs=1, hold_epochs=0), BUDGETS[1])  # groups of 24, 24 and 12 patches
     groups = [one.step(step)[0].group for step in range(5)]
     assert [one.following(step) for step in range(5)] == [groups[2], groups[2], groups[4], groups[4], None]
-    forever = draws(experiment(batch=12, patches_per_image=6))
+    forever = draws(experiment(batch_size=12, patches_per_image=6))
     assert forever.following(0) is forever.step(0)[0].group

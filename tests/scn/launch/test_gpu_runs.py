@@ -80,11 +80,11 @@ def test_the_arithmetic(params: Callable[[str], Params], heading: str, preset: s
         experiment = experiments[re.split(r"[ ,]", names)[0]]
         train, model = experiment.train, experiment.model
         assert steps == f"{train.steps(91):,}"
-        assert size == f"{train.batch} x {train.patch}"
+        assert size == f"{train.batch_size} x {train.patch_size}"
         number, unit = macs.split()
         per_step = float(number) * {"G": 1e9, "T": 1e12}[unit]
         if preset == "gpu" and names == "dn-s25":  # counting takes seconds
-            counted = train.batch * count_macs(experiment.architecture(), train.patch, train.patch)
+            counted = train.batch_size * count_macs(experiment.architecture(), train.patch_size, train.patch_size)
             assert per_step == pytest.approx(counted, rel=0.01), names
         seconds = max(6 * per_step / (TFLOPS[model.units] * 1e12), LAUNCHES[model.blocks]) * train.steps(91)
         number, unit = estimate.split()[:2]
@@ -136,7 +136,7 @@ def run(*arguments):
         return end.code or 0
 
 train = ["train", "-e", "dn-s25", "--plain", "--minutes", "0"]
-train += ["--set", "train.max_steps=3", "--set", "train.batch=2", "--set", "train.patch=16"]
+train += ["--set", "train.max_steps=3", "--set", "train.batch_size=2", "--set", "train.patch_size=16"]
 while run(*train) == 75:
     shutil.rmtree(".scn/runs")  # what the document does not tell to carry to the next machine
 run("evaluate", "-e", "dn-s25")

@@ -6,16 +6,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from scn.launch.messages import Mailbox, Order
+from scn.launch.messages import HasFailed, Mailbox, Order
+from scn.training.callbacks import Logged, Resumed, Saved
 
 
 def test_messages_come_once_and_in_order() -> None:
     async def talk() -> None:
         mailbox = Mailbox()
         assert await mailbox.hear(0) == []
-        await mailbox.tell("resumed", 5)
-        await mailbox.tell("validated", 6, {"psnr": 30.0})
-        assert await mailbox.hear(60) == [("resumed", 5), ("validated", 6, {"psnr": 30.0})]
+        await mailbox.tell(Resumed(5))
+        await mailbox.tell(Logged({"step": 6, "loss": 0.5}))
+        assert await mailbox.hear(60) == [Resumed(5), Logged({"step": 6, "loss": 0.5})]
         assert await mailbox.hear(0) == []
 
     asyncio.run(talk())
@@ -28,8 +29,8 @@ def test_the_driver_hears_at_once_and_every_worker_is_told_to_stop() -> None:
         killed, alive = (asyncio.ensure_future(mailbox.asked_to_stop()) for _ in range(2))
         await asyncio.sleep(0)
         assert not alive.done()
-        await mailbox.tell("logged", {"step": 2})
-        assert await hearing == [("logged", {"step": 2})]
+        await mailbox.tell(Logged({"step": 2}))
+        assert await hearing == [Logged({"step": 2})]
         await mailbox.ask_to_stop("SIGTERM")
         assert [await killed, await alive, await mailbox.asked_to_stop()] == ["SIGTERM"] * 3
 
@@ -39,9 +40,9 @@ def test_the_driver_hears_at_once_and_every_worker_is_told_to_stop() -> None:
 def test_who_takes_the_place_of_a_killed_worker_learns_that_another_has_failed() -> None:
     async def talk() -> None:
         mailbox = Mailbox()
-        await mailbox.tell("saved", 5)
+        await mailbox.tell(Saved(5))
         assert not await mailbox.has_failed()
-        await mailbox.tell("failed", "The shard is damaged.")
+        await mailbox.tell(HasFailed("The shard is damaged."))
         assert await mailbox.has_failed()
 
     asyncio.run(talk())

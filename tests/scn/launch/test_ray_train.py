@@ -115,7 +115,7 @@ def test_what_a_worker_can_not_do_is_one_sentence(project: Project, capfd: pytes
 
 
 def test_a_store_that_fails_for_good_is_one_sentence(project: Project) -> None:
-    params = project("sr-x2", patience=1)
+    params = project("sr-x2", store_timeout_s=1)
     (params.root / "store/runs").write_text("a file where the checkpoints' folder belongs")
     with pytest.raises(UserError, match="store") as error:
         train_stage(params, "sr-x2")
@@ -126,7 +126,7 @@ def test_a_store_that_fails_for_good_is_one_sentence(project: Project) -> None:
 def test_what_the_cluster_lacks_is_one_sentence(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     import ray
 
-    params = project("sr-x2", workers=2, wait=2)
+    params = project("sr-x2", workers=2, cluster_timeout_s=2)
     stop_ray()
     ray.init(address="local", num_cpus=1, include_dashboard=False)
     try:

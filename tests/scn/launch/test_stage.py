@@ -8,7 +8,8 @@ from saved_runs import damage
 
 from scn.config.params import Params
 from scn.core.errors import Stopped, UserError
-from scn.inference.model_files import load_model
+from scn.core.hashing import file_sha256
+from scn.inference.model_files import WEIGHTS, load_model
 from scn.launch.stage import train_stage
 from scn.storage import open_store
 
@@ -26,7 +27,7 @@ def checkpoints(params: Params) -> list[Path]:
 
 
 def test_resume_insists_on_a_run(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    params = project("sr-x2", epochs=1)
+    params = project("sr-x2", epochs=1, hold_epochs=0)
     with pytest.raises(UserError, match="sr-x2 has no unfinished run of this configuration to go on with: leave"):
         train_stage(params, "sr-x2", plain=True, resume=True)
     stop(params)
@@ -37,16 +38,18 @@ def test_resume_insists_on_a_run(project: Project, capsys: pytest.CaptureFixture
 def test_a_run_of_another_configuration_is_told_with_what_differs(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stop(project("sr-x2", epochs=1))
-    other = project("sr-x2", epochs=1, clip=0.5)
-    with pytest.raises(UserError, match=r"after step 1: train\.clip is null there, 0\.5 here\): leave --resume out"):
+    stop(project("sr-x2", epochs=1, hold_epochs=0))
+    other = project("sr-x2", epochs=1, hold_epochs=0, max_grad_norm=0.5)
+    with pytest.raises(
+        UserError, match=r"after step 1: train\.max_grad_norm is null there, 0\.5 here\): leave --resume out"
+    ):
         train_stage(other, "sr-x2", plain=True, resume=True)
     stop(other)
     assert "a new run, as there is no unfinished one of this configuration (one of another" in capsys.readouterr().out
 
 
 def test_no_resume_starts_anew(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    params = project("sr-x2", epochs=1)
+    params = project("sr-x2", epochs=1, hold_epochs=0)
     stop(params)
     before = checkpoints(params)
     assert len(before) == 2
@@ -56,7 +59,7 @@ def test_no_resume_starts_anew(project: Project, capsys: pytest.CaptureFixture[s
 
 
 def test_damaged_checkpoints_are_named(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    params = project("sr-x2", epochs=1)
+    params = project("sr-x2", epochs=1, hold_epochs=0)
     stop(params)
     here, there = checkpoints(params)
     damage(here)
@@ -74,7 +77,7 @@ def test_damaged_checkpoints_are_named(project: Project, capsys: pytest.CaptureF
 
 
 def test_a_folder_that_can_not_be_written_is_told_at_the_start(project: Project) -> None:
-    params = project("sr-x2", epochs=1)
+    params = project("sr-x2", epochs=1, hold_epochs=0)
     (params.root / ".scn").mkdir(exist_ok=True)
     (params.root / ".scn" / "runs").write_text("in the way")
     with pytest.raises(UserError, match=r"\.scn/runs, where checkpoints lie first, can't be written"):
@@ -87,14 +90,14 @@ def test_a_run_starts_from_the_weights_of_another(project: Project, capsys: pyte
     first, config = load_model(params.root / "models" / "sr-x2")
     kept = params.root / "kept"
     (params.root / "models" / "sr-x2").rename(kept)
-    assert config["train"]["start_from"] is None
+    assert (config["start_from"], config["identity"]["start_from"]) == (None, None)
 
-    again = project("sr-x2", epochs=1, learning_rate=1e-12, start_from=str(kept))
+    again = project("sr-x2", epochs=1, hold_epochs=0, learning_rate=1e-12, start_from=str(kept))
     train_stage(again, "sr-x2", plain=True)
     count = len(first.state_dict())
     assert f"sr-x2: starts from {kept}, {count} of whose {count} tensors fit" in capsys.readouterr().out
     second, config = load_model(params.root / "models" / "sr-x2")
     for name, tensor in second.state_dict().items():
         assert tensor.sub(first.state_dict()[name]).abs().max() < 1e-5, name
-    assert config["train"]["start_from"].startswith("runs/sr-x2/start-")
+    assert (config["start_from"], config["identity"]["start_from"]) == (str(kept), file_sha256(kept / WEIGHTS))
     assert open_store(again.storage.url, again.root).list("runs/") == []

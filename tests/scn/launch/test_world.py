@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+from named_pictures import experiment
 
 from scn.config.params import Params
-from scn.config.train import TrainConfig
 from scn.core.errors import UserError
 from scn.launch.stage import train_stage
 from scn.launch.world import plain_world
@@ -39,7 +39,7 @@ def as_torchrun_does(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], No
 
 def test_alone_it_is_the_only_process() -> None:
     threads = torch.get_num_threads()
-    with plain_world(TrainConfig(use_gpu=False)) as world:
+    with plain_world(experiment(use_gpu=False)) as world:
         assert world == World(rank=0, size=1, device=torch.device("cpu"))
         assert not dist.is_initialized()
     torch.set_num_threads(threads)
@@ -48,7 +48,7 @@ def test_alone_it_is_the_only_process() -> None:
 def test_a_process_of_torchrun_joins_the_others_and_leaves(as_torchrun_does: Callable[[int, int], None]) -> None:
     as_torchrun_does(0, 1)
     threads = torch.get_num_threads()
-    with plain_world(TrainConfig(workers=4, use_gpu=False)) as world:
+    with plain_world(experiment(workers=4, use_gpu=False)) as world:
         assert (world.rank, world.size, world.device.type) == (0, 1, "cpu")
         assert dist.get_backend() == "gloo"
     assert not dist.is_initialized()
@@ -58,15 +58,19 @@ def test_a_process_of_torchrun_joins_the_others_and_leaves(as_torchrun_does: Cal
 @pytest.mark.parametrize(
     ("size", "train", "message"),
     [
-        (3, {"batch": 16}, r"train\.batch is 16, which can't be split evenly among 3 processes: set it to a multiple"),
-        (4, {"batch": 8, "accumulate": 4}, r"evenly among 4 parts of each of 4 processes"),
+        (
+            3,
+            {"batch_size": 16},
+            r"train\.batch_size of sr-2: 16 can't be split evenly among 3 workers: set it to a",
+        ),
+        (4, {"batch_size": 8, "accumulate": 4}, r"evenly among 4 parts of each of 4 workers"),
     ],
 )
 def test_a_batch_that_can_not_be_split_is_said(
     as_torchrun_does: Callable[[int, int], None], size: int, train: dict[str, int], message: str
 ) -> None:
     as_torchrun_does(0, size)
-    with pytest.raises(UserError, match=message), plain_world(TrainConfig(use_gpu=False, **train)):
+    with pytest.raises(UserError, match=message), plain_world(experiment(use_gpu=False, **train)):
         pass
 
 
@@ -77,7 +81,7 @@ def test_variables_that_torchrun_did_not_set_are_said(
     monkeypatch.delenv("MASTER_ADDR")
     with (
         pytest.raises(UserError, match=r"Process 0 of 2 did not find the others \(.*MASTER_ADDR.*\): start all of"),
-        plain_world(TrainConfig(use_gpu=False)),
+        plain_world(experiment(use_gpu=False)),
     ):
         pass
 

@@ -14,13 +14,12 @@ from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.record_writer import masked_crc32c
 
 from scn.monitoring import progress as module
-from scn.monitoring.progress import Monitor, duration
-from scn.monitoring.tensorboard import crc32c
+from scn.monitoring.progress import Progress, duration
 from scn.training.validation import Validated
 
 
 def row(step: int, **values: float) -> dict[str, float]:
-    known = {"loss": 1 / step, "gradient": 0.5, "learning_rate": 1e-3, "data_time": 0.01, "step_time": 1.0}
+    known = {"loss": 1 / step, "grad_norm": 0.5, "learning_rate": 1e-3, "data_time": 0.01, "step_time": 1.0}
     return {"step": step, **known, "patches_per_second": 16.0, "memory_mib": 512.0, **values}
 
 
@@ -51,46 +50,40 @@ def scalars(folder: Path, tag: str) -> list[tuple[int, float]]:
     return [(e.step, v.simple_value) for e in events(folder) for v in e.summary.value if v.tag == tag]
 
 
-@pytest.fixture(autouse=True)
-def outside_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where dvclive finds no git repository, of which it would leave files open."""
-    monkeypatch.chdir(tmp_path)
-
-
 @pytest.fixture
 def every_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """A progress line for every row."""
     monkeypatch.setattr(module, "LINE_SECONDS", -1.0)
 
 
-@pytest.fixture(params=["dvclive", "without dvclive"])
-def with_and_without_dvclive(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "without dvclive":
-        monkeypatch.setitem(sys.modules, "dvclive", None)
+@pytest.fixture(params=["tensorboardX", "without tensorboardX"])
+def with_and_without_tensorboard(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "without tensorboardX":
+        monkeypatch.setitem(sys.modules, "scn.monitoring.tensorboard", None)
 
 
-@pytest.mark.usefixtures("with_and_without_dvclive")
+@pytest.mark.usefixtures("with_and_without_tensorboard")
 def test_tables_for_dvc(tmp_path: Path) -> None:
-    monitor = Monitor("sr-x2", 40, tmp_path)
-    monitor.validated(0, found(30.0))
-    monitor.logged(row(20, loss=0.25))
-    monitor.logged(row(40, loss=0.125))
-    monitor.validated(40, found(31.5))
+    monitor = Progress("sr-x2", 40, tmp_path)
+    monitor.on_validation(0, found(30.0))
+    monitor.on_log(row(20, loss=0.25))
+    monitor.on_log(row(40, loss=0.125))
+    monitor.on_validation(40, found(31.5))
     monitor.close()
     assert table(tmp_path, "loss") == [["step", "loss"], ["20", "0.25"], ["40", "0.125"]]
     assert table(tmp_path, "psnr_corpus-Set5") == [["step", "psnr_corpus-Set5"], ["0", "30.0"], ["40", "31.5"]]
     files = {path.name for path in (tmp_path / "plots/metrics").iterdir()}
     assert files == {
-        *(f"{name}.tsv" for name in ("loss", "gradient", "learning_rate", "data_time", "step_time")),
+        *(f"{name}.tsv" for name in ("loss", "grad_norm", "learning_rate", "data_time", "step_time")),
         "psnr_corpus-Set5.tsv",
     }
 
 
 def test_events_for_tensorboard(tmp_path: Path) -> None:
     colour = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
-    monitor = Monitor("sr-x2", 400, tmp_path)
-    monitor.logged(row(200, loss=0.25, data_time=0.125, step_time=0.5, learning_rate=0.5))
-    monitor.validated(300, found(30.5, butterfly=colour, grey=colour[..., 0]))
+    monitor = Progress("sr-x2", 400, tmp_path)
+    monitor.on_log(row(200, loss=0.25, data_time=0.125, step_time=0.5, learning_rate=0.5))
+    monitor.on_validation(300, found(30.5, butterfly=colour, grey=colour[..., 0]))
     assert scalars(tmp_path, "loss") == [(200, 0.25)]  # can be seen while the run goes on
     monitor.close()
     assert events(tmp_path)[0].file_version == "brain.Event:2"
@@ -105,29 +98,24 @@ def test_events_for_tensorboard(tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(image.encoded_image_string))), expected)
 
 
-def test_the_checksum_is_crc_32c() -> None:
-    assert crc32c(b"123456789") == 0xE3069283  # the check value of the catalogues
-    assert crc32c(bytes(32)) == 0x8A9136AA  # RFC 3720, appendix B.4
-
-
-@pytest.mark.usefixtures("with_and_without_dvclive")
 def test_curves_of_a_resumed_run_have_no_gap_and_no_overlap(tmp_path: Path) -> None:
-    killed = Monitor("sr-x2", 100, tmp_path)
+    killed = Progress("sr-x2", 100, tmp_path)
     for step in (20, 40, 60):
-        killed.logged(row(step))
-    killed.validated(60, found(31.0, x=np.zeros((2, 2), np.uint8)))  # and no close()
+        killed.on_log(row(step))
+    killed.on_validation(60, found(31.0, x=np.zeros((2, 2), np.uint8)))  # and no summary
+    killed.curves.close()  # as the end of a process does
 
-    again = Monitor("sr-x2", 100, tmp_path)
-    again.resumed(50)
+    again = Progress("sr-x2", 100, tmp_path)
+    again.on_resume(50)
     for step in (20, 40):  # of the checkpoint
-        again.logged(row(step))
+        again.on_log(row(step))
     for step in (60, 80):
-        again.logged(row(step))
-    again.resumed(50)  # a worker died
+        again.on_log(row(step))
+    again.on_resume(50)  # a worker died
     for step in (20, 40, 60, 80, 100):
-        again.logged(row(step))
-    again.validated(60, found(31.0))
-    again.validated(60, found(31.0))
+        again.on_log(row(step))
+    again.on_validation(60, found(31.0))
+    again.on_validation(60, found(31.0))
     again.close()
     assert [line[0] for line in table(tmp_path, "loss")] == ["step", "20", "40", "60", "80", "100"]
     assert [step for step, _ in scalars(tmp_path, "loss")] == [20, 40, 60, 80, 100]
@@ -136,9 +124,9 @@ def test_curves_of_a_resumed_run_have_no_gap_and_no_overlap(tmp_path: Path) -> N
 
 @pytest.mark.usefixtures("every_line")
 def test_the_progress_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    monitor = Monitor("sr-x2", 5000, tmp_path)
-    monitor.validated(0, found(30.0))
-    monitor.logged(row(200, loss=0.0312))
+    monitor = Progress("sr-x2", 5000, tmp_path)
+    monitor.on_validation(0, found(30.0))
+    monitor.on_log(row(200, loss=0.0312))
     monitor.close()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "sr-x2: validation at step 0: corpus/Set5 30.00 dB (input 30.20 dB)"
@@ -149,9 +137,9 @@ def test_the_progress_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 @pytest.mark.usefixtures("every_line")
 def test_a_row_may_have_nothing_but_its_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    monitor = Monitor("sr-x2", 40, tmp_path)
-    monitor.logged({"step": 20})
-    monitor.logged({"step": 40})
+    monitor = Progress("sr-x2", 40, tmp_path)
+    monitor.on_log({"step": 20})
+    monitor.on_log({"step": 40})
     monitor.close()
     out = capsys.readouterr().out
     assert "sr-x2: step 20 of 40, data 0%, 0 s left\n" in out
@@ -159,39 +147,39 @@ def test_a_row_may_have_nothing_but_its_step(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_lines_are_rare_by_default(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    monitor = Monitor("sr-x2", 100, tmp_path)
-    monitor.logged(row(20))
+    monitor = Progress("sr-x2", 100, tmp_path)
+    monitor.on_log(row(20))
     assert capsys.readouterr().out == ""
     monitor.close()
 
 
 def test_a_validation_that_is_the_best_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    monitor = Monitor("sr-x2", 100, tmp_path)
+    monitor = Progress("sr-x2", 100, tmp_path)
     for step, psnr in enumerate((30.0, 32.5, 31.0, 32.5)):
-        monitor.validated(step, found(psnr))
+        monitor.on_validation(step, found(psnr))
     assert [line.endswith(", the best so far") for line in capsys.readouterr().out.splitlines()] == [
         *(False, True, False, False),
     ]
-    monitor.logged(row(100))
+    monitor.on_log(row(100))
     monitor.close()
     assert "best validation 32.50 dB at step 1" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("every_line")
 def test_what_an_earlier_process_has_said_is_not_said_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    monitor = Monitor("sr-x2", 100, tmp_path)
-    monitor.resumed(50)
+    monitor = Progress("sr-x2", 100, tmp_path)
+    monitor.on_resume(50)
     for step in (20, 40):
-        monitor.logged(row(step, data_time=0.9))
+        monitor.on_log(row(step, data_time=0.9))
     for step, psnr in ((0, 30.0), (50, 33.0)):
-        monitor.validated(step, found(psnr))
+        monitor.on_validation(step, found(psnr))
     assert capsys.readouterr() == (
         "sr-x2: goes on from step 50 of 100, where an earlier run was stopped\n",
         "",
     )
-    monitor.logged(row(60))
-    monitor.validated(60, found(32.0))
-    monitor.logged(row(100))
+    monitor.on_log(row(60))
+    monitor.on_validation(60, found(32.0))
+    monitor.on_log(row(100))
     monitor.close()
     progress, validation, _, summary = capsys.readouterr().out.splitlines()
     assert progress.endswith("data 1%, 40 s left, PSNR 33.00 dB")
@@ -203,10 +191,10 @@ def test_what_an_earlier_process_has_said_is_not_said_again(tmp_path: Path, caps
 
 
 def test_the_summary_of_a_run_that_is_complete(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    monitor = Monitor("sr-x2", 400, tmp_path)
+    monitor = Progress("sr-x2", 400, tmp_path)
     monitor.start -= 2 * 3600
-    monitor.logged(row(200, step_time=0.5, data_time=0.02, memory_mib=900.0))
-    monitor.logged(row(400, step_time=0.3, data_time=0.02, memory_mib=800.0))
+    monitor.on_log(row(200, step_time=0.5, data_time=0.02, memory_mib=900.0))
+    monitor.on_log(row(400, step_time=0.3, data_time=0.02, memory_mib=800.0))
     monitor.close()
     assert capsys.readouterr().out == (
         "sr-x2: 400 steps in 2 h 0 min with the start, 2.50 steps/s, data 5.0% of the step time, "
@@ -215,9 +203,9 @@ def test_the_summary_of_a_run_that_is_complete(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_the_summary_of_a_run_that_was_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    monitor = Monitor("sr-x2", 400, tmp_path)
-    monitor.logged(row(200))
-    monitor.saved(207)
+    monitor = Progress("sr-x2", 400, tmp_path)
+    monitor.on_log(row(200))
+    monitor.on_checkpoint(207)
     monitor.close()
     assert capsys.readouterr().out.startswith(
         "sr-x2: stopped after step 207 of 400: 207 steps in 0 s with the start, 1.00 steps/s"
@@ -225,33 +213,33 @@ def test_the_summary_of_a_run_that_was_stopped(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_a_run_that_has_done_nothing_has_no_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Monitor("sr-x2", 400, tmp_path).close()
+    Progress("sr-x2", 400, tmp_path).close()
     assert capsys.readouterr() == ("", "")
 
 
 def test_waiting_for_patches_is_warned_of_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    monitor = Monitor("sr-x2", 1000, tmp_path)
+    monitor = Progress("sr-x2", 1000, tmp_path)
     for step in range(1, 10):
-        monitor.logged(row(step, data_time=0.2))
+        monitor.on_log(row(step, data_time=0.2))
     assert capsys.readouterr().err == ""  # the first rows may be slow to come
     for step in range(10, 31):
-        monitor.logged(row(step, data_time=0.2))
+        monitor.on_log(row(step, data_time=0.2))
     monitor.close()
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("sr-x2: 20% of the step time goes into waiting for patches: set train.feed to resident")
-    assert "train.memory_mib" in line
-    assert "train.loader_workers" in line
+    assert line.startswith("sr-x2: 20% of the step time goes into waiting for patches: leave train.group_mib out")
+    assert "run.memory_mib" in line
+    assert "run.loader_workers" in line
 
 
 def test_a_short_run_is_warned_at_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for data_time, warned in ((0.1, False), (0.11, True)):
-        monitor = Monitor("sr-x2", 20, tmp_path)
-        monitor.logged(row(20, data_time=data_time))
+        monitor = Progress("sr-x2", 20, tmp_path)
+        monitor.on_log(row(20, data_time=data_time))
         monitor.close()
         assert ("waiting for patches" in capsys.readouterr().err) is warned
 
 
-@pytest.mark.usefixtures("with_and_without_dvclive")
+@pytest.mark.usefixtures("with_and_without_tensorboard")
 @pytest.mark.parametrize("from_the_start", [True, False])
 def test_a_disk_that_fails_ends_the_curves_and_not_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], from_the_start: bool
@@ -259,13 +247,13 @@ def test_a_disk_that_fails_ends_the_curves_and_not_the_run(
     folder = tmp_path / "curves"
     if from_the_start:
         folder.write_text("a file where the folder belongs")
-    monitor = Monitor("sr-x2", 60, folder)
-    monitor.logged(row(20))
+    monitor = Progress("sr-x2", 60, folder)
+    monitor.on_log(row(20))
     if not from_the_start:
         shutil.rmtree(folder)
         folder.write_text("a file where the folder belongs")
-    monitor.logged(row(40))
-    monitor.logged(row(60))
+    monitor.on_log(row(40))
+    monitor.on_log(row(60))
     monitor.close()
     out, err = capsys.readouterr()
     assert out.startswith("sr-x2: 60 steps")
@@ -276,10 +264,10 @@ def test_a_terminal_has_a_bar(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monitor = Monitor("sr-x2", 100, tmp_path)
-    monitor.resumed(50)
+    monitor = Progress("sr-x2", 100, tmp_path)
+    monitor.on_resume(50)
     for step in (40, 60, 80):
-        monitor.logged(row(step, loss=0.0312))
+        monitor.on_log(row(step, loss=0.0312))
     assert monitor.bar.n == 80
     monitor.bar.refresh()
     assert "80/100" in (err := capsys.readouterr().err)

@@ -150,11 +150,11 @@ def test_the_cache_is_used_and_mended(project: Any) -> None:
     assert folder.is_relative_to(project.root / ".scn" / "cache")
     assert {path.name for path in folder.iterdir()} == FILES
     stamp = (folder / "model.safetensors").stat().st_mtime_ns
-    assert resolve(NAME, project.params) == folder
+    assert resolve(NAME, project.params)[0] == folder
     assert (folder / "model.safetensors").stat().st_mtime_ns == stamp
     (folder / "config.json").write_text("{}")
     (folder / "README.md").unlink()
-    assert resolve(NAME, project.params) == folder
+    assert resolve(NAME, project.params)[0] == folder
     assert load_model(folder)[1]["experiment"] == NAME
     assert (folder / "README.md").is_file()
 

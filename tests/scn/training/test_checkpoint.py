@@ -144,10 +144,12 @@ def test_a_checkpoint_of_another_configuration_is_refused(machine: Machine, tmp_
 
 
 def test_other_runs_are_told_with_what_differs(machine: Machine, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    train = {"batch": 16, "learning_rate": 0.001, "late_loss": {"l1": 1.0}}
+    train = {"batch_size": 16, "learning_rate": 0.001, "late_loss": {"l1": 1.0}}
     first = machine(store, "b", {**IDENTITY, "train": train})
     save_all(first, 5, 10)
-    second = machine(store, identity={"task": "dn", "level": 25, "manifest": "f" * 64, "train": {**train, "batch": 8}})
+    second = machine(
+        store, identity={"task": "dn", "level": 25, "manifest": "f" * 64, "train": {**train, "batch_size": 8}}
+    )
     save_all(second, 3)
     old = store.list("runs/")[-1].rpartition("/")[2]
     store.put(f"runs/sr-x2/0123456789abcdef/{old}", b"from before identities were noted")
@@ -169,13 +171,15 @@ def test_other_runs_are_told_with_what_differs(machine: Machine, store: Store, m
             3,
             "level is 25 there, 2 here; manifest is ffffffffffff... there, null here; task is dn there, sr here; "
             "and 3 more",
+            False,
         ),
         (
             first.run_id,
             10,
             "train.late_loss is {'l1': 1.0} there, null here; train.learning_rate is 0.001 there, 0.002 here",
+            False,
         ),
-        ("0123456789abcdef", Name.parse(old).step, "its configuration is not known"),  # type: ignore[union-attr]
+        ("0123456789abcdef", Name.parse(old).step, "its configuration is not known", False),  # type: ignore[union-attr]
     ]
     assert set(read) <= {"identity.json"}
 

@@ -168,7 +168,7 @@ def test_pauses_between_attempts_grow_and_end(
 
 def test_a_store_that_fails_for_good_stops_the_run_and_costs_no_step(machine: Machine, tmp_path: Path) -> None:
     store = UnsteadyStore(tmp_path / "store", failures=float("inf"))
-    a = machine(store, patience=0.0)
+    a = machine(store, timeout_s=0.0)
     with pytest.raises(UserError) as error:
         save_all(a, 1)
     file = a.folder / str(names(a.folder)[-1])

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from scn.config.params import DataConfig, EvaluateConfig, Experiment
+from scn.config.run import RunConfig
 from scn.config.train import LossConfig, TrainConfig
 from scn.core.errors import UserError
 from scn.data import Batch
@@ -19,14 +20,17 @@ MODEL = {"name": "scn", "blocks": 2, "units": 6, "width": 2, "scales": 2}
 L1 = LossConfig(l1=1)
 
 
-def experiment(scale: int = 2, **train: Any) -> Experiment:
+def experiment(scale: int = 2, **settings: Any) -> Experiment:
+    run = {key: value for key, value in settings.items() if key in RunConfig.model_fields}
+    train = {key: value for key, value in settings.items() if key not in run}
     return Experiment(
         name="sr",
         task_name="sr",
         level=scale,
         data=DataConfig(train=["a"], evaluation=["b"]),
         model=network_config(MODEL, "model"),
-        train=TrainConfig(batch=8, **train),
+        train=TrainConfig(batch_size=8, **train),
+        run=RunConfig(**run),
         evaluate=EvaluateConfig(),
     )
 
@@ -58,7 +62,7 @@ def test_a_step_is_adam_on_the_mean_absolute_error() -> None:
         optimizer.step()
         outcome = learner.step(given, L1, 2e-3)
         assert outcome.loss == pytest.approx(loss.item(), rel=1e-5)
-        assert outcome.gradient == pytest.approx(norm, rel=1e-4)
+        assert outcome.grad_norm == pytest.approx(norm, rel=1e-4)
         assert not outcome.stopping
     for mine, theirs in zip(learner.network.parameters(), network.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, atol=1e-4, rtol=0)
@@ -68,37 +72,37 @@ def test_parts_of_a_batch_add_up_to_it() -> None:
     whole, parts = (Learner(experiment(accumulate=n), World()) for n in (1, 4))
     a, b = (learner.step(batch(), L1, 1e-3) for learner in (whole, parts))
     assert b.loss == pytest.approx(a.loss, rel=1e-5)
-    assert b.gradient == pytest.approx(a.gradient, rel=1e-4)
+    assert b.grad_norm == pytest.approx(a.grad_norm, rel=1e-4)
 
 
 def test_a_gradient_that_is_too_long_is_cut_to_the_norm() -> None:
     free = Learner(experiment(), World())
-    norm = free.step(batch(), L1, 1e-3).gradient
-    cut = Learner(experiment(clip=norm / 10), World())
-    assert cut.step(batch(), L1, 1e-3).gradient == pytest.approx(norm)  # told as it was
+    norm = free.step(batch(), L1, 1e-3).grad_norm
+    cut = Learner(experiment(max_grad_norm=norm / 10), World())
+    assert cut.step(batch(), L1, 1e-3).grad_norm == pytest.approx(norm)  # told as it was
     gradients = [p.grad for p in cut.network.parameters() if p.grad is not None]
     assert torch.nn.utils.get_total_norm(gradients).item() == pytest.approx(norm / 10, rel=1e-3)
-    loose = Learner(experiment(clip=norm * 10), World())
+    loose = Learner(experiment(max_grad_norm=norm * 10), World())
     loose.step(batch(), L1, 1e-3)
     assert same(weights(loose), weights(free))
 
 
 def test_the_average_follows_the_weights() -> None:
-    learner = Learner(experiment(ema=0.75), World())
+    learner = Learner(experiment(ema_decay=0.75), World())
     learner.step(batch(0), L1, 1e-2)
     first = weights(learner)
     learner.step(batch(1), L1, 1e-2)
     second = weights(learner)
     for name, averaged in learner.result.state_dict().items():
         torch.testing.assert_close(averaged, 0.75 * first[name] + 0.25 * second[name])
-    kept = network_of(experiment(ema=0.75), learner.state())
+    kept = network_of(experiment(ema_decay=0.75), learner.state())
     assert same(kept.state_dict(), learner.result.state_dict())
     assert not same(kept.state_dict(), second)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_step_that_is_not_finite_changes_nothing(value: float) -> None:
-    learner = Learner(experiment(ema=0.5, clip=1.0), World())
+    learner = Learner(experiment(ema_decay=0.5, max_grad_norm=1.0), World())
     learner.step(batch(), L1, 1e-3)
     before, average = weights(learner), {k: v.clone() for k, v in learner.result.state_dict().items()}
     broken = batch(1)
@@ -108,7 +112,9 @@ def test_a_step_that_is_not_finite_changes_nothing(value: float) -> None:
     assert same(learner.result.state_dict(), average)
 
 
-@pytest.mark.parametrize("settings", [{}, {"ema": 0.9, "clip": 0.1, "accumulate": 2}, {"channels_last": False}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"ema_decay": 0.9, "max_grad_norm": 0.1, "accumulate": 2}, {"channels_last": False}]
+)
 def test_going_on_from_a_state_gives_the_same_bits(settings: dict[str, Any]) -> None:
     whole = Learner(experiment(**settings), World())
     for seed in range(4):
@@ -134,7 +140,7 @@ def test_the_loss_is_a_sum_of_terms_with_weights() -> None:
 
 def test_weights_are_taken_where_they_fit() -> None:
     source = fold(build(experiment(2).architecture(), seed=5))
-    learner = Learner(experiment(3, ema=0.9), World())
+    learner = Learner(experiment(3, ema_decay=0.9), World())
     before = weights(learner)
     taken = learner.start_from(source.state_dict(), "sr-x2")
     assert same(learner.result.state_dict(), weights(learner))
@@ -149,5 +155,5 @@ def test_weights_are_taken_where_they_fit() -> None:
 
 def test_weights_of_another_kind_are_refused() -> None:
     other = build({"name": "srcnn", "scale": 2}).state_dict()
-    with pytest.raises(UserError, match=r"train\.start_from: no weights of srcnn fit"):
+    with pytest.raises(UserError, match=r"start_from: no weights of srcnn fit"):
         Learner(experiment(), World()).start_from(other, "srcnn")

@@ -14,17 +14,18 @@ import torch
 from scn.config.params import Params, load_params
 from scn.core.errors import UserError
 from scn.launch.stage import train_stage
-from scn.shards.manifest import load_manifest
+from scn.shards.manifest import evaluation_manifest, training_manifest
 from scn.storage import open_store
-from scn.training.loop import Hooks, Row, Run, World, train
+from scn.training.callbacks import Row, Silent
+from scn.training.loop import Run, World, train
 
 Project = Callable[..., Params]
 
 
 def run_of(params: Params, name: str) -> Run:
-    manifest = load_manifest(params.root / "shards" / name / "manifest.json")
-    store = open_store(params.storage.url, params.root)
-    return Run(experiment=params.experiment(name), manifest=manifest, store=store, root=params.root)
+    manifest, evaluation = training_manifest(params, name), evaluation_manifest(params, name)
+    store, experiment = open_store(params.storage.url, params.root), params.experiment(name)
+    return Run(experiment=experiment, manifest=manifest, evaluation=evaluation, store=store, root=params.root)
 
 
 def weights(params: Params, name: str) -> bytes:
@@ -35,7 +36,9 @@ def weights(params: Params, name: str) -> bytes:
 def test_training_lowers_the_loss(project: Project, name: str) -> None:
     rows: list[Row] = []
     run = run_of(project(name, epochs=6, learning_rate=3e-3), name)
-    train(run, World(), Hooks(logged=rows.append))
+    watching = Silent()
+    watching.on_log = rows.append  # type: ignore[method-assign]
+    train(run, World(), watching, lambda: "")
     assert [row["step"] for row in rows] == list(range(2, 91, 2))
     assert rows[-1]["learning_rate"] < rows[0]["learning_rate"] == 3e-3
     assert sum(r["loss"] for r in rows[-5:]) < 0.5 * sum(r["loss"] for r in rows[:5])
@@ -91,12 +94,12 @@ def test_a_store_that_is_not_there_stops_the_stage_at_once(
     assert not (params.root / "curves").exists()
 
 
-@pytest.mark.parametrize(("name", "feed"), [("sr-x2", "resident"), ("dn-s25", "stream")])
+@pytest.mark.parametrize(("name", "group_mib"), [("sr-x2", None), ("dn-s25", 0.5)])
 def test_a_run_killed_at_random_steps_ends_with_the_same_bits(
-    project: Project, tmp_path: Path, name: str, feed: str
+    project: Project, tmp_path: Path, name: str, group_mib: float | None
 ) -> None:
     """Promise 3: N steps = k steps, SIGKILL, N - k steps."""
-    settings: dict[str, object] = {"epochs": 12, "feed": feed, "memory_mib": 1, "ema": 0.9, "validate_every": 40}
+    settings: dict[str, object] = {"epochs": 12, "group_mib": group_mib, "ema_decay": 0.9, "validate_every": 40}
     params = project(name, **settings)
     train_stage(params, name, plain=True)
     expected = weights(params, name)
@@ -125,10 +128,10 @@ def test_a_run_killed_at_random_steps_ends_with_the_same_bits(
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_step(project: Project) -> None:
-    run = run_of(project("sr-x2", learning_rate=1e30, epochs=1), "sr-x2")
+    run = run_of(project("sr-x2", learning_rate=1e30, epochs=1, hold_epochs=0), "sr-x2")
     sentence = r"The loss of sr-x2 is \S+ and its gradient \S+ in step \d+ at learning rate 1e\+30, on patches of train"
     with pytest.raises(UserError, match=sentence):
-        train(run, World(), Hooks())
+        train(run, World(), Silent(), lambda: "")
 
 
 def test_a_manifest_of_another_experiment_is_refused(project: Project) -> None:
@@ -143,12 +146,12 @@ def test_a_manifest_of_another_experiment_is_refused(project: Project) -> None:
 
 def test_plain_means_one_process(project: Project) -> None:
     params = project("sr-x2", workers=2)
-    with pytest.raises(UserError, match=r"set train\.workers to 1, not 2"):
+    with pytest.raises(UserError, match=r"set run\.workers to 1, not 2"):
         train_stage(params, "sr-x2", plain=True)
 
 
 def test_a_gpu_that_is_missing_is_said(project: Project) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
-    with pytest.raises(UserError, match=r"train\.use_gpu is true but"):
+    with pytest.raises(UserError, match=r"run\.use_gpu is true but"):
         train_stage(project("sr-x2", use_gpu=True), "sr-x2", plain=True)

@@ -23,7 +23,7 @@ def weights(params: Params, name: str) -> bytes:
 @pytest.mark.parametrize("name", ["sr-x2", "dn-s25"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_two_deterministic_runs_are_the_same_bits(project: Project, name: str, precision: str) -> None:
-    params = project(name, deterministic=True, precision=precision, ema=0.9, clip=1.0, use_gpu=True)
+    params = project(name, deterministic=True, precision=precision, ema_decay=0.9, max_grad_norm=1.0, use_gpu=True)
     results = []
     for _ in range(2):
         train_stage(params, name, plain=True)
@@ -32,9 +32,9 @@ def test_two_deterministic_runs_are_the_same_bits(project: Project, name: str, p
     assert open_store(params.storage.url, params.root).list("runs/") == []
 
 
-@pytest.mark.parametrize("feed", ["resident", "stream"])
-def test_compiled_training_learns(project: Project, feed: str) -> None:
-    params = project("sr-x2", compile=True, precision="bfloat16", feed=feed, epochs=6, learning_rate=3e-3)
+@pytest.mark.parametrize("group_mib", [None, 0.5])
+def test_compiled_training_learns(project: Project, group_mib: float | None) -> None:
+    params = project("sr-x2", compile=True, precision="bfloat16", group_mib=group_mib, epochs=6, learning_rate=3e-3)
     train_stage(params, "sr-x2", plain=True)
     loss = (params.root / "curves/sr-x2/plots/metrics/loss.tsv").read_text().splitlines()[1:]
     values = [float(line.split("\t")[1]) for line in loss]

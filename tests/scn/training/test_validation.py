@@ -19,7 +19,7 @@ from scn.evaluation.protocols import measure
 from scn.evaluation.runner import evaluate
 from scn.imaging.degradation import bicubic_upscale, degrade
 from scn.networks.build import build
-from scn.shards.manifest import Manifest
+from scn.shards.manifest import EvaluationManifest
 from scn.storage import open_store
 from scn.storage.base import Store
 from scn.training.validation import Validation, side_by_side
@@ -41,22 +41,26 @@ class Watched(nn.Module):
 
 
 @pytest.fixture
-def five(small_project: Any, photograph: Callable[..., Any]) -> tuple[Experiment, Manifest, Store]:
+def five(small_project: Any, photograph: Callable[..., Any]) -> tuple[Experiment, EvaluationManifest, Store]:
     """sr-x2 with five images of different sizes."""
     images = {f"image-{i}": photograph(*size) for i, size in enumerate(SIZES)}
-    manifest = small_project.add_shards("sr-x2", {name: hr[: len(hr) // 2 * 2, :24] for name, hr in images.items()})
+    manifest = small_project.add_shards(
+        "sr-x2", {name: hr[: len(hr) // 2 * 2, :24] for name, hr in images.items()}
+    ).evaluation
     return small_project.params.experiment("sr-x2"), manifest, open_store("file://store", small_project.root)
 
 
-def with_train(experiment: Experiment, **train: Any) -> Experiment:
-    return experiment.model_copy(update={"train": experiment.train.model_copy(update=train)})
+def with_run(experiment: Experiment, **run: Any) -> Experiment:
+    return experiment.model_copy(update={"run": experiment.run.model_copy(update=run)})
 
 
 @pytest.mark.parametrize("name", ["sr-x2", "dn-s25", "car-q10"])
 def test_the_figures_are_those_of_evaluation(small_project: Any, photograph: Callable[..., Any], name: str) -> None:
     channels = 3 if name == "sr-x2" else 1
     images = {"a": photograph(32, 40, channels), "b": photograph(24, 30, channels)}
-    manifest = small_project.add_shards(name, {key: hr if channels == 3 else hr[..., 0] for key, hr in images.items()})
+    manifest = small_project.add_shards(
+        name, {key: hr if channels == 3 else hr[..., 0] for key, hr in images.items()}
+    ).evaluation
     experiment, store = small_project.params.experiment(name), open_store("file://store", small_project.root)
     network = build(experiment.architecture(), seed=1)
     expected = evaluate(experiment, manifest, store, network)["sample/evaluation"]
@@ -71,11 +75,11 @@ def test_every_named_set_is_measured_and_the_score_is_their_mean(
 ) -> None:
     experiment, manifest, store = five
     hr = photograph(28, 36)
-    other = small_project.add_shards("sr-x2", {"x": hr}).evaluation["sample/evaluation"]
-    manifest = manifest.model_copy(update={"evaluation": {**manifest.evaluation, "other": other}})
+    other = small_project.add_shards("sr-x2", {"x": hr}).evaluation.sets["sample/evaluation"]
+    manifest = manifest.model_copy(update={"sets": {**manifest.sets, "other": other}})
     first = Validation(experiment, manifest, store, CPU)(Watched())
     assert list(first.psnr) == ["sample/evaluation"]
-    both = with_train(experiment, validate_on=["other", "sample/evaluation"])
+    both = with_run(experiment, validate_on=["other", "sample/evaluation"])
     result = Validation(both, manifest, store, CPU)(Watched())
     lr = degrade(hr, experiment.task, 2)
     assert lr is not None
@@ -87,14 +91,14 @@ def test_every_named_set_is_measured_and_the_score_is_their_mean(
 
 def test_a_set_that_is_none_is_said_before_training(five: Any) -> None:
     experiment, manifest, store = five
-    experiment = with_train(experiment, validate_on=["sample/evaluatoin"])
-    message = "^train.validate_on of sr-x2: 'sample/evaluatoin' is no known evaluation set: did you mean"
+    experiment = with_run(experiment, validate_on=["sample/evaluatoin"])
+    message = "^run.validate_on of sr-x2: 'sample/evaluatoin' is no known evaluation set: did you mean"
     with pytest.raises(UserError, match=f"{message} 'sample/evaluation'"):
         Validation(experiment, manifest, store, CPU)
 
 
 def test_an_image_that_is_too_small_is_named(small_project: Any, photograph: Callable[..., Any]) -> None:
-    manifest = small_project.add_shards("sr-x2", {"tiny": photograph(12, 30)})
+    manifest = small_project.add_shards("sr-x2", {"tiny": photograph(12, 30)}).evaluation
     store = open_store("file://store", small_project.root)
     validation = Validation(small_project.params.experiment("sr-x2"), manifest, store, CPU)
     with pytest.raises(UserError, match="the image tiny is 30x12 pixels"):
@@ -133,7 +137,7 @@ def test_the_precision_is_that_of_evaluation(five: Any, monkeypatch: pytest.Monk
     monkeypatch.setattr("scn.inference.precision.has_bfloat16", lambda device: True)
     experiment, manifest, store = five
     in_training, in_both = Watched(), Watched()
-    Validation(with_train(experiment, precision="bfloat16"), manifest, store, CPU)(in_training)
+    Validation(with_run(experiment, precision="bfloat16"), manifest, store, CPU)(in_training)
     assert in_training.states == {(False, False, False)}
     config = experiment.evaluate.model_copy(update={"precision": "bfloat16"})
     Validation(experiment.model_copy(update={"evaluate": config}), manifest, store, CPU)(in_both)
@@ -144,13 +148,13 @@ def test_the_shards_are_read_once(five: Any) -> None:
     experiment, manifest, store = five
     validation = Validation(experiment, manifest, store, CPU)
     first = validation(Watched())
-    store.delete(manifest.evaluation["sample/evaluation"].shards[0].key)
+    store.delete(manifest.sets["sample/evaluation"].shards[0].key)
     assert validation(Watched()).psnr == first.psnr
 
 
 def test_samples_show_degraded_restored_and_original(small_project: Any, photograph: Callable[..., Any]) -> None:
     images = {name: photograph(140, 160) for name in "abcde"}
-    manifest = small_project.add_shards("sr-x2", images)
+    manifest = small_project.add_shards("sr-x2", images).evaluation
     store = open_store("file://store", small_project.root)
     experiment = small_project.params.experiment("sr-x2")
     samples = Validation(experiment, manifest, store, CPU)(Watched()).samples
@@ -177,7 +181,7 @@ def _worker(rank: int, folder: Path, runs: list[Any]) -> None:
 def test_two_workers_find_what_one_does(five: Any, small_project: Any, photograph: Any, tmp_path: Path) -> None:
     """Five images, which two workers can't share evenly, and one image, of which one worker gets none."""
     experiment, _, store = five
-    runs = [five, (experiment, small_project.add_shards("sr-x2", {"only": photograph(30, 34)}), store)]
+    runs = [five, (experiment, small_project.add_shards("sr-x2", {"only": photograph(30, 34)}).evaluation, store)]
     expected = [Validation(*run, CPU)(build(experiment.architecture(), seed=1)) for run in runs]
     mp.spawn(_worker, (tmp_path, runs), nprocs=2)
     found = [pickle.loads((tmp_path / f"{rank}.pickle").read_bytes()) for rank in range(2)]

@@ -1,0 +1,16 @@
+"""The sources that decide a figure besides the model and the images."""
+
+from scn.core.hashing import code_sha256, sources
+from scn.networks.sources import sources_of
+
+_MEASURING = (
+    *("scn/evaluation/images.py", "scn/evaluation/metrics.py", "scn/evaluation/protocols.py"),
+    *("scn/evaluation/runner.py", "scn/imaging/degradation.py", "scn/imaging/tasks.py", "scn/inference/apply.py"),
+    *("scn/inference/ensemble.py", "scn/inference/model_files.py", "scn/inference/precision.py"),
+    "scn/shards/samples.py",
+)
+
+
+def evaluation_code(network: str) -> str:
+    """SHA-256 of the sources that decide the figures of a model of the network `network`."""
+    return code_sha256([*sources(*_MEASURING), *sources_of(network)])

@@ -1,0 +1,113 @@
+"""The stages plan@E and start@E: what decides the results of an experiment, as files that DVC compares.
+
+    plans/<experiment>/shards.json          what decides its shards: images, how they are degraded and cut, code
+    plans/<experiment>/train/recipe.json    what decides its weights besides the shards: network, recipe, code
+    plans/<experiment>/train/start.json     SHA-256 of the weights it starts from, where start_from names some
+    plans/<experiment>/evaluation.json      what decides its figures besides model and images
+
+So a stage becomes stale when what decides its result changes, and not when a file does. No PyTorch here.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scn.config.params import Experiment, Params
+from scn.core.errors import UserError
+from scn.core.files import write_atomically
+from scn.core.hashing import code_sha256, file_sha256, sources
+from scn.evaluation.code import evaluation_code
+from scn.training.identity import recipe
+
+_DATA_PREPARATION = (
+    *("data_prep/corpora.py", "data_prep/images.py", "data_prep/packing.py", "data_prep/prepare.py"),
+    *("data_prep/shards.py", "scn/imaging/degradation.py", "scn/imaging/tasks.py"),
+    *("scn/shards/manifest.py", "scn/shards/samples.py"),
+)
+
+
+def write_plan(params: Params, name: str) -> list[Path]:
+    """Writes the plan of the experiment `name`, but for start.json; the files, in the order of their stages.
+
+    Raises:
+        UserError: if there is no such experiment, or indexes/ lacks a corpus of it.
+    """
+    experiment, folder = params.experiment(name), params.root / "plans" / name
+    written = {
+        folder / "shards.json": _shards(params, experiment),
+        folder / "train" / "recipe.json": _training(params, experiment),
+        folder / "evaluation.json": _evaluation(experiment),
+    }
+    for path, content in written.items():
+        _write(path, content)
+    return list(written)
+
+
+def write_start(params: Params, name: str) -> Path:
+    """Writes start.json of the experiment `name`, which start_from names; UserError if the weights are missing."""
+    path = params.root / "plans" / name / "train" / "start.json"
+    _write(path, {"sha256": file_sha256(start_weights(params, name))})
+    return path
+
+
+def start_weights(params: Params, name: str) -> Path:
+    """The weights that the experiment `name` starts from.
+
+    Raises:
+        UserError: if params.yaml names none, or they are missing.
+    """
+    start_from = params.experiment(name).start_from
+    if start_from is None:
+        raise UserError(f"{params.path}: start_from does not name {name}: add it, or train from random weights.")
+    weights = params.root / Path(start_from).expanduser() / "model.safetensors"
+    if not weights.is_file():
+        raise UserError(
+            f"start_from of {name}: {start_from} is no folder with a model: train it first, or name a folder such as "
+            "models/sr-x2 or scn/zoo/sr-x2."
+        )
+    return weights
+
+
+def _shards(params: Params, experiment: Experiment) -> dict[str, Any]:
+    return {
+        "task": experiment.task_name,
+        "level": experiment.level,
+        "data": experiment.data.model_dump(),
+        "smallest": experiment.train.patch_size * experiment.scale,
+        "corpora": _corpora(params, [*experiment.data.train, *experiment.data.evaluation]),
+        "code_sha256": code_sha256(sources(*_DATA_PREPARATION)),
+    }
+
+
+def _training(params: Params, experiment: Experiment) -> dict[str, Any]:
+    about = recipe(experiment)
+    if experiment.train.take_best_every is not None:  # then the evaluation sets choose the weights
+        about["chosen_by"] = _corpora(params, experiment.data.evaluation)
+    return about
+
+
+def _evaluation(experiment: Experiment) -> dict[str, Any]:
+    return {
+        "evaluate": experiment.evaluate.model_dump(),
+        "protocol": experiment.task.protocol.name,
+        "code_sha256": evaluation_code(experiment.model.name),
+    }
+
+
+def _corpora(params: Params, references: list[str]) -> dict[str, str]:
+    """Reference of a corpus -> SHA-256 of its index."""
+    found = {}
+    for reference in sorted(set(references)):
+        corpus = reference.partition("/")[0]
+        index = params.root / "indexes" / f"{corpus}.json"
+        try:
+            found[reference] = file_sha256(index)
+        except OSError:
+            stage = "download" if corpus in params.corpora.download else "index"
+            raise UserError(f"{index} does not exist: run `dvc repro {stage}@{corpus}`.") from None
+    return found
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    write_atomically(path, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
