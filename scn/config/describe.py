@@ -9,8 +9,7 @@ from typing import Any
 from scn.config.overrides import SOURCE, parse
 from scn.core.errors import UserError
 from scn.core.schema import unknown
-from scn.networks import NETWORKS, network_config
-from scn.networks.base.config import Network
+from scn.networks import NETWORKS, Network, network_config
 
 WIDTH = 100
 """Columns of the terminal."""
@@ -49,7 +48,7 @@ def architecture(name: str, settings: Iterable[str]) -> dict[str, Any]:
         UserError: for an unknown network or key, a key that is set twice, or a value out of its range.
     """
     network_config({"name": name}, "--model")
-    known = [*(key for key in NETWORKS[name].parameters.model_fields if key != "name"), "channels", "scale"]
+    known = [*(key for key in NETWORKS[name].config.model_fields if key != "name"), "channels", "scale"]
     parameters: dict[str, Any] = {}
     for key, value in parse(settings):
         if key == "name":
@@ -109,7 +108,7 @@ def _lines(network: Network, *, explain: bool) -> Iterator[str]:
     yield from _wrapped("  licence  ", network.licence)
     images = "grey" if network.channels == 1 else "RGB"
     yield f"  images   {images}, scale {network.scale} (channels: {network.channels}) in the paper's figures"
-    properties = network.parameters.model_json_schema()["properties"]
+    properties = network.config.model_json_schema()["properties"]
     names = [name for name in properties if name != "name"]
     width = max(map(len, names))
     for name in names:
@@ -142,7 +141,7 @@ def _value(value: object) -> str:
 
 def _explanation(network: Network, name: str) -> str:
     """The docstring of a parameter; a class that changes only its default has it from the class above."""
-    for cls in network.parameters.__mro__:
+    for cls in network.config.__mro__:
         field = getattr(cls, "model_fields", {}).get(name)
         if field is not None and field.description:
             return " ".join(field.description.split())

@@ -1,7 +1,7 @@
-"""What builds the networks of scn.networks, by name."""
+"""Building the networks of the table (scn.networks) from their parameters."""
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
+from pkgutil import resolve_name
 from typing import Any
 
 import torch
@@ -10,43 +10,41 @@ from torch.nn.utils import parametrize
 
 from scn.core.errors import UserError
 from scn.imaging.tasks import TASKS
-from scn.networks import network_config
-from scn.networks.base.enlarged import ARCNN, SRCNN, VDSR, DnCNN
+from scn.networks import NETWORKS, network_config
 from scn.networks.base.layers import RestorationNetwork
-from scn.networks.base.residual import EDSR, WDSR
-from scn.networks.ms_conv.carn import CARN
-from scn.networks.ms_conv.srresnet import SRResNet
-from scn.networks.replication.network import AdaptiveScaleWiseNetwork, ScaleWiseNetwork
-from scn.networks.scn.ablations import PSPNetStyle, UNetStyle
-from scn.networks.scn.network import SCN
-
-BUILDERS: Mapping[str, Callable[..., RestorationNetwork]] = {
-    "scn": SCN,
-    "scn-baseline": WDSR,
-    "scn-unshared": partial(SCN, shared=False),
-    "scn-unshared-large": partial(SCN, shared=False),
-    "scn-unet": UNetStyle,
-    "scn-pspnet": PSPNetStyle,
-    "srcnn": SRCNN,
-    "vdsr": VDSR,
-    "dncnn": DnCNN,
-    "arcnn": ARCNN,
-    "edsr": EDSR,
-    "wdsr": WDSR,
-    "srresnet": SRResNet,
-    "carn": CARN,
-    "scalewise-original": ScaleWiseNetwork,
-    "scalewise-adaptive": AdaptiveScaleWiseNetwork,
-}
-"""Name -> what takes the parameters that scn.networks lists under it, `channels` and `scale`."""
-
 
 LARGEST_SCALE = TASKS["sr"].level_range[1]
-"""Upscaling factor."""
+"""Largest upscaling factor that a network can be built for."""
+
+
+def create_model(
+    name: str, *, channels: int | None = None, scale: int | None = None, seed: int | None = None, **parameters: Any
+) -> RestorationNetwork:
+    """A new network with initial weights: float32 (N, C, H, W) in [0, 1] -> (N, C, sH, sW), not clipped.
+
+    Args:
+        name: the network, as `scn networks` lists it.
+        channels: C, 3 (RGB) or 1 (grey); None: as in the figures of the network's paper.
+        scale: s, the upscaling factor; None: as in the figures of the network's paper.
+        seed: makes the initial weights a function of it, without touching the global random state.
+        parameters: of the network; those left out have their defaults.
+    Raises:
+        UserError: for an unknown name, parameters that the network does not have, or values out of range.
+    """
+    config = network_config({**parameters, "name": name}, "The network")
+    row = NETWORKS[config.name]
+    return build(
+        {
+            **config.model_dump(),
+            "channels": row.channels if channels is None else channels,
+            "scale": row.scale if scale is None else scale,
+        },
+        seed,
+    )
 
 
 def build(architecture: Mapping[str, Any], seed: int | None = None) -> RestorationNetwork:
-    """The network that `architecture` (config.Experiment.architecture) describes.
+    """The network that `architecture` (scn.config.params.Experiment.architecture) describes, with initial weights.
 
     Args:
         architecture: `name`, parameters of that network, `channels` and `scale`; what is left out is the network's
@@ -62,10 +60,12 @@ def build(architecture: Mapping[str, Any], seed: int | None = None) -> Restorati
     if type(scale) is not int or not 1 <= scale <= LARGEST_SCALE:
         raise UserError(f"The network can't enlarge {scale} times: use a whole number from 1 to {LARGEST_SCALE}.")
     config = network_config(parameters, "The network")
+    make = resolve_name(NETWORKS[config.name].implementation)
     with torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        return BUILDERS[config.name](**config.model_dump(exclude={"name"}), channels=channels, scale=scale)
+        network: RestorationNetwork = make(config, channels=channels, scale=scale)
+    return network
 
 
 def fold(network: nn.Module) -> nn.Module:

@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-adds, memory, and how far it sees."""
+"""The cost of a network: parameters, multiply-adds, memory, and how far it sees."""
 
 import copy
 import math
@@ -29,17 +29,17 @@ class Profile:
     """The cost of one network for one image."""
 
     params: int
-    """What training holds, the gains of weight normalisation included; shared ones count once."""
+    """Parameters while training, the gains of weight normalisation included; shared ones count once."""
     params_folded: int
-    """What inference holds: weight normalisation folded into the weights."""
+    """Parameters in inference, weight normalisation folded into the weights."""
     macs: int
-    """Of `count_macs`."""
+    """Multiply-adds in inference, see `count_macs`."""
     receptive_field: int | None
-    """Of `receptive_field`."""
+    """Side in pixels, None for the whole image, see `receptive_field`."""
     activation_bytes: int
-    """Of `activation_bytes`."""
+    """Most memory at once in inference, see `activation_bytes`."""
     training_bytes: int
-    """Of `training_bytes`."""
+    """Memory kept for the backward, see `training_bytes`."""
 
 
 def profile(architecture: Mapping[str, Any], height: int, width: int) -> Profile:
@@ -137,7 +137,7 @@ def receptive_field(architecture: Mapping[str, Any]) -> int | None:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """For many small operations, where threads wait for each other longer than they work."""
+    """Lets PyTorch use one thread for many small operations, where threads wait longer than they work."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

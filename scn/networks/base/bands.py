@@ -4,11 +4,11 @@ import torch
 from torch import Tensor, nn
 
 BAND_BYTES = 16 * 2**20
-"""Of what lies between the two convolutions: it stays in a large cache, and the more rows, the fewer are made twice."""
+"""Bytes between the two convolutions: they stay in a large cache, and the more rows, the fewer are made twice."""
 
 
 def in_bands(first: nn.Conv2d, second: nn.Conv2d, x: Tensor) -> Tensor:
-    """second(relu(first(x))), two 3x3 convolutions that keep height and width: (N, C, H, W) -> (N, U, H, W).
+    """Computes second(relu(first(x))), 3x3 convolutions that keep height and width: (N, C, H, W) -> (N, U, H, W).
 
     Without gradients on a CPU, bands of rows are finished one after the other: the same values, and the wide tensor
     between the convolutions, the largest of the network, is never there as a whole.

@@ -1,43 +1,36 @@
-"""What an entry of the table of networks is."""
+"""The parameters that configurations of several networks share."""
 
-from dataclasses import dataclass
-from typing import Literal
-
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from scn.core.schema import Section
 
 
 class NetworkConfig(Section):
-    """Parameters that decide what a network computes, besides the image's channels and the scale factor."""
+    """The parameters that decide what a network computes, besides the image's channels and the scale factor."""
 
-    model_config = ConfigDict(
-        use_attribute_docstrings=True, allow_inf_nan=False
-    )  # `scn networks` prints the docstrings
+    # `scn networks` prints the docstrings
+    model_config = ConfigDict(use_attribute_docstrings=True, allow_inf_nan=False)
 
     name: str
 
     @property
     def splits_batches(self) -> bool:
-        """Whether the result is the same however a batch is split among workers or parts."""
-        return not getattr(self, "batch_norm", False)
+        """Whether gradients of the parts of a batch add up to the whole batch's, so that it may be split.
+
+        False for a network that normalises over the batch: its gradients depend on how the batch is split among
+        workers, or into steps of gradient accumulation.
+        """
+        return True
 
 
-@dataclass(frozen=True, kw_only=True)
-class Network:
-    """An entry of the table."""
+class WideConfig(NetworkConfig):
+    """The parameters of all widely-activated networks (Yu et al. 2018; SCN paper, section 3.2)."""
 
-    parameters: type[NetworkConfig]
-    title: str
-    paper: str
-    section: str
-    licence: str
-    """Of the idea and of the authors' code; none of that code is used here."""
-    channels: Literal[1, 3] = 3
-    """Of the image, in the paper's own figures."""
-    scale: int = 1
-    """Upscaling factor, in the paper's own figures."""
-
-    @property
-    def name(self) -> str:
-        return str(self.parameters.model_fields["name"].default)
+    blocks: int = Field(default=8, ge=1, le=1000)
+    """Residual blocks."""
+    units: int = Field(default=32, ge=1, le=4096)
+    """Channels of the features between blocks (the paper's residual units)."""
+    width: int = Field(default=4, ge=1, le=64)
+    """Channels before the activation, as a multiple of `units` (wide activation)."""
+    weight_norm: bool = True
+    """Weight normalisation of every convolution while training."""

@@ -1,5 +1,7 @@
 """A convolution whose weight gradient is made of matrix products, where the library's own is slower.
 
+docs/decisions/0009-a-weight-gradient-of-our-own-on-avx2.md has the figures.
+
 Shapes: N batch, C channels of the input, U of the output, H W height and width, K kernel.
 """
 
@@ -11,11 +13,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 FEWEST = 16
-"""Channels, on the narrower side: with fewer the products are too small to gain anything."""
+"""Fewest channels on the narrower side; with fewer the products are too small to gain anything."""
 
 
 class Convolution(nn.Conv2d):
-    """nn.Conv2d of stride 1 that keeps height and width: (N, C, H, W) -> (N, U, H, W); K is odd.
+    """The nn.Conv2d of stride 1 that keeps height and width: (N, C, H, W) -> (N, U, H, W); K is odd.
 
     The result is nn.Conv2d's, bit for bit; the weight's gradient to the rounding of float32.
     """
@@ -32,7 +34,7 @@ class Convolution(nn.Conv2d):
 
 
 def _gains(input: Tensor) -> bool:
-    """Training in float32 on an x86 processor without AVX-512, whose weight gradients reach a third of its rate."""
+    """Whether this is training in float32 on AVX2, where the library's weight gradients reach a third of the rate."""
     return (
         torch.is_grad_enabled()
         and input.device.type == "cpu"
@@ -66,7 +68,7 @@ class _ByProducts(torch.autograd.Function):
 
 
 def weight_gradient(input: Tensor, gradient: Tensor, kernel: int) -> Tensor:
-    """Of a convolution that keeps height and width: input (N, C, H, W), gradient (N, U, H, W) -> (U, C, K, K).
+    """Gradient of the weight of a convolution: input (N, C, H, W), gradient (N, U, H, W) -> (U, C, K, K).
 
     The sum over pixels of gradient times shifted input is one product of matrices for each row of the kernel: K
     neighbouring pixels of the narrower side stand in one row of a matrix, the wider side is read where it lies. It

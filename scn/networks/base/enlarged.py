@@ -1,4 +1,4 @@
-"""The references that work at the output's size: SRCNN, VDSR, DnCNN, ARCNN.
+"""The frame of the networks that work at the output's size: SRCNN, VDSR, DnCNN, ARCNN.
 
 At a scale above 1 their input is the image's bicubic enlargement (the kernel that made the low resolution, MATLAB's).
 All are one chain of convolutions with ReLU between them; shapes: N batch, C channels, sH and sW height and width.
@@ -50,62 +50,5 @@ class EnlargedNetwork(RestorationNetwork):
         return self.combine(image, self.layers(image))
 
     def combine(self, image: Tensor, features: Tensor) -> Tensor:
-        """What the enlarged image and the last layer's output, both (N, C, sH, sW), make together."""
+        """The result, from the enlarged image and the last layer's output, both (N, C, sH, sW)."""
         return features
-
-
-class SRCNN(EnlargedNetwork):
-    """Dong, Loy, He, Tang 2016, section 3.1: F(Y) = W3 * max(0, W2 * max(0, W1 * Y + B1) + B2) + B3.
-
-    Args:
-        units: filters of the first layer (n1), even; the second has half as many (n2), as in all the paper's versions.
-        kernel: of the second layer (f2); 5 is the paper's 9-5-5.
-    """
-
-    def __init__(self, *, units: int, kernel: int, channels: int, scale: int) -> None:
-        super().__init__([channels, units, units // 2, channels], [9, kernel, 5], channels=channels, scale=scale)
-
-
-class ARCNN(EnlargedNetwork):
-    """Dong, Deng, Loy, Tang 2015, section 3.2: SRCNN with a layer of feature enhancement, 9-7-1-5.
-
-    Args:
-        units: filters of the first layer (n1), a multiple of 4; the next have a half and a quarter of it.
-    """
-
-    def __init__(self, *, units: int, channels: int, scale: int) -> None:
-        widths = [channels, units, units // 2, units // 4, channels]
-        super().__init__(widths, [9, 7, 1, 5], channels=channels, scale=scale)
-
-
-class VDSR(EnlargedNetwork):
-    """Kim, Lee, Lee 2016, section 3.1: the enlarged image plus a residual from a chain of 3x3 convolutions.
-
-    Args:
-        layers: convolutions.
-        units: filters of each but the last.
-    """
-
-    def __init__(self, *, layers: int, units: int, channels: int, scale: int) -> None:
-        widths = [channels, *[units] * (layers - 1), channels]
-        super().__init__(widths, [3] * layers, channels=channels, scale=scale)
-
-    def combine(self, image: Tensor, features: Tensor) -> Tensor:
-        return image + features
-
-
-class DnCNN(EnlargedNetwork):
-    """Zhang, Zuo, Chen, Meng, Zhang 2017, section III: the image less the noise that the chain predicts, x = y - R(y).
-
-    Args:
-        layers: convolutions, of 3x3.
-        units: filters of each but the last.
-        batch_norm: see EnlargedNetwork.
-    """
-
-    def __init__(self, *, layers: int, units: int, batch_norm: bool, channels: int, scale: int) -> None:
-        widths = [channels, *[units] * (layers - 1), channels]
-        super().__init__(widths, [3] * layers, batch_norm=batch_norm, channels=channels, scale=scale)
-
-    def combine(self, image: Tensor, features: Tensor) -> Tensor:
-        return image - features

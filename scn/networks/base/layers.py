@@ -1,6 +1,4 @@
-"""What the networks share: the interface, convolutions, the enlargement by pixel shuffle."""
-
-from collections.abc import Callable
+"""The interface of all networks, their convolutions, and the enlargement by pixel shuffle."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,9 +9,6 @@ from scn.networks.base.convolution import Convolution
 
 IMAGE_MEAN = 0.5
 """Subtracted from the input and added to the output (the code of SCN's authors; not in their paper)."""
-
-MakeConv = Callable[[int, int, int], nn.Module]
-"""(input channels, output channels, kernel) -> a convolution that keeps height and width."""
 
 
 class RestorationNetwork(nn.Module):
@@ -35,7 +30,7 @@ class RestorationNetwork(nn.Module):
         self.scale = scale
 
     def forward(self, image: Tensor) -> Tensor:
-        """Raises UserError for another type or number of channels, no image, or one that is too small."""
+        """Checks the images and restores them; UserError for another type or shape than the network takes."""
         if image.ndim != 4 or image.shape[1] != self.channels:
             raise UserError(
                 f"The network takes images of shape (N, {self.channels}, H, W), not {tuple(image.shape)}: "
@@ -56,34 +51,18 @@ class RestorationNetwork(nn.Module):
         return self.restore(image)
 
     def restore(self, image: Tensor) -> Tensor:
-        """What `forward` does, without the checks."""
+        """The network's function, for images that have been checked."""
         raise NotImplementedError
 
 
 def conv(inputs: int, outputs: int, kernel: int, *, weight_norm: bool = False) -> nn.Conv2d:
-    """A convolution that keeps height and width; zeros around the image; `kernel` is odd."""
+    """Makes a convolution that keeps height and width, with zeros around the image; `kernel` is odd."""
     layer = Convolution(inputs, outputs, kernel)
     return with_weight_norm(layer) if weight_norm else layer
 
 
-class Upsampler(nn.Sequential):
-    """(N, U, H, W) -> (N, U, sH, sW): a convolution and a pixel shuffle for each prime factor of the scale.
-
-    So x4 is twice x2 (Lim et al. 2017, section 3.2; Ledig et al. 2017, figure 4), and x1 nothing.
-
-    Args:
-        make_conv: makes the convolutions U -> U * factor^2.
-    """
-
-    def __init__(self, units: int, scale: int, make_conv: MakeConv = conv) -> None:
-        layers: list[nn.Module] = []
-        for factor in prime_factors(scale):
-            layers += [make_conv(units, units * factor**2, 3), nn.PixelShuffle(factor)]
-        super().__init__(*layers)
-
-
 def prime_factors(number: int) -> list[int]:
-    """In ascending order; none of 1."""
+    """The prime factors of a number, in ascending order; 1 has none."""
     factors, divisor = [], 2
     while number > 1:
         while number % divisor == 0:
@@ -94,5 +73,5 @@ def prime_factors(number: int) -> list[int]:
 
 
 def shuffle(features: Tensor, scale: int) -> Tensor:
-    """(N, C s^2, H, W) -> (N, C, sH, sW)."""
+    """Pixel shuffle, (N, C s^2, H, W) -> (N, C, sH, sW); at scale 1 the features as they are."""
     return F.pixel_shuffle(features, scale) if scale > 1 else features

@@ -50,7 +50,7 @@ def bicubic(x: Tensor, scale: int) -> Tensor:
 
 
 def _enlarge_rows(x: Tensor, scale: int) -> Tensor:
-    """bicubic along the last dimension."""
+    """Bicubic enlargement along the last dimension."""
     size = x.shape[-1]
     offset = (torch.arange(scale, dtype=torch.float64) + 0.5) / scale - 0.5  # from an input pixel to its output pixels
     weights = _cubic(offset[None, :] - torch.arange(-2, 3)[:, None]).to(x)

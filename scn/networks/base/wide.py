@@ -1,42 +1,40 @@
 """The frame of widely-activated networks (Yu et al. 2018; SCN paper, section 3.2 and figure 2): all but the trunk."""
 
 from contextlib import nullcontext
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scn.networks.base.config import WideConfig
 from scn.networks.base.layers import IMAGE_MEAN, RestorationNetwork, conv, shuffle
 
 
 class Trunk(nn.Module):
-    """What stands between head and tail: (N, U, H, W) -> (N, U, H, W)."""
+    """The part of a network between head and tail: (N, U, H, W) -> (N, U, H, W)."""
 
     @property
     def multiple(self) -> int:
-        """Of what height and width must be multiples."""
+        """The number of pixels that height and width must be multiples of."""
         return 1
 
 
 class WideNetwork(RestorationNetwork):
-    """shuffle(tail(trunk(head(x))) + skip(x)), all convolutions linear; float32 (N, C, H, W) -> (N, C, sH, sW).
+    """The network shuffle(tail(trunk(head(x))) + skip(x)), all convolutions linear: (N, C, H, W) -> (N, C, sH, sW).
 
     At scale 1 (denoising, JPEG) there is neither the pixel shuffle nor the 5x5 convolution of the global skip: the
     input itself is added to the result (golden vectors of the authors' network; the paper says only what is removed).
-
-    Args:
-        units: U, channels of the trunk.
-        trunk: the other parameters of the trunk.
     """
 
     make_trunk: ClassVar[type[Trunk]]
+    """The class of the trunk, which is called with the network's config."""
 
-    def __init__(self, *, units: int, channels: int, scale: int, weight_norm: bool, **trunk: Any) -> None:
+    def __init__(self, config: WideConfig, *, channels: int, scale: int) -> None:
         super().__init__(channels=channels, scale=scale)
-        outputs = channels * scale**2
+        units, outputs, weight_norm = config.units, channels * scale**2, config.weight_norm
         self.head = conv(channels, units, 3, weight_norm=weight_norm)
-        self.trunk = self.make_trunk(units=units, weight_norm=weight_norm, **trunk)
+        self.trunk = self.make_trunk(config)
         self.tail = conv(units, outputs, 3, weight_norm=weight_norm)
         self.skip = conv(channels, outputs, 5, weight_norm=weight_norm) if scale > 1 else None
 

@@ -6,10 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from scn.networks.ms_conv.config import CarnConfig
 from scn.networks.ms_conv.layers import Branches, Features, MultiScaleNetwork, ResidualBlock, rectify
 
 RESIDUAL_BLOCKS = 3
-"""In a cascading block (Ahn et al. 2018, section 3.1)."""
+"""Residual blocks in a cascading block (Ahn et al. 2018, section 3.1)."""
 
 
 class RectifiedBlock(ResidualBlock):
@@ -20,9 +21,10 @@ class RectifiedBlock(ResidualBlock):
 
 
 class Cascade(nn.Module):
-    """Before block k + 1, a 1x1 layer reads the input and the outputs of blocks 1 to k; another one gives the output.
+    """A cascade of blocks: before block k + 1, a 1x1 layer reads the input and the outputs of blocks 1 to k.
 
-    Of residual blocks it is a cascading block (local cascading), of cascading blocks CARN's body (global cascading).
+    Another 1x1 layer gives the output. Of residual blocks it is a cascading block (local cascading), of cascading
+    blocks CARN's body (global cascading).
     """
 
     def __init__(self, branches: Branches, blocks: Iterable[nn.Module]) -> None:
@@ -39,22 +41,14 @@ class Cascade(nn.Module):
 
 
 class CARN(MultiScaleNetwork):
-    """float32 (N, C, H, W) in [0, 1] -> (N, C, sH, sW), about [0, 1], not clipped (MS-Conv paper, section 4.3).
+    """CARN (MS-Conv paper, section 4.3): float32 (N, C, H, W) in [0, 1] -> (N, C, sH, sW), not clipped."""
 
-    Args:
-        conv, branches, units, alpha, blocks: as in scn.networks.ms_conv.config.CarnConfig.
-        channels: of the image, 3 or 1.
-        scale: upscaling factor s.
-    """
-
-    def __init__(
-        self, *, conv: str, branches: int, units: int, alpha: float, blocks: int, channels: int, scale: int
-    ) -> None:
-        split = Branches.of(conv, branches, units, alpha)
-        super().__init__(split, units=units, channels=channels, scale=scale)
+    def __init__(self, config: CarnConfig, *, channels: int, scale: int) -> None:
+        super().__init__(config, channels=channels, scale=scale)
+        split = Branches.of(config)
         self.cascade = Cascade(
             split,
-            [Cascade(split, [RectifiedBlock(split) for _ in range(RESIDUAL_BLOCKS)]) for _ in range(blocks)],
+            [Cascade(split, [RectifiedBlock(split) for _ in range(RESIDUAL_BLOCKS)]) for _ in range(config.blocks)],
         )
 
     def body(self, features: Features) -> Features:

@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scn.networks.base.layers import RestorationNetwork, conv, prime_factors
+from scn.networks.ms_conv.config import MsConvConfig
+from scn.networks.ms_conv.transformations import IDENTITY, MERGE, SPLIT, TRANSFORMATIONS, Path, Transformation
 
 Features = list[Tensor]
-Resample = Callable[[Tensor, int, tuple[int, int]], Tensor]
-"""(N, U, H, W), factor, (height, width) of the result -> the result."""
+"""Tensors (N, U_b, H_b, W_b), one per branch, finest first."""
 
 
 def average(x: Tensor, factor: int, size: tuple[int, int]) -> Tensor:
@@ -38,84 +39,13 @@ def nearest(x: Tensor, factor: int, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x, scale_factor=factor, mode="nearest")[..., : size[0], : size[1]]
 
 
-@dataclass(frozen=True)
-class Path:
-    """An entry f_ij of the transformation matrix: branch j's share of branch i's output."""
-
-    before: Resample | None = None
-    """Resampling of the input of the convolution W."""
-    after: Resample | None = None
-    """Resampling of its output."""
-    kernel: int | None = None
-    """Of W; None: the layer's."""
-    dilation: int = 1
-    shared: bool = False
-    """All such paths of a layer have one W."""
-
-
-ZERO = None
-IDENTITY = Path()  # where a layer changes the number of channels, W
-W = Path()
-W_AVG = Path(before=average)  # W ∘ ↓avg
-W_MAX = Path(before=maximum)  # W ∘ ↓max
-W_UP = Path(before=nearest)  # W ∘ ↑
-UP_W = Path(after=nearest)  # ↑ ∘ W
-W1_AVG = Path(before=average, kernel=1)
-UP_W1 = Path(after=nearest, kernel=1)
-W_IS = Path(shared=True)
-W_D2 = Path(dilation=2)
-W_IS_D2 = Path(shared=True, dilation=2)
-# W with dilation 2, D, U is the same function as D, W, U, and pooling with stride 1 before it as pooling with stride 2
-# (section 3.3): these cost a quarter.
-UP_W_EVERY = Path(before=every, after=nearest)
-UP_W_AVG = Path(before=average, after=nearest)
-
-
-@dataclass(frozen=True)
-class Transformation:
-    """f of equation 1.
-
-    With more than two branches an entry goes for every pair that lies alike: f_HH for the first branch, f_LL for all
-    others, f_LH and f_HL for every pair of a coarser and a finer one, k levels apart and resampled by 2^k.
-    """
-
-    matrix: tuple[tuple[Path | None, ...], ...]
-    """((f_HH, f_LH), (f_HL, f_LL))."""
-    neighbours: bool = False
-    """Nothing passes between branches more than one level apart."""
-    same_size: bool = False
-    """Both branches have the image's size."""
-
-    def path(self, i: int, j: int) -> Path | None:
-        """f_ij, from branch j to branch i."""
-        if self.neighbours and abs(i - j) > 1:
-            return ZERO
-        row, column = (min(i, 1), min(j, 1)) if i == j else (int(i > j), int(i < j))
-        return self.matrix[row][column]
-
-
-TRANSFORMATIONS: Mapping[str, Transformation] = {
-    "standard": Transformation(((W,),)),
-    "ms": Transformation(((W, ZERO), (ZERO, W))),  # table 2
-    "ms2": Transformation(((W, UP_W), (W_AVG, W))),
-    "ms2-no-lh": Transformation(((W, ZERO), (W_AVG, W))),
-    "ms2-no-hl": Transformation(((W, UP_W), (ZERO, W))),
-    "ms3": Transformation(((W_IS, UP_W1), (W1_AVG, W_IS))),  # equation 5
-    "ms3-l": Transformation(((W_IS, UP_W), (W_AVG, W_IS))),  # section 4.2
-    "unet": Transformation(((IDENTITY, ZERO), (ZERO, W))),  # equation 2
-    "octave": Transformation(((W, UP_W), (W_AVG, W))),  # equation 3
-    "multigrid": Transformation(((W, W_UP), (W_MAX, W)), neighbours=True),  # equation 4
-    "dilated": Transformation(((W, W), (W, W_D2)), same_size=True),  # table 1, from here on
-    "dilated-shared": Transformation(((W_IS, W), (W, W_IS_D2)), same_size=True),
-    "dilated-lossy": Transformation(((W, W), (W, UP_W_EVERY)), same_size=True),
-    "dilated-pooled": Transformation(((W, W), (W, UP_W_AVG)), same_size=True),
+RESAMPLE: Mapping[str, Callable[[Tensor, int, tuple[int, int]], Tensor]] = {
+    "average": average,
+    "maximum": maximum,
+    "every": every,
+    "nearest": nearest,
 }
-"""Name -> f, for scn.networks.ms_conv.config."""
-
-SPLIT = Transformation(((W,), (W_AVG,)))
-"""Of the first layer: one image, many branches."""
-MERGE = Transformation(((W, UP_W),))
-"""Of the layer that aggregates: many branches, one output."""
+"""The resampling that a Path names: (N, U, H, W), factor, (height, width) of the result -> the result."""
 
 
 class MultiScaleConv(nn.Module):
@@ -169,18 +99,18 @@ class MultiScaleConv(nn.Module):
         # Within a branch only D2 and U2 resample (section 3.3); branches of one size need no resampling between them.
         factor = 2 if i == j else 2 ** abs(self.levels[i] - self.levels[j])
         if path.before and factor > 1:
-            x = path.before(x, factor, size)
+            x = RESAMPLE[path.before](x, factor, size)
         layer = cast(nn.Conv2d, self.convs[name])
         if path.dilation == 1:
             x = layer(x)
         else:  # a shared layer is used with more than one dilation
             padding = path.dilation * (layer.kernel_size[0] // 2)
             x = F.conv2d(x, layer.weight, layer.bias, padding=padding, dilation=path.dilation)
-        return path.after(x, factor, size) if path.after and factor > 1 else x
+        return RESAMPLE[path.after](x, factor, size) if path.after and factor > 1 else x
 
 
 def size_at(finest: Tensor, level: int) -> tuple[int, int]:
-    """Height and width at a level, where level 0 is (..., H, W)."""
+    """Height and width of a level, where `finest` (..., H, W) is level 0."""
     height, width = finest.shape[-2:]
     return -(-height // 2**level), -(-width // 2**level)
 
@@ -191,13 +121,13 @@ def rectify(inputs: Features, outputs: Features) -> Features:
 
 
 def add(inputs: Features, outputs: Features) -> Features:
-    """inputs + outputs, but for branches that were handed on as they were."""
+    """Sum of a layer's inputs and outputs, but for branches that were handed on as they were."""
     return [x if y is x else x + y for x, y in zip(inputs, outputs, strict=True)]
 
 
 @dataclass(frozen=True)
 class Branches:
-    """How a network's features are split, and what stands in its layers."""
+    """The branches that a network's features are split into, and the transformation of its layers."""
 
     transformation: Transformation
     widths: tuple[int, ...]
@@ -205,23 +135,24 @@ class Branches:
     levels: tuple[int, ...]
 
     @classmethod
-    def of(cls, conv: str, branches: int, units: int, alpha: float) -> "Branches":
-        """From the parameters of scn.networks.ms_conv.config.MsConvConfig."""
-        transformation = TRANSFORMATIONS[conv]
+    def of(cls, config: MsConvConfig) -> "Branches":
+        """The branches that a network's parameters ask for."""
+        transformation, units, branches = TRANSFORMATIONS[config.conv], config.units, config.branches
+        assert branches is not None  # the config has put the usual number in its place
         if transformation.same_size:
             return cls(transformation, (units // 2,) * 2, (0, 0))
-        low = round(alpha * units)
+        low = round(config.alpha * units)
         widths = (units,) if branches == 1 else (units - low,) + (low,) * (branches - 1)
         return cls(transformation, widths, tuple(range(branches)))
 
     def layer(self, inputs: int = 1, outputs: int = 1, kernel: int = 3) -> MultiScaleConv:
-        """A layer from `inputs` times to `outputs` times the branches' channels."""
+        """Makes a layer from `inputs` times to `outputs` times the branches' channels."""
         wide = {times: [times * width for width in self.widths] for times in (inputs, outputs)}
         return MultiScaleConv(self.transformation, wide[inputs], wide[outputs], self.levels, kernel)
 
 
 class ResidualBlock(nn.Module):
-    """x + W(ReLU(W(x))), per branch."""
+    """Residual block of two multi-scale layers: x + W(ReLU(W(x))), per branch."""
 
     def __init__(self, branches: Branches) -> None:
         super().__init__()
@@ -232,7 +163,10 @@ class ResidualBlock(nn.Module):
 
 
 class MultiScaleUpsampler(nn.Module):
-    """For each prime factor of the scale: a layer to factor^2 times the channels, pixel shuffle, ReLU."""
+    """Enlarges features by the scale.
+
+    For each prime factor of it: a layer to factor^2 times the channels, pixel shuffle, ReLU.
+    """
 
     def __init__(self, branches: Branches, scale: int) -> None:
         super().__init__()
@@ -250,15 +184,16 @@ class MultiScaleUpsampler(nn.Module):
 
 
 class MultiScaleNetwork(RestorationNetwork):
-    """What SRResNet and CARN share (section 4, figure 3): first layer, up-sampling, the two last layers.
+    """The frame of SRResNet and CARN (section 4, figure 3): first layer, up-sampling, the two last layers.
 
     The first layer sees the image pooled to each branch's size. After the up-sampling, the branches are aggregated:
     a 3x3 convolution of each to `units` channels, up-sampled and summed; ReLU; a 3x3 convolution to the image.
     Subclasses write `body`, at the input's resolution.
     """
 
-    def __init__(self, branches: Branches, *, units: int, channels: int, scale: int) -> None:
+    def __init__(self, config: MsConvConfig, *, channels: int, scale: int) -> None:
         super().__init__(channels=channels, scale=scale)
+        branches, units = Branches.of(config), config.units
         self.first = MultiScaleConv(SPLIT, [channels], branches.widths, branches.levels)
         self.upsampler = MultiScaleUpsampler(branches, scale)
         self.merge = MultiScaleConv(MERGE, branches.widths, [units], branches.levels)
@@ -270,5 +205,5 @@ class MultiScaleNetwork(RestorationNetwork):
         return output
 
     def body(self, features: Features) -> Features:
-        """Features -> features of the same shapes."""
+        """The layers at the input's resolution: features -> features of the same shapes."""
         raise NotImplementedError

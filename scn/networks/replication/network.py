@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from scn.networks.base.convolution import Convolution
 from scn.networks.base.layers import RestorationNetwork, conv, shuffle
 from scn.networks.base.resample import bilinear
+from scn.networks.replication.config import ScaleWiseConfig
 
 
 class ScaleWiseConv(nn.Module):
-    """sum over s of upsample(conv_s(x_s)): (N, U, H, W) -> (N, U, H, W).
+    """Scale-wise layer: sum over s of upsample(conv_s(x_s)): (N, U, H, W) -> (N, U, H, W).
 
     x_s is x resampled to ceil(H / 2^s) x ceil(W / 2^s), bilinear with aligned corners both ways.
     """
@@ -26,11 +27,11 @@ class ScaleWiseConv(nn.Module):
         self.convs = nn.ModuleList(self.make_conv(units) for _ in range(scales))
 
     def make_conv(self, units: int) -> nn.Module:
-        """What works at one scale."""
+        """Makes the layer that works at one scale."""
         return conv(units, units, 3)
 
     def levels(self, x: Tensor) -> list[Tensor]:
-        """S feature maps of the size of x, the finest scale first."""
+        """Convolves x at each scale: S feature maps of the size of x, the finest scale first."""
         height, width = x.shape[-2:]
         return [
             bilinear(layer(bilinear(x, -(-height // 2**s), -(-width // 2**s))), height, width)
@@ -57,7 +58,7 @@ class InstanceNorm(nn.InstanceNorm2d):
 
 
 class AdaptiveScaleWiseConv(ScaleWiseConv):
-    """sum over s of alpha_s * upsample(norm_s(conv_s(x_s))): (N, U, H, W) -> (N, U, H, W).
+    """Scale-wise layer with attention, sum over s of alpha_s * upsample(norm_s(conv_s(x_s))): (N, U, H, W) -> the same.
 
     alpha_s is a weight per pixel, the same for all channels: the softmax over scales of each scale's map after a 1x1
     convolution U -> 1 of its own. conv_s has no bias, which the normalisation would take away.
@@ -71,7 +72,7 @@ class AdaptiveScaleWiseConv(ScaleWiseConv):
         return nn.Sequential(Convolution(units, units, 3, bias=False), InstanceNorm(units))
 
     def attention(self, levels: list[Tensor]) -> Tensor:
-        """The weights alpha: (N, S, H, W); over S they add up to 1."""
+        """The weights alpha of the scales, per pixel: (N, S, H, W); over S they add up to 1."""
         scores = [score(level) for score, level in zip(self.scores, levels, strict=True)]
         return F.softmax(torch.cat(scores, dim=1), dim=1)
 
@@ -82,7 +83,7 @@ class AdaptiveScaleWiseConv(ScaleWiseConv):
 
 
 class ScaleWiseBlock(nn.Module):
-    """x + layer(relu(layer(x))), both layers scale-wise convolutions of the given kind."""
+    """Residual block x + layer(relu(layer(x))), both layers scale-wise convolutions of the given kind."""
 
     def __init__(self, kind: type[ScaleWiseConv], units: int, scales: int) -> None:
         super().__init__()
@@ -95,20 +96,18 @@ class ScaleWiseBlock(nn.Module):
 
 
 class ScaleWiseNetwork(RestorationNetwork):
-    """shuffle(tail(blocks(head(x)))): (N, C, H, W) in [0, 1] -> (N, C, sH, sW), not clipped; any height and width.
+    """The report's network, shuffle(tail(blocks(head(x)))): (N, C, H, W) in [0, 1] -> (N, C, sH, sW), not clipped.
 
-    Args:
-        blocks: residual blocks.
-        units: channels between blocks.
-        scales: S, maps that a layer takes a feature map apart into.
+    Any height and width is taken.
     """
 
     kind: type[ScaleWiseConv] = ScaleWiseConv
 
-    def __init__(self, *, blocks: int, units: int, scales: int, channels: int, scale: int) -> None:
+    def __init__(self, config: ScaleWiseConfig, *, channels: int, scale: int) -> None:
         super().__init__(channels=channels, scale=scale)
+        units, blocks = config.units, range(config.blocks)
         self.head = conv(channels, units, 3)
-        self.blocks = nn.Sequential(*(ScaleWiseBlock(self.kind, units, scales) for _ in range(blocks)))
+        self.blocks = nn.Sequential(*(ScaleWiseBlock(self.kind, units, config.scales) for _ in blocks))
         self.tail = conv(units, channels * scale**2, 3)
 
     def restore(self, image: Tensor) -> Tensor:

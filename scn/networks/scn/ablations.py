@@ -3,8 +3,6 @@
 Shapes: N batch, U units, H W height and width.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +10,7 @@ from scn.networks.base.layers import conv
 from scn.networks.base.resample import bilinear
 from scn.networks.base.residual import Residuals
 from scn.networks.base.wide import Trunk, WideNetwork
+from scn.networks.scn.config import PSPNetConfig, UNetConfig
 
 
 class UNetTrunk(Trunk):
@@ -23,16 +22,16 @@ class UNetTrunk(Trunk):
     by 2 with a 1x1 convolution; skip: a 1x1 convolution, as features are "linearly composited" (section 3.2).
     """
 
-    def __init__(self, *, blocks: int, units: int, width: int, scales: int, weight_norm: bool) -> None:
+    def __init__(self, config: UNetConfig) -> None:
         super().__init__()
-        self.scales = scales
-        block: dict[str, Any] = {"units": units, "width": width, "weight_norm": weight_norm}
-        stages = [
-            nn.ModuleList(Residuals(blocks=blocks // (2 * scales), **block) for _ in range(scales)) for _ in range(2)
-        ]
-        self.encoder, self.decoder = stages
+        self.scales, units = config.scales, config.units
+        blocks = config.blocks // (2 * self.scales)
+        self.encoder, self.decoder = (
+            nn.ModuleList(Residuals(config, blocks=blocks) for _ in range(self.scales)) for _ in range(2)
+        )
         self.down, self.up, self.skip = (
-            nn.ModuleList(conv(units, units, 1, weight_norm=weight_norm) for _ in range(scales - 1)) for _ in range(3)
+            nn.ModuleList(conv(units, units, 1, weight_norm=config.weight_norm) for _ in range(self.scales - 1))
+            for _ in range(3)
         )
 
     @property
@@ -58,12 +57,11 @@ class PSPNetTrunk(Trunk):
     down and up: bilinear resampling by 2^s; fuse: a 1x1 convolution of all scales, S U -> U channels.
     """
 
-    def __init__(self, *, blocks: int, units: int, width: int, scales: int, weight_norm: bool) -> None:
+    def __init__(self, config: PSPNetConfig) -> None:
         super().__init__()
-        self.scales = scales
-        block: dict[str, Any] = {"units": units, "width": width, "weight_norm": weight_norm}
-        self.branches = nn.ModuleList(Residuals(blocks=blocks, **block) for _ in range(scales))
-        self.fuse = conv(scales * units, units, 1, weight_norm=weight_norm)
+        self.scales = config.scales
+        self.branches = nn.ModuleList(Residuals(config) for _ in range(config.scales))
+        self.fuse = conv(config.scales * config.units, config.units, 1, weight_norm=config.weight_norm)
 
     @property
     def multiple(self) -> int:

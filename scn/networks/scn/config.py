@@ -1,31 +1,30 @@
-"""The network of the SCN paper, and those it is compared with in its ablation study."""
+"""The parameters of the SCN paper's network, and of those it is compared with in its ablation study."""
 
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from scn.networks.base.config import Network, NetworkConfig
+from scn.networks.base.config import WideConfig
 
-PAPER = "Fan, Yu, Liu, Huang: Scale-wise Convolution for Image Restoration, AAAI 2020"
-LICENCE = "published idea; no licence of the authors' code was seen"
-
+Resampling = Literal["bilinear", "pooling", "strided"]
+Ends = Literal["published", "zero", "replicate"]
 
 LARGEST_MULTIPLE = 256
-"""Pixels. An image is padded to a multiple of what the coarsest level needs, at most this: 8 scales of ratio 1/2, where
+"""Pixels; an image is padded to a multiple of what the coarsest level needs, at most this: 8 scales of ratio 1/2, where
 the paper goes to 6."""
 
 
 def multiple_of(scales: int, ratio: float) -> int:
-    """Of what height and width must be multiples, so that a level of ratio 1/m is exactly m times smaller: m^scales.
+    """The number of pixels that sides must be multiples of for a level of ratio 1/m to be exactly m times smaller.
 
-    1 for another ratio: no multiple does it.
+    It is m^scales; 1 for another ratio: no multiple does it.
     """
     factor = round(1 / ratio)
     return factor**scales if abs(factor * ratio - 1) < 1e-6 else 1
 
 
 def check_multiple(scales: int, ratio: float) -> None:
-    """ValueError if images would be padded to more than LARGEST_MULTIPLE."""
+    """Raises ValueError if images would be padded to a multiple of more than LARGEST_MULTIPLE pixels."""
     if multiple_of(scales, ratio) > LARGEST_MULTIPLE:
         most = next(fewer for fewer in reversed(range(scales)) if multiple_of(fewer, ratio) <= LARGEST_MULTIPLE)
         raise ValueError(
@@ -34,36 +33,26 @@ def check_multiple(scales: int, ratio: float) -> None:
         )
 
 
-class WideConfig(NetworkConfig):
-    """What all widely-activated networks have."""
+class PyramidConfig(WideConfig):
+    """The parameters of scale-wise convolutions on a feature pyramid (SCN paper, section 3)."""
 
-    blocks: int = Field(default=8, ge=1, le=1000)
-    """Residual blocks."""
-    units: int = Field(default=32, ge=1, le=4096)
-    """Channels of the features between blocks (the paper's residual units)."""
-    width: int = Field(default=4, ge=1, le=64)
-    """Channels before the activation, as a multiple of `units` (wide activation)."""
-    weight_norm: bool = True
-    """Weight normalisation of every convolution while training."""
-
-
-class _ScaleWise(WideConfig):
     kernel: int = Field(default=3, ge=3, le=15)
     """Levels that a scale-wise convolution covers, 2k + 1: an odd number."""
     scales: int = Field(default=4, ge=1, le=64)
     """Levels of the feature pyramid."""
     ratio: float = Field(default=0.5, ge=0.01, lt=1)
     """Size of a level relative to the one above it."""
-    resampling: Literal["bilinear", "pooling", "strided"] = "bilinear"
-    """h_i: bilinear; average pooling and nearest neighbour; strided and transposed convolution (table 6)."""
-    ends: Literal["published", "zero", "replicate"] = "published"
-    """What stands beyond the ends of the pyramid: the level's own features as in the authors' code, nothing, or the
+    resampling: Resampling = "bilinear"
+    """Resampling between levels, h_i: bilinear; average pooling and nearest neighbour; strided and transposed
+    convolution (table 6)."""
+    ends: Ends = "published"
+    """The features beyond the ends of the pyramid: the level's own features as in the authors' code, nothing, or the
     level at the end."""
     factorised: bool = True
-    """f_i = h_i . q_i . p; otherwise h_i . g_i, a 3x3 convolution for every i."""
+    """Whether f_i = h_i . q_i . p; otherwise it is h_i . g_i, with a 3x3 convolution g_i for every i."""
 
     @model_validator(mode="after")
-    def _possible(self) -> "_ScaleWise":
+    def _possible(self) -> "PyramidConfig":
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel: {self.kernel} is even: a convolution has a level in its middle")
         if self.resampling != "bilinear" and abs(round(1 / self.ratio) * self.ratio - 1) > 1e-6:
@@ -78,7 +67,7 @@ class _ScaleWise(WideConfig):
         return self
 
 
-class ScnConfig(_ScaleWise):
+class ScnConfig(PyramidConfig):
     """Scale-wise Convolutional Network (SCN paper, section 3)."""
 
     name: Literal["scn"] = "scn"
@@ -93,18 +82,21 @@ class BaselineConfig(WideConfig):
     blocks: int = Field(default=16, ge=1, le=1000)
 
 
-class _Unshared(_ScaleWise):
+class UnsharedBase(PyramidConfig):
+    """The parameters of SCN with weights of its own for every level (table 5)."""
+
+    shared: ClassVar[bool] = False
     blocks: int = Field(default=16, ge=1, le=1000)
 
 
-class UnsharedConfig(_Unshared):
+class UnsharedConfig(UnsharedBase):
     """Un-shared (table 5): weights for every level, fewer units so that there are 1.2 M of them."""
 
     name: Literal["scn-unshared"] = "scn-unshared"
     units: int = Field(default=16, ge=1, le=4096)
 
 
-class UnsharedLargeConfig(_Unshared):
+class UnsharedLargeConfig(UnsharedBase):
     """Un-shared Large (table 5): 2.1 M parameters."""
 
     name: Literal["scn-unshared-large"] = "scn-unshared-large"
@@ -134,15 +126,3 @@ class PSPNetConfig(WideConfig):
     units: int = Field(default=23, ge=1, le=4096)
     scales: int = Field(default=2, ge=1, le=8)
     """Scales that go their own ways."""
-
-
-_OF_PAPER: dict[str, Any] = {"paper": PAPER, "licence": LICENCE, "scale": 2}
-
-ENTRIES = (
-    Network(parameters=ScnConfig, title="Scale-wise Convolutional Network", section="3", **_OF_PAPER),
-    Network(parameters=BaselineConfig, title="SCN's single-scale baseline", section="4.3, table 5", **_OF_PAPER),
-    Network(parameters=UnsharedConfig, title="SCN with un-shared weights", section="4.3, table 5", **_OF_PAPER),
-    Network(parameters=UnsharedLargeConfig, title="SCN un-shared, large", section="4.3, table 5", **_OF_PAPER),
-    Network(parameters=UNetConfig, title="SCN's U-Net style counterpart", section="3.2, table 4", **_OF_PAPER),
-    Network(parameters=PSPNetConfig, title="SCN's PSPNet style counterpart", section="3.2, table 4", **_OF_PAPER),
-)

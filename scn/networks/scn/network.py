@@ -4,38 +4,36 @@ Shapes: N batch, U units, H_s W_s height and width of level s, the finest is lev
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from torch import Tensor, nn
 
 from scn.core.errors import UserError
-from scn.networks import network_config
+from scn.core.schema import check
 from scn.networks.base.bands import in_bands
 from scn.networks.base.layers import conv
 from scn.networks.base.wide import Trunk, WideNetwork
-from scn.networks.scn.config import multiple_of
-from scn.networks.scn.scale_wise import Resampling, ScaleWiseConv, resized, strided
+from scn.networks.scn.config import PyramidConfig, ScnConfig, UnsharedBase, multiple_of
+from scn.networks.scn.scale_wise import ScaleWiseConv, resized, strided
 
 
 class ScaleWiseBlock(nn.Module):
     """Residual block with wide activation and a scale-wise convolution F: x + F(relu(expand(x))) (section 3.2).
 
-    Args:
-        units, width: U channels outside, U * width before the activation.
-        scale_wise: of ScaleWiseConv.
+    There are U = config.units channels outside, config.width times as many before the activation.
     """
 
-    def __init__(self, units: int, width: int, *, weight_norm: bool = True, **scale_wise: Any) -> None:
+    def __init__(self, config: PyramidConfig) -> None:
         super().__init__()
-        self.expand = conv(units, units * width, 3, weight_norm=weight_norm)
-        self.scale_wise = ScaleWiseConv(units * width, units, weight_norm=weight_norm, **scale_wise)
+        wide = config.units * config.width
+        self.expand = conv(config.units, wide, 3, weight_norm=config.weight_norm)
+        self.scale_wise = ScaleWiseConv(wide, config.units, config)
 
     def of_levels(self, levels: int) -> Sequence["ScaleWiseBlock"]:
         """The block that works at each level."""
         return [self] * levels
 
     def forward(self, pyramid: list[Tensor], keep: int) -> list[Tensor]:
-        """Pyramid of (N, U, H_s, W_s), finest first -> its `keep` finest levels."""
+        """Applies the block to a pyramid of (N, U, H_s, W_s), finest first; returns the `keep` finest levels."""
         return _residual(self.of_levels(len(pyramid)), pyramid, keep)
 
 
@@ -50,7 +48,7 @@ class UnsharedBlock(nn.ModuleList):
 
 
 def _residual(blocks: Sequence[ScaleWiseBlock], pyramid: list[Tensor], keep: int) -> list[Tensor]:
-    """What blocks[s] makes of level s, for the `keep` finest; levels that can't reach them are not computed."""
+    """Applies blocks[s] to level s, for the `keep` finest; levels that can't reach them are not computed."""
     convs = [block.scale_wise for block in blocks]
     reached = list(zip(blocks, pyramid, strict=True))[: keep + convs[0].reach]
     keep = min(keep, len(pyramid))
@@ -66,42 +64,29 @@ def _residual(blocks: Sequence[ScaleWiseBlock], pyramid: list[Tensor], keep: int
 class ScaleWiseTrunk(Trunk):
     """A feature pyramid and scale-wise residual blocks; the finest level is the result (figure 2).
 
-    Args:
-        scales: levels of the pyramid.
-        ratio: size of a level relative to the one above.
-        shared: the same weights at every level.
-        block: of ScaleWiseBlock and ScaleWiseConv.
+    The weights are the same at every level if config.shared, otherwise each level has its own (table 5).
     """
 
-    def __init__(
-        self,
-        *,
-        blocks: int,
-        units: int,
-        scales: int,
-        ratio: float,
-        shared: bool,
-        kernel: int,
-        resampling: Resampling,
-        **block: Any,
-    ) -> None:
+    def __init__(self, config: ScnConfig | UnsharedBase) -> None:
         super().__init__()
-        self.scales, self.ratio, self.reach, self.resampling = scales, ratio, kernel // 2, resampling
-        self.built_for = None if shared else scales
-        block |= {"units": units, "kernel": kernel, "resampling": resampling, "stride": round(1 / ratio)}
+        self.scales, self.ratio, self.resampling = config.scales, config.ratio, config.resampling
+        self.reach = config.kernel // 2
+        self.built_for = None if config.shared else config.scales
         self.blocks = nn.ModuleList(
-            ScaleWiseBlock(**block) if shared else UnsharedBlock(ScaleWiseBlock(**block) for _ in range(scales))
-            for _ in range(blocks)
+            ScaleWiseBlock(config)
+            if config.shared
+            else UnsharedBlock(ScaleWiseBlock(config) for _ in range(config.scales))
+            for _ in range(config.blocks)
         )
         self.down = None
-        if resampling == "strided":
-            self.down = strided(units, block["stride"], up=False, weight_norm=block["weight_norm"])
-            self.down.requires_grad_(scales > 1)
+        if config.resampling == "strided":
+            self.down = strided(config.units, round(1 / config.ratio), up=False, weight_norm=config.weight_norm)
+            self.down.requires_grad_(config.scales > 1)
         self._freeze_unread()
 
     @property
     def multiple(self) -> int:
-        """Makes every level of a ratio 1/m exactly m times smaller; no multiple does it for another ratio."""
+        """The number of pixels that height and width must be multiples of, so that every level divides the finest."""
         return multiple_of(self.scales, self.ratio)
 
     def _smaller(self, side: int) -> int:
@@ -125,9 +110,9 @@ class ScaleWiseTrunk(Trunk):
             yield block, 1 + self.reach * (len(self.blocks) - 1 - i)
 
     def _freeze_unread(self) -> None:
-        """Layers that nothing reads, as the last block's towards level 1, are part of the published network: they stay.
+        """Lets layers that nothing reads, as the last block's towards level 1, ask for no gradients: they get none.
 
-        They get no gradients, so they don't ask for any.
+        They are part of the published network, so they stay.
         """
         self.blocks.requires_grad_(False)
         for block, keep in self._blocks():
@@ -140,16 +125,13 @@ class ScaleWiseTrunk(Trunk):
 
 
 class SCN(WideNetwork):
-    """The network of figure 2: float32 (N, C, H, W) in [0, 1] -> (N, C, sH, sW), about [0, 1], not clipped.
-
-    Its parameters are those of ScaleWiseTrunk, ScaleWiseBlock and ScaleWiseConv.
-    """
+    """The network of figure 2: float32 (N, C, H, W) in [0, 1] -> (N, C, sH, sW), about [0, 1], not clipped."""
 
     make_trunk = ScaleWiseTrunk
     trunk: ScaleWiseTrunk
 
     def set_pyramid(self, *, scales: int | None = None, ratio: float | None = None) -> "SCN":
-        """The same weights on another pyramid (section 4.3, figures 7 and 8), in place.
+        """Puts the same weights on another pyramid (section 4.3, figures 7 and 8), in place.
 
         Raises:
             UserError: for scales or a ratio that no network has, or that the weights don't allow: levels without
@@ -159,7 +141,7 @@ class SCN(WideNetwork):
         trunk = self.trunk
         scales = trunk.scales if scales is None else scales
         ratio = trunk.ratio if ratio is None else ratio
-        network_config({"name": "scn", "scales": scales, "ratio": ratio}, "The pyramid")
+        check(ScnConfig, {"scales": scales, "ratio": ratio}, "The pyramid")
         if trunk.built_for and scales > trunk.built_for:
             raise UserError(f"The network has weights for {trunk.built_for} scales, not {scales}: use fewer.")
         if trunk.resampling != "bilinear" and ratio != trunk.ratio:

@@ -4,7 +4,6 @@ Shapes: N batch, C channels of the input, U of the output, H_s W_s height and wi
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +11,7 @@ from torch import Tensor, nn
 
 from scn.networks.base.layers import conv, with_weight_norm
 from scn.networks.base.resample import bilinear
-
-Resampling = Literal["bilinear", "pooling", "strided"]
-Ends = Literal["published", "zero", "replicate"]
+from scn.networks.scn.config import PyramidConfig, Resampling
 
 
 class ScaleWiseConv(nn.Module):
@@ -32,27 +29,17 @@ class ScaleWiseConv(nn.Module):
 
     Args:
         inputs, outputs: C and U.
-        kernel: 2k + 1, along scale.
-        stride: m, of "strided"; which can't "replicate", as its kernel belongs to a distance between levels.
+        config: its kernel, 2k + 1, along scale; ratio, of which "strided" has the m; factorised, resampling, ends,
+            weight_norm.
     """
 
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        *,
-        kernel: int = 3,
-        factorised: bool = True,
-        resampling: Resampling = "bilinear",
-        stride: int = 2,
-        ends: Ends = "published",
-        weight_norm: bool = True,
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, config: PyramidConfig) -> None:
         super().__init__()
-        self.reach = kernel // 2
-        self.factorised = factorised
-        self.resampling = resampling
-        self.ends = ends
+        self.reach = config.kernel // 2
+        self.factorised = config.factorised
+        self.resampling = config.resampling
+        self.ends = config.ends
+        stride, weight_norm = round(1 / config.ratio), config.weight_norm
         self.spatial = conv(inputs, outputs, 3, weight_norm=weight_norm)
         """p, or g_0"""
         self.cross = nn.ModuleDict()
@@ -60,16 +47,16 @@ class ScaleWiseConv(nn.Module):
         self.resample = nn.ModuleDict()
         """h_i where it has weights"""
         for i in self.offsets:
-            if not factorised:
+            if not self.factorised:
                 self.cross[_name(i)] = conv(inputs, outputs, 3, weight_norm=weight_norm)
-            elif resampling != "strided":
+            elif self.resampling != "strided":
                 self.cross[_name(i)] = conv(outputs, outputs, 1, weight_norm=weight_norm)
-            if resampling == "strided":
+            if self.resampling == "strided":
                 self.resample[_name(i)] = strided(outputs, stride ** abs(i), up=i > 0, weight_norm=weight_norm)
 
     @property
     def offsets(self) -> Iterator[int]:
-        """Every i but 0."""
+        """Every offset i along scale but 0, from -k to k."""
         return (i for i in range(-self.reach, self.reach + 1) if i)
 
     def source(self, s: int, i: int, levels: int) -> int | None:
@@ -84,7 +71,7 @@ class ScaleWiseConv(nn.Module):
         return [self.level(s, pyramid, own) for s in range(len(pyramid))]
 
     def level(self, s: int, pyramid: Sequence[Tensor], own: Sequence[Tensor], residual: Tensor | None = None) -> Tensor:
-        """Level s of the result, where own_t = p(x_t) is known, plus `residual`, (N, U, H_s, W_s).
+        """Computes level s of the result, where own_t = p(x_t) is known, plus `residual`, (N, U, H_s, W_s).
 
         If factorised only `own` is read, to level s + k; otherwise `pyramid` to level s + k and of `own` level s.
         """
@@ -107,7 +94,7 @@ class ScaleWiseConv(nn.Module):
             yield from (layers[name] for layers in (self.cross, self.resample) if name in layers)
 
     def _from(self, x: Tensor, i: int, steps: int, height: int, width: int) -> Tensor:
-        """f_i of a level that is `steps` levels coarser than the target, without p if factorised."""
+        """Applies f_i to a level that is `steps` levels coarser than the target, without p if factorised."""
         if self.resampling == "strided":
             return self.resample[_name(i)](x if self.factorised else self.cross[_name(i)](x))
         if self.factorised and steps < 0:  # down-sampling commutes with a 1x1 convolution, and makes it cheaper
@@ -116,7 +103,7 @@ class ScaleWiseConv(nn.Module):
 
 
 def resized(x: Tensor, height: int, width: int, resampling: Resampling) -> Tensor:
-    """h_i without weights: (N, U, H, W) -> (N, U, height, width).
+    """Resamples a level to another's size without weights, h_i: (N, U, H, W) -> (N, U, height, width).
 
     For "pooling" the smaller size divides the larger.
     """
@@ -129,7 +116,7 @@ def resized(x: Tensor, height: int, width: int, resampling: Resampling) -> Tenso
 
 
 def strided(units: int, stride: int, *, up: bool, weight_norm: bool) -> nn.Module:
-    """h_i with weights: a convolution of kernel and stride `stride`, or the transposed one."""
+    """Makes a resampling with weights, h_i: a convolution of kernel and stride `stride`, or the transposed one."""
     layer = (nn.ConvTranspose2d if up else nn.Conv2d)(units, units, stride, stride=stride)
     return with_weight_norm(layer, dim=1 if up else 0) if weight_norm else layer
 

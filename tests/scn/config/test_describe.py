@@ -42,7 +42,7 @@ def test_every_network_and_parameter_is_listed(run: Run) -> None:
     assert list(listed) == list(NETWORKS)
     for name, network in NETWORKS.items():
         lines = [line.split() for line in listed[name].splitlines()]
-        for parameter, field in network.parameters.model_fields.items():
+        for parameter, field in network.config.model_fields.items():
             value = json.dumps(field.default) if field.default in (None, True, False) else str(field.default)
             assert parameter == "name" or any(line[:2] == [parameter, value] for line in lines), (name, parameter)
         for words in (network.title, network.paper, network.section, network.licence):
@@ -53,7 +53,7 @@ def test_every_network_and_parameter_is_listed(run: Run) -> None:
 def test_every_parameter_of_every_network_is_explained(name: str) -> None:
     text = describe(name)
     assert max(map(len, text.splitlines())) <= WIDTH
-    for parameter in [key for key in NETWORKS[name].parameters.model_fields if key != "name"]:
+    for parameter in [key for key in NETWORKS[name].config.model_fields if key != "name"]:
         # name, default, (what is allowed), and then a sentence
         assert re.search(rf"\n    {parameter} +[^()]+ \([^()]+\)\n {{8,}}[^()\s]", text), parameter
 

@@ -7,7 +7,6 @@ import pytest
 
 from scn.core.hashing import code_sha256, digest, file_sha256, significant, sources
 
-
 PLAIN = """\
 def f(x):
     y = '#'

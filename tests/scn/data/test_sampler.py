@@ -94,7 +94,8 @@ def test_a_part_knows_its_place_in_the_step() -> None:
 
 
 def test_what_follows_is_known_until_the_run_ends() -> None:
-    one = draws(experiment(batch_size=12, patches_per_image=6, epochs=1, hold_epochs=0), BUDGETS[1])  # groups of 24, 24 and 12 patches
+    # groups of 24, 24 and 12 patches
+    one = draws(experiment(batch_size=12, patches_per_image=6, epochs=1, hold_epochs=0), BUDGETS[1])
     groups = [one.step(step)[0].group for step in range(5)]
     assert [one.following(step) for step in range(5)] == [groups[2], groups[2], groups[4], groups[4], None]
     forever = draws(experiment(batch_size=12, patches_per_image=6))

@@ -11,7 +11,7 @@ from scn.core.errors import UserError
 from scn.inference.model_files import load_model, save_model
 from scn.networks import network_config
 from scn.networks.build import build
-from scn.networks.ms_conv.config import BRANCHES
+from scn.networks.ms_conv.transformations import TRANSFORMATIONS
 from scn.networks.profile import count_macs
 
 # Printed: MS-Conv paper, tables 2 to 4, parameters in M and multiply-adds in G; those without multiply-adds stand in
@@ -64,7 +64,7 @@ def assert_trains(architecture: dict[str, Any], channels: int, height: int, widt
 
 
 @pytest.mark.parametrize(("height", "width"), [(5, 7), (1, 1)])
-@pytest.mark.parametrize("conv", BRANCHES)
+@pytest.mark.parametrize("conv", TRANSFORMATIONS)
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_convolution_forward_and_backward(name: str, conv: str, height: int, width: int) -> None:
     assert_trains({**SMALL, "name": name, "conv": conv}, 3, height, width)
@@ -77,7 +77,9 @@ def test_every_scale_and_channel_count(name: str, scale: int, channels: int) -> 
     assert_trains({**SMALL, "name": name, "conv": "ms3", "branches": 4, "scale": scale}, channels, 9, 6)
 
 
-@pytest.mark.parametrize(("conv", "branches"), [(c, b) for c, (low, high, _) in BRANCHES.items() for b in (low, high)])
+@pytest.mark.parametrize(
+    ("conv", "branches"), [(c, b) for c, row in TRANSFORMATIONS.items() for b in (row.fewest, row.most)]
+)
 def test_every_number_of_branches(conv: str, branches: int) -> None:
     assert_trains({**SMALL, "name": "srresnet", "conv": conv, "branches": branches}, 3, 3, 5)
 
@@ -111,16 +113,9 @@ def test_a_saved_model_is_the_same_function_and_shares_weights_once(name: str, t
         assert torch.equal(load_model(tmp_path)[0](image), expected)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_the_seed_decides_the_initial_weights(name: str) -> None:
-    first, second, other = (build({**SMALL, "name": name, "conv": "ms2"}, seed=seed).state_dict() for seed in (3, 3, 4))
-    assert all(torch.equal(first[key], second[key]) for key in first)
-    assert not any(torch.equal(first[key], other[key]) for key in first)
-
-
 def test_defaults_are_those_of_the_convolution() -> None:
-    branches = {conv: network_config({"name": "carn", "conv": conv}, "-").branches for conv in BRANCHES}
-    assert branches == {conv: usual for conv, (_, _, usual) in BRANCHES.items()}
+    branches = {conv: network_config({"name": "carn", "conv": conv}, "-").branches for conv in TRANSFORMATIONS}
+    assert branches == {conv: row.usual for conv, row in TRANSFORMATIONS.items()}
     assert (branches["standard"], branches["ms3"], branches["multigrid"]) == (1, 2, 3)
     config = network_config({"name": "srresnet"}, "-")
     assert network_config(config.model_dump(), "-") == config

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scn.networks.ms_conv.config import BRANCHES, Conv
-from scn.networks.ms_conv.layers import TRANSFORMATIONS, Branches, MultiScaleConv, Transformation, W, size_at
+from scn.networks.ms_conv.config import Conv, SrresnetConfig
+from scn.networks.ms_conv.layers import RESAMPLE, Branches, MultiScaleConv, size_at
+from scn.networks.ms_conv.transformations import TRANSFORMATIONS, Resampling, Transformation, W
 
 Equation = Callable[..., list[Tensor]]
 """(w, inputs of the branches) -> outputs; w(name, x, dilation=1) applies the unit's convolution of that name."""
@@ -83,7 +84,8 @@ EQUATIONS: dict[str, Equation] = {
 
 def make(conv: str, branches: int | None = None, units: int = 8, alpha: float = 0.5, kernel: int = 3) -> MultiScaleConv:
     torch.manual_seed(0)
-    return Branches.of(conv, branches or BRANCHES[conv][2], units, alpha).layer(kernel=kernel)
+    config = SrresnetConfig(conv=conv, branches=branches, units=units, alpha=alpha)
+    return Branches.of(config).layer(kernel=kernel)
 
 
 def inputs_of(unit: MultiScaleConv, widths: list[int], size: tuple[int, int]) -> list[Tensor]:
@@ -111,8 +113,9 @@ def assert_equation(unit: MultiScaleConv, inputs: list[Tensor], equation: Equati
         torch.testing.assert_close(output, right, atol=2e-6, rtol=0)
 
 
-def test_the_table_has_every_convolution_of_the_schema() -> None:
-    assert set(TRANSFORMATIONS) == set(get_args(Conv)) == set(BRANCHES) == set(EQUATIONS)
+def test_every_convolution_is_tested_and_every_resampling_computed() -> None:
+    assert TRANSFORMATIONS.keys() == EQUATIONS.keys() == set(get_args(Conv))
+    assert RESAMPLE.keys() == set(get_args(Resampling))
 
 
 @pytest.mark.parametrize("kernel", [1, 3])
@@ -146,7 +149,7 @@ def test_octave_splits_the_channels_by_alpha() -> None:
     assert_equation(unit, inputs_of(unit, [6, 2], (6, 5)), full)
 
 
-@pytest.mark.parametrize("conv", [conv for conv, (fewest, _, _) in BRANCHES.items() if fewest == 1])
+@pytest.mark.parametrize("conv", [conv for conv, row in TRANSFORMATIONS.items() if row.fewest == 1])
 def test_one_branch_is_an_ordinary_convolution(conv: str) -> None:
     if conv.startswith("dilated"):
         # With dilation 1 in the place of the function that is studied, the two branches are one convolution.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from scn.core.errors import UserError
 from scn.networks.build import build
+from scn.networks.scn.config import ScnConfig
 from scn.networks.scn.network import SCN
 from scn.networks.scn.scale_wise import ScaleWiseConv
 
@@ -61,7 +62,7 @@ def equation(conv: ScaleWiseConv, x: list[Tensor], s: int) -> Tensor:
 @pytest.mark.parametrize("levels", [1, 2, 4])
 def test_equals_its_equation(choice: dict[str, Any], levels: int) -> None:
     torch.manual_seed(0)
-    conv, x = ScaleWiseConv(6, 4, **choice), pyramid(levels)
+    conv, x = ScaleWiseConv(6, 4, ScnConfig(**choice)), pyramid(levels)
     expected = [equation(conv, x, s) for s in range(levels)]
     for y, wanted in zip(conv(x), expected, strict=True):
         torch.testing.assert_close(y, wanted, atol=1e-5, rtol=1e-5)
@@ -72,7 +73,7 @@ def test_equals_its_equation(choice: dict[str, Any], levels: int) -> None:
 
 def test_the_same_convolution_slides_along_scale() -> None:
     torch.manual_seed(0)
-    conv = ScaleWiseConv(6, 4, resampling="pooling", ends="zero")
+    conv = ScaleWiseConv(6, 4, ScnConfig(resampling="pooling", ends="zero"))
     x = pyramid(4)
     inner = conv(x[1:])[1]  # level 2 of the whole, with the same neighbours
     torch.testing.assert_close(inner, conv(x)[2])
@@ -80,7 +81,8 @@ def test_the_same_convolution_slides_along_scale() -> None:
 
 def test_factorising_costs_few_parameters() -> None:
     def count(**choice: Any) -> int:
-        return sum(p.numel() for p in ScaleWiseConv(128, 32, weight_norm=False, **choice).parameters())
+        config = ScnConfig(weight_norm=False, **choice)
+        return sum(p.numel() for p in ScaleWiseConv(128, 32, config).parameters())
 
     spatial, point = 128 * 32 * 9 + 32, 32 * 32 + 32
     assert count() == spatial + 2 * point
