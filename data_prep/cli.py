@@ -65,6 +65,19 @@ def download(
 
 
 @app.command()
+def look(
+    name: Annotated[str, typer.Argument(help="A corpus of corpora.local in params.yaml.")],
+    out: Annotated[Path, typer.Option(help="The JSON file for the names, sizes and times of change.")],
+    params: ParamsOption = PARAMS_FILE,
+) -> None:
+    """Write which files a corpus of your own has, without opening them: DVC compares it to see whether it changed."""
+    from data_prep.corpora import listing_of
+    from scn.core.files import write_atomically
+
+    write_atomically(out, listing_of(load_params(params), name).encode())
+
+
+@app.command()
 def check(
     names: Annotated[
         list[str], typer.Argument(metavar="NAME...", help="Corpora of params.yaml or of the catalogue, or NAME/SPLIT.")
@@ -93,7 +106,7 @@ def check(
 @app.command()
 def shard(
     experiment: Annotated[str, typer.Option(help="An experiment of params.yaml, like sr-x2.")],
-    out: Annotated[Path, typer.Option(help="The folder for train.json and evaluation.json, which name the shards.")],
+    out: Annotated[Path, typer.Option(help="The folder for the manifests, train.json and evaluation.json.")],
     images: Annotated[
         str | None, typer.Option(help="Train on this corpus, split or folder instead of data.train.")
     ] = None,
@@ -124,7 +137,7 @@ def shard(
         store_url=store,
         workers=cpu_count() if workers is None else workers,
     )
-    write_manifests(out, made)
+    write_manifests(out, made, ordered=loaded.experiment(experiment).train.group_mib is not None)
     sets = made.image_sets
     converted = sum(sum(of_set.converted.values()) for of_set in sets)
     refused = sum(len(of_set.refused) for of_set in sets)

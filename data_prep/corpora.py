@@ -17,10 +17,11 @@ from pathlib import Path
 from data_prep.acquire import check_unpacked, origin_of
 from data_prep.catalogue import load_catalogue
 from data_prep.images import read_header
-from data_prep.places import IMAGE_SUFFIXES, Place, files_below, is_image, package_folder, places_of
+from data_prep.places import IMAGE_SUFFIXES, Place, files_below, is_image, own_archive, package_folder, places_of
 from scn.config.params import Params
 from scn.core.errors import UserError
 from scn.core.hashing import digest
+from scn.core.schema import unknown
 
 _CHUNK = 4096  # files that are waited for together: what is kept of each is small, but there may be millions
 _header_lock = threading.Lock()  # reading one changes the process's warning filters meanwhile
@@ -121,6 +122,27 @@ def open_images(params: Params, reference: str) -> Corpus:
     place = Place(corpus=folder.resolve().name, split="", known=None, candidates=(folder,))
     listed, ignored = list_images(place, reference, "name another folder")
     return Corpus(reference=place.corpus, images=tuple(look_at(listed)), ignored=ignored)
+
+
+def listing_of(params: Params, name: str) -> str:
+    """The files of a corpus of corpora.local, with their sizes and times of change, as JSON; none of them is opened.
+
+    DVC compares it, and reads the images only when it has changed.
+
+    Raises:
+        UserError: if the corpus is not here or empty, or params.yaml has no such corpus.
+    """
+    if name not in params.corpora.local:
+        raise UserError(f"{params.path}: corpora.local: {unknown(name, params.corpora.local, 'corpus')}.")
+    if archive := own_archive(params, name):
+        files = {archive.name: archive}
+    else:
+        hint = f"put images there or correct corpora.local.{name} in {params.path}"
+        (place,) = places_of(params, name)
+        files = {image.name: image.path for image in list_images(place, name, hint)[0]}
+    found = {file: path.stat() for file, path in files.items()}
+    rows = {file: {"bytes": stat.st_size, "changed_ns": stat.st_mtime_ns} for file, stat in sorted(found.items())}
+    return json.dumps(rows, indent=1) + "\n"
 
 
 def index_of(corpus: Corpus) -> str:

@@ -20,6 +20,7 @@ from scn.core.hashing import code_sha256, file_sha256, sources
 from scn.evaluation.code import evaluation_code
 from scn.training.identity import recipe
 
+START = "start.json"
 _DATA_PREPARATION = (
     *("data_prep/corpora.py", "data_prep/images.py", "data_prep/packing.py", "data_prep/prepare.py"),
     *("data_prep/shards.py", "scn/imaging/degradation.py", "scn/imaging/tasks.py"),
@@ -29,6 +30,8 @@ _DATA_PREPARATION = (
 
 def write_plan(params: Params, name: str) -> list[Path]:
     """Writes the plan of the experiment `name`, but for start.json; the files, in the order of their stages.
+
+    Removes a start.json that is left from when start_from named the experiment.
 
     Raises:
         UserError: if there is no such experiment, or indexes/ lacks a corpus of it.
@@ -41,12 +44,14 @@ def write_plan(params: Params, name: str) -> list[Path]:
     }
     for path, content in written.items():
         _write(path, content)
+    if experiment.start_from is None:
+        (folder / "train" / START).unlink(missing_ok=True)
     return list(written)
 
 
 def write_start(params: Params, name: str) -> Path:
     """Writes start.json of the experiment `name`, which start_from names; UserError if the weights are missing."""
-    path = params.root / "plans" / name / "train" / "start.json"
+    path = params.root / "plans" / name / "train" / START
     _write(path, {"sha256": file_sha256(start_weights(params, name))})
     return path
 

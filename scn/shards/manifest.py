@@ -140,10 +140,24 @@ def evaluation_manifest(params: Params, name: str) -> EvaluationManifest:
     return _of_experiment(EvaluationManifest, params, name, EVALUATION)
 
 
-def write_manifests(folder: Path, manifests: Manifests) -> None:
-    """Writes train.json and evaluation.json into a folder, each whole or not at all."""
-    write_atomically(folder / TRAIN, manifests.train.dumps().encode())
-    write_atomically(folder / EVALUATION, manifests.evaluation.dumps().encode())
+def write_manifests(folder: Path, manifests: Manifests, *, ordered: bool = False) -> None:
+    """Writes train.json and evaluation.json into a folder, and train.sha256 and evaluation.sha256 beside them.
+
+    The .sha256 files hold what decides weights and figures, so that DVC's stages can depend on it: shards of the same
+    pixels that are cut, encoded or spread in another way make no model stale. Each file is written whole or not at all.
+
+    Args:
+        ordered: whether the order of the training shards decides weights too, as it does with train.group_mib.
+    """
+    train, evaluation = manifests.train, manifests.evaluation
+    decides = [train.sha256, train.order] if ordered else [train.sha256]
+    for name, content in {
+        TRAIN: train.dumps(),
+        EVALUATION: evaluation.dumps(),
+        "train.sha256": "\n".join([*decides, ""]),
+        "evaluation.sha256": f"{evaluation.sha256}\n",
+    }.items():
+        write_atomically(folder / name, content.encode())
 
 
 def load_manifest(path: Path | str) -> Manifest:

@@ -10,7 +10,11 @@ from scn.core.hashing import code_sha256, sources
 from scn.networks.sources import sources_of
 from scn.shards.manifest import TrainingManifest
 
-_TRAINING = ("scn/training", "scn/data", "scn/config/train.py", "scn/inference/precision.py", "scn/shards/samples.py")
+_TRAINING = (
+    *("scn/training", "scn/data", "scn/config/train.py", "scn/inference/precision.py", "scn/shards/samples.py"),
+    *("scn/imaging/tasks.py", "scn/networks/build.py"),
+)
+_ONLY_TOLD = "scn/training/callbacks.py"
 _CHOOSING = "scn/training/validation.py"
 _MEASURING = (
     *("scn/evaluation/images.py", "scn/evaluation/metrics.py", "scn/evaluation/protocols.py"),
@@ -21,9 +25,9 @@ _MEASURING = (
 def training_code(experiment: Experiment) -> str:
     """SHA-256 of the sources that decide the weights: of the loop, the patches, the network, the choice of the best."""
     best = experiment.train.take_best_every is not None
-    files = sources(*_TRAINING, without=() if best else (_CHOOSING,))
+    files = sources(*_TRAINING, without=(_ONLY_TOLD,) if best else (_ONLY_TOLD, _CHOOSING))
     files += sources(*_MEASURING) if best else []
-    return code_sha256([*files, *sources("scn/imaging/tasks.py"), *sources_of(experiment.model.name)])
+    return code_sha256([*files, *sources_of(experiment.model.name)])
 
 
 def recipe(experiment: Experiment) -> dict[str, Any]:

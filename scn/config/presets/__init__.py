@@ -1,6 +1,6 @@
 """Presets: recipes, that is sets of parameters that are written into params.yaml as a whole."""
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from copy import deepcopy
 from functools import cache
 from io import StringIO
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML, RoundTripRepresenter
+from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
 from scn.config.params import load_params
@@ -93,12 +94,14 @@ def _values(name: str) -> Any:
     return _yaml().load((PRESETS / f"{name}.yaml").read_text())
 
 
-def _overlay(document: MutableMapping[str, Any], values: Mapping[str, Any], place: tuple[str, ...] = ()) -> None:
+def _overlay(document: CommentedMap, values: Mapping[str, Any], place: tuple[str, ...] = ()) -> None:
     """Puts `values` into the document; what is there already keeps its comments and its style."""
     for key, value in values.items():
         present, here = document.get(key), (*place, key)
-        if isinstance(value, Mapping) and isinstance(present, MutableMapping):
+        if isinstance(value, Mapping) and isinstance(present, CommentedMap):
             if not _keeps_others(here):
+                if not present:  # ruamel forgets how an empty mapping was written, and would write its keys below
+                    present.fa.set_flow_style()
                 for gone in [old for old in present if old not in value]:
                     del present[gone]
             _overlay(present, value, here)

@@ -43,8 +43,8 @@ def test_the_demo_has_every_key_that_another_preset_sets() -> None:
     """So that it can be put under each of them."""
     documents = {name: yaml.safe_load((PRESETS / f"{name}.yaml").read_text()) for name in NAMES}
     for name, document in documents.items():
-        for section in ("data", "train"):
-            assert set(document[section]) <= set(documents["demo"][section]), name
+        for section in ("data", "train", "run"):
+            assert set(document.get(section, {})) <= set(documents["demo"][section]), name
         assert set(document.get("model", {})) <= set(documents["demo"]["model"]), name
         assert document["experiments"].keys() == documents["demo"]["experiments"].keys(), name
         for experiment in document["experiments"].values():
@@ -80,7 +80,7 @@ def test_own_settings_stay(preset: Callable[..., Params], tmp_path: Path) -> Non
     text = PARAMS.read_text().replace("local: {}", "local: {mine: photographs}").replace("root: corpora", "root: else")
     text = text.replace("workers: 1", "workers: 2").replace("seed: 0", "seed: 7")
     text = text.replace("  download:", "  download:\n    own: https://localhost/own.zip\n    #", 1)
-    path.write_text(text + "  mine-x2: {task: sr, level: 2, data: {train: [mine]}, train: {ema: 0.9}}\n")
+    path.write_text(text + "  mine-x2: {task: sr, level: 2, data: {train: [mine]}, train: {ema_decay: 0.9}}\n")
     params = preset("paper")
     assert params.corpora.local == {"mine": "photographs"}
     assert params.corpora.download["own"] == "https://localhost/own.zip"
@@ -97,9 +97,13 @@ def test_a_recipe_replaces_own_changes_of_it_as_a_whole(
 ) -> None:
     path, shipped = tmp_path / "params.yaml", tmp_path / "shipped.yaml"
     shipped.write_text(alone["paper"])
-    text = PARAMS.read_text().replace("loss: {l1: 1.0}", "loss: {l1: 1.0, mse: 2.0}").replace("ema: null", "ema: 0.5")
+    text = (
+        PARAMS.read_text()
+        .replace("loss: {l1: 1.0}", "loss: {l1: 1.0, mse: 2.0}")
+        .replace("ema_decay: null", "ema_decay: 0.5")
+    )
     text = text.replace("  name: scn\n", "  name: scn\n  kernel: 5\n")
-    path.write_text(text.replace("train: {}}", "train: {clip: 2.0}}"))
+    path.write_text(text.replace("train: {}}", "train: {max_grad_norm: 2.0}}"))
     assert preset("paper").experiments == load_params(shipped).experiments
 
 
@@ -130,7 +134,7 @@ def test_the_scn_papers_settings(preset: Callable[..., Params]) -> None:
         assert experiment.model.width == 4
         train = experiment.train
         assert (train.patches_per_image, train.epochs, train.learning_rate) == (1000, 40, 1e-3)
-        assert (train.schedule, train.hold, train.halve_every) == ("halving", 25, 3)
+        assert (train.schedule, train.hold_epochs, train.halve_every_epochs) == ("halving", 25, 3)
         assert train.loss.model_dump() == {"l1": 1, "smooth_l1": 0, "mse": 0}
     data = {name: e.data for name, e in params.experiments.items()}
     corpora = {name: (of_one.train, of_one.evaluation) for name, of_one in data.items()}
@@ -182,7 +186,7 @@ def test_the_modern_recipe(preset: Callable[..., Params], name: str) -> None:
         assert train.learning_rate_at(0, 400) < 1e-5
         assert train.learning_rate_at(train.warmup_steps, 400) == 1e-3
         assert train.learning_rate_at(train.steps(91) - 1, 91) < 1e-8  # ends at 0 on few images, too
-        assert (train.start_from == "sr-x2") == (experiment.name in SR[1:])
+        assert experiment.start_from == ("models/sr-x2" if experiment.name in SR[1:] else None)
     assert params.experiment("dn-s25").train.patch_size == 96
 
 
@@ -206,7 +210,10 @@ def command(monkeypatch: pytest.MonkeyPatch, function: Callable[[], None], *argu
     assert not end.value.code, arguments
 
 
-@pytest.mark.parametrize(("name", "experiment"), [*((name, "sr-x2") for name in NAMES), ("modern", "sr-x3")])
+STARTING = [("modern", "sr-x3"), ("gpu", "sr-x4"), ("zoo", "dn-s15"), ("zoo", "car-q40")]
+
+
+@pytest.mark.parametrize(("name", "experiment"), [*((name, "sr-x2") for name in NAMES), *STARTING])
 def test_each_trains(
     preset: Callable[..., Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, experiment: str
 ) -> None:
@@ -220,28 +227,31 @@ def test_each_trains(
     sections = document["experiments"][experiment]
     sections["data"] = {}
     sections["model"] |= {"blocks": 1, "units": 8}
-    sections["train"] |= {"patch_size": 16, "batch_size": 4, "max_steps": 4, "checkpoint_every": 2, "log_every": 1}
+    sections["train"] |= {"patch_size": 16, "batch_size": 4, "max_steps": 4, "warmup_steps": 0, "hold_epochs": 0}
+    sections["run"] = {"checkpoint_every": 2, "log_every": 1}
     document["experiments"] = {experiment: sections}
-    if full.train.start_from:  # x3 starts from x2: here from a network of the same size that was not trained
-        start = document["experiments"]["sr-x2"] = {**sections, "level": 2, "train": {**sections["train"]}}
-        del start["train"]["start_from"]
-        sections["train"]["start_from"] = "models/sr-x2"
+    document["start_from"] = {}
+    if full.start_from:  # here from a network of the same size that was trained as shortly
+        before = Path(full.start_from).name
+        level = preset(name).experiment(before).level
+        document["experiments"] = {before: {**sections, "level": level}, experiment: sections}
+        document["start_from"] = {experiment: full.start_from}
     path.write_text(yaml.safe_dump(document))
     rng = np.random.default_rng(0)
     for split, count in (("train", 2), ("test", 1)):
         folder = tmp_path / "pictures" / split
         folder.mkdir(parents=True)
         for i in range(count):
-            Image.fromarray(rng.integers(0, 256, (60, 72, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+            Image.fromarray(rng.integers(0, 256, (72, 80, 3), dtype=np.uint8)).save(folder / f"{i}.png")
     monkeypatch.chdir(tmp_path)
-    for one in sorted(document["experiments"]):
-        shard = ["shard", "--experiment", one, "--manifest", f"shards/{one}/manifest.json", "--workers", "0"]
+    for one in document["experiments"]:
+        shard = ["shard", "--experiment", one, "--out", f"shards/{one}", "--workers", "0"]
         command(monkeypatch, data_prep, *shard)
         command(monkeypatch, scn.cli.main, "train", "--experiment", one, "--plain")
     network, config = load_model(tmp_path / "models" / experiment)
     assert config["steps"] == 4
     assert config["architecture"]["name"] == full.model.name
-    shipped = full.train.identity()
-    changed = {key for key, value in config["train"].items() if value != shipped[key]}
-    assert changed <= {"patch", "batch", "max_steps", "start_from"}
+    shipped, trained = full.train.model_dump(), config["identity"]["train"]
+    changed = {key for key in shipped if trained[key] != shipped[key]}
+    assert changed <= {"patch_size", "batch_size", "max_steps", "warmup_steps", "hold_epochs"}
     assert sum(parameter.numel() for parameter in network.parameters()) > 1000

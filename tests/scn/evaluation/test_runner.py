@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from scn.core.errors import UserError
-from scn.core.hashing import code_sha256, file_sha256
+from scn.core.hashing import file_sha256
 from scn.core.ray import stop_ray
+from scn.evaluation.code import evaluation_code
 from scn.evaluation.protocols import measure
 from scn.evaluation.runner import add_ensemble, degrade, ensemble_stage, evaluate, evaluate_stage
 from scn.imaging.degradation import bicubic_downscale, bicubic_upscale, evaluation_noise, jpeg, to_uint8
@@ -42,7 +43,7 @@ def grey(photograph: Callable[..., Any]) -> dict[str, Any]:
 
 
 def test_input_and_model_are_measured_image_by_image(small_project: Any, grey: dict[str, Any]) -> None:
-    manifest = small_project.add_shards("car-q10", grey)
+    manifest = small_project.add_shards("car-q10", grey).evaluation
     experiment = small_project.params.experiment("car-q10")
     store = open_store("file://store", small_project.root)
     result = evaluate(experiment, manifest, store, Darker())
@@ -60,7 +61,7 @@ def test_input_and_model_are_measured_image_by_image(small_project: Any, grey: d
 
 
 def test_ensemble_measures_the_mean_of_eight(small_project: Any, grey: dict[str, Any]) -> None:
-    manifest = small_project.add_shards("car-q10", {"a": grey["a"]})
+    manifest = small_project.add_shards("car-q10", {"a": grey["a"]}).evaluation
     experiment = small_project.params.experiment("car-q10")
     store = open_store("file://store", small_project.root)
     network = Darker()
@@ -77,7 +78,7 @@ def test_ensemble_measures_the_mean_of_eight(small_project: Any, grey: dict[str,
 
 def test_super_resolution_measures_the_stored_enlargement(small_project: Any, photograph: Any) -> None:
     hr = photograph(32, 40)
-    manifest = small_project.add_shards("sr-x2", {"a": hr, "grey": photograph(32, 40, 1)[..., 0]})
+    manifest = small_project.add_shards("sr-x2", {"a": hr, "grey": photograph(32, 40, 1)[..., 0]}).evaluation
     experiment = small_project.params.experiment("sr-x2")
     network = Darker(2)
     result = evaluate(experiment, manifest, open_store("file://store", small_project.root), network)
@@ -102,7 +103,7 @@ def test_noise_goes_into_the_network_unclipped_and_is_measured_as_seen(small_pro
 
 def test_the_stages_write_figures_with_their_provenance(small_project: Any, grey: dict[str, Any]) -> None:
     name = "dn-s25"
-    manifest = small_project.add_shards(name, grey)
+    manifest = small_project.add_shards(name, grey).evaluation
     folder = small_project.add_model(name)
     params = small_project.params
     evaluation = json.loads(evaluate_stage(params, name).read_text())
@@ -120,9 +121,9 @@ def test_the_stages_write_figures_with_their_provenance(small_project: Any, grey
         "precision": "float32",
         "data_sha256": manifest.sha256,
         "weights_sha256": file_sha256(folder / "model.safetensors"),
-        "code_sha256": code_sha256(),
+        "code_sha256": evaluation_code("scn"),
         "images": {SET: 2},
-        "ensemble_code_sha256": code_sha256(),
+        "ensemble_code_sha256": evaluation_code("scn"),
     }
 
 
@@ -146,7 +147,7 @@ def test_bfloat16_is_used_when_asked_for(
     for precision in ("float32", "bfloat16"):
         (small_project.root / "params.yaml").write_text(f"{text}evaluate: {{precision: {precision}}}\n")
         experiment = small_project.params.experiment("dn-s25")
-        manifest = small_project.add_shards("dn-s25", grey)
+        manifest = small_project.add_shards("dn-s25", grey).evaluation
         store = open_store("file://store", small_project.root)
         results.append(evaluate(experiment, manifest, store, network)[SET]["model"]["psnr"])
     assert results[0] != results[1]
@@ -156,7 +157,7 @@ def test_bfloat16_is_used_when_asked_for(
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        ("no shards", r"manifest\.json does not exist"),
+        ("no shards", r"evaluation\.json does not exist"),
         ("other shards", r"holds the shards of car-q10 \(car, level 10\), not of dn-s25 \(dn, level 25\)"),
         ("no model", r"is no model folder"),
         (
@@ -181,10 +182,10 @@ def test_one_sentence_for_what_does_not_fit(small_project: Any, grey: dict[str, 
         stage = ensemble_stage
     match spoil:
         case "no shards":
-            (root / "shards" / name / "manifest.json").unlink()
+            (root / "shards" / name / "evaluation.json").unlink()
         case "other shards":
             small_project.add_shards("car-q10", grey)
-            (root / "shards/car-q10/manifest.json").replace(root / "shards" / name / "manifest.json")
+            (root / "shards/car-q10/evaluation.json").replace(root / "shards" / name / "evaluation.json")
         case "no model":
             (root / "models" / name / "config.json").unlink()
         case "other model":

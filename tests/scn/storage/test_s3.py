@@ -167,7 +167,7 @@ def test_an_upload_that_the_service_finds_damaged_is_not_repeated_without_its_co
 @pytest.mark.integration
 def test_a_writer_killed_before_the_last_request_leaves_no_object(s3_store: S3Store) -> None:
     code = (
-        "import sys, time, scn.storage.base as s\n"
+        "import sys, time, scn.storage as s\n"
         "store = s.open_store(sys.argv[1])\n"
         "wait = lambda **_: (print('sent', flush=True), time.sleep(600))\n"
         "store._client.meta.events.register('before-call.s3.CompleteMultipartUpload', wait)\n"
