@@ -16,7 +16,7 @@ from benchmarks.measure import Row, parser, table, write_json
 from scn.config.params import Params, load_params
 from scn.core.errors import UserError
 from scn.evaluation.runner import evaluate
-from scn.inference.model_files import load_model
+from scn.inference.model_files import check_fits, load_model
 from scn.inference.precision import Precision
 from scn.shards.manifest import evaluation_manifest
 from scn.storage import open_store
@@ -31,7 +31,8 @@ def rows(params: Params) -> Iterator[Row]:
         folder = params.root / "models" / name
         if not folder.exists():
             continue
-        network, _ = load_model(folder)
+        network, config = load_model(folder)
+        check_fits(config, folder, params.experiment(name))
         manifest, psnr = evaluation_manifest(params, name), {}
         precisions: tuple[Precision, ...] = ("float32", "bfloat16")
         for precision in precisions:
@@ -40,7 +41,7 @@ def rows(params: Params) -> Iterator[Row]:
             with mock.patch("scn.inference.precision.has_bfloat16", return_value=True):
                 psnr[precision] = evaluate(experiment, manifest, store, network)
         for of_set, figures in psnr["float32"].items():
-            db = {"float32_db": figures["model"]["psnr"], "bfloat16_db": psnr["bfloat16"][of_set]["model"]["psnr"]}
+            db = {"float32_db": figures.model.psnr, "bfloat16_db": psnr["bfloat16"][of_set].model.psnr}
             yield {"experiment": name, "set": of_set, **db, "lost_db": db["float32_db"] - db["bfloat16_db"]}
 
 

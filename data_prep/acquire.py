@@ -8,7 +8,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urldefrag, urlsplit
@@ -21,7 +21,7 @@ from data_prep.fetch import Fetched, fetch
 from data_prep.places import CATALOGUE, Place, is_url, own_archive, places_of, root_of
 from scn.config.params import Params
 from scn.core.errors import UserError
-from scn.core.files import write_atomically
+from scn.core.files import locked, write_atomically
 from scn.core.hashing import file_sha256
 
 LOCK_FILE = "corpora.lock"
@@ -213,22 +213,15 @@ def _archives(params: Params) -> Path:
 @contextmanager
 def _alone(params: Params, name: str) -> Iterator[None]:
     """Lets no other process bring the same thing meanwhile."""
-    from filelock import FileLock, Timeout
-
-    _make(_archives(params))
-    lock = FileLock(_archives(params) / f"{name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"{name}: waiting for another process that brings it", file=sys.stderr, flush=True)
-        lock.acquire()
-    except OSError as error:
-        folder = _archives(params)
-        raise UserError(f"{folder} can't be written to ({error.strerror}): choose another corpora.root.") from None
-    try:
+    folder = _archives(params)
+    _make(folder)
+    said = f"{name}: waiting for another process that brings it"
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(folder / f"{name}.lock", lambda: print(said, file=sys.stderr, flush=True)))
+        except OSError as error:
+            raise UserError(f"{folder} can't be written to ({error.strerror}): choose another corpora.root.") from None
         yield
-    finally:
-        lock.release()
 
 
 def _make(folder: Path) -> None:

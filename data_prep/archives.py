@@ -24,6 +24,7 @@ from typing import IO, Any
 from data_prep.fetch import check_space
 from data_prep.places import is_image
 from scn.core.errors import UserError
+from scn.core.files import replace_folder
 from scn.core.hashing import digest
 
 ORIGIN = ".origin.json"
@@ -107,7 +108,7 @@ def unpack(
         if images not in (None, len(content)):
             raise _RefusedError(f"holds {len(content)} images in {folder} instead of {images}")
         (temporary / ORIGIN).write_text(json.dumps({**about, "content": digest(content)}, indent=1) + "\n")
-        _land(temporary, target)
+        replace_folder(temporary, target)
     except _RefusedError as error:
         raise UserError(f"{archive} {error}: nothing of it was unpacked; use another archive.") from None
     except OSError as error:
@@ -115,15 +116,6 @@ def unpack(
         raise UserError(f"{archive} can't be unpacked into {target} ({detail}): mend that and try again.") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _land(temporary: Path, target: Path) -> None:
-    old = target.with_name(f".{target.name}.replaced")
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    temporary.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from scn.config.params import PARAMS_FILE, load_params
+from scn.config.data import CorporaConfig, StorageConfig
+from scn.config.params import PARAMS_FILE, Params, load_params
 from scn.core.errors import UserError
 
 app = typer.Typer(
@@ -22,10 +23,16 @@ ParamsOption = Annotated[Path, typer.Option("--params", help="The file of parame
 
 @app.command(name="list")
 def list_corpora(params: ParamsOption = PARAMS_FILE) -> None:
-    """Show every corpus of params.yaml and of the catalogue: images, size, licence, use, and where it is here."""
+    """Show every corpus of params.yaml and of the catalogue: images, size, licence, use, and where it is here.
+
+    Without a params.yaml, those of the catalogue.
+    """
     from data_prep.check import print_rows
 
-    print_rows(load_params(params))
+    if params == PARAMS_FILE and not params.exists():  # in any folder, the catalogue can be looked at
+        print_rows(Params(path=params, storage=StorageConfig(), corpora=CorporaConfig(), experiments={}))
+    else:
+        print_rows(load_params(params))
 
 
 @app.command()

@@ -32,7 +32,7 @@ from scn.imaging.degradation import bicubic_upscale, degrade, modcrop, to_channe
 from scn.imaging.tasks import TASKS, Task
 from scn.shards.manifest import Shard
 from scn.shards.samples import About, codec, encode
-from scn.storage.base import ObjectExists, ObjectNotFound, Store
+from scn.storage.base import ObjectNotFound, Store
 
 Image = NDArray[np.uint8]
 
@@ -164,10 +164,10 @@ def make_shard(job: ShardJob) -> tuple[ShardMade, bool]:
         with _tar.content() as content:
             sha256 = hashlib.sha256(content).hexdigest()
             key = f"shards/{task}/{sha256[:32]}/{job.number:06d}.tar"
-            _put(job.store, key, content, sha256)
+            job.store.put(key, content, sha256=sha256, names_content=True)
             shard = Shard(key=key, bytes=len(content), sha256=sha256, samples=samples, images=sizes)
     result = ShardMade(shard=shard, images=made)
-    _put(job.store, record, result.model_dump_json().encode())
+    job.store.put(record, result.model_dump_json().encode(), names_content=True)
     return result, False
 
 
@@ -260,14 +260,6 @@ def _stored(store: Store, record: str) -> ShardMade | None:
         return None
     shard = made.shard
     return made if shard is None or store.holds(shard.key, sha256=shard.sha256, size=shard.bytes) else None
-
-
-def _put(store: Store, key: str, content: bytes | memoryview, sha256: str | None = None) -> None:
-    try:
-        store.put(key, content, sha256=sha256)
-    except ObjectExists:  # the key names this content: what lies there was damaged
-        store.delete(key)
-        store.put(key, content, sha256=sha256)
 
 
 def _is_grey(pixels: Image) -> bool:

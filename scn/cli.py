@@ -19,9 +19,27 @@ app = typer.Typer(
 )
 
 models = typer.Typer(
-    name="models", help="Model folders: from elsewhere, into the zoo and from it.", no_args_is_help=True
+    name="models", help="Models: which there are; from elsewhere, into the zoo and from it.", no_args_is_help=True
 )
 app.add_typer(models)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from scn.core.version import project_version
+
+        print(f"scn {project_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options of the command itself; its help is that of `app`."""
+
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The configuration.", show_default=True)]
 ExperimentName = Annotated[str, typer.Option("--experiment", "-e", help="Name of an experiment in params.yaml.")]
@@ -98,7 +116,7 @@ def publish(experiment: ExperimentName, params: ParamsFile = PARAMS) -> None:
     from scn.registry.publish import publish as publish_version
 
     receipt = publish_version(load_params(params), experiment)
-    print(f"{experiment}: the newest version is {receipt['version']}, in {receipt['url']}")
+    print(f"{experiment}: the newest version is {receipt.version}, in {receipt.url}")
 
 
 @app.command()
@@ -120,12 +138,14 @@ def report(
 def restore(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A photograph, or a folder of them.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="Where the restored one goes.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="EXPERIMENT, EXPERIMENT@vN, or a model folder.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="EXPERIMENT, EXPERIMENT@vN, or a model folder: see `scn models list`.")
+    ],
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Restore a photograph with a published model."""
+    """Restore photographs with a published model, or with one that ships."""
     from scn.inference.restore import pairs, restore_files
-    from scn.registry.publish import load
+    from scn.registry.reference import load
 
     todo = pairs(source, target)  # a mistake there is told before a model is fetched
     written = restore_files(todo, load(model, params_file=params).restore_photograph)
@@ -178,6 +198,21 @@ def profile(
     print(json.dumps(result, indent=1) if as_json else profile_text(result))
 
 
+@models.command("list")
+def list_names(params: ParamsFile = PARAMS) -> None:
+    """List the models that --model may name: those that ship, and those in the registry of params.yaml's store."""
+    from scn.evaluation.report import markdown_table
+    from scn.registry.reference import list_models
+
+    entries = list_models(params_file=params)
+    rows = [
+        (entry.reference, entry.task, "" if entry.level is None else str(entry.level), str(entry.scale), entry.source)
+        for entry in entries
+    ]
+    none = "No model ships, and none is published: train one, and run `scn publish --experiment NAME`."
+    print(markdown_table(("model", "task", "level", "scale", "where"), rows) if rows else none)
+
+
 @models.command("import")
 def import_checkpoint(
     file: Annotated[Path, typer.Argument(help="The checkpoint.")],
@@ -216,7 +251,7 @@ def install(
     from scn.registry.publish import install as install_version
 
     receipt = install_version(load_params(params), folder)
-    print(f"{receipt['experiment']}: the newest version is {receipt['version']}, in {receipt['url']}")
+    print(f"{receipt.experiment}: the newest version is {receipt.version}, in {receipt.url}")
 
 
 def main() -> None:

@@ -1,14 +1,15 @@
-"""Files that appear whole or not at all, and the lock that processes of one machine share."""
+"""Files and folders that appear whole or not at all, and the lock that processes of one machine share."""
 
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from scn.core.errors import UserError
 
@@ -55,11 +56,39 @@ def written_beside(path: Path, write: Callable[[IO[bytes]], object]) -> Iterator
         temporary.unlink(missing_ok=True)
 
 
-def locked(path: Path) -> AbstractContextManager[object]:
+def replace_folder(new: Path, target: Path) -> None:
+    """Gives the folder `new` the name `target` in the same place; what had that name before is removed.
+
+    A process that dies meanwhile leaves the old folder, the new one, or none of that name: never a mixture.
+
+    Raises:
+        OSError: if a folder can't be renamed.
+    """
+    old = target.with_name(f".{target.name}.replaced")
+    shutil.rmtree(old, ignore_errors=True)  # of a process that was killed
+    if target.exists():
+        target.rename(old)
+    new.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path, waits: Callable[[], object] = lambda: None) -> Iterator[None]:
     """Holds the lock `path` among the threads and processes of this machine; a process that dies lets go of it.
 
+    Args:
+        waits: is called once if another holds the lock and this one has to wait.
     Raises:
         OSError: if the file can't be made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(path)
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        waits()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

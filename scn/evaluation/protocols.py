@@ -8,12 +8,10 @@ from numpy.typing import NDArray
 from scn.evaluation import metrics
 from scn.imaging.degradation import rgb_to_luma
 from scn.imaging.tasks import Task
+from scn.inference.records import Figures
 
 DIGITS = 4
 """Decimals of a written figure: two more than dB are printed with; the last bits differ between machines."""
-
-Figures = dict[str, float]
-"""{"psnr": dB, "ssim": -1..1}"""
 
 
 def measure(restored: NDArray[np.uint8], original: NDArray[np.uint8], task: Task, scale: int) -> Figures:
@@ -23,11 +21,11 @@ def measure(restored: NDArray[np.uint8], original: NDArray[np.uint8], task: Task
         ValueError: if the shapes differ or an image is smaller than `smallest_side(task, scale)`.
     """
     a, b = _compared(restored, original, task, scale)
-    return {"psnr": metrics.psnr(a, b), "ssim": metrics.ssim(a, b)}
+    return Figures(psnr=metrics.psnr(a, b), ssim=metrics.ssim(a, b))
 
 
 def measure_psnr(restored: NDArray[np.uint8], original: NDArray[np.uint8], task: Task, scale: int) -> float:
-    """The "psnr" of `measure` alone, which is a small part of its work."""
+    """The PSNR of `measure` alone, which is a small part of its work."""
     return metrics.psnr(*_compared(restored, original, task, scale))
 
 

@@ -1,19 +1,21 @@
 """One table of what the experiments reached, and where their published versions lie."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from scn.config.params import Params
 from scn.core.errors import UserError
+from scn.core.files import write_atomically
+from scn.inference.records import Metrics, Receipt, Record
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 FIGURES_HEADER = ("experiment", "evaluation set", "input", "model", "self-ensemble", "gain")
 HEADER = (*FIGURES_HEADER, "published as")
+R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +91,6 @@ def print_report(params: Params) -> None:
 
 def report_stage(params: Params, out: Path) -> Path:
     """The stage `report`: writes the table as Markdown to `out` and returns it; UserError as for `lines`."""
-    # heavy (it brings torch), and `table` above should not wait for it
-    from scn.core.files import write_atomically
-
     text = [
         "# What the models reach",
         "",
@@ -107,12 +106,7 @@ def report_stage(params: Params, out: Path) -> Path:
     return out
 
 
-def figures(values: Mapping[str, float]) -> str:
-    """`33.66 / 0.9299`, as the papers print them."""
-    return f"{values['psnr']:.2f} / {values['ssim']:.4f}"
-
-
-def markdown_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def markdown_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """A table in Markdown, padded so that it can be read as text too."""
     grid = [header, *rows]
     widths = [max(len(row[i]) for row in grid) for i in range(len(header))]
@@ -121,44 +115,31 @@ def markdown_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "\n".join(f"| {line} |" for line in text)
 
 
-def evaluation_sets(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Mapping[str, float]]]]:
-    """The evaluation sets in the content of metrics/<E>.json with their figures."""
-    for name, entry in metrics.items():
-        if name != "provenance":
-            yield name, entry
-
-
 def _lines(params: Params, name: str) -> Iterator[Line]:
-    metrics = _read(params.root / "metrics" / f"{name}.json", f"dvc repro ensemble@{name}")
+    metrics = _read(Metrics, params.root / "metrics" / f"{name}.json", f"run `dvc repro ensemble@{name}`")
     if metrics is None:
         return
-    receipt = _read(params.root / "published" / f"{name}.json", f"dvc repro publish@{name}")
-    try:
-        published = "not published" if receipt is None else str(receipt["url"])
-        for set_name, entry in evaluation_sets(metrics):
-            yield Line(
-                experiment=name,
-                evaluation_set=set_name,
-                input=figures(entry["input"]),
-                model=figures(entry["model"]),
-                ensemble=figures(entry["ensemble"]),
-                gain=f"{entry['model']['psnr'] - entry['input']['psnr']:+.2f}",
-                published=published,
-            )
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"The metrics or the receipt of {name} lack something ({error!r}): run `dvc repro publish@{name}`."
-        ) from None
+    receipt = _read(Receipt, params.root / "published" / f"{name}.json", f"run `dvc repro publish@{name}`")
+    for set_name, figures in metrics.sets.items():
+        yield Line(
+            experiment=name,
+            evaluation_set=set_name,
+            input=str(figures.input),
+            model=str(figures.model),
+            ensemble=str(figures.ensemble),
+            gain=f"{figures.model.psnr - figures.input.psnr:+.2f}",
+            published="not published" if receipt is None else receipt.url,
+        )
 
 
-def _read(path: Path, command: str) -> dict[str, Any] | None:
+def _read(kind: type[R], path: Path, cure: str) -> R | None:
+    """The record in a file; None if there is none."""
     try:
-        content = json.loads(path.read_bytes())
+        return kind.loads(path.read_bytes(), path, cure)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} can't be read ({error}): run `{command}`.") from None
-    return content if isinstance(content, dict) else {}
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}): {cure}.") from None
 
 
 def _protocols(params: Params) -> list[str]:

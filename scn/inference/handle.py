@@ -1,12 +1,11 @@
 """The model handle: one object for a shipped, published or local model."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, overload
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
@@ -16,9 +15,8 @@ from scn.imaging.tasks import TASKS, Task
 from scn.imaging.tiles import TILE
 from scn.inference.apply import prepare
 from scn.inference.model_files import CARD, METRICS, load_model
+from scn.inference.records import Metrics
 from scn.inference.restore import restore_photograph
-
-I = TypeVar("I", bound=Image.Image | np.ndarray[Any, np.dtype[np.uint8]])  # noqa: E741 - an image of either kind
 
 
 class Model:
@@ -31,9 +29,9 @@ class Model:
         channels: of the network's images, 3 (RGB) or 1 (grey).
         network: the torch module, in eval mode, without gradients.
         version: "v3" of a published model; "" of a folder.
-        metrics: the content of metrics.json, or {}.
+        metrics: its figures with their provenance, from metrics.json; None if it was not measured.
         card: the model card (Markdown), or "".
-        config: the content of config.json: architecture, recipe, identity.
+        config: the content of config.json: architecture, identity, what trained it.
     """
 
     def __init__(self, folder: Path, device: torch.device | str | None = None, *, version: str = "") -> None:
@@ -44,11 +42,16 @@ class Model:
             device: where it computes; None: a GPU if there is one.
             version: what the registry calls it.
         Raises:
-            UserError: if a file is missing or damaged, or does not say which task the model is for.
+            UserError: if a file is missing or damaged, does not say which task the model is for, or the device can't
+                be used.
         """
         network, self.config = load_model(folder)
         self.folder, self.version = folder, version
-        self.network: nn.Module = prepare(network, device).requires_grad_(False)
+        try:
+            self.network: nn.Module = prepare(network, device).requires_grad_(False)
+        except (RuntimeError, AssertionError) as error:  # PyTorch's, for a device that it does not know or can't use
+            what, why = device or "cuda", str(error).splitlines()[0].rstrip(".")
+            raise UserError(f"The device '{what}' can't be used ({why}): name another one, such as cpu.") from None
         if str(self.config.get("task")) not in TASKS:
             raise UserError(f"{folder}/config.json does not say which task the model is for: publish the model again.")
         self.task: Task = TASKS[self.config["task"]]
@@ -60,12 +63,14 @@ class Model:
         return f"Model({str(self.folder)!r}, task={self.task.name!r}, level={self.level}, scale={self.scale})"
 
     @property
-    def metrics(self) -> Mapping[str, Any]:
+    def metrics(self) -> Metrics | None:
+        """The model's figures with their provenance; None if it was not measured, UserError if they are damaged."""
         path = self.folder / METRICS
-        return json.loads(path.read_bytes()) if path.is_file() else {}
+        return Metrics.loads(path.read_bytes(), path, "fetch the model again") if path.is_file() else None
 
     @property
     def card(self) -> str:
+        """The model card in Markdown; "" if there is none."""
         path = self.folder / CARD
         return path.read_text() if path.is_file() else ""
 
@@ -80,6 +85,11 @@ class Model:
             raise UserError(
                 f"The network takes a float32 tensor (N, C, H, W) with values in [0, 1], not {what}: convert it."
             )
+        if images.ndim != 4 or images.shape[1] != self.channels:
+            raise UserError(
+                f"The network takes images (N, {self.channels}, H, W), not of shape {tuple(images.shape)}: add what is "
+                "missing, or take another model."
+            )
         if images.numel() and not bool(((images > -1) & (images < 2)).all()):  # NaN is neither; noise may leave [0, 1]
             low, high = images.min().item(), images.max().item()
             raise UserError(
@@ -89,7 +99,13 @@ class Model:
         with torch.inference_mode():
             return self.network(images.to(device)).clamp(0, 1).to(images.device)
 
-    def restore(self, image: I | str | Path, *, tile: int = TILE) -> I | Image.Image:
+    @overload
+    def restore(self, image: NDArray[np.uint8], *, tile: int = TILE) -> NDArray[np.uint8]: ...
+    @overload
+    def restore(self, image: Image.Image | str | Path, *, tile: int = TILE) -> Image.Image: ...
+    def restore(
+        self, image: NDArray[np.uint8] | Image.Image | str | Path, *, tile: int = TILE
+    ) -> NDArray[np.uint8] | Image.Image:
         """Restores a photograph of any size.
 
         Args:
@@ -111,7 +127,7 @@ class Model:
         restored = self.restore_photograph(photograph, name, tile=tile)
         if isinstance(image, np.ndarray):
             parts = [restored.pixels] if restored.alpha is None else [restored.pixels, restored.alpha[..., None]]
-            return np.concatenate(parts, axis=-1).reshape(*restored.pixels.shape[:2], *[-1][: image.ndim - 2])  # type: ignore[return-value]
+            return np.concatenate(parts, axis=-1).reshape(*restored.pixels.shape[:2], *[-1][: image.ndim - 2])
         return restored.image()
 
     def restore_photograph(self, photograph: Photograph, name: str = "the image", *, tile: int = TILE) -> Photograph:

@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
+from scn.config.params import Experiment
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
 from scn.networks.build import build, fold
@@ -31,13 +32,22 @@ def save_model(folder: Path, network: nn.Module, architecture: Mapping[str, Any]
     write_atomically(folder / CONFIG, (json.dumps(config, indent=1, sort_keys=True) + "\n").encode())
 
 
-def check_fits(config: Mapping[str, Any], folder: Path, architecture: Mapping[str, Any], name: str) -> None:
-    """UserError if the model in `folder`, whose config.json is `config`, has not the experiment's architecture."""
-    if config["architecture"] != architecture:
-        raise UserError(
-            f"{folder} holds a model of another architecture than params.yaml describes for {name}: describe that one "
-            f"there, or run `dvc repro train@{name}`."
-        )
+def check_fits(config: Mapping[str, Any], folder: Path, experiment: Experiment) -> None:
+    """Checks that a model is one of an experiment as params.yaml describes it now.
+
+    Args:
+        config: the model's config.json; one that was imported names no level, which then may be any.
+        folder: where the model lies, for the message.
+    Raises:
+        UserError: if its architecture, task or level is another.
+    """
+    expected = {"architecture": experiment.architecture(), "task": experiment.task_name, "level": experiment.level}
+    for key, value in expected.items():
+        if config.get(key) not in (None, value):
+            raise UserError(
+                f"{folder} holds a model of another {key} than params.yaml describes for {experiment.name}: describe "
+                f"that one there, or run `dvc repro train@{experiment.name}`."
+            )
 
 
 def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:

@@ -96,7 +96,7 @@ def _start(params: Params, name: str, store: Store) -> tuple[str, str | None]:
     print(f"{name}: starts from {start_from}, {taken} of whose {len(tensors)} tensors fit", flush=True)
     sha256 = file_sha256(weights)
     key = f"runs/{name}/start-{sha256[:16]}.safetensors"
-    store.put_file(key, weights)
+    store.put_file(key, weights, sha256=sha256, names_content=True)
     return key, sha256
 
 

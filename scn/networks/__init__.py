@@ -207,6 +207,14 @@ NETWORKS: Mapping[str, Network] = {
 """Every network, by name."""
 
 
+def list_networks() -> list[Network]:
+    """Every network that `create_model` makes, with its title, paper, licence and the schema of its parameters.
+
+    `[network.name for network in list_networks()]` are the names.
+    """
+    return list(NETWORKS.values())
+
+
 def network_config(raw: Mapping[str, Any], source: object, place: str = "") -> NetworkConfig:
     """The parameters of the network that raw["name"] names, with its defaults for those that are not given.
 

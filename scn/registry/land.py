@@ -2,14 +2,14 @@
 
 import csv
 import io
+import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 from scn import zoo
 from scn.config.params import Params
 from scn.core.errors import UserError
-from scn.core.files import write_atomically
+from scn.core.files import replace_folder, write_atomically
 from scn.registry.versions import MANIFEST, Version, trained_version
 
 CURVES = "curves.csv"
@@ -30,19 +30,16 @@ def land(params: Params, name: str) -> list[Path]:
         print(f"{folder} has no curves: {name} lands without them", file=sys.stderr)
     else:
         version = Version.of(name, {**version.content, CURVES: curves})
-    target = zoo.FOLDER / name
+    target, new = zoo.FOLDER / name, zoo.FOLDER / f".{name}.new"
+    shutil.rmtree(new, ignore_errors=True)  # of a process that was killed
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # A new folder takes the place of the old one: files of two versions never lie in one.
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{name}.") as temporary:
-            new = Path(temporary, "new")
-            for file, data in [*version.content.items(), (MANIFEST, version.manifest)]:
-                write_atomically(new / file, data)
-            if target.exists():
-                target.rename(Path(temporary, "old"))
-            new.rename(target)
+        for file, data in [*version.content.items(), (MANIFEST, version.manifest)]:
+            write_atomically(new / file, data)
+        replace_folder(new, target)  # as a whole: files of two versions never lie in one
     except OSError as error:
         raise UserError(f"{target} can't be written ({error.strerror}): give the disk room and write access.") from None
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
     return [target / file for file in (*version.content, MANIFEST)]
 
 

@@ -4,26 +4,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from scn.config.params import Experiment
-from scn.evaluation.report import evaluation_sets, figures, markdown_table
+from scn.evaluation.report import markdown_table
+from scn.inference.records import Metrics
 from scn.networks import NETWORKS
 
 
-def model_card(experiment: Experiment, metrics: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+def model_card(experiment: Experiment, metrics: Metrics, config: Mapping[str, Any]) -> str:
     """Markdown that says what the model does, what it was trained on, what it reaches and how to use it.
 
     The same for the same experiment and metrics, whenever and wherever it is made: it is part of what decides
     whether a version is new.
 
     Args:
-        metrics: the content of metrics/<E>.json.
+        metrics: the model's figures.
         config: the content of the model's config.json.
-    Raises:
-        KeyError, TypeError: if `metrics` is something else.
     """
-    task, model, provenance = experiment.task, experiment.model, metrics["provenance"]
+    task, model, provenance = experiment.task, experiment.model, metrics.provenance
     rows = [
-        (name, str(provenance["images"][name]), *(figures(entry[key]) for key in ("input", "model", "ensemble")))
-        for name, entry in evaluation_sets(metrics)
+        (name, str(provenance.images[name]), str(figures.input), str(figures.model), str(figures.ensemble))
+        for name, figures in metrics.sets.items()
     ]
     header = ("evaluation set", "images", task.degraded_name, "model", "self-ensemble")
     size = f"{experiment.scale} times the height and width" if experiment.scale > 1 else "the same height and width"
@@ -56,15 +55,15 @@ It was trained on images degraded by {_degradation(experiment)}; of other degrad
 ## Figures
 
 PSNR in dB / SSIM, means over each evaluation set; none of its images was trained on.
-Protocol: {provenance["protocol"]}.
+Protocol: {provenance.protocol}.
 
 {markdown_table(header, rows)}
 
 ## Provenance
 
-- data (shard manifest), SHA-256 `{provenance["data_sha256"]}`
-- weights (model.safetensors), SHA-256 `{provenance["weights_sha256"]}`
-- code that measured it, SHA-256 `{provenance["code_sha256"]}`
+- data (shard manifest), SHA-256 `{provenance.data_sha256}`
+- weights (model.safetensors), SHA-256 `{provenance.weights_sha256}`
+- code that measured it, SHA-256 `{provenance.code_sha256}`
 {_made_by(config)}"""
 
 

@@ -9,55 +9,40 @@ number otherwise. Two publishers at once write the same files in the same order,
 differ belongs to one of them (objects are immutable) and the other goes on to the next number.
 """
 
-import difflib
 import json
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-
-from scn import zoo
-from scn.config.params import PARAMS_FILE, Params, load_params
+from scn.config.params import Params
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
-from scn.inference.handle import Model
 from scn.inference.model_files import CARD, CONFIG, METRICS, WEIGHTS, load_model
-from scn.registry.versions import (
-    MANIFEST,
-    Version,
-    read_manifest,
-    read_version,
-    sha256,
-    trained_version,
-    verify,
-)
+from scn.inference.records import Receipt
+from scn.registry.versions import MANIFEST, Version, read_version, sha256, trained_version
 from scn.storage import open_store
 from scn.storage.base import ObjectExists, ObjectNotFound, Store
 
-CACHE = Path(".scn/cache")
 
-
-def publish(params: Params, experiment_name: str) -> dict[str, str]:
+def publish(params: Params, experiment_name: str) -> Receipt:
     """Publishes models/<E> and metrics/<E>.json as a new version, unless the newest version holds the same bytes.
 
     Returns:
-        {"experiment", "version", "url", "manifest_sha256"}, also written to published/<E>.json.
+        where it is published, also written to published/<E>.json.
     Raises:
         UserError: if the model or its metrics are missing, or the metrics are those of other weights.
     """
     receipt = _publish(params, trained_version(params, experiment_name))
     path = params.root / "published" / f"{experiment_name}.json"
-    write_atomically(path, (json.dumps(receipt, indent=1) + "\n").encode())
+    write_atomically(path, receipt.dumps())
     return receipt
 
 
-def install(params: Params, folder: Path) -> dict[str, str]:
+def install(params: Params, folder: Path) -> Receipt:
     """Publishes the version in `folder`, as scn/zoo/<E>, byte by byte, unless the newest version is the same.
 
     Returns:
-        as `publish`; nothing is written but the registry.
+        where it is published; nothing is written but the registry.
     Raises:
         UserError: if the folder holds no version of a model, or a file is damaged.
     """
@@ -70,86 +55,22 @@ def install(params: Params, folder: Path) -> dict[str, str]:
     return _publish(params, version)
 
 
-def load(
-    reference: str | Path, device: torch.device | str | None = None, *, params_file: Path | str = PARAMS_FILE
-) -> Model:
-    """A model, ready to use.
-
-    Args:
-        reference: `sr-x2` (the latest published version; where there is none, the model of this name that ships),
-            `sr-x2@v3`, or a folder with model.safetensors and config.json, which wins over a name.
-        device: where it computes; None: a GPU if there is one.
-        params_file: says where the registry is; where there is no such file, only folders and shipped models are
-            found.
-    Raises:
-        UserError: if there is no such model, or a file is damaged.
-    """
-    folder, version = find(reference, params_file)
-    return Model(folder, device, version=version)
-
-
-def find(reference: str | Path, params_file: Path | str = PARAMS_FILE) -> tuple[Path, str]:
-    """A folder on this machine with the model that `reference` names, and its version in the registry, if it is there.
-
-    Arguments and errors are those of `load`.
-    """
-    folder = Path(reference)
-    if (folder / WEIGHTS).is_file() or (folder / CONFIG).is_file():
-        if (folder / MANIFEST).is_file():  # a version: its hashes are known
-            read_version(folder)
-        return folder, ""
-    shipped = zoo.folder(str(reference))
-    if shipped and not Path(params_file).is_file():
-        read_version(shipped)
-        return shipped, ""
-    params = load_params(params_file)
-    if shipped is None or versions(open_store(params.storage.url, params.root), str(reference)):
-        return resolve(str(reference), params)
-    read_version(shipped)
-    print(f"{reference}: {shipped} serves, as no version is published in {params.storage.url}", file=sys.stderr)
-    return shipped, ""
-
-
-def resolve(reference: str, params: Params) -> tuple[Path, str]:
-    """The folder of a published version on this machine, fetched into the cache if it is not there, and the version.
-
-    Args:
-        reference: `sr-x2` or `sr-x2@v3`.
-    Raises:
-        UserError: naming what is published, if there is no such version; or if a file is damaged.
-    """
-    store = open_store(params.storage.url, params.root)
-    experiment, version = _parse(reference, store, zoo.names())
-    where = f"registry/{experiment}/{version}"
-    manifest = store.get(f"{where}/{MANIFEST}")
-    folder = params.root / CACHE / sha256(manifest)
-    files = read_manifest(manifest, f"{where}/{MANIFEST}")
-    if folder.is_dir():
-        try:
-            verify(folder, files)
-            return folder, version
-        except UserError:  # damaged on this machine only: fetch what is damaged again
-            pass
-    for name, expected in files.items():
-        try:
-            data = store.get(f"{where}/{name}")
-        except ObjectNotFound:
-            data = b""
-        if sha256(data) != expected["sha256"]:
-            raise UserError(
-                f"{name} of {experiment}@{version} in {store.url} is missing or damaged (its SHA-256 is not the "
-                f"manifest's): use another version, or delete {where} there and publish again."
-            )
-        write_atomically(folder / name, data)
-    write_atomically(folder / MANIFEST, manifest)
-    return folder, version
-
-
 def versions(store: Store, experiment: str) -> list[int]:
     """The numbers of the versions that exist whole, ascending."""
-    pattern = re.compile(rf"registry/{re.escape(experiment)}/v([1-9]\d*)/{re.escape(MANIFEST)}")
-    found = map(pattern.fullmatch, store.list(f"registry/{experiment}/"))
-    return sorted(int(match[1]) for match in found if match)
+    return published(store, f"registry/{experiment}/").get(experiment, [])
+
+
+def published(store: Store, prefix: str = "registry/") -> dict[str, list[int]]:
+    """Experiment -> the numbers of its versions that exist whole, ascending.
+
+    Args:
+        prefix: of the keys to look at.
+    """
+    pattern = re.compile(rf"registry/([^/]+)/v([1-9]\d*)/{re.escape(MANIFEST)}")
+    found: dict[str, list[int]] = {}
+    for match in filter(None, map(pattern.fullmatch, store.list(prefix))):
+        found.setdefault(match[1], []).append(int(match[2]))
+    return {experiment: sorted(found[experiment]) for experiment in sorted(found)}
 
 
 def latest(store: Store, experiment: str) -> str | None:
@@ -158,29 +79,29 @@ def latest(store: Store, experiment: str) -> str | None:
     return None if pointer is None else _version_of(pointer, experiment)
 
 
-def _publish(params: Params, version: Version) -> dict[str, str]:
+def _publish(params: Params, version: Version) -> Receipt:
     store = open_store(params.storage.url, params.root)
     number = _publish_version(store, version)
     _move_latest(store, version.experiment, number)
-    return {
-        "experiment": version.experiment,
-        "version": f"v{number}",
-        "url": f"{params.storage.url.rstrip('/')}/{_folder(version.experiment, number)}",
-        "manifest_sha256": sha256(version.manifest),
-    }
+    return Receipt(
+        experiment=version.experiment,
+        version=f"v{number}",
+        url=f"{params.storage.url.rstrip('/')}/{version_folder(version.experiment, number)}",
+        manifest_sha256=sha256(version.manifest),
+    )
 
 
 def _publish_version(store: Store, version: Version) -> int:
     """The number under which the store holds the version: the newest one if it is the same, else a new one."""
     newest = max(versions(store, version.experiment), default=0)
     files = {**version.content, MANIFEST: version.manifest}
-    if newest and _holds(store, _folder(version.experiment, newest), files):
+    if newest and _holds(store, version_folder(version.experiment, newest), files):
         return newest
     number = newest + 1
     while True:
         try:
             for name, data in files.items():
-                store.put(f"{_folder(version.experiment, number)}/{name}", data)
+                store.put(f"{version_folder(version.experiment, number)}/{name}", data)
             return number
         except ObjectExists:  # somebody else's half version, or a publisher at work
             number += 1
@@ -205,31 +126,6 @@ def _move_latest(store: Store, experiment: str, number: int) -> None:
             return
 
 
-def _parse(reference: str, store: Store, shipped: list[str]) -> tuple[str, str]:
-    """(experiment, version) of a published reference; `shipped`, the experiments in the zoo, are for the message."""
-    experiment, at, version = reference.partition("@")
-    pattern = re.compile(rf"registry/([^/]+)/v[1-9]\d*/{re.escape(MANIFEST)}")
-    published = sorted({match[1] for match in map(pattern.fullmatch, store.list("registry/")) if match})
-    if experiment not in published:
-        near = difflib.get_close_matches(experiment, [*published, *shipped], n=1, cutoff=0.5)
-        listing = f"published there: {', '.join(published)}" if published else "nothing is published there yet"
-        if shipped:
-            listing += f", in the zoo: {', '.join(shipped)}"
-        hint = (
-            f"did you mean '{near[0]}' ({listing})"
-            if near
-            else f"{listing}; publish with `scn publish --experiment NAME`"
-        )
-        raise UserError(f"'{reference}' is no folder with a model and no model in {store.url}: {hint}.")
-    numbers = [f"v{number}" for number in versions(store, experiment)]
-    if not at:
-        # A process that died between manifest and pointer leaves a whole version that nothing points to yet.
-        return experiment, latest(store, experiment) or numbers[-1]
-    if version not in numbers:
-        raise UserError(f"{experiment} has no version '{version}' in {store.url}: use one of {', '.join(numbers)}.")
-    return experiment, version
-
-
 def _version_of(pointer: bytes, experiment: str) -> str:
     try:
         version = json.loads(pointer)["version"]
@@ -240,7 +136,8 @@ def _version_of(pointer: bytes, experiment: str) -> str:
     raise UserError(f"{_latest_key(experiment)} in the store names no version: delete it and publish again.")
 
 
-def _folder(experiment: str, number: int) -> str:
+def version_folder(experiment: str, number: int) -> str:
+    """The prefix of a version's keys in a store."""
     return f"registry/{experiment}/v{number}"
 
 

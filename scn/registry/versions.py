@@ -16,6 +16,7 @@ from typing import Any
 from scn.config.params import Params
 from scn.core.errors import UserError
 from scn.inference.model_files import CARD, CONFIG, METRICS, WEIGHTS, check_fits, load_model
+from scn.inference.records import Metrics
 from scn.registry.model_card import model_card
 
 MANIFEST = "manifest.json"
@@ -46,23 +47,20 @@ def trained_version(params: Params, name: str) -> Version:
     Raises:
         UserError: if the model or its metrics are missing, or the metrics are those of other weights.
     """
-    params.experiment(name)
+    experiment = params.experiment(name)
     model, metrics_file = params.root / "models" / name, params.root / "metrics" / f"{name}.json"
     config = load_model(model)[1]  # never publish what can't be loaded
     weights = (model / WEIGHTS).read_bytes()
     again = f"run `dvc repro ensemble@{name}`"
     try:
         metrics_bytes = metrics_file.read_bytes()
-        metrics = json.loads(metrics_bytes)
-        measured = metrics["provenance"]["weights_sha256"]
-        card = model_card(params.experiment(name), metrics, config)
     except FileNotFoundError:
         raise UserError(f"{metrics_file} does not exist: {again}.") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{metrics_file} holds no metrics ({error!r}): {again}.") from None
-    if measured != sha256(weights):
+    metrics = Metrics.loads(metrics_bytes, metrics_file, again)
+    if metrics.provenance.weights_sha256 != sha256(weights):
         raise UserError(f"{metrics_file} was measured with other weights than {model / WEIGHTS}: {again}.")
-    check_fits(config, model, params.experiment(name).architecture(), name)
+    check_fits(config, model, experiment)
+    card = model_card(experiment, metrics, config)
     content = {
         WEIGHTS: weights,
         CONFIG: (model / CONFIG).read_bytes(),

@@ -46,7 +46,9 @@ class Store(ABC):
     url: str
     """Absolute: opens the same store from any folder and process."""
 
-    def put(self, key: str, data: bytes | memoryview, *, sha256: str | None = None) -> bool:
+    def put(
+        self, key: str, data: bytes | memoryview, *, sha256: str | None = None, names_content: bool = False
+    ) -> bool:
         """Stores `data`; False if it was there already, ObjectExists if something else was.
 
         What was written is compared with `data` (see the stores) before it counts as an object: if it differs,
@@ -54,13 +56,15 @@ class Store(ABC):
 
         Args:
             sha256: of `data`, in hexadecimal, if it is known already: spares computing it.
+            names_content: the key holds a hash of the content, or of all that decides it; other content under it is
+                a damaged object, which `data` replaces.
         """
-        return self._put(key, Source(data, sha256))
+        return self._put(key, Source(data, sha256), names_content)
 
-    def put_file(self, key: str, path: Path, *, sha256: str | None = None) -> bool:
+    def put_file(self, key: str, path: Path, *, sha256: str | None = None, names_content: bool = False) -> bool:
         """Like `put`, for a file of any size."""
         with file_errors(str(path)), path.open("rb") as file:
-            return self._put(key, Source(file, sha256))
+            return self._put(key, Source(file, sha256), names_content)
 
     def get(self, key: str) -> bytes:
         """The object's content; ObjectNotFound if there is none."""
@@ -116,13 +120,16 @@ class Store(ABC):
     def _read(self, key: str, file: IO[bytes]) -> None:
         """Writes the object's content to an empty seekable `file`."""
 
-    def _put(self, key: str, source: "Source") -> bool:
+    def _put(self, key: str, source: "Source", names_content: bool) -> bool:
         if not self.exists(key) and self._create(key, source):
             return True
         if self.holds(key, sha256=source.sha256, size=source.size):
             return False
         if not self.exists(key):
             raise StoreError(f"{self.url}/{key} is being written by another process: try again.")
+        if names_content:
+            self.delete(key)
+            return self._put(key, source, names_content=False)
         raise ObjectExists(
             f"{self.url}/{key} is there already with other content: choose another name, or delete it first."
         )

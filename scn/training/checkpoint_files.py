@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from scn.storage.base import ObjectExists, ObjectNotFound, Store
+from scn.storage.base import ObjectNotFound, Store
 
 IDENTITY = "identity.json"
 _NAME = re.compile(r"step-(\d{8,})-([0-9a-f]{16})(?:-(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?))?\.pt")
@@ -54,12 +54,7 @@ class Place(NamedTuple):
         return data if Name.of(name.step, data, name.score) == name else None
 
     def write(self, name: Name, data: bytes) -> None:
-        key = f"{self.prefix}{name}"
-        try:
-            self.store.put(key, data)
-        except ObjectExists:  # with this hash and yet other content: it was damaged
-            self.store.delete(key)
-            self.store.put(key, data)
+        self.store.put(f"{self.prefix}{name}", data, names_content=True)
 
     def note(self, identity: dict[str, Any]) -> None:
         """Leaves the identity of the run, for other runs to read; once."""

@@ -1,9 +1,10 @@
 """Which process of a run this one is, and what it computes with."""
 
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 
 import torch
+
+from scn.core.version import project_version
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +23,3 @@ def versions(device: torch.device) -> dict[str, str]:
     else:
         kind = f"CPU, {torch.backends.cpu.get_cpu_capability()}"
     return {"scn": project_version(), "torch": str(torch.__version__), "device": kind}
-
-
-def project_version() -> str:
-    """The version of the project, as it is installed; where it only lies on the path: "not installed"."""
-    try:
-        return version("scn")
-    except PackageNotFoundError:
-        return "not installed"

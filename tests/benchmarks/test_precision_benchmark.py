@@ -13,6 +13,8 @@ import scn.inference.precision
 from benchmarks import precision
 from scn.config.params import Experiment
 from scn.core.errors import UserError
+from scn.evaluation.results import SetEvaluation
+from scn.inference.records import Figures
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 
@@ -22,16 +24,17 @@ def test_what_bfloat16_loses(
 ) -> None:
     asked = []
 
-    def evaluate(experiment: Experiment, *inputs: Any) -> dict[str, Any]:
+    def evaluate(experiment: Experiment, *inputs: Any) -> dict[str, SetEvaluation]:
         native = scn.inference.precision.has_bfloat16(torch.device("cpu"))
         asked.append((experiment.name, experiment.evaluate.precision, native))
-        return {"Set5": {"model": {"psnr": {"float32": 33.3, "bfloat16": 33.296}[experiment.evaluate.precision]}}}
+        figures = Figures(psnr={"float32": 33.3, "bfloat16": 33.296}[experiment.evaluate.precision], ssim=0.9)
+        return {"Set5": SetEvaluation(input=figures, model=figures, images=[])}
 
     shutil.copy(PARAMS, tmp_path / "params.yaml")
     (tmp_path / "models" / "dn-s25").mkdir(parents=True)
     monkeypatch.setattr(precision, "evaluate", evaluate)
     monkeypatch.setattr(precision, "load_model", lambda folder: (SimpleNamespace(), {}))
-    monkeypatch.setattr(precision, "experiment_manifest", lambda params, name: None)
+    monkeypatch.setattr(precision, "evaluation_manifest", lambda params, name: None)
     precision.main(["--params", str(tmp_path / "params.yaml"), "--json", str(tmp_path / "result.json")])
 
     assert asked == [("dn-s25", "float32", True), ("dn-s25", "bfloat16", True)]

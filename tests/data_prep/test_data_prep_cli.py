@@ -87,6 +87,16 @@ def test_list_fits_120_columns(project: Path, run_cli: Run) -> None:
     assert words["sample"][-3:] == ["the", "package", "skimage"]
 
 
+def test_the_catalogue_is_listed_in_any_folder(project: Path, run_cli: Run) -> None:
+    Path("params.yaml").unlink()
+    status, out, err = run_cli("list")
+    assert (status, err) == (0, "")
+    words = {line.split()[0]: line.split() for line in out.splitlines() if line.strip()}
+    assert words["DIV2K"][1:4] == ["900", "4.0", "GB"]
+    assert "photos" not in words
+    assert_refused(run_cli("list", "--params", "other.yaml"), "other.yaml does not exist")
+
+
 @pytest.mark.parametrize("command", ["download", "check"])
 def test_an_unknown_corpus_is_one_sentence(project: Path, run_cli: Run, command: str) -> None:
     assert_refused(run_cli(command, "Set6"), "params.yaml has no corpus 'Set6', nor has the catalogue: use one of")

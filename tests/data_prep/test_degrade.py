@@ -124,6 +124,6 @@ def test_set5_has_the_printed_psnr(project: Path, run_cli: Cli, scale: int, prin
     figures = []
     for name, lr in written("lr", ".png").items():
         hr = modcrop(np.asarray(Image.open(SET5 / f"{name}.png")), scale)
-        figures.append(measure(bicubic_upscale(lr, scale), hr, TASKS["sr"], scale)["psnr"])
+        figures.append(measure(bicubic_upscale(lr, scale), hr, TASKS["sr"], scale).psnr)
     assert len(figures) == 5
     assert np.mean(figures) == pytest.approx(printed, abs=0.02)

@@ -29,13 +29,13 @@ class UnsteadyStore(FileStore):
         self.gate.set()
         self.steps: list[int] = []
 
-    def put(self, key: str, data: bytes | memoryview, *, sha256: str | None = None) -> bool:
+    def put(self, key: str, data: bytes | memoryview, **options: Any) -> bool:
         self._maybe_fail("put")
         if name := Name.parse(key.rpartition("/")[2]):
             self.reached.set()
             assert self.gate.wait(60)
             self.steps.append(name.step)
-        return super().put(key, data, sha256=sha256)
+        return super().put(key, data, **options)
 
     def list(self, prefix: str = "") -> list[str]:
         self._maybe_fail("list")

@@ -20,6 +20,7 @@ from scn.imaging.degradation import (
     to_uint8,
 )
 from scn.imaging.tasks import TASKS
+from scn.inference.records import Figures
 
 CORPORA = Path(__file__).resolve().parents[4] / "shared" / "corpora"
 
@@ -47,8 +48,8 @@ def test_bicubic_rows_of_table_1(corpus: str, scale: int, printed_psnr: float, p
         hr = modcrop(image, scale)
         up = bicubic_upscale(bicubic_downscale(hr, scale), scale)
         figures.append(measure(up, hr, TASKS["sr"], scale))
-    assert np.mean([f["psnr"] for f in figures]) == pytest.approx(printed_psnr, abs=0.02)
-    assert np.mean([f["ssim"] for f in figures]) == pytest.approx(printed_ssim, abs=0.001)
+    assert np.mean([f.psnr for f in figures]) == pytest.approx(printed_psnr, abs=0.02)
+    assert np.mean([f.ssim for f in figures]) == pytest.approx(printed_ssim, abs=0.001)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_jpeg_rows_of_table_3(corpus: str, quality: int, printed: float) -> None
     figures = []
     for image in photographs(corpus).values():
         hr = to_channels(image, "luma")
-        figures.append(measure(jpeg(hr, quality), hr, TASKS["car"], 1)["psnr"])
+        figures.append(measure(jpeg(hr, quality), hr, TASKS["car"], 1).psnr)
     assert np.mean(figures) == pytest.approx(printed, abs=0.02)
 
 
@@ -67,7 +68,7 @@ def test_noise_on_grey_images_is_measured_at_full_range() -> None:
     for name, hr in photographs("Set12").items():
         noisy = hr + evaluation_noise(name, hr.shape, 25)
         unclipped.append(psnr(noisy, hr))
-        seen.append(measure(to_uint8(noisy / 255), hr, TASKS["dn"], 1)["psnr"])
+        seen.append(measure(to_uint8(noisy / 255), hr, TASKS["dn"], 1).psnr)
     assert np.mean(unclipped) == pytest.approx(20 * np.log10(255 / 25), abs=0.02)  # 20.17 dB
     assert np.mean(seen) == pytest.approx(20.34, abs=0.05)  # through the studio-range luma it would be 21.7
 
@@ -77,18 +78,18 @@ def test_super_resolution_compares_studio_luma_inside_the_frame() -> None:
     restored = original.copy()
     restored[..., 1] += 10  # green: 128.553 / 255 of 10 levels of luma
     expected = 20 * np.log10(255 / (10 * 128.553 / 255))
-    assert measure(restored, original, TASKS["sr"], 3)["psnr"] == pytest.approx(expected, abs=1e-9)
+    assert measure(restored, original, TASKS["sr"], 3).psnr == pytest.approx(expected, abs=1e-9)
     for side in (np.s_[:3], np.s_[-3:], np.s_[:, :3], np.s_[:, -3:]):
         restored[side] = 0
-    assert measure(restored, original, TASKS["sr"], 3)["psnr"] == pytest.approx(expected, abs=1e-9)
+    assert measure(restored, original, TASKS["sr"], 3).psnr == pytest.approx(expected, abs=1e-9)
     restored[3, 3] = 0
-    assert measure(restored, original, TASKS["sr"], 3)["psnr"] < expected - 0.5
+    assert measure(restored, original, TASKS["sr"], 3).psnr < expected - 0.5
 
 
 @pytest.mark.parametrize(("task", "scale"), [("sr", 2), ("dn", 1), ("car", 1)])
 def test_grey_images_never_pass_through_the_studio_luma(task: str, scale: int) -> None:
     original = np.full((30, 30), 100, np.uint8)
-    assert measure(original + 10, original, TASKS[task], scale)["psnr"] == pytest.approx(20 * np.log10(25.5), abs=1e-9)
+    assert measure(original + 10, original, TASKS[task], scale).psnr == pytest.approx(20 * np.log10(25.5), abs=1e-9)
 
 
 @pytest.mark.parametrize("task", ["dn", "car"])
@@ -96,14 +97,14 @@ def test_nothing_is_cropped_without_enlargement(task: str) -> None:
     original = np.full((30, 30), 100, np.uint8)
     restored = original.copy()
     restored[0, 0] = 130
-    assert measure(restored, original, TASKS[task], 1)["psnr"] == pytest.approx(10 * np.log10(255**2 / 1), abs=1e-9)
+    assert measure(restored, original, TASKS[task], 1).psnr == pytest.approx(10 * np.log10(255**2 / 1), abs=1e-9)
 
 
 def test_smallest_side_is_the_smallest_that_can_be_measured() -> None:
     for name, scale in (("sr", 4), ("dn", 1)):
         side = smallest_side(TASKS[name], scale)
         image = np.zeros((side, side), np.uint8)
-        assert measure(image, image, TASKS[name], scale) == {"psnr": 100, "ssim": 1}
+        assert measure(image, image, TASKS[name], scale) == Figures(psnr=100, ssim=1)
         with pytest.raises(ValueError, match="at least 11x11"):
             measure(image[1:], image[1:], TASKS[name], scale)
 

@@ -14,9 +14,11 @@ from scn.core.hashing import file_sha256
 from scn.core.ray import stop_ray
 from scn.evaluation.code import evaluation_code
 from scn.evaluation.protocols import measure
+from scn.evaluation.results import SetEvaluation
 from scn.evaluation.runner import add_ensemble, degrade, ensemble_stage, evaluate, evaluate_stage
 from scn.imaging.degradation import bicubic_downscale, bicubic_upscale, evaluation_noise, jpeg, to_uint8
 from scn.inference.model_files import load_model
+from scn.inference.records import Figures
 from scn.shards.samples import About, Sample
 from scn.storage import open_store
 
@@ -48,16 +50,17 @@ def test_input_and_model_are_measured_image_by_image(small_project: Any, grey: d
     store = open_store("file://store", small_project.root)
     result = evaluate(experiment, manifest, store, Darker())
     assert list(result) == [SET]
-    rows = result[SET]["images"]
-    assert [row["name"] for row in rows] == ["a", "b"]
+    rows = result[SET].images
+    assert [row.name for row in rows] == ["a", "b"]
     for row, hr in zip(rows, grey.values(), strict=True):
         lr = jpeg(hr, 10)
         restored = to_uint8(lr / 255 * np.linspace(0.8, 1, len(hr), dtype=np.float32)[:, None])
-        assert row["input"] == pytest.approx(measure(lr, hr, experiment.task, 1), abs=6e-5)
-        assert row["model"]["psnr"] == pytest.approx(measure(restored, hr, experiment.task, 1)["psnr"], abs=1e-2)
-    for key in ("input", "model"):
-        mean = np.mean([row[key]["psnr"] for row in rows])
-        assert result[SET][key]["psnr"] == pytest.approx(mean, abs=6e-5)
+        expected = measure(lr, hr, experiment.task, 1)
+        assert row.input.psnr == pytest.approx(expected.psnr, abs=6e-5)
+        assert row.input.ssim == pytest.approx(expected.ssim, abs=6e-5)
+        assert row.model.psnr == pytest.approx(measure(restored, hr, experiment.task, 1).psnr, abs=1e-2)
+    assert result[SET].input.psnr == pytest.approx(np.mean([row.input.psnr for row in rows]), abs=6e-5)
+    assert result[SET].model.psnr == pytest.approx(np.mean([row.model.psnr for row in rows]), abs=6e-5)
 
 
 def test_ensemble_measures_the_mean_of_eight(small_project: Any, grey: dict[str, Any]) -> None:
@@ -65,15 +68,15 @@ def test_ensemble_measures_the_mean_of_eight(small_project: Any, grey: dict[str,
     experiment = small_project.params.experiment("car-q10")
     store = open_store("file://store", small_project.root)
     network = Darker()
-    before = {SET: {"input": {"psnr": 1.0, "ssim": 0.1}, "model": {"psnr": 2.0, "ssim": 0.2}, "images": []}}
-    result = add_ensemble(before, experiment, manifest, store, network)
+    first, second = Figures(psnr=1.0, ssim=0.1), Figures(psnr=2.0, ssim=0.2)
+    before = SetEvaluation(input=first, model=second, images=[])
+    result = add_ensemble({SET: before}, experiment, manifest, store, network)
     assert len(network.inputs) == 8
-    assert result[SET]["input"] == {"psnr": 1.0, "ssim": 0.1}
-    assert result[SET]["model"] == {"psnr": 2.0, "ssim": 0.2}
+    assert (result[SET].input, result[SET].model) == (first, second)
     # The eight darken every side alike: 0.9 on average, everywhere.
     restored = to_uint8(jpeg(grey["a"], 10) / 255 * 0.9)
-    expected = measure(restored, grey["a"], experiment.task, 1)["psnr"]
-    assert result[SET]["ensemble"]["psnr"] == pytest.approx(expected, abs=0.01)
+    expected = measure(restored, grey["a"], experiment.task, 1).psnr
+    assert result[SET].ensemble.psnr == pytest.approx(expected, abs=0.01)
 
 
 def test_super_resolution_measures_the_stored_enlargement(small_project: Any, photograph: Any) -> None:
@@ -84,7 +87,8 @@ def test_super_resolution_measures_the_stored_enlargement(small_project: Any, ph
     result = evaluate(experiment, manifest, open_store("file://store", small_project.root), network)
     lr = bicubic_downscale(hr, 2)
     expected = measure(bicubic_upscale(lr, 2), hr, experiment.task, 2)
-    assert result[SET]["images"][0]["input"] == pytest.approx(expected, abs=6e-5)
+    assert result[SET].images[0].input.psnr == pytest.approx(expected.psnr, abs=6e-5)
+    assert result[SET].images[0].input.ssim == pytest.approx(expected.ssim, abs=6e-5)
     torch.testing.assert_close(network.inputs[0][0], torch.from_numpy(lr.transpose(2, 0, 1) / np.float32(255)))
     assert network.inputs[1].shape == (1, 3, 16, 20)  # a grey photograph goes into an RGB network three times
 
@@ -149,7 +153,7 @@ def test_bfloat16_is_used_when_asked_for(
         experiment = small_project.params.experiment("dn-s25")
         manifest = small_project.add_shards("dn-s25", grey).evaluation
         store = open_store("file://store", small_project.root)
-        results.append(evaluate(experiment, manifest, store, network)[SET]["model"]["psnr"])
+        results.append(evaluate(experiment, manifest, store, network)[SET].model.psnr)
     assert results[0] != results[1]
     assert results[0] == pytest.approx(results[1], abs=0.3)
 
@@ -167,7 +171,7 @@ def test_bfloat16_is_used_when_asked_for(
         ("unknown experiment", "'dn-s26' is no known experiment: did you mean 'dn-s25'"),
         ("tiny image", r"sample/evaluation: the image tiny is 30x10 pixels, but dn-s25 is measured on at least 11x11"),
         ("no evaluation", r"evaluations/dn-s25\.json does not exist: run `dvc repro evaluate@dn-s25`"),
-        ("broken evaluation", r"evaluations/dn-s25\.json is no evaluation .*: run `dvc repro evaluate@dn-s25`"),
+        ("broken evaluation", r"evaluations/dn-s25\.json holds no evaluation .*: run `dvc repro evaluate@dn-s25`"),
         ("retrained", r"was measured with another weights_sha256 than this experiment has now: run `dvc repro"),
     ],
 )

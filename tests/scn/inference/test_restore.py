@@ -18,7 +18,8 @@ from scn.imaging.image_io import Photograph
 from scn.imaging.tasks import TASKS
 from scn.inference.model_files import load_model, save_model
 from scn.inference.restore import pairs, restore_files, restore_photograph
-from scn.registry.publish import load, publish
+from scn.registry.publish import publish
+from scn.registry.reference import load
 
 
 class Brighter(nn.Module):

@@ -15,8 +15,10 @@ from scn.core.errors import UserError
 from scn.core.files import write_atomically
 from scn.core.hashing import file_sha256
 from scn.inference.model_files import load_model
+from scn.inference.records import Receipt
 from scn.registry.land import land
-from scn.registry.publish import find, install, latest, load, publish, versions
+from scn.registry.publish import install, latest, publish, versions
+from scn.registry.reference import find, load
 from scn.storage import open_store
 
 NAME = "dn-s25"
@@ -142,12 +144,12 @@ def test_install_publishes_the_same_bytes_once(project: Any) -> None:
     land(project.params, NAME)
     folder = scn.zoo.FOLDER / NAME
     receipt = install(project.params, folder)
-    assert receipt == {
-        "experiment": NAME,
-        "version": "v1",
-        "url": f"file://store/registry/{NAME}/v1",
-        "manifest_sha256": file_sha256(folder / "manifest.json"),
-    }
+    assert receipt == Receipt(
+        experiment=NAME,
+        version="v1",
+        url=f"file://store/registry/{NAME}/v1",
+        manifest_sha256=file_sha256(folder / "manifest.json"),
+    )
     assert bytes_in(project.root / "store" / "registry" / NAME / "v1") == bytes_in(folder)
     assert install(project.params, folder) == receipt
     assert not (project.root / "published").exists()  # that is the stage's
@@ -163,7 +165,7 @@ def test_install_comes_after_other_versions(project: Any) -> None:
     project.add_model(NAME, seed=1)
     project.add_metrics(NAME)
     publish(project.params, NAME)
-    assert install(project.params, scn.zoo.FOLDER / NAME)["version"] == "v2"
+    assert install(project.params, scn.zoo.FOLDER / NAME).version == "v2"
     assert torch.equal(first(load(NAME, params_file=project.params.path).network), landed)
 
 

@@ -15,7 +15,9 @@ import torch
 import scn.registry.publish
 from scn.core.errors import UserError
 from scn.inference.model_files import load_model
-from scn.registry.publish import find, latest, load, publish, resolve, versions
+from scn.inference.records import Receipt
+from scn.registry.publish import latest, publish, versions
+from scn.registry.reference import find, load, resolve
 from scn.storage import open_store
 from scn.storage.base import Store
 
@@ -69,13 +71,17 @@ def test_a_version_holds_everything_and_the_receipt_says_where(project: Any) -> 
     }
     assert latest(store, NAME) == "v1"
     manifest = store.get(f"registry/{NAME}/v1/manifest.json")
-    assert receipt == {
-        "experiment": NAME,
-        "version": "v1",
-        "url": f"file://store/registry/{NAME}/v1",
-        "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
-    }
-    assert json.loads((project.root / "published" / f"{NAME}.json").read_text()) == receipt
+    assert receipt == Receipt(
+        experiment=NAME,
+        version="v1",
+        url=f"file://store/registry/{NAME}/v1",
+        manifest_sha256=hashlib.sha256(manifest).hexdigest(),
+    )
+    # DVC keeps this file, and released versions read it: its form stays.
+    assert (project.root / "published" / f"{NAME}.json").read_text() == (
+        f'{{\n "experiment": "{NAME}",\n "version": "v1",\n "url": "file://store/registry/{NAME}/v1",\n'
+        f' "manifest_sha256": "{receipt.manifest_sha256}"\n}}\n'
+    )
     metrics = (project.root / "metrics" / f"{NAME}.json").read_bytes()
     assert store.get(f"registry/{NAME}/v1/metrics.json") == metrics
     assert_all_whole(project)
@@ -102,14 +108,14 @@ def test_the_model_card_says_what_a_user_must_know(project: Any) -> None:
 def test_nothing_new_is_not_published_and_a_change_is_v2(project: Any) -> None:
     publish(project.params, NAME)
     before = store_of(project).list()
-    assert publish(project.params, NAME)["version"] == "v1"
+    assert publish(project.params, NAME).version == "v1"
     assert store_of(project).list() == before
     retrain(project, 1)
-    assert publish(project.params, NAME)["version"] == "v2"
+    assert publish(project.params, NAME).version == "v2"
     assert versions(store_of(project), NAME) == [1, 2]
     assert latest(store_of(project), NAME) == "v2"
     project.add_metrics(NAME, psnr=29.0)  # other figures alone are a change too
-    assert publish(project.params, NAME)["version"] == "v3"
+    assert publish(project.params, NAME).version == "v3"
     assert_all_whole(project)
 
 
@@ -137,8 +143,8 @@ def test_works_in_every_kind_of_store(make_project: Callable[..., Any], tmp_path
     project = make_project(tmp_path, store_url)
     for seed in (0, 1):
         retrain(project, seed)
-        assert publish(project.params, NAME)["version"] == f"v{seed + 1}"
-        assert publish(project.params, NAME)["version"] == f"v{seed + 1}"
+        assert publish(project.params, NAME).version == f"v{seed + 1}"
+        assert publish(project.params, NAME).version == f"v{seed + 1}"
     assert_all_whole(project)
     assert torch.equal(first(load(NAME, params_file=project.root / "params.yaml").network), weights(project))
 
@@ -299,13 +305,13 @@ def test_killed_after_any_write_leaves_whole_versions_only(make_project: Callabl
         # The same content continues what was begun, and it is published once.
         again = shutil.copytree(project.root, tmp_path / f"same-{writes}")
         same = make_project(again)
-        assert publish(same.params, NAME)["version"] == "v2"
+        assert publish(same.params, NAME).version == "v2"
         assert torch.equal(first(load(NAME, params_file=again / "params.yaml").network), v2)
         assert versions(store_of(same), NAME) == [1, 2]
 
         # Other content leaves a half version alone.
         retrain(project, 2)
-        assert publish(project.params, NAME)["version"] == ("v2" if writes == 0 else "v3")
+        assert publish(project.params, NAME).version == ("v2" if writes == 0 else "v3")
         assert torch.equal(first(load(NAME, params_file=params_file).network), weights(project))
         assert_all_whole(project)
 
@@ -314,7 +320,7 @@ def test_a_first_version_without_pointer_is_loaded(project: Any) -> None:
     publish(project.params, NAME)
     (project.root / "store" / "registry" / NAME / "latest.json").unlink()
     assert torch.equal(first(load(NAME, params_file=project.root / "params.yaml").network), weights(project))
-    assert publish(project.params, NAME)["version"] == "v1"
+    assert publish(project.params, NAME).version == "v1"
     assert latest(store_of(project), NAME) == "v1"
 
 
@@ -348,7 +354,7 @@ def test_two_publishers_at_once_never_mix(
     elif what_differs == "metrics":
         projects[1].add_metrics(NAME, psnr=25.0)
     store = store_of(projects[0])
-    receipts: list[dict[str, str]] = []
+    receipts: list[Receipt] = []
 
     def publish_other() -> None:
         monkeypatch.setattr(scn.registry.publish, "open_store", open_store)
@@ -357,13 +363,13 @@ def test_two_publishers_at_once_never_mix(
     monkeypatch.setattr(scn.registry.publish, "open_store", lambda *_: Interrupted(store, k, publish_other))
     receipts.append(publish(projects[0].params, NAME))
     assert_all_whole(projects[0])
-    names = {receipt["version"] for receipt in receipts}
+    names = {receipt.version for receipt in receipts}
     assert names == ({"v1"} if what_differs == "nothing" else {"v1", "v2"})
     assert {f"v{number}" for number in versions(store, NAME)} == names
     assert latest(store, NAME) == max(names)
     for receipt in receipts:
-        manifest = store.get(f"registry/{NAME}/{receipt['version']}/manifest.json")
-        assert hashlib.sha256(manifest).hexdigest() == receipt["manifest_sha256"]
+        manifest = store.get(f"registry/{NAME}/{receipt.version}/manifest.json")
+        assert hashlib.sha256(manifest).hexdigest() == receipt.manifest_sha256
 
 
 def test_a_loaded_network_gives_images_without_gradients(project: Any) -> None:
@@ -383,5 +389,5 @@ def test_a_damaged_newest_version_is_published_anew(project: Any) -> None:
     publish(project.params, NAME)
     path = project.root / f"store/registry/{NAME}/v1/model.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    assert publish(project.params, NAME)["version"] == "v2"
+    assert publish(project.params, NAME).version == "v2"
     assert load(NAME, params_file=project.root / "params.yaml").version == "v2"

@@ -58,6 +58,17 @@ def test_other_content_is_refused(store: Store, other: bytes) -> None:
     assert store.get("a") == b"same"
 
 
+def test_a_damaged_object_is_replaced_if_its_key_names_its_content(store: Store, tmp_path: Path) -> None:
+    store.put("hash-of-whole", b"damaged")
+    assert store.put("hash-of-whole", b"whole", names_content=True) is True
+    assert store.get("hash-of-whole") == b"whole"
+    assert store.put("hash-of-whole", b"whole", names_content=True) is False
+    (tmp_path / "file").write_bytes(b"of a file")
+    store.put("hash-of-file", b"damaged")
+    assert store.put_file("hash-of-file", tmp_path / "file", names_content=True) is True
+    assert store.get("hash-of-file") == b"of a file"
+
+
 def test_of_writers_at_one_time_one_writes(store: Store) -> None:
     outcomes = run_together([lambda n=n: put_or_refused(store, f"content {n}".encode()) for n in range(6)])  # type: ignore[misc]
     assert sorted(outcomes) == ["refused"] * 5 + ["written"]

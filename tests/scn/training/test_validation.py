@@ -66,8 +66,8 @@ def test_the_figures_are_those_of_evaluation(small_project: Any, photograph: Cal
     expected = evaluate(experiment, manifest, store, network)["sample/evaluation"]
     device = next(network.parameters()).device
     result = Validation(experiment, manifest, store, device)(network)
-    assert result.psnr == {"sample/evaluation": expected["model"]["psnr"]}
-    assert result.degraded == {"sample/evaluation": expected["input"]["psnr"]}
+    assert result.psnr == {"sample/evaluation": expected.model.psnr}
+    assert result.degraded == {"sample/evaluation": expected.input.psnr}
 
 
 def test_every_named_set_is_measured_and_the_score_is_their_mean(
@@ -83,7 +83,7 @@ def test_every_named_set_is_measured_and_the_score_is_their_mean(
     result = Validation(both, manifest, store, CPU)(Watched())
     lr = degrade(hr, experiment.task, 2)
     assert lr is not None
-    expected = measure(lr.repeat(2, 0).repeat(2, 1), hr, experiment.task, 2)["psnr"]
+    expected = measure(lr.repeat(2, 0).repeat(2, 1), hr, experiment.task, 2).psnr
     assert result.psnr == {"other": pytest.approx(expected, abs=6e-5), **first.psnr}
     assert result.score == pytest.approx((result.psnr["other"] + first.psnr["sample/evaluation"]) / 2, abs=1e-9)
     assert [name for name, _ in result.samples] == ["x", "image-0", "image-1"]

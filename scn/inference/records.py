@@ -1,0 +1,126 @@
+"""What is written down about a model: its figures, and where it was published. No PyTorch here."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from scn.core.errors import UserError
+
+
+class Record(BaseModel):
+    """A JSON file about a model, or part of one; keys that another version of the project writes are passed over."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    @classmethod
+    def loads(cls, data: bytes, path: Path, cure: str) -> Self:
+        """The record that a file holds.
+
+        Args:
+            path: the file, for the message.
+            cure: what to do if it holds something else, for the message.
+        Raises:
+            UserError: if it holds something else.
+        """
+        try:
+            return cls.model_validate(cls._of_file(json.loads(data)))
+        except ValidationError as error:
+            first = error.errors()[0]
+            message = first["msg"].removeprefix("Value error, ")
+            why = ": ".join(filter(None, [".".join(map(str, first["loc"])), message[0].lower() + message[1:]]))
+        except ValueError as error:
+            why = str(error)
+        raise UserError(f"{path} holds no {cls.__name__.lower()} ({why}): {cure}.")
+
+    def dumps(self) -> bytes:
+        """The content of the file; the same for equal records."""
+        return (json.dumps(self._to_file(), indent=1, ensure_ascii=False) + "\n").encode()
+
+    @staticmethod
+    def _of_file(content: Any) -> Any:
+        return content
+
+    def _to_file(self) -> dict[str, Any]:
+        return self.model_dump(exclude_none=True)
+
+
+class Figures(Record):
+    """How close images are to the originals."""
+
+    psnr: float
+    """In dB."""
+    ssim: float
+    """From -1 to 1, which is the same image."""
+
+    def __str__(self) -> str:
+        """`33.66 / 0.9299`, as the papers print them."""
+        return f"{self.psnr:.2f} / {self.ssim:.4f}"
+
+
+class SetFigures(Record):
+    """Means over the images of one evaluation set."""
+
+    input: Figures
+    """The degraded images, as a viewer sees them."""
+    model: Figures
+    ensemble: Figures
+    """The model with geometric self-ensemble."""
+
+
+class Provenance(Record):
+    """What figures were measured with."""
+
+    protocol: str
+    """The name of the task's protocol (scn.imaging.tasks.Protocol)."""
+    precision: str | None = None
+    """The precision that the network computed in; files of early versions do not say."""
+    data_sha256: str
+    """Names the images: EvaluationManifest.sha256."""
+    weights_sha256: str
+    """SHA-256 of model.safetensors."""
+    code_sha256: str
+    """SHA-256 of the sources that decide the figures of input and model."""
+    images: dict[str, int]
+    """Evaluation set -> how many images it has."""
+    ensemble_code_sha256: str | None = None
+    """The same as code_sha256, when self-ensemble was measured."""
+
+
+class Metrics(Record):
+    """The content of metrics/<E>.json, and of metrics.json in the folder of a version."""
+
+    sets: Mapping[str, SetFigures]
+    """Evaluation set -> its figures."""
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _counted(self) -> Self:
+        for name in self.sets:
+            if name not in self.provenance.images:
+                raise ValueError(f"it does not say how many images {name} has")
+        return self
+
+    @staticmethod
+    def _of_file(content: Any) -> Any:
+        if not isinstance(content, dict):
+            return content
+        sets = {name: figures for name, figures in content.items() if name != "provenance"}
+        return {"sets": sets, **{key: content[key] for key in content if key == "provenance"}}
+
+    def _to_file(self) -> dict[str, Any]:
+        about = self.model_dump(exclude_none=True)
+        return {**about["sets"], "provenance": about["provenance"]}
+
+
+class Receipt(Record):
+    """Where a version was published: the content of published/<E>.json."""
+
+    experiment: str
+    version: str
+    """As in "v3"."""
+    url: str
+    """The version's folder in the store."""
+    manifest_sha256: str

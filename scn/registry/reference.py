@@ -1,0 +1,229 @@
+"""Models by reference: a folder, a name that is published, NAME@vN, or the name of one that ships."""
+
+import difflib
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from scn import zoo
+from scn.config.params import PARAMS_FILE, Params, load_params
+from scn.core.errors import UserError
+from scn.core.files import write_atomically
+from scn.inference.handle import Model
+from scn.inference.model_files import CONFIG, WEIGHTS
+from scn.registry.publish import latest, published, version_folder, versions
+from scn.registry.versions import MANIFEST, read_manifest, read_version, sha256, verify
+from scn.storage import open_store
+from scn.storage.base import ObjectNotFound, Store
+from scn.storage.local import FileStore
+
+CACHE = Path(".scn/cache")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEntry:
+    """A model that `load` finds by its name."""
+
+    name: str
+    version: str
+    """As in "v3"; "" if it ships with this installation."""
+    task: str
+    """What it restores: "sr", "dn" or "car"; "" if its config.json does not say."""
+    level: int | None
+    """The degradation it was trained for: scale factor, sigma (of 255) or JPEG quality; None if not known."""
+    scale: int
+    """The result's height and width, relative to the input's."""
+    source: str
+    """Where it lies: a folder of this installation, or the version's URL in the store."""
+
+    @property
+    def reference(self) -> str:
+        """What `load` takes: "sr-x2@v3", or "sr-x2" if it ships; a published version of that name goes before it."""
+        return f"{self.name}@{self.version}" if self.version else self.name
+
+
+def load(
+    reference: str | Path, device: torch.device | str | None = None, *, params_file: Path | str = PARAMS_FILE
+) -> Model:
+    """A model, ready to use.
+
+    Args:
+        reference: `sr-x2` (the latest published version; where there is none, the model of this name that ships),
+            `sr-x2@v3`, or a folder with model.safetensors and config.json, which wins over a name.
+        device: where it computes; None: a GPU if there is one.
+        params_file: says where the registry is; where there is no such file, only folders and models that ship are
+            found.
+    Raises:
+        UserError: if there is no such model, a file is damaged, or the device can't be used.
+    """
+    folder, version = find(reference, params_file)
+    return Model(folder, device, version=version)
+
+
+@overload
+def restore(image: NDArray[np.uint8], model: Model | str | Path) -> NDArray[np.uint8]: ...
+@overload
+def restore(image: Image.Image | str | Path, model: Model | str | Path) -> Image.Image: ...
+def restore(
+    image: NDArray[np.uint8] | Image.Image | str | Path, model: Model | str | Path
+) -> NDArray[np.uint8] | Image.Image:
+    """Restores a photograph of any size.
+
+    Args:
+        image: 8 bits: a NumPy array (H, W), (H, W, 3) or (H, W, 4), a Pillow image, or the path of a file.
+        model: what `load` has returned, or a reference that `load` takes. A reference is loaded at each call: for many
+            images load the model once.
+    Returns:
+        the same kind, `model.scale` times as high and wide; for a path a Pillow image.
+    Raises:
+        UserError: if the image can't be read or restored, or there is no such model.
+    """
+    return (model if isinstance(model, Model) else load(model)).restore(image)
+
+
+def list_models(*, params_file: Path | str = PARAMS_FILE) -> list[ModelEntry]:
+    """The models that `load` finds by name: those that ship, then every published version, by name and number.
+
+    Args:
+        params_file: says where the registry is; where there is no such file, only models that ship are listed.
+    Raises:
+        UserError: if the store can't be read, or the config.json of a model is damaged.
+    """
+    ship = FileStore(zoo.FOLDER)
+    entries = [_entry(ship, name, name, "", str(zoo.FOLDER / name)) for name in zoo.names()]
+    if params := _params(params_file, "only models that ship are listed"):
+        store = open_store(params.storage.url, params.root)
+        for name, numbers in published(store).items():
+            for number in numbers:
+                key = version_folder(name, number)
+                url = f"{params.storage.url.rstrip('/')}/{key}"
+                entries.append(_entry(store, key, name, f"v{number}", url))
+    return entries
+
+
+def find(reference: str | Path, params_file: Path | str = PARAMS_FILE) -> tuple[Path, str]:
+    """A folder on this machine with the model that `reference` names, and its version in the registry, if it is there.
+
+    Arguments and errors are those of `load`.
+    """
+    folder = Path(reference)
+    if (folder / WEIGHTS).is_file() or (folder / CONFIG).is_file():
+        if (folder / MANIFEST).is_file():  # a version: its hashes are known
+            read_version(folder)
+        return folder, ""
+    shipped = zoo.folder(str(reference))
+    if shipped is None:
+        if not Path(params_file).is_file():
+            names = zoo.names()
+            raise UserError(
+                f"'{reference}' is no folder with a model and none that ships ({', '.join(names) or 'none does'}), and "
+                f"{params_file} does not exist, which would say where others are: name one of these, or run this in "
+                "the project's folder."
+            )
+        return resolve(str(reference), load_params(params_file))
+    if params := _params(params_file, f"{reference}: {shipped} serves"):
+        if versions(open_store(params.storage.url, params.root), str(reference)):
+            return resolve(str(reference), params)
+        print(f"{reference}: {shipped} serves, as no version is published in {params.storage.url}", file=sys.stderr)
+    read_version(shipped)
+    return shipped, ""
+
+
+def resolve(reference: str, params: Params) -> tuple[Path, str]:
+    """The folder of a published version on this machine, fetched into the cache if it is not there, and the version.
+
+    Args:
+        reference: `sr-x2` or `sr-x2@v3`.
+    Raises:
+        UserError: naming what is published, if there is no such version; or if a file is damaged.
+    """
+    store = open_store(params.storage.url, params.root)
+    experiment, version = _parse(reference, store, zoo.names())
+    where = f"registry/{experiment}/{version}"
+    manifest = store.get(f"{where}/{MANIFEST}")
+    folder = params.root / CACHE / sha256(manifest)
+    files = read_manifest(manifest, f"{where}/{MANIFEST}")
+    if folder.is_dir():
+        try:
+            verify(folder, files)
+            return folder, version
+        except UserError:  # damaged on this machine only: fetch what is damaged again
+            pass
+    for name, expected in files.items():
+        try:
+            data = store.get(f"{where}/{name}")
+        except ObjectNotFound:
+            data = b""
+        if sha256(data) != expected["sha256"]:
+            raise UserError(
+                f"{name} of {experiment}@{version} in {store.url} is missing or damaged (its SHA-256 is not the "
+                f"manifest's): use another version, or delete {where} there and publish again."
+            )
+        write_atomically(folder / name, data)
+    write_atomically(folder / MANIFEST, manifest)
+    return folder, version
+
+
+def _params(path: Path | str, instead: str) -> Params | None:
+    """The configuration that says where the registry is; None if there is none.
+
+    A params.yaml may also be that of another project, as DVC's users have them: that is told, with `instead`, and
+    does not keep anybody from a model that ships.
+    """
+    if not Path(path).is_file():
+        return None
+    try:
+        return load_params(path)
+    except UserError as error:
+        print(f"{instead}, as no registry is known ({str(error).rstrip('.')})", file=sys.stderr)
+        return None
+
+
+def _entry(store: Store, key: str, name: str, version: str, source: str) -> ModelEntry:
+    """The model whose files lie under `key` of a store."""
+    try:
+        config = json.loads(store.get(f"{key}/{CONFIG}"))
+        architecture = config["architecture"]
+        return ModelEntry(
+            name=name,
+            version=version,
+            task=str(config.get("task", "")),
+            level=config.get("level"),
+            scale=int(architecture.get("scale", 1)),
+            source=source,
+        )
+    except (ObjectNotFound, ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(
+            f"{source}/{CONFIG} is missing or damaged: delete this folder, and publish or install the model again."
+        ) from None
+
+
+def _parse(reference: str, store: Store, shipped: list[str]) -> tuple[str, str]:
+    """(experiment, version) of a published reference; `shipped`, the experiments in the zoo, are for the message."""
+    experiment, at, version = reference.partition("@")
+    found = published(store)
+    if experiment not in found:
+        near = difflib.get_close_matches(experiment, [*found, *shipped], n=1, cutoff=0.5)
+        listing = f"published there: {', '.join(found)}" if found else "nothing is published there yet"
+        if shipped:
+            listing += f", in the zoo: {', '.join(shipped)}"
+        hint = (
+            f"did you mean '{near[0]}' ({listing})"
+            if near
+            else f"{listing}; publish with `scn publish --experiment NAME`"
+        )
+        raise UserError(f"'{reference}' is no folder with a model and no model in {store.url}: {hint}.")
+    numbers = [f"v{number}" for number in found[experiment]]
+    if not at:
+        # A process that died between manifest and pointer leaves a whole version that nothing points to yet.
+        return experiment, latest(store, experiment) or numbers[-1]
+    if version not in numbers:
+        raise UserError(f"{experiment} has no version '{version}' in {store.url}: use one of {', '.join(numbers)}.")
+    return experiment, version

@@ -1,0 +1,145 @@
+"""Models by reference, in any folder: load, restore, and the list of them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import scn.cli
+import scn.zoo
+from scn.core.errors import UserError
+from scn.registry.land import land
+from scn.registry.publish import publish
+from scn.registry.reference import ModelEntry, list_models, load, restore
+
+
+@pytest.fixture
+def project(small_project: Any) -> Any:
+    """sr-x2 and car-q10 ship; sr-x2 is published twice, dn-s25 once."""
+    for name in ("sr-x2", "car-q10", "dn-s25"):
+        small_project.add_model(name)
+        small_project.add_metrics(name)
+    for name in ("sr-x2", "car-q10"):
+        land(small_project.params, name)
+    for name in ("sr-x2", "dn-s25"):
+        publish(small_project.params, name)
+    small_project.add_metrics("sr-x2", psnr=31.0)
+    publish(small_project.params, "sr-x2")
+    return small_project
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, which is the current one."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def shipped() -> list[ModelEntry]:
+    return [
+        ModelEntry(name=name, version="", task=task, level=level, scale=scale, source=str(scn.zoo.FOLDER / name))
+        for name, task, level, scale in (("car-q10", "car", 10, 1), ("sr-x2", "sr", 2, 2))
+    ]
+
+
+def test_models_that_ship_and_versions_are_listed(project: Any) -> None:
+    published = [
+        ModelEntry(
+            name=name,
+            version=version,
+            task=task,
+            level=level,
+            scale=scale,
+            source=f"file://store/registry/{name}/{version}",
+        )
+        for name, version, task, level, scale in (
+            ("dn-s25", "v1", "dn", 25, 1),
+            ("sr-x2", "v1", "sr", 2, 2),
+            ("sr-x2", "v2", "sr", 2, 2),
+        )
+    ]
+    found = list_models(params_file=project.params.path)
+    assert found == [*shipped(), *published]
+    assert [entry.reference for entry in found] == ["car-q10", "sr-x2", "dn-s25@v1", "sr-x2@v1", "sr-x2@v2"]
+    for entry in found:
+        model = load(entry.reference, "cpu", params_file=project.params.path)
+        assert (model.task.name, model.level, model.scale) == (entry.task, entry.level, entry.scale)
+
+
+def test_in_an_empty_folder_what_ships_is_there(project: Any, elsewhere: Path, photograph: Callable[..., Any]) -> None:
+    assert list_models() == shipped()
+    pixels = photograph(16, 20)
+    by_name = restore(pixels, "sr-x2")
+    assert by_name.shape == (32, 40, 3)
+    assert np.array_equal(by_name, restore(pixels, load("sr-x2", "cpu")))
+    assert np.array_equal(by_name, restore(pixels, project.root / "models" / "sr-x2"))
+    Image.fromarray(pixels).save(elsewhere / "a.png")
+    assert np.array_equal(np.asarray(restore(elsewhere / "a.png", "sr-x2")), by_name)
+    assert np.array_equal(np.asarray(restore(Image.fromarray(pixels), "sr-x2")), by_name)
+    assert [path.name for path in elsewhere.iterdir()] == ["a.png"]
+
+
+def test_in_an_empty_folder_others_are_told(project: Any, elsewhere: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        load("dn-s25")
+    assert str(caught.value) == (
+        "'dn-s25' is no folder with a model and none that ships (car-q10, sr-x2), and params.yaml does not exist, "
+        "which would say where others are: name one of these, or run this in the project's folder."
+    )
+
+
+def test_a_params_yaml_of_somebody_else_keeps_nobody_from_what_ships(
+    project: Any, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (elsewhere / "params.yaml").write_text("learning_rate: 0.1\n")
+    assert load("sr-x2", "cpu").folder == scn.zoo.FOLDER / "sr-x2"
+    said = capsys.readouterr().err
+    assert said.startswith(f"sr-x2: {scn.zoo.FOLDER / 'sr-x2'} serves, as no registry is known (params.yaml: ")
+    assert said.count("\n") == 1
+    assert list_models() == shipped()
+    assert capsys.readouterr().err.startswith("only models that ship are listed, as no registry is known (params.yaml")
+    with pytest.raises(UserError, match=r"^params\.yaml: "):
+        load("dn-s25")
+
+
+@pytest.mark.parametrize("damage", ["gone", "no JSON", "no table", "no architecture"])
+def test_a_damaged_config_is_named(project: Any, damage: str) -> None:
+    path = project.root / "store" / "registry" / "dn-s25" / "v1" / "config.json"
+    path.unlink()
+    if damage != "gone":
+        path.write_text({"no JSON": "{", "no table": "[]", "no architecture": '{"task": "dn"}'}[damage])
+    with pytest.raises(UserError, match=r"^file://store/registry/dn-s25/v1/config\.json is missing or damaged: delete"):
+        list_models(params_file=project.params.path)
+
+
+def test_a_model_that_does_not_say_all_is_listed_all_the_same(project: Any, elsewhere: Path) -> None:
+    path = scn.zoo.FOLDER / "sr-x2" / "config.json"
+    config = json.loads(path.read_bytes())
+    path.write_text(json.dumps({"architecture": config["architecture"]}))
+    assert [(entry.task, entry.level, entry.scale) for entry in list_models()] == [("car", 10, 1), ("", None, 2)]
+
+
+def test_the_command_lists_them(
+    project: Any, elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*arguments: str) -> str:
+        monkeypatch.setattr("sys.argv", ["scn", *arguments])
+        with pytest.raises(SystemExit) as end:
+            scn.cli.main()
+        assert not end.value.code
+        return capsys.readouterr().out
+
+    lines = run("models", "list", "--params", str(project.params.path)).splitlines()
+    assert [line.split()[1] for line in lines] == [
+        *("model", lines[1].split()[1], "car-q10", "sr-x2", "dn-s25@v1", "sr-x2@v1", "sr-x2@v2")
+    ]
+    cells = ["sr-x2@v2", "sr", "2", "2", "file://store/registry/sr-x2/v2"]
+    assert [cell.strip() for cell in lines[-1].strip("|").split("|")] == cells
+    monkeypatch.setattr("scn.zoo.FOLDER", elsewhere / "empty")
+    assert run("models", "list").startswith("No model ships, and none is published: train one")
