@@ -1,4 +1,4 @@
-"""Which process of a run this one is, and what it computes with."""
+"""Rank, world size and device of a process in a run, and the versions that it computes with."""
 
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -8,15 +8,18 @@ import torch
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """Which process of a distributed run this one is, and where it computes."""
+    """Rank and device of this process in a run of `world_size` processes."""
 
     rank: int = 0
-    size: int = 1
+    """From 0 to world_size - 1; rank 0 reports and saves."""
+    world_size: int = 1
+    """Number of processes of the run, on all machines."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    """The device that this process computes on."""
 
 
 def versions(device: torch.device) -> dict[str, str]:
-    """The versions of the project and PyTorch, and the kind of device: what bits depend on besides the code."""
+    """Returns the versions of the project and PyTorch and the kind of device, which may change bits of a result."""
     if device.type == "cuda":
         kind = torch.cuda.get_device_name(device)
     else:
@@ -25,7 +28,7 @@ def versions(device: torch.device) -> dict[str, str]:
 
 
 def project_version() -> str:
-    """The version of the project, as it is installed; where it only lies on the path: "not installed"."""
+    """Returns the project's installed version; "not installed" if its source is only on the path."""
     try:
         return version("scn")
     except PackageNotFoundError:

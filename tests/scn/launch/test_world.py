@@ -40,7 +40,7 @@ def as_torchrun_does(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], No
 def test_alone_it_is_the_only_process() -> None:
     threads = torch.get_num_threads()
     with plain_world(experiment(use_gpu=False)) as world:
-        assert world == World(rank=0, size=1, device=torch.device("cpu"))
+        assert world == World(rank=0, world_size=1, device=torch.device("cpu"))
         assert not dist.is_initialized()
     torch.set_num_threads(threads)
 
@@ -49,7 +49,7 @@ def test_a_process_of_torchrun_joins_the_others_and_leaves(as_torchrun_does: Cal
     as_torchrun_does(0, 1)
     threads = torch.get_num_threads()
     with plain_world(experiment(workers=4, use_gpu=False)) as world:
-        assert (world.rank, world.size, world.device.type) == (0, 1, "cpu")
+        assert (world.rank, world.world_size, world.device.type) == (0, 1, "cpu")
         assert dist.get_backend() == "gloo"
     assert not dist.is_initialized()
     torch.set_num_threads(threads)

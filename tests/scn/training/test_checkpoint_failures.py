@@ -221,8 +221,8 @@ def test_a_full_disk_is_told_and_keeps_the_last_good_one(
     with largest_file(2**20), pytest.raises(UserError) as error:
         a.save(10, state(10, numbers=2**19))
     assert one_sentence(error) == (
-        f"The checkpoint of step 10 can't be written to {a.folder} (File too large): make room there, or the folder "
-        f"writable, and start the run again, {then}."
+        f"The checkpoint of step 10 can't be written to {a.folder} (File too large): make room there or make "
+        f"the folder writable, and start the run again, {then}."
     )
     assert [file.name for file in a.folder.iterdir() if file.stat().st_size > 2**16] == []
     assert steps_here(a) == list(done)
