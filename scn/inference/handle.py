@@ -77,7 +77,7 @@ class Model:
         Returns:
             float32 (N, C, sH, sW), clipped to [0, 1], on the device of `images`; s is `scale`.
         Raises:
-            UserError: for another type or shape, or values that are not finite or not between -1 and 2, as 8-bit values are.
+            UserError: for another type or shape, or values that are not finite or not between -1 and 2.
         """
         if not isinstance(images, Tensor) or images.dtype != torch.float32:
             what = images.dtype if isinstance(images, Tensor) else type(images).__name__

@@ -34,7 +34,12 @@ def save_model(folder: Path, network: nn.Module, architecture: Mapping[str, Any]
 
 
 def check_fits(config: Mapping[str, Any], folder: Path, architecture: Mapping[str, Any], name: str) -> None:
-    """Raises UserError if the model in `folder` (its config.json: `config`) is not of experiment `name`'s architecture."""
+    """Raises UserError unless the model in `folder`, whose config.json is `config`, has this architecture.
+
+    Args:
+        architecture: the experiment's.
+        name: the experiment's, for the error.
+    """
     if config["architecture"] != architecture:
         raise UserError(
             f"{folder} holds a model of another architecture than params.yaml describes for {name}: correct "
