@@ -1,4 +1,4 @@
-"""One table of what the experiments reached, and where their published versions lie."""
+"""The report: a table of the figures of all experiments, and where their published versions lie."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from scn.config.params import Params
 from scn.core.errors import UserError
+from scn.core.files import write_atomically
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,7 +19,7 @@ HEADER = (*FIGURES_HEADER, "published as")
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One evaluation set of one experiment, as text; figures are `PSNR in dB / SSIM`."""
+    """A row of the report: one evaluation set of one experiment, as text; figures are `PSNR in dB / SSIM`."""
 
     experiment: str
     evaluation_set: str
@@ -26,16 +27,17 @@ class Line:
     model: str
     ensemble: str
     gain: str
-    """PSNR of the model over that of the degraded input."""
+    """PSNR of the model minus that of the degraded input, in dB."""
     published: str
+    """The URL of the published version, or "not published"."""
 
     def cells(self) -> tuple[str, ...]:
-        """In HEADER's order."""
+        """Returns the row's cells, in the order of HEADER."""
         return astuple(self)
 
 
 def lines(params: Params) -> list[Line]:
-    """A line per evaluation set of each experiment that has metrics/<E>.json, in params.yaml's order.
+    """Returns a row for each evaluation set of each experiment that has metrics/<E>.json, in params.yaml's order.
 
     Raises:
         UserError: if no experiment has metrics yet, or a file can't be read.
@@ -47,7 +49,7 @@ def lines(params: Params) -> list[Line]:
 
 
 def table(params: Params) -> "Table":
-    """The figures as a table for a terminal of 80 columns or more; UserError as for `lines`."""
+    """Returns the figures as a table for a terminal of 80 columns or more; raises UserError as `lines`."""
     from rich import box
     from rich.table import Table
 
@@ -71,7 +73,7 @@ def table(params: Params) -> "Table":
 
 
 def print_report(params: Params) -> None:
-    """Prints the table, the protocols, and where the versions lie; UserError as for `lines`."""
+    """Prints the table, the protocols, and where the versions lie; raises UserError as `lines`."""
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -88,10 +90,7 @@ def print_report(params: Params) -> None:
 
 
 def report_stage(params: Params, out: Path) -> Path:
-    """The stage `report`: writes the table as Markdown to `out` and returns it; UserError as for `lines`."""
-    # heavy (it brings torch), and `table` above should not wait for it
-    from scn.core.files import write_atomically
-
+    """The stage `report`: writes the table as Markdown to `out` and returns `out`; raises UserError as `lines`."""
     text = [
         "# What the models reach",
         "",
@@ -108,12 +107,12 @@ def report_stage(params: Params, out: Path) -> Path:
 
 
 def figures(values: Mapping[str, float]) -> str:
-    """`33.66 / 0.9299`, as the papers print them."""
+    """Formats PSNR in dB and SSIM as the papers print them: `33.66 / 0.9299`."""
     return f"{values['psnr']:.2f} / {values['ssim']:.4f}"
 
 
 def markdown_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """A table in Markdown, padded so that it can be read as text too."""
+    """Returns a table in Markdown, padded so that it can be read as plain text, too."""
     grid = [header, *rows]
     widths = [max(len(row[i]) for row in grid) for i in range(len(header))]
     text = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in grid]
@@ -122,7 +121,7 @@ def markdown_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def evaluation_sets(metrics: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Mapping[str, float]]]]:
-    """The evaluation sets in the content of metrics/<E>.json with their figures."""
+    """Yields every evaluation set in the content of metrics/<E>.json, with its figures."""
     for name, entry in metrics.items():
         if name != "provenance":
             yield name, entry
@@ -147,7 +146,7 @@ def _lines(params: Params, name: str) -> Iterator[Line]:
             )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"The metrics or the receipt of {name} lack something ({error!r}): run `dvc repro publish@{name}`."
+            f"The metrics or the receipt of {name} are incomplete ({error!r}): run `dvc repro publish@{name}`."
         ) from None
 
 

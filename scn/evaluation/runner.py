@@ -1,4 +1,4 @@
-"""The evaluation sets of an experiment, restored and measured: evaluations/<E>.json and metrics/<E>.json."""
+"""The stages evaluate and ensemble: restore and measure an experiment's evaluation sets, and write the figures."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def evaluate(experiment: Experiment, manifest: EvaluationManifest, store: Store,
 def add_ensemble(
     sets: Mapping[str, Any], experiment: Experiment, manifest: EvaluationManifest, store: Store, network: nn.Module
 ) -> dict[str, dict[str, Figures]]:
-    """What `evaluate` returned, without the images and with the model's geometric self-ensemble.
+    """Measures the model's geometric self-ensemble, and adds it to the figures that `evaluate` returned.
 
     Returns:
         {set: {"input": Figures, "model": Figures, "ensemble": Figures}}
@@ -104,7 +104,7 @@ def ensemble_stage(params: Params, experiment_name: str) -> Path:
 
 
 def _inputs(params: Params, name: str) -> tuple[Experiment, EvaluationManifest, nn.Module, dict[str, Any]]:
-    """What both stages read, checked to belong together."""
+    """Reads what both stages need, and checks that it belongs together."""
     experiment = params.experiment(name)
     manifest = evaluation_manifest(params, name)
     folder = params.root / "models" / name

@@ -79,6 +79,6 @@ def test_nothing_measured_and_broken_files(small_project: Any, tmp_path: Path) -
     with pytest.raises(UserError, match=r"sr-x2\.json can't be read .*: run `dvc repro ensemble@sr-x2`"):
         lines(small_project.params)
     path.write_text(whole.replace("ensemble", "elephant"))
-    with pytest.raises(UserError, match=r"of sr-x2 lack something .*: run `dvc repro publish@sr-x2`"):
+    with pytest.raises(UserError, match=r"of sr-x2 are incomplete .*: run `dvc repro publish@sr-x2`"):
         lines(small_project.params)
     assert not (tmp_path / "report.md").exists()
