@@ -9,16 +9,15 @@ from scn.networks import NETWORKS
 
 
 def model_card(experiment: Experiment, metrics: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    """Markdown that says what the model does, what it was trained on, what it reaches and how to use it.
+    """Returns the card, Markdown: what the model does, was trained on and reaches, and how to use it.
 
-    The same for the same experiment and metrics, whenever and wherever it is made: it is part of what decides
-    whether a version is new.
+    The same arguments give the same card at any time and place: a version counts as new if its card differs.
 
     Args:
         metrics: the content of metrics/<E>.json.
         config: the content of the model's config.json.
     Raises:
-        KeyError, TypeError: if `metrics` is something else.
+        KeyError, TypeError: if `metrics` or `config` lack something.
     """
     task, model, provenance = experiment.task, experiment.model, metrics["provenance"]
     rows = [
@@ -69,7 +68,7 @@ Protocol: {provenance["protocol"]}.
 
 
 def _made_by(config: Mapping[str, Any]) -> str:
-    """A line for every code, version or kind of device that trained the model, with the step that it began with."""
+    """A line for each change of code, versions or device during the training, with the first step done by it."""
     lines = []
     for made in config.get("made_by", []):
         versions = made["versions"]

@@ -54,7 +54,7 @@ def publish(params: Params, experiment_name: str) -> dict[str, str]:
 
 
 def install(params: Params, folder: Path) -> dict[str, str]:
-    """Publishes the version in `folder`, as scn/zoo/<E>, byte by byte, unless the newest version is the same.
+    """Publishes the version in `folder`, such as scn/zoo/<E>, byte by byte, unless the newest version is the same.
 
     Returns:
         as `publish`; nothing is written but the registry.
@@ -73,12 +73,12 @@ def install(params: Params, folder: Path) -> dict[str, str]:
 def load(
     reference: str | Path, device: torch.device | str | None = None, *, params_file: Path | str = PARAMS_FILE
 ) -> Model:
-    """A model, ready to use.
+    """Loads a model, ready to use.
 
     Args:
         reference: `sr-x2` (the latest published version; where there is none, the model of this name that ships),
             `sr-x2@v3`, or a folder with model.safetensors and config.json, which wins over a name.
-        device: where it computes; None: a GPU if there is one.
+        device: the device to compute on; None: a GPU if there is one.
         params_file: says where the registry is; where there is no such file, only folders and shipped models are
             found.
     Raises:
@@ -89,9 +89,9 @@ def load(
 
 
 def find(reference: str | Path, params_file: Path | str = PARAMS_FILE) -> tuple[Path, str]:
-    """A folder on this machine with the model that `reference` names, and its version in the registry, if it is there.
+    """Finds the model that `reference` names: returns its folder on this machine, and its version, such as "v3".
 
-    Arguments and errors are those of `load`.
+    The version is "" for a model that does not come from the registry. Arguments and errors are those of `load`.
     """
     folder = Path(reference)
     if (folder / WEIGHTS).is_file() or (folder / CONFIG).is_file():
@@ -106,17 +106,17 @@ def find(reference: str | Path, params_file: Path | str = PARAMS_FILE) -> tuple[
     if shipped is None or versions(open_store(params.storage.url, params.root), str(reference)):
         return resolve(str(reference), params)
     read_version(shipped)
-    print(f"{reference}: {shipped} serves, as no version is published in {params.storage.url}", file=sys.stderr)
+    print(f"{reference}: uses {shipped}, as no version is published in {params.storage.url}", file=sys.stderr)
     return shipped, ""
 
 
 def resolve(reference: str, params: Params) -> tuple[Path, str]:
-    """The folder of a published version on this machine, fetched into the cache if it is not there, and the version.
+    """Fetches a published version into the cache, unless it is there; returns its folder there and its version.
 
     Args:
         reference: `sr-x2` or `sr-x2@v3`.
     Raises:
-        UserError: naming what is published, if there is no such version; or if a file is damaged.
+        UserError: if there is no such version (the message names what is published), or a file is damaged.
     """
     store = open_store(params.storage.url, params.root)
     experiment, version = _parse(reference, store, zoo.names())
@@ -146,14 +146,14 @@ def resolve(reference: str, params: Params) -> tuple[Path, str]:
 
 
 def versions(store: Store, experiment: str) -> list[int]:
-    """The numbers of the versions that exist whole, ascending."""
+    """Returns the numbers of the versions that exist whole, in ascending order."""
     pattern = re.compile(rf"registry/{re.escape(experiment)}/v([1-9]\d*)/{re.escape(MANIFEST)}")
     found = map(pattern.fullmatch, store.list(f"registry/{experiment}/"))
     return sorted(int(match[1]) for match in found if match)
 
 
 def latest(store: Store, experiment: str) -> str | None:
-    """The version that latest.json points to, or None if nothing is published."""
+    """Returns the version that latest.json points to, such as "v3", or None if nothing is published."""
     pointer, _ = store.read_pointer(_latest_key(experiment))
     return None if pointer is None else _version_of(pointer, experiment)
 
@@ -171,7 +171,7 @@ def _publish(params: Params, version: Version) -> dict[str, str]:
 
 
 def _publish_version(store: Store, version: Version) -> int:
-    """The number under which the store holds the version: the newest one if it is the same, else a new one."""
+    """Stores the version under a new number, unless the newest one is the same; returns its number."""
     newest = max(versions(store, version.experiment), default=0)
     files = {**version.content, MANIFEST: version.manifest}
     if newest and _holds(store, _folder(version.experiment, newest), files):
@@ -187,7 +187,7 @@ def _publish_version(store: Store, version: Version) -> int:
 
 
 def _holds(store: Store, folder: str, content: Mapping[str, bytes]) -> bool:
-    """Whether a version holds these files, undamaged."""
+    """Returns True if the version in `folder` holds these files, undamaged."""
     try:
         return all(store.get(f"{folder}/{name}") == data for name, data in content.items())
     except ObjectNotFound:

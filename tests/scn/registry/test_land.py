@@ -94,7 +94,7 @@ def test_it_serves_where_nothing_is_published(project: Any, capsys: pytest.Captu
     folder = scn.zoo.FOLDER / NAME
     network = load(NAME, params_file=project.params.path)
     assert torch.equal(first(network.network), first(load_model(folder)[0]))
-    assert capsys.readouterr().err == f"{NAME}: {folder} serves, as no version is published in file://store\n"
+    assert capsys.readouterr().err == f"{NAME}: uses {folder}, as no version is published in file://store\n"
     photograph = project.root / "photograph.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 20), dtype=np.uint8)).save(photograph)
     assert network.restore(photograph).size == (20, 16)
