@@ -1,4 +1,4 @@
-"""The stage: what it goes on from, starts from, and says of what earlier runs have left."""
+"""The stage train@E: checkpoints and weights that it goes on from, and messages about earlier runs."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which process of a run this is, without Ray: alone, or started by torchrun."""
+"""Rank and world size of a process without Ray: alone, or started by torchrun."""
 
 import os
 import socket
@@ -24,13 +24,13 @@ TORCHRUN = Path(sys.executable).with_name("torchrun")
 
 @pytest.fixture
 def as_torchrun_does(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
-    """Sets the variables of process `rank` of `size`."""
+    """A function (rank, world_size) that sets the variables that torchrun sets."""
 
-    def set_variables(rank: int, size: int) -> None:
+    def set_variables(rank: int, world_size: int) -> None:
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             port = unused.getsockname()[1]
-        variables = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size}
+        variables = {"RANK": rank, "WORLD_SIZE": world_size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": world_size}
         for name, value in {**variables, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items():
             monkeypatch.setenv(name, str(value))
 

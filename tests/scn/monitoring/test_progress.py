@@ -1,4 +1,4 @@
-"""What is printed and written about a run, however it was interrupted, and with whatever is installed."""
+"""Progress and curves of a run, however it was interrupted, with TensorBoard's files and without."""
 
 import io
 import shutil
@@ -32,7 +32,7 @@ def table(folder: Path, name: str) -> list[list[str]]:
 
 
 def events(folder: Path) -> list[Any]:
-    """What TensorBoard would read, with every checksum compared."""
+    """Reads events as TensorBoard does, and compares every checksum."""
     (path,) = (folder / "tensorboard").iterdir()
     assert "tfevents" in path.name
     data, found = path.read_bytes(), []
@@ -52,7 +52,7 @@ def scalars(folder: Path, tag: str) -> list[tuple[int, float]]:
 
 @pytest.fixture
 def every_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A progress line for every row."""
+    """Makes Progress print a line for every row."""
     monkeypatch.setattr(module, "LINE_SECONDS", -1.0)
 
 

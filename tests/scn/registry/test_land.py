@@ -1,4 +1,4 @@
-"""The zoo: what lands there, that it serves where nothing is published, and how it gets into a registry."""
+"""The zoo: models land there, serve where nothing is published, and are installed in a registry."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ FILES = ["model.safetensors", "config.json", "metrics.json", "README.md", "curve
 
 @pytest.fixture
 def project(small_project: Any) -> Any:
-    """With a model, its figures, and curves as a training leaves them."""
+    """A project with a model, its figures, and curves as a training leaves them."""
     small_project.add_model(NAME)
     small_project.add_metrics(NAME)
     curves = small_project.root / "curves" / NAME / "plots" / "metrics"
