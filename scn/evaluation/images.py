@@ -42,7 +42,7 @@ def restore(
     """Restores an image by a network, or a function of one, on `device`, in the precision of evaluation.
 
     Args:
-        image: what `degrade` returned for the sample.
+        image: the network's input, as `degrade` returned it for the sample.
     Returns:
         the restored image, 8 bits, of the shape of sample.hr.
     """

@@ -53,7 +53,7 @@ class _Held:
 
 @dataclass(frozen=True)
 class _Figures:
-    """What one rank measures on one image, and sends to the others."""
+    """The figures of one image, which the rank that measured it sends to the others."""
 
     set_name: str
     degraded: float
@@ -157,7 +157,7 @@ def _gathered(ours: list[_Figures], world_size: int, device: torch.device) -> li
 
 
 def side_by_side(*images: Image) -> Image:
-    """Puts the centres of images of one shape, (H, W) or (H, W, 3), side by side; sides are at most SAMPLE_SIDE."""
+    """Puts the centres of images of one shape, (H, W) or (H, W, 3), side by side, each cut to SAMPLE_SIDE at most."""
     height, width = (min(side, SAMPLE_SIDE) for side in images[0].shape[:2])
     top, left = (images[0].shape[0] - height) // 2, (images[0].shape[1] - width) // 2
     return np.concatenate([image[top : top + height, left : left + width] for image in images], axis=1)

@@ -11,7 +11,7 @@ class World:
     """Rank and device of this process in a run of `world_size` processes."""
 
     rank: int = 0
-    """From 0 to world_size - 1; rank 0 reports and saves."""
+    """Number of this process, from 0 to world_size - 1; rank 0 reports and saves."""
     world_size: int = 1
     """Number of processes of the run, on all machines."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""What holds for every network of the table, tried with small ones; fingerprints.py lists them."""
+"""Properties that every network of the table has, tested with small ones, which fingerprints.py lists."""
 
 import json
 from pathlib import Path
