@@ -1,4 +1,4 @@
-"""The `scn` command; thin: each command calls one function, imported when it is used."""
+"""The `scn` command line: each command calls one function, which is imported when the command runs."""
 
 import json
 import sys
@@ -19,7 +19,9 @@ app = typer.Typer(
 )
 
 models = typer.Typer(
-    name="models", help="Models: which there are; from elsewhere, into the zoo and from it.", no_args_is_help=True
+    name="models",
+    help="List models, import one, put one into the zoo, or publish one from there.",
+    no_args_is_help=True,
 )
 app.add_typer(models)
 
@@ -41,7 +43,7 @@ def options(
     """Options of the command itself; its help is that of `app`."""
 
 
-ParamsFile = Annotated[Path, typer.Option("--params", help="The configuration.", show_default=True)]
+ParamsFile = Annotated[Path, typer.Option("--params", help="The configuration file.", show_default=True)]
 ExperimentName = Annotated[str, typer.Option("--experiment", "-e", help="Name of an experiment in params.yaml.")]
 PARAMS = Path("params.yaml")
 
@@ -52,23 +54,29 @@ def train(
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="Of the experiment: train.batch_size=8, model.blocks=4, run..."
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a setting of the experiment: a key of data, model, train or run, such as "
+            "train.batch_size=8, or start_from=FOLDER.",
         ),
     ] = None,
-    plain: Annotated[bool, typer.Option("--plain", help="In this process, or torchrun's, without Ray.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="Train without Ray: in this process, or torchrun's.")] = False,
     minutes: Annotated[
-        float | None, typer.Option(min=0, help="Stop after so many, with a checkpoint and status 75.")
+        float | None, typer.Option(min=0, help="Stop after so many minutes, with a checkpoint and status 75.")
     ] = None,
     resume: Annotated[
         bool | None,
-        typer.Option(help="Go on with a run that must be there, or start anew; else: if there is one."),
+        typer.Option(
+            help="Require an unfinished run to go on with; or delete it and start anew. Default: go on if there is one."
+        ),
     ] = None,
     resume_anyway: Annotated[
-        bool, typer.Option("--resume-anyway", help="Go on with a run that other code has made; the card will say so.")
+        bool,
+        typer.Option("--resume-anyway", help="Go on with a run made by other code; the model's card will say so."),
     ] = False,
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Train an experiment from its shards into models/EXPERIMENT; goes on where it was stopped."""
+    """Train an experiment on its shards, into models/EXPERIMENT; a training that was stopped goes on."""
     from scn.config.params import load_params
     from scn.launch.stage import train_stage
 
@@ -79,10 +87,10 @@ def train(
 @app.command()
 def plan(
     experiment: ExperimentName,
-    start: Annotated[bool, typer.Option("--start", help="Of the weights that it starts from, instead.")] = False,
+    start: Annotated[bool, typer.Option("--start", help="Write the hash of the start weights only.")] = False,
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Write what decides an experiment's shards, weights and figures into plans/EXPERIMENT, for DVC to compare."""
+    """Write plans/EXPERIMENT: what decides an experiment's shards, weights and figures, for DVC to compare."""
     from scn.config.params import load_params
     from scn.launch.plan import write_plan, write_start
 
@@ -93,11 +101,11 @@ def plan(
 
 @app.command()
 def evaluate(experiment: ExperimentName, params: ParamsFile = PARAMS) -> None:
-    """Measure the degraded input and the model on the evaluation sets."""
+    """Measure the degraded input and the model on the evaluation sets, into evaluations/EXPERIMENT.json."""
     from scn.config.params import load_params
     from scn.evaluation.runner import evaluate_stage
 
-    print(f"{experiment}: figures of input and model in {evaluate_stage(load_params(params), experiment)}")
+    print(f"{experiment}: the figures of input and model are in {evaluate_stage(load_params(params), experiment)}")
 
 
 @app.command()
@@ -106,7 +114,7 @@ def ensemble(experiment: ExperimentName, params: ParamsFile = PARAMS) -> None:
     from scn.config.params import load_params
     from scn.evaluation.runner import ensemble_stage
 
-    print(f"{experiment}: figures with self-ensemble in {ensemble_stage(load_params(params), experiment)}")
+    print(f"{experiment}: the figures with self-ensemble are in {ensemble_stage(load_params(params), experiment)}")
 
 
 @app.command()
@@ -121,7 +129,7 @@ def publish(experiment: ExperimentName, params: ParamsFile = PARAMS) -> None:
 
 @app.command()
 def report(
-    out: Annotated[Path | None, typer.Option(help="Write it as Markdown instead of printing it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the report to this Markdown file instead.")] = None,
     params: ParamsFile = PARAMS,
 ) -> None:
     """Show the figures of all experiments that have been measured, and where the versions lie."""
@@ -137,13 +145,13 @@ def report(
 @app.command()
 def restore(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A photograph, or a folder of them.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="Where the restored one goes.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The file or folder for the result.")],
     model: Annotated[
         str, typer.Option("--model", "-m", help="EXPERIMENT, EXPERIMENT@vN, or a model folder: see `scn models list`.")
     ],
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Restore photographs with a published model, or with one that ships."""
+    """Restore a photograph, or all those in a folder, with a published model or one that ships."""
     from scn.inference.restore import pairs, restore_files
     from scn.registry.reference import load
 
@@ -154,10 +162,10 @@ def restore(
 
 @app.command()
 def preset(
-    name: Annotated[str | None, typer.Argument(help="One of them; without it, they are listed.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of a preset; without it, all are listed.")] = None,
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Write a recipe into params.yaml, keeping everything else in it; or list the recipes, with source and cost."""
+    """Write a preset into params.yaml and keep everything else in it; or list the presets, with source and cost."""
     from scn.config.presets import apply_preset, describe_presets
 
     if name is None:
@@ -168,7 +176,7 @@ def preset(
 
 @app.command()
 def networks(
-    name: Annotated[str | None, typer.Argument(help="One network, with its parameters explained.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of a network, to see its parameters explained.")] = None,
 ) -> None:
     """List the networks that `model.name` may ask for, and their parameters."""
     from scn.config.describe import describe
@@ -178,14 +186,16 @@ def networks(
 
 @app.command()
 def profile(
-    more: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="More settings, after --set.")] = None,
+    more: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="More settings, like those of --set.")
+    ] = None,
     model: Annotated[str, typer.Option("--model", "-m", help="Name of a network: see `scn networks`.")] = "scn",
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the network, `channels` or `scale`."),
     ] = None,
     input: Annotated[str, typer.Option(metavar="HEIGHTxWIDTH", help="Size of the image in pixels.")] = "128x128",
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Count a network's parameters, multiply-adds, receptive field and memory."""
     from scn.config.describe import architecture, profile_text, size
@@ -215,11 +225,11 @@ def list_names(params: ParamsFile = PARAMS) -> None:
 
 @models.command("import")
 def import_checkpoint(
-    file: Annotated[Path, typer.Argument(help="The checkpoint.")],
-    scales: Annotated[int, typer.Option(min=1, help="Levels of the pyramid: the file does not say.")],
+    file: Annotated[Path, typer.Argument(help="The checkpoint file.")],
+    scales: Annotated[int, typer.Option(min=1, help="Scales of the pyramid, which the file does not say.")],
     out: Annotated[Path, typer.Option(help="A new folder for the model.")],
-    format: Annotated[str, typer.Option(help="Who wrote it: ychfan-scn, the authors of SCN.")] = "ychfan-scn",
-    task: Annotated[str | None, typer.Option(help="dn, car or sr; needed for a network of scale 1.")] = None,
+    format: Annotated[str, typer.Option(help="Format of the file: ychfan-scn, that of SCN's authors.")] = "ychfan-scn",
+    task: Annotated[str | None, typer.Option(help="Task: dn, car or sr; needed for a network of scale 1.")] = None,
 ) -> None:
     """Make a model folder of a checkpoint of the SCN paper's authors."""
     from scn.registry.authors import import_model
@@ -243,10 +253,10 @@ def land(
 
 @models.command()
 def install(
-    folder: Annotated[Path, typer.Argument(help="A whole version of a model, as scn/zoo/EXPERIMENT.")],
+    folder: Annotated[Path, typer.Argument(help="Folder with a whole version of a model, such as scn/zoo/EXPERIMENT.")],
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Publish a version that lies in a folder, as it is, in the registry."""
+    """Publish the version in a folder to the registry, its files unchanged."""
     from scn.config.params import load_params
     from scn.registry.publish import install as install_version
 
@@ -255,7 +265,7 @@ def install(
 
 
 def main() -> None:
-    """Entry point: a mistake of the user ends with one sentence and status 1, a run that was stopped with 75."""
+    """Runs the `scn` command; a user's mistake ends with one sentence and status 1, a stopped run with status 75."""
     try:
         app()
     except Stopped as stopped:

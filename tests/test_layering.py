@@ -1,4 +1,4 @@
-"""Who may import whom (docs/design.md): flows -> data_prep, scn; a room of scn only those before it."""
+"""The imports that docs/design.md allows: flows -> data_prep, scn; a room of scn only those before it."""
 
 import ast
 import subprocess
@@ -101,7 +101,7 @@ def test_files_are_short() -> None:
 
 @pytest.mark.parametrize("module", ["scn", "scn.cli", "data_prep.cli", "data_prep.shards", "scn.storage.base"])
 def test_heavy_packages_are_imported_where_they_are_used(module: str) -> None:
-    """So that `scn --help` and `data-prep --help` answer at once."""
+    """Otherwise `scn --help` and `data-prep --help` would not answer at once."""
     program = f"import sys, {module}; print(*{{name.split('.')[0] for name in sys.modules}})"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert not HEAVY & set(loaded.stdout.split())

@@ -1,1 +1,1 @@
-"""Measuring restored images: metrics, named protocols, self-ensemble, and the runner over evaluation sets."""
+"""Evaluation: PSNR and SSIM of restored images under named protocols, over evaluation sets, and the report."""

@@ -1,4 +1,4 @@
-"""The sources that decide a figure besides the model and the images."""
+"""The source files that decide a measured figure, besides the model and the images."""
 
 from scn.core.hashing import code_sha256, sources
 from scn.networks.sources import sources_of
@@ -12,5 +12,5 @@ _MEASURING = (
 
 
 def evaluation_code(network: str) -> str:
-    """SHA-256 of the sources that decide the figures of a model of the network `network`."""
+    """Returns the SHA-256 of the sources that decide the figures of a model whose network is called `network`."""
     return code_sha256([*sources(*_MEASURING), *sources_of(network)])

@@ -1,4 +1,4 @@
-"""One image of an evaluation set: what the network gets, and the image that it makes of it."""
+"""One image of an evaluation set: degraded for the network, and restored by it."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -16,7 +16,7 @@ from scn.shards.samples import Sample
 
 
 def degrade(sample: Sample, experiment: Experiment) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """What the network gets, and the image that a viewer would see without it.
+    """Returns the network's input for a sample, and the degraded image that a viewer would see without a network.
 
     Returns:
         the network's input (h, w) or (h, w, 3), where 0 is black and 1 is white; and the degraded image of the
@@ -39,12 +39,12 @@ def restore(
     sample: Sample,
     experiment: Experiment,
 ) -> NDArray[np.uint8]:
-    """What a network, or a function of one, on `device` makes of an image, in the precision of evaluation.
+    """Restores an image by a network, or a function of one, on `device`, in the precision of evaluation.
 
     Args:
-        image: what `degrade` returned for the sample.
+        image: the network's input, as `degrade` returned it for the sample.
     Returns:
-        8 bits, of the shape of sample.hr.
+        the restored image, 8 bits, of the shape of sample.hr.
     """
     batch = image.reshape(1, *image.shape[:2], -1)
     if batch.shape[-1] == 1:  # a grey image is restored by an RGB network as the mean of its three results
@@ -54,7 +54,7 @@ def restore(
 
 
 def measurable(samples: Iterable[Sample], experiment: Experiment, set_name: str) -> Iterator[Sample]:
-    """The samples; UserError at the first one that is too small for the protocol."""
+    """Yields the samples; raises UserError at the first one that is too small for the protocol."""
     smallest = smallest_side(experiment.task, experiment.scale)
     for sample in samples:
         height, width = sample.hr.shape[:2]

@@ -7,7 +7,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 Image = NDArray[Any]
-"""(H, W) or (H, W, C), values in 0..255, of any real type."""
+"""An image (H, W) or (H, W, C) of any real type, values in 0..255."""
 
 PEAK = 255.0
 PSNR_CAP = 100.0
@@ -33,7 +33,7 @@ def psnr(a: Image, b: Image) -> float:
 
 
 def ssim(a: Image, b: Image) -> float:
-    """Structural similarity (Wang et al. 2004) of two images of one shape, -1..1; of colours the channels' mean.
+    """Structural similarity (Wang et al. 2004) of two images of one shape, -1..1; of colour images the channels' mean.
 
     11x11 Gaussian window of sigma 1.5, K1 0.01, K2 0.03, L 255, weighted moments without Bessel's correction, mean
     over the positions where the window lies inside the image: the authors' ssim_index.m without its downsampling.

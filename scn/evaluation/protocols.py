@@ -1,4 +1,4 @@
-"""How a restored image is compared with the original: the protocol of a task (scn.imaging.tasks.Protocol)."""
+"""PSNR and SSIM of a restored image under the protocol of a task (scn.imaging.tasks.Protocol)."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ from scn.imaging.tasks import Task
 from scn.inference.records import Figures
 
 DIGITS = 4
-"""Decimals of a written figure: two more than dB are printed with; the last bits differ between machines."""
+"""Decimals of a figure in a file: two more than are printed; the last bits of a float differ between machines."""
 
 
 def measure(restored: NDArray[np.uint8], original: NDArray[np.uint8], task: Task, scale: int) -> Figures:
@@ -25,22 +25,22 @@ def measure(restored: NDArray[np.uint8], original: NDArray[np.uint8], task: Task
 
 
 def measure_psnr(restored: NDArray[np.uint8], original: NDArray[np.uint8], task: Task, scale: int) -> float:
-    """The PSNR of `measure` alone, which is a small part of its work."""
+    """Returns the PSNR in dB that `measure` gives, at a small part of its cost; raises ValueError as it does."""
     return metrics.psnr(*_compared(restored, original, task, scale))
 
 
 def rounded(figure: float) -> float:
-    """A figure as it is written."""
+    """Rounds a figure to DIGITS decimals, as it stands in files."""
     return round(float(figure), DIGITS)
 
 
 def average(figures: Iterable[float]) -> float:
-    """Over the images of a set, each of them rounded already: as it is written."""
+    """Returns the mean of figures that are rounded already, one per image, as it stands in files."""
     return rounded(np.mean(list(figures), dtype=np.float64))
 
 
 def smallest_side(task: Task, scale: int) -> int:
-    """Shortest side of an image, in pixels, that the protocol can measure."""
+    """Returns the shortest side, in pixels, that an image may have to be measured under the task's protocol."""
     return metrics.WINDOW + 2 * _frame(task, scale)
 
 

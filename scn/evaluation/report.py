@@ -1,4 +1,4 @@
-"""One table of what the experiments reached, and where their published versions lie."""
+"""The report: a table of the figures of all experiments, and where their published versions lie."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
@@ -20,7 +20,7 @@ R = TypeVar("R", bound=Record)
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One evaluation set of one experiment, as text; figures are `PSNR in dB / SSIM`."""
+    """A row of the report: one evaluation set of one experiment, as text; figures are `PSNR in dB / SSIM`."""
 
     experiment: str
     evaluation_set: str
@@ -28,16 +28,17 @@ class Line:
     model: str
     ensemble: str
     gain: str
-    """PSNR of the model over that of the degraded input."""
+    """PSNR of the model minus that of the degraded input, in dB."""
     published: str
+    """The URL of the published version, or "not published"."""
 
     def cells(self) -> tuple[str, ...]:
-        """In HEADER's order."""
+        """Returns the row's cells, in the order of HEADER."""
         return astuple(self)
 
 
 def lines(params: Params) -> list[Line]:
-    """A line per evaluation set of each experiment that has metrics/<E>.json, in params.yaml's order.
+    """Returns a row for each evaluation set of each experiment that has metrics/<E>.json, in params.yaml's order.
 
     Raises:
         UserError: if no experiment has metrics yet, or a file can't be read.
@@ -49,7 +50,7 @@ def lines(params: Params) -> list[Line]:
 
 
 def table(params: Params) -> "Table":
-    """The figures as a table for a terminal of 80 columns or more; UserError as for `lines`."""
+    """Returns the figures as a table for a terminal of 80 columns or more; raises UserError as `lines`."""
     from rich import box
     from rich.table import Table
 
@@ -73,7 +74,7 @@ def table(params: Params) -> "Table":
 
 
 def print_report(params: Params) -> None:
-    """Prints the table, the protocols, and where the versions lie; UserError as for `lines`."""
+    """Prints the table, the protocols, and where the versions lie; raises UserError as `lines`."""
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -90,7 +91,7 @@ def print_report(params: Params) -> None:
 
 
 def report_stage(params: Params, out: Path) -> Path:
-    """The stage `report`: writes the table as Markdown to `out` and returns it; UserError as for `lines`."""
+    """The stage `report`: writes the table as Markdown to `out` and returns `out`; raises UserError as `lines`."""
     text = [
         "# What the models reach",
         "",

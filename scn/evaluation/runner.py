@@ -1,4 +1,4 @@
-"""The evaluation sets of an experiment, restored and measured: evaluations/<E>.json and metrics/<E>.json."""
+"""The stages evaluate and ensemble: restore and measure an experiment's evaluation sets, and write the figures."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping

@@ -1,4 +1,4 @@
-"""A network applied to images in host memory: on which device, in which layout and precision."""
+"""Applies networks to images in host memory: device, memory layout and precision."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from scn.inference.precision import Precision, autocast
 
 
 def prepare(network: nn.Module, device: torch.device | str | None = None) -> nn.Module:
-    """The network in eval mode, on `device` (None: a GPU if there is one), in channels_last; changed in place."""
+    """Puts a network into eval mode, on `device` (None: a GPU if there is one), in channels_last; returns it."""
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
     return network.eval()
@@ -23,14 +23,14 @@ def apply(
     device: torch.device,
     precision: Precision = "float32",
 ) -> NDArray[np.float32]:
-    """A network, or a function of one, applied without gradients.
+    """Applies a network, or a function of one, to images, without gradients.
 
     Args:
         function: maps (N, C, H, W) to (N, C, sH, sW) on `device`.
         images: (N, H, W, C), 0 is black, 1 is white.
-        precision: see scn.inference.precision; the result is float32 all the same.
+        precision: of the computation, see scn.inference.precision; the result is float32 in any case.
     Returns:
-        (N, sH, sW, C) in host memory, not clipped.
+        (N, sH, sW, C), float32 in host memory, not clipped.
     """
     # (N, H, W, C) in memory seen as (N, C, H, W) is channels_last without a copy.
     x = torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2)
@@ -40,5 +40,5 @@ def apply(
 
 
 def device_of(network: nn.Module) -> torch.device:
-    """Where the network's weights lie; the CPU if it has none."""
+    """Returns the device of the network's weights; the CPU if it has none."""
     return next((tensor.device for tensor in network.parameters()), torch.device("cpu"))

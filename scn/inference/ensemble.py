@@ -9,7 +9,7 @@ HEIGHT, WIDTH = 2, 3
 
 
 def self_ensemble(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Mean over the 8 flips and rotations of the input, each result turned back.
+    """Returns the mean of the model's results for the 8 flips and rotations of the input, each turned back.
 
     Args:
         model: maps (N, C, H, W) to (N, C', sH, sW), for an input of any height and width.

@@ -26,7 +26,7 @@ class Model:
         task: what it restores; `Task.name` is "sr", "dn" or "car".
         level: the degradation it was trained for: scale factor, sigma (of 255) or JPEG quality; None if not known.
         scale: the result's height and width, relative to the input's.
-        channels: of the network's images, 3 (RGB) or 1 (grey).
+        channels: the number of channels of its images, 3 (RGB) or 1 (grey).
         network: the torch module, in eval mode, without gradients.
         version: "v3" of a published model; "" of a folder.
         metrics: its figures with their provenance, from metrics.json; None if it was not measured.
@@ -35,12 +35,12 @@ class Model:
     """
 
     def __init__(self, folder: Path, device: torch.device | str | None = None, *, version: str = "") -> None:
-        """Loads the folder with a model: model.safetensors and config.json.
+        """Loads a model folder, which holds model.safetensors and config.json.
 
         Args:
-            folder: on this machine.
-            device: where it computes; None: a GPU if there is one.
-            version: what the registry calls it.
+            folder: a path on this machine.
+            device: the device to compute on; None: a GPU if there is one.
+            version: the version in the registry, such as "v3"; "" for none.
         Raises:
             UserError: if a file is missing or damaged, does not say which task the model is for, or the device can't
                 be used.
@@ -70,15 +70,19 @@ class Model:
 
     @property
     def card(self) -> str:
-        """The model card in Markdown; "" if there is none."""
+        """The model card, Markdown; "" if the folder has none."""
         path = self.folder / CARD
         return path.read_text() if path.is_file() else ""
 
     def __call__(self, images: Tensor) -> Tensor:
-        """The network on float32 (N, C, H, W) in [0, 1]: float32 (N, C, sH, sW), clipped to [0, 1], on the same device.
+        """Applies the network to a batch of images, without gradients.
 
+        Args:
+            images: float32 (N, C, H, W), 0 is black, 1 is white; noise may leave that range.
+        Returns:
+            float32 (N, C, sH, sW), clipped to [0, 1], on the device of `images`; s is `scale`.
         Raises:
-            UserError: for another type or shape, or values that are not finite or outside of [-1, 2], as 0..255 are.
+            UserError: for another type or shape, or values that are not finite or not between -1 and 2.
         """
         if not isinstance(images, Tensor) or images.dtype != torch.float32:
             what = images.dtype if isinstance(images, Tensor) else type(images).__name__
@@ -110,9 +114,9 @@ class Model:
 
         Args:
             image: 8 bits: a NumPy array (H, W), (H, W, 3) or (H, W, 4), a Pillow image, or the path of a file.
-            tile: above tile x tile pixels, the network sees the photograph in parts.
+            tile: a photograph of more than tile x tile pixels is restored in parts.
         Returns:
-            the same kind, `scale` times as high and wide; for a path a Pillow image.
+            an image of the same kind, `scale` times as high and wide; for a path a Pillow image.
         Raises:
             UserError: for an image that can't be read or restored.
         """
@@ -131,7 +135,7 @@ class Model:
         return restored.image()
 
     def restore_photograph(self, photograph: Photograph, name: str = "the image", *, tile: int = TILE) -> Photograph:
-        """Restores what scn.imaging.image_io has read; `name` stands in errors."""
+        """Restores a photograph that scn.imaging.image_io has read; errors call it `name`; `tile` as in `restore`."""
         return restore_photograph(
             photograph, self.network, self.task.on_colour, self.scale, tile=tile, name=name, model=str(self.folder)
         )

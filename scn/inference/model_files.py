@@ -1,4 +1,4 @@
-"""A network as a folder: model.safetensors and config.json."""
+"""Model folders: model.safetensors holds the weights, config.json the architecture and more."""
 
 import json
 from collections.abc import Mapping
@@ -18,11 +18,13 @@ WEIGHTS, CONFIG, METRICS, CARD = "model.safetensors", "config.json", "metrics.js
 
 
 def save_model(folder: Path, network: nn.Module, architecture: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-    """Writes the weights (weight normalisation folded: `network` is changed) and what builds the network.
+    """Writes a model folder: the weights, and config.json, from which the network can be built.
 
-    Each file appears whole; config.json, without which the folder is no model, comes last.
+    Weight normalisation is folded into the weights, which changes `network`. Each file appears whole; config.json,
+    without which the folder is no model, comes last.
 
     Args:
+        architecture: name, parameters, channels and scale of the network, as scn.networks.build takes them.
         about: more keys for config.json (experiment, training figures, hashes).
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -51,7 +53,7 @@ def check_fits(config: Mapping[str, Any], folder: Path, experiment: Experiment) 
 
 
 def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """Reads a folder that save_model wrote: the network in eval mode and config.json.
+    """Reads a model folder; returns the network in eval mode and the content of config.json.
 
     Raises:
         UserError: if a file is missing or damaged, or the weights are those of another architecture.

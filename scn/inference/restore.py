@@ -1,4 +1,4 @@
-"""A trained model applied to a user's images: `scn restore IN OUT --model REFERENCE`."""
+"""Restores a user's images with a trained model: `scn restore IN OUT --model REFERENCE`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,23 +16,23 @@ from scn.imaging.tiles import TILE, in_tiles
 from scn.inference.apply import apply, device_of
 
 SMALLEST = 8
-"""Shortest side in pixels of an image worth restoring: below, a network sees more padding than picture."""
+"""Shortest side, in pixels, of an image to restore: in a smaller one a network sees more padding than picture."""
 
 Floats = NDArray[np.float32]
 Network = Callable[[Floats], Floats]
-"""(N, H, W, C) -> (N, sH, sW, C), 0 is black, 1 is white"""
+"""A function from float32 images (N, H, W, C) to restored ones (N, sH, sW, C); 0 is black, 1 is white."""
 
 
 def restore_files(todo: Sequence[tuple[Path, Path]], restore: Callable[[Photograph, str], Photograph]) -> list[Path]:
-    """Restores files, each of which is written whole or not at all, in place of what exists.
+    """Restores image files; each result is written whole or not at all, and replaces a file of its name.
 
     Colours keep their ICC profile; other metadata is not copied.
 
     Args:
-        todo: source and target of each, from `pairs`.
+        todo: (source, target) of each image, as `pairs` returns them.
         restore: restores a photograph; its second argument names it in errors.
     Returns:
-        the files written, in the order of their names.
+        the files written, in the order of `todo`.
     Raises:
         UserError: at the first image that can't be restored; what was finished before stays.
     """
@@ -62,11 +62,11 @@ def restore_photograph(
     """Restores pixels in host memory; transparency is enlarged by bicubic interpolation.
 
     Args:
-        on_colour: how a network applies to colour and grey photographs (tasks.Task.on_colour).
-        tile: above tile x tile pixels, the network sees the photograph in parts (scn.imaging.tiles).
-        name, model: name the image and the network in an error.
+        on_colour: how the network is applied to colour and grey photographs, see scn.imaging.tasks.Task.on_colour.
+        tile: a photograph of more than tile x tile pixels is restored in parts (scn.imaging.tiles).
+        name, model: what errors call the image and the network.
     Raises:
-        UserError: if a side is shorter than SMALLEST, or what the network gives is not finite.
+        UserError: if a side is shorter than SMALLEST, or the network's result is not finite.
     """
     height, width = photograph.pixels.shape[:2]
     if min(height, width) < SMALLEST:
@@ -90,19 +90,19 @@ def restore_photograph(
 
 
 def _rgb(network: Network, image: Floats) -> Floats:
-    """A 3-channel network; a grey image goes in three times, and the mean comes out."""
+    """Applies a 3-channel network; a grey image goes in three times, and the mean comes out."""
     if image.shape[-1] == 3:
         return network(image[None])[0]
     return network(np.repeat(image, 3, axis=-1)[None])[0].mean(axis=-1, keepdims=True)
 
 
 def _each(network: Network, image: Floats) -> Floats:
-    """A 1-channel network on every channel by itself."""
+    """Applies a 1-channel network to every channel by itself."""
     return network(image.transpose(2, 0, 1)[..., None])[..., 0].transpose(1, 2, 0)
 
 
 def _luma(network: Network, image: Floats) -> Floats:
-    """A 1-channel network on the luma; chroma stays.
+    """Applies a 1-channel network to the luma; chroma stays.
 
     The luma is JPEG's own, full-range BT.601: quantised there, a real JPEG's artifacts have the size that those of the
     training images have, whose luma was compressed as it is. Changing Y alone adds the same to R, G and B.
@@ -117,13 +117,13 @@ _ON_COLOUR: Mapping[OnColour, Callable[[Network, Floats], Floats]] = {"rgb": _rg
 
 
 def pairs(src: Path, dst: Path) -> list[tuple[Path, Path]]:
-    """What becomes what, checked before anything is written.
+    """Returns (source, target) of every image to restore, checked before anything is written.
 
     A file becomes the file `dst`, whose suffix names the format (or dst/<name>.png, where `dst` is a folder); the
     files directly in a folder become dst/<name>.png.
 
     Raises:
-        UserError: if there is nothing to restore, or a target can't be told, is a source, or is that of two sources.
+        UserError: if there is nothing to restore, or a target has no known suffix, is a source, or is that of two.
     """
     if not src.exists():
         raise UserError(f"{src} does not exist: name an image or a folder of images.")

@@ -1,4 +1,4 @@
-"""What the driver of a run on Ray and its workers have to say to each other."""
+"""Messages between the driver of a run on Ray and its workers."""
 
 import asyncio
 import time
@@ -11,28 +11,30 @@ from scn.training.callbacks import Event
 
 @dataclass(frozen=True)
 class WasStopped:
-    """A worker did what it was asked and stopped; `sentence` is that of Stopped."""
+    """Message of a worker that has stopped, as it was asked to."""
 
     sentence: str
+    """The message of the Stopped that ended its loop."""
 
 
 @dataclass(frozen=True)
 class HasFailed:
-    """A worker has met what no restart mends; `sentence` is that of the UserError."""
+    """Message of a worker that has met an error which no restart mends."""
 
     sentence: str
+    """The message of the UserError."""
 
 
 Message = Event | WasStopped | HasFailed
 
 LOOK_SECONDS = 1.0
-"""A worker looks for the order to stop this often."""
+"""Seconds between two looks of a worker for the request to stop."""
 
 
 class Mailbox:
-    """A Ray actor that workers tell of the run, and that hears from the driver when it is to stop.
+    """A Ray actor that takes messages of the workers to the driver, and the driver's request to stop to the workers.
 
-    It outlives the workers: those that take the place of killed ones find what was said before.
+    It outlives the workers: one that takes the place of a killed one still learns of a request or a failure.
     """
 
     def __init__(self) -> None:
@@ -41,13 +43,13 @@ class Mailbox:
         self.why, self.failed = "", False
 
     async def tell(self, message: Message) -> None:
-        """From a worker."""
+        """Adds a message to the driver; called by a worker."""
         self.messages.append(message)
         self.failed |= isinstance(message, HasFailed)
         self.news.set()
 
     async def hear(self, seconds: float) -> list[Message]:
-        """For the driver: the next messages, waiting for `seconds` at most."""
+        """Returns the messages since the last call, waiting for `seconds` at most; called by the driver."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self.news.wait(), seconds)
         self.news.clear()
@@ -55,25 +57,25 @@ class Mailbox:
         return messages
 
     async def ask_to_stop(self, why: str) -> None:
-        """From the driver."""
+        """Asks the workers to stop, for the reason `why`; called by the driver."""
         self.why = why
         self.asked.set()
 
     async def asked_to_stop(self) -> str:
-        """For a worker: why it should stop, as soon as it should."""
+        """Waits for the request to stop and returns its reason; called by a worker."""
         await self.asked.wait()
         return self.why
 
     async def has_failed(self) -> bool:
-        """For a worker: whether one has met what no restart mends."""
+        """Returns True if a worker has sent HasFailed; called by a worker."""
         return self.failed
 
 
 class Order:
-    """Why a worker should stop, or nothing; to be called after each step, which costs it next to nothing.
+    """Looks for the driver's request to stop; cheap enough to be called in each step.
 
     Args:
-        mailbox: the handle of the actor.
+        mailbox: the handle of the actor Mailbox.
     """
 
     def __init__(self, mailbox: Any) -> None:
@@ -81,6 +83,7 @@ class Order:
         self._next = 0.0
 
     def __call__(self) -> str:
+        """Returns why the worker should stop, or an empty string."""
         if (now := time.monotonic()) < self._next:
             return ""
         import ray

@@ -1,11 +1,11 @@
-"""The stages plan@E and start@E: what decides the results of an experiment, as files that DVC compares.
+"""The stages plan@E and start@E: files, for DVC to compare, with everything that decides an experiment's results.
 
     plans/<experiment>/shards.json          what decides its shards: images, how they are degraded and cut, code
     plans/<experiment>/train/recipe.json    what decides its weights besides the shards: network, recipe, code
     plans/<experiment>/train/start.json     SHA-256 of the weights it starts from, where start_from names some
     plans/<experiment>/evaluation.json      what decides its figures besides model and images
 
-So a stage becomes stale when what decides its result changes, and not when a file does. No PyTorch here.
+So a stage becomes stale when something that decides its result changes, not whenever a file does. Imports no PyTorch.
 """
 
 import json
@@ -29,7 +29,7 @@ _DATA_PREPARATION = (
 
 
 def write_plan(params: Params, name: str) -> list[Path]:
-    """Writes the plan of the experiment `name`, but for start.json; the files, in the order of their stages.
+    """Writes the plan of the experiment `name`, without start.json; returns its files, in the order of the stages.
 
     Removes a start.json that is left from when start_from named the experiment.
 
@@ -50,21 +50,25 @@ def write_plan(params: Params, name: str) -> list[Path]:
 
 
 def write_start(params: Params, name: str) -> Path:
-    """Writes start.json of the experiment `name`, which start_from names; UserError if the weights are missing."""
+    """Writes start.json, the hash of the weights that the experiment `name` starts from, and returns its path.
+
+    Raises:
+        UserError: if params.yaml names none, or they are missing.
+    """
     path = params.root / "plans" / name / "train" / START
     _write(path, {"sha256": file_sha256(start_weights(params, name))})
     return path
 
 
 def start_weights(params: Params, name: str) -> Path:
-    """The weights that the experiment `name` starts from.
+    """Returns the file with the weights that the experiment `name` starts from.
 
     Raises:
         UserError: if params.yaml names none, or they are missing.
     """
     start_from = params.experiment(name).start_from
     if start_from is None:
-        raise UserError(f"{params.path}: start_from does not name {name}: add it, or train from random weights.")
+        raise UserError(f"{params.path}: start_from has no entry for {name}: add one, or train from random weights.")
     weights = params.root / Path(start_from).expanduser() / "model.safetensors"
     if not weights.is_file():
         raise UserError(

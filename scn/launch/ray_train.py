@@ -25,21 +25,21 @@ from scn.training.validation import Validated
 from scn.training.world import World
 
 RESTARTS = 3
-"""How often a run whose worker dies is started again, from its newest checkpoint."""
+"""Number of times that a run is restarted, from its newest checkpoint, when a worker dies."""
 
 
 def train_with_ray(run: Run, params: Params, callbacks: Callbacks, minutes: float | None = None) -> None:
-    """Runs the loop on `run.workers` processes; what they say comes to `callbacks` in this process.
+    """Trains on as many Ray workers as the key run.workers says; calls `callbacks` in this process.
 
     Raises:
         Stopped: by SIGTERM, SIGINT or when `minutes` are over; the workers have stored a checkpoint.
-        UserError: what the loop raised, or that the cluster had no room for the workers in time.
+        UserError: if the loop raised it, or the cluster had no room for the workers within run.cluster_timeout_s.
     """
     # Ray Train looks after its workers this often; its default of 2 s is most of a short run.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
     config = run.experiment.run
     with Stopping(minutes) as stopping:
-        # What the workers have to say comes through a mailbox; their logs tell of every move of Ray Train itself.
+        # Progress comes through the mailbox; the workers' logs would bury it under those of Ray Train itself.
         start_ray(max(cpu_count(), config.workers), show_logs=False)
         try:
             _drive(run, params, callbacks, stopping)
@@ -58,12 +58,12 @@ def _drive(run: Run, params: Params, callbacks: Callbacks, stopping: Stopping) -
     gpu = config.use_gpu is True or (config.use_gpu == "auto" and gpus >= config.workers)
     bundle = {"GPU": 1.0} if gpu else {"CPU": 1.0}
     _wait_for_room(name, bundle, config.workers, config.cluster_timeout_s, stopping)
-    # The same patience when workers are started again, after a node was lost: Ray Train would wait for ever.
+    # The limit holds when workers are restarted after a node was lost, too: Ray Train would wait for ever.
     os.environ.setdefault(
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(max(15, config.cluster_timeout_s // (RESTARTS + 1)))
     )
 
-    # Where this process is, so that a node that is lost does not take it along.
+    # On the node of this process, so that it is not lost together with another node.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     mailbox = ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
     results, filesystem = _results_folder(params)
@@ -87,18 +87,18 @@ def _drive(run: Run, params: Params, callbacks: Callbacks, stopping: Stopping) -
                 name=f"{name}-{uuid4().hex[:8]}",
                 storage_path=results,
                 storage_filesystem=filesystem,
-                failure_config=FailureConfig(  # mypy reads that of Ray Train v1
+                failure_config=FailureConfig(  # mypy sees the class of Ray Train v1
                     max_failures=RESTARTS,
                     controller_failure_limit=RESTARTS,  # type: ignore[call-arg]
                 ),
             ),
         )
         _listen(mailbox, _Fit(trainer), callbacks, stopping)
-    except ControllerError:  # which has no type of its own for workers that found no place
+    except ControllerError:  # Ray Train has no error of its own for workers without room
         if missing := wait_for_room(bundle, config.workers, 0, lambda missing: None):
             raise UserError(
-                f"{name} was interrupted and needs {missing}: start it again, where it goes on from its last "
-                "checkpoint, with lower run.workers or when the cluster is whole."
+                f"{name} was interrupted and needs {missing}: start it again with lower run.workers, or when the "
+                "cluster is whole; it goes on from its last checkpoint."
             ) from None
         raise
     finally:
@@ -124,7 +124,7 @@ def _wait_for_room(name: str, bundle: dict[str, float], workers: int, seconds: i
 
 
 class _Fit(threading.Thread):
-    """Ray Train at work, beside the main thread, which is the one that signals come to."""
+    """Thread that runs Ray Train, so that the main thread, which alone gets signals, stays free for them."""
 
     def __init__(self, trainer: Any) -> None:
         super().__init__(daemon=True)
@@ -140,7 +140,7 @@ class _Fit(threading.Thread):
 
 
 def _listen(mailbox: Any, fit: _Fit, callbacks: Callbacks, stopping: Stopping) -> None:
-    """Passes on what the workers say, and to them that they should stop, until Ray Train has ended."""
+    """Takes the workers' messages to `callbacks`, and a request to stop to the workers, until Ray Train has ended."""
     import ray
 
     asked = False
@@ -178,10 +178,12 @@ def _worker(config: dict[str, Any]) -> None:
 
     mailbox = config["mailbox"]
     if ray.get(mailbox.has_failed.remote()):
-        return  # Ray Train ended the others, and started all of them again
+        return  # Ray Train has restarted the workers, but the failure would come again
     context = ray.train.get_context()
     use_threads(context.get_local_world_size(), config["threads"])
-    world = World(rank=context.get_world_rank(), size=context.get_world_size(), device=ray.train.torch.get_device())
+    world = World(
+        rank=context.get_world_rank(), world_size=context.get_world_size(), device=ray.train.torch.get_device()
+    )
     leads = world.rank == 0
     order = Order(mailbox) if leads else None  # the loop tells the others
     began = False
@@ -203,12 +205,12 @@ def _worker(config: dict[str, Any]) -> None:
         if isinstance(error, StoreError) and not began:
             raise  # nothing is lost, and it may be over in a moment: Ray Train starts the workers again
         ray.get(mailbox.tell.remote(HasFailed(str(error))))
-        if world.size > 1:
+        if world.world_size > 1:
             raise  # the others may be waiting for this one
 
 
 class _Teller:
-    """Callbacks of a worker: what rank 0 is told goes to the driver, by way of the mailbox."""
+    """Callbacks of a worker; on rank 0 each call goes to the driver, through the mailbox."""
 
     def __init__(self, mailbox: Any, leads: bool) -> None:
         self._mailbox, self._leads = mailbox, leads
@@ -225,7 +227,7 @@ class _Teller:
     def on_checkpoint(self, step: int) -> None:
         import ray.train
 
-        ray.train.report({"step": step})  # which waits until every rank has
+        ray.train.report({"step": step})  # waits until every rank has reported
         self._tell(Saved(step))
 
     def _tell(self, event: Event) -> None:
@@ -242,8 +244,8 @@ def _run(config: dict[str, Any]) -> Run:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"{root} can't be made on {socket.gethostname()} ({error.strerror}), for checkpoints and shards: "
-            "give the cluster's user the right to, or train in a folder that all nodes can have."
+            f"{root}, the folder for checkpoints and shards, can't be made on {socket.gethostname()} "
+            f"({error.strerror}): let the cluster's user write there, or train in a folder that every node can make."
         ) from None
     evaluation = config["evaluation"]
     start, start_sha256 = config["start"]
@@ -265,7 +267,7 @@ def _run(config: dict[str, Any]) -> Run:
 
 
 def _results_folder(params: Params) -> tuple[str, Any]:
-    """Where Ray Train writes its own few files: (path, file system, None for the local one).
+    """Returns where Ray Train writes its own few files: (path, file system; None: the local one).
 
     The checkpoints are ours and lie in the store. A cluster needs a place that all its nodes see.
     """

@@ -1,4 +1,4 @@
-"""When a run is to stop before its end: on a signal, or when its time is over."""
+"""Stopping a run before its end: on a signal, or when its time is over."""
 
 import signal
 import threading
@@ -8,22 +8,22 @@ from typing import Any
 
 
 class Stopping:
-    """Why the run should stop now, or nothing: answers whenever it is called, at the cost of reading a clock.
+    """Tells whether and why a run should stop now; a call costs no more than reading a clock.
 
-    SIGTERM (a pre-emption) and the first SIGINT (Ctrl-C) become an answer while it is entered, in the main thread,
-    where alone Python can handle signals; a second SIGINT interrupts as ever. A signal that the process was started
-    to ignore stays ignored.
+    As a context in the main thread, where alone Python can handle signals, it notes SIGTERM (a pre-emption) and the
+    first SIGINT (Ctrl-C); a second SIGINT interrupts as usual. A signal that the process was started to ignore stays
+    ignored.
     """
 
     def __init__(self, minutes: float | None = None) -> None:
-        """The time, if it is limited, begins now."""
+        """Starts the clock for `minutes`; None: the time is not limited."""
         self._minutes = minutes
         self._end = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
         self._signal = ""
         self._before: dict[signal.Signals, Any] = {}
 
     def __call__(self) -> str:
-        """The signal's name, or that the time is over; empty as long as the run may go on."""
+        """Returns why the run should stop: a signal's name or that its time is over; an empty string: it may go on."""
         if self._signal or time.monotonic() < self._end:
             return self._signal
         return f"{self._minutes:g} minutes are over"

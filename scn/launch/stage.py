@@ -1,4 +1,4 @@
-"""The stage train@E: from a manifest of shards to models/<experiment>/ and its curves."""
+"""The stage train@E: trains an experiment on its shards and writes models/<experiment>/ and its curves."""
 
 import os
 import sys
@@ -43,13 +43,14 @@ def train_stage(
     Writes models/<name>/ (model.safetensors, config.json) when training is complete and curves/<name>/ on the way.
 
     Args:
-        plain: the loop in this process, without Ray Train; under torchrun, in each of its processes.
-        minutes: stop after so many, with a checkpoint.
-        resume: go on from the newest checkpoint of the same run: True must find one, False deletes them.
-        resume_anyway: go on from a run that differs in nothing but the code that made it.
+        plain: train in this process, without Ray Train; under torchrun, in each of its processes.
+        minutes: stop after this time, with a checkpoint; None: no limit.
+        resume: True: there must be a checkpoint of the run to go on from; False: delete its checkpoints and start
+            anew; None: go on if there is a checkpoint.
+        resume_anyway: go on from a run that differs in nothing but its code, where this one has no checkpoint.
     Raises:
-        Stopped: by SIGTERM, SIGINT or `minutes`, when a checkpoint is stored.
-        UserError: of the loop, of the cluster, or for a manifest that is missing.
+        Stopped: by SIGTERM, SIGINT or `minutes`; a checkpoint is stored.
+        UserError: if the loop or the cluster raised it, or a manifest is missing.
     """
     experiment = params.experiment(name)
     store = open_store(params.storage.url, params.root)
@@ -86,14 +87,14 @@ def train_stage(
 
 
 def _start(params: Params, name: str, store: Store) -> tuple[str, str | None]:
-    """Puts the weights that the run starts from into the store, where all its workers find them: key and SHA-256."""
+    """Puts the weights to start from into the store, for all workers; returns key and SHA-256, or "" and None."""
     start_from = params.experiment(name).start_from
     if start_from is None:
         return "", None
     weights = start_weights(params, name)
     tensors = load_file(weights)
     taken = Learner(params.experiment(name), World()).start_from(tensors, start_from)
-    print(f"{name}: starts from {start_from}, {taken} of whose {len(tensors)} tensors fit", flush=True)
+    print(f"{name}: starts from {start_from}: {taken} of its {len(tensors)} tensors fit", flush=True)
     sha256 = file_sha256(weights)
     key = f"runs/{name}/start-{sha256[:16]}.safetensors"
     store.put_file(key, weights, sha256=sha256, names_content=True)
@@ -101,30 +102,30 @@ def _start(params: Params, name: str, store: Store) -> tuple[str, str | None]:
 
 
 def _begin(run: Run, resume: bool | None, resume_anyway: bool, device: torch.device) -> None:
-    """Deals with what earlier runs have left, and says what is not as asked for."""
+    """Finds or deletes what earlier runs have left, and prints what differs from the request."""
     name = run.experiment.name
     _check_folder(run.root / ".scn" / "runs")
     if resume is False:
         run.checkpoints.delete()
     found = run.checkpoints.load()
     for file in run.checkpoints.damaged:
-        print(f"{name}: passes over {file}, which is damaged", file=sys.stderr, flush=True)
+        print(f"{name}: skips the damaged checkpoint {file}", file=sys.stderr, flush=True)
     if found is None and resume is not False:
         _look_for_others(run, resume, resume_anyway)
     if run.experiment.train.precision == "bfloat16" and "RAY_ADDRESS" not in os.environ and not has_bfloat16(device):
-        print(f"{name}: this machine does not compute in bfloat16, float32 takes its place", flush=True)
+        print(f"{name}: this machine does not compute in bfloat16: float32 is used instead", flush=True)
 
 
 def _look_for_others(run: Run, resume: bool | None, resume_anyway: bool) -> None:
-    """Where no checkpoint of this run is left: goes on from one of other code, if that is asked for, or tells of it."""
+    """Without a checkpoint of this run: goes on from a run by other code if asked to, else tells of other runs."""
     name, others = run.experiment.name, run.checkpoints.others()
     same = next((other for other in others if other.other_code), None)
     if same and resume_anyway:
         step = run.checkpoints.adopt(same)
-        print(f"{name}: goes on from step {step} of a run that other code made, as asked; its card says so", flush=True)
+        print(f"{name}: goes on from step {step} of a run by other code, as asked; its card will say so", flush=True)
         return
     shown = same or next(iter(others), None)
-    other = f" (one of another stopped after step {shown.step}: {shown.difference})" if shown else ""
+    other = f" (another run stopped after step {shown.step}: {shown.difference})" if shown else ""
     if resume or resume_anyway:
         told = " by other code" if resume_anyway else ""
         raise UserError(
@@ -133,24 +134,24 @@ def _look_for_others(run: Run, resume: bool | None, resume_anyway: bool) -> None
         )
     if shown:
         hint = "; --resume-anyway goes on from it" if same else ""
-        print(f"{name}: a new run, as there is no unfinished one of this configuration{other}{hint}", flush=True)
+        print(f"{name}: starts a new run, as there is no unfinished one of this configuration{other}{hint}", flush=True)
 
 
 def _check_folder(folder: Path) -> None:
-    """UserError if no checkpoint can be written there: now, not when the first one is due."""
+    """Raises UserError now, not when the first checkpoint is due, if none can be written to `folder`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise UserError(
-            f"{folder}, where checkpoints lie first, can't be written ({error.strerror}): make room, or make it "
+            f"{folder}, the folder for checkpoints, can't be written ({error.strerror}): make room there or make it "
             "writable."
         ) from None
 
 
 @contextmanager
 def _progress(run: Run, params: Params, world: World) -> Iterator[Callbacks]:
-    """What shows the run; on the other ranks nothing does."""
+    """Yields the callbacks that show the run; on ranks other than 0 they do nothing."""
     if world.rank:
         yield Silent()
         return

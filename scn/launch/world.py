@@ -1,4 +1,4 @@
-"""Which process of a run this is, where it computes, and how a run without Ray joins the others."""
+"""Rank, world size and device of a process without Ray: alone, or one of those that torchrun started."""
 
 import os
 from collections.abc import Iterator
@@ -17,10 +17,10 @@ from scn.training.world import World
 
 @contextmanager
 def plain_world(experiment: Experiment) -> Iterator[World]:
-    """This process alone, on its GPU where there is one; under torchrun, joined with the others while it is entered.
+    """Yields a world of this process alone, on its GPU if it has one; under torchrun, of all its processes.
 
-    torchrun says in RANK, WORLD_SIZE and LOCAL_RANK which process this is; its number of processes takes the place of
-    `run.workers`, and each computes on the GPU of its local rank (nccl) or on its share of the cores (gloo).
+    torchrun sets RANK, WORLD_SIZE and LOCAL_RANK; its number of processes takes the place of `run.workers`. Each
+    process computes on the GPU of its local rank (nccl) or on its share of the cores (gloo).
 
     Raises:
         UserError: if `run.workers` asks for more processes than there are, the batch can't be split among them,
@@ -37,12 +37,12 @@ def plain_world(experiment: Experiment) -> Iterator[World]:
         yield World(device=torch.device("cuda" if wants_gpu(config, torch.cuda.is_available()) else "cpu"))
         return
 
-    rank, size, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+    rank, world_size, local_rank = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    experiment.check_split(size)
+    experiment.check_split(world_size)
     use_threads(here, os.environ.get("OMP_NUM_THREADS") if here == 1 else None)  # torchrun sets it to 1
     gpu = wants_gpu(config, torch.cuda.device_count() >= here)
-    device = torch.device("cuda", local) if gpu else torch.device("cpu")
+    device = torch.device("cuda", local_rank) if gpu else torch.device("cpu")
     if gpu:
         torch.cuda.set_device(device)
     try:
@@ -50,31 +50,36 @@ def plain_world(experiment: Experiment) -> Iterator[World]:
     except (ValueError, RuntimeError) as error:
         detail = " ".join(str(error).split()).rstrip(".")
         raise UserError(
-            f"Process {rank} of {size} did not find the others ({detail}): start all of them with torchrun, "
+            f"Process {rank} of {world_size} did not find the others ({detail}): start all of them with torchrun, "
             "or unset RANK, WORLD_SIZE and LOCAL_RANK."
         ) from None
     try:
-        yield World(rank=rank, size=size, device=device)
+        yield World(rank=rank, world_size=world_size, device=device)
     finally:
         dist.destroy_process_group()
 
 
 def patience(config: RunConfig) -> timedelta:
-    """How long the processes wait for one of them: rank 0 may try the store for `run.store_timeout_s` seconds."""
+    """Returns how long ranks wait for each other: half an hour longer than rank 0 may retry the store."""
     return timedelta(minutes=30, seconds=config.store_timeout_s)
 
 
 def wants_gpu(config: RunConfig, available: bool) -> bool:
-    """Whether to train on GPUs: `auto` where they are `available`; UserError if they are asked for and missing."""
+    """Returns True if the run uses GPUs: run.use_gpu is `auto` or true, and enough of them are `available`.
+
+    Raises:
+        UserError: if run.use_gpu is true and they are missing.
+    """
     if config.use_gpu is True and not available:
         raise UserError("run.use_gpu is true but there are too few GPUs that PyTorch can use: set it to auto.")
     return available and bool(config.use_gpu)
 
 
 def use_threads(processes: int, asked: str | None) -> None:
-    """Shares the machine's cores among the processes of a run on it.
+    """Lets PyTorch use this process's share of the machine's cores.
 
     Args:
-        asked: OMP_NUM_THREADS as the user has set it, which goes before; Ray sets one of its own in its workers.
+        processes: number of the run's processes on this machine.
+        asked: the user's OMP_NUM_THREADS, which has priority, not the one that Ray sets in its workers; None: not set.
     """
     torch.set_num_threads(int(asked) if asked and asked.isdecimal() else max(1, cpu_count() // processes))

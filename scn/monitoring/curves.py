@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class Curves:
-    """Writes the curves of one run, in place of those that are in its folder.
+    """Writes the curves of one run into a folder, and deletes those of an earlier run there.
 
-    A disk that is full ends the curves, not the run. Where tensorboardX is not installed there are only the tables.
+    If the disk fails, the curves end, not the run. Where tensorboardX is not installed there are only the tables.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -56,7 +56,7 @@ class Curves:
                 self._events.image(step, tag, image)
 
     def close(self) -> None:
-        """Ends the files."""
+        """Closes the files."""
         with self._carefully():
             if self._events is not None:
                 self._events.close()

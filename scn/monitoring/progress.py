@@ -1,4 +1,4 @@
-"""What one sees of a training run: its curves, a progress bar or a line now and then, a summary."""
+"""Progress of a training run: its curves, a progress bar or a line from time to time, and a summary."""
 
 import sys
 import time
@@ -14,18 +14,18 @@ from scn.training.callbacks import Row
 from scn.training.validation import Validated
 
 LINE_SECONDS = 20.0
-"""Where there is no terminal, a run prints a line this often."""
+"""Seconds between two lines of progress, where there is no terminal for a bar."""
 RECENT = 10
-"""Rows that the time left and the share of the data are taken from."""
+"""Number of last rows from which the time left and the share of waiting for patches are computed."""
 WARNING_SHARE = 0.1
-"""Of the step time that may go into waiting for patches."""
+"""Share of the step time above which waiting for patches is reported."""
 
 _TABLES = ("loss", "grad_norm", "learning_rate", "data_time", "step_time")
 _EVENTS = ("loss", "grad_norm", "learning_rate", "patches_per_second")
 
 
 class _Span(NamedTuple):
-    """So many steps, and the seconds that they took."""
+    """A number of steps and the seconds that they took: waiting for patches, and in total."""
 
     steps: int
     data: float
@@ -33,10 +33,10 @@ class _Span(NamedTuple):
 
 
 class Progress:
-    """Shows a run that happens here or elsewhere; its curves go to `folder`, see scn.monitoring.curves.
+    """Callbacks (scn.training.callbacks) that show a run and write its curves to `folder` (scn.monitoring.curves).
 
-    A process that resumes a run tells every point again from the first one, so the curves, written anew, have no gap
-    and no overlap; only the sample images of before are gone. What a restarted worker tells again is shown once.
+    A resumed run repeats every point from the first one on, so the curves, written anew, have no gap and no overlap;
+    only the sample images of before are gone. A point that a restarted worker repeats is shown once.
     """
 
     def __init__(self, name: str, steps: int, folder: Path) -> None:
@@ -45,7 +45,7 @@ class Progress:
         self.bar = tqdm(total=steps, unit="step", desc=name, disable=not sys.stderr.isatty())
         self.start = self.said = time.perf_counter()
         self.first = self.last = self.kept = 0
-        """Steps done before this process; shown; in the newest checkpoint."""
+        """Numbers of steps: done before this process; shown so far; done in the newest checkpoint."""
         self.spans: list[_Span] = []
         self.recent: deque[_Span] = deque(maxlen=RECENT)
         self.memory_mib = 0.0
@@ -54,19 +54,18 @@ class Progress:
         self.warned = False
 
     def on_resume(self, step: int) -> None:
-        """Before anything else, if the run goes on after `step` steps."""
+        """Prints that the run goes on after `step` steps; called before any other method."""
         if not self.last:
             self.first = step
             self.bar.initial = self.bar.n = self.bar.last_print_n = step
         self._say(f"goes on from step {step} of {self.steps}, where an earlier run was stopped")
 
     def on_log(self, row: Row) -> None:
-        """A point of the curves.
+        """Adds a point to the curves, and shows it on the bar or now and then as a line.
 
         Args:
-            row: step; and where they are known loss, grad_norm, learning_rate, patches_per_second,
-                memory_mib (peak so far), and data_time and step_time in seconds per step, all of them means since the
-                row before.
+            row: step; and, where they are known, loss, grad_norm, learning_rate, patches_per_second, data_time and
+                step_time in seconds per step (means since the row before), memory_mib (peak so far).
         """
         step = int(row["step"])
         if step <= self.last:
@@ -89,7 +88,7 @@ class Progress:
             self._warn(_share(self.recent))
 
     def on_validation(self, step: int, result: Validated) -> None:
-        """The figures after `step` steps; 0: of the weights that the run starts with."""
+        """Adds the figures after `step` steps to the curves, and prints them; step 0: those of the initial weights."""
         if step <= self.validated_step:
             return
         self.validated_step = step
@@ -111,21 +110,21 @@ class Progress:
             self._say(f"validation at step {step}: {', '.join(sets)}{comment}")
 
     def on_checkpoint(self, step: int) -> None:
-        """A checkpoint after `step` steps is kept."""
+        """Notes that the checkpoint after `step` steps is saved."""
         self.kept = max(self.kept, step)
 
     def close(self) -> None:
-        """Ends the curves and the bar; prints the summary of a run that did anything."""
+        """Closes curves and bar; prints a summary if this process did any steps."""
         self.bar.close()
         self.curves.close()
         end = max(self.last, self.kept)
         if end <= self.first:
             return
         steps = end - self.first
-        told = [f"{steps} step{'s' * (steps > 1)} in {duration(time.perf_counter() - self.start)} with the start"]
+        told = [f"{steps} step{'s' * (steps > 1)} in {duration(time.perf_counter() - self.start)} including the start"]
         if seconds := sum(span.total for span in self.spans):
             told.append(f"{sum(span.steps for span in self.spans) / seconds:.2f} steps/s")
-            told.append(f"data {_share(self.spans):.1%} of the step time")
+            told.append(f"data wait {_share(self.spans):.1%} of the step time")
         if self.memory_mib:
             told.append(f"{self.memory_mib:.0f} MiB of memory at most")
         if self.best:
@@ -135,10 +134,10 @@ class Progress:
         self._warn(_share(self.spans))
 
     def _progress(self, row: Mapping[str, float]) -> None:
-        """The bar on a terminal, a line now and then elsewhere."""
+        """Moves the bar on a terminal; elsewhere prints a line every LINE_SECONDS."""
         formats = {"loss": "loss {:.4f}", "learning_rate": "lr {:.1e}", "patches_per_second": "{:.0f} patches/s"}
         told = [text.format(row[key]) for key, text in formats.items() if key in row]
-        told.append(f"data {_share(self.recent):.0%}")
+        told.append(f"data wait {_share(self.recent):.0%}")
         psnr = [self.psnr] if self.psnr else []
         self.bar.set_postfix_str(", ".join([*told, *psnr]), refresh=False)
         self.bar.update(self.last - self.bar.n)
@@ -151,7 +150,7 @@ class Progress:
             self._say(", ".join([f"step {self.last} of {self.steps}", *told, *psnr]))
 
     def _warn(self, share: float) -> None:
-        """Once per run, that the processor or GPU has to wait for patches."""
+        """Warns, once per run, that the processor or GPU has to wait for patches."""
         if share > WARNING_SHARE and not self.warned:
             self.warned = True
             tqdm.write(
@@ -166,7 +165,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """In words: 45 s, 12 min, 1 h 20 min."""
+    """Formats a duration for people: 45 s, 12 min, 1 h 20 min."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)
@@ -174,6 +173,6 @@ def duration(seconds: float) -> str:
 
 
 def _share(spans: "deque[_Span] | list[_Span]") -> float:
-    """Of the step time that went into waiting for patches."""
+    """Share of the step time that went into waiting for patches, 0..1."""
     total = sum(span.total for span in spans)
     return sum(span.data for span in spans) / total if total else 0.0

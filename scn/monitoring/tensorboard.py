@@ -1,7 +1,7 @@
-"""TensorBoard's event files, by tensorboardX's protocol buffers and record writer.
+"""TensorBoard's event files, written with tensorboardX's protocol buffers and RecordWriter.
 
-Not by its SummaryWriter: that hands events to a thread, which ends when the disk is full; then whoever logs waits for
-ever. Here an error is raised where it happens, and a point can be seen at once.
+Its SummaryWriter is not used: it hands events to a thread, which ends when the disk is full; the next caller then waits
+for ever. Here an error is raised where it happens, and a point can be seen at once.
 """
 
 import io
@@ -17,7 +17,7 @@ from scn.shards.samples import Image
 
 
 class EventFile:
-    """A new event file in a folder, which is made. Every method raises OSError when the disk fails."""
+    """A new event file in `folder`, which is made if needed. Every method raises OSError if the disk fails."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -25,11 +25,11 @@ class EventFile:
         self._write(Event(file_version="brain.Event:2"))
 
     def scalar(self, step: int, tag: str, value: float) -> None:
-        """Adds a point of a curve."""
+        """Adds the point (`step`, `value`) to the curve `tag`."""
         self._write(Event(step=step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=value)])))
 
     def image(self, step: int, tag: str, image: Image) -> None:
-        """Adds an image, uint8 (H, W) or (H, W, 3)."""
+        """Adds an image, uint8 (H, W) or (H, W, 3), under the name `tag`."""
         png = io.BytesIO()
         Pillow.fromarray(image).save(png, "PNG")
         height, width, channels = (*image.shape, 1)[:3]
@@ -37,7 +37,7 @@ class EventFile:
         self._write(Event(step=step, summary=Summary(value=[Summary.Value(tag=tag, image=content)])))
 
     def close(self) -> None:
-        """Ends the file."""
+        """Closes the file."""
         self._records.close()
 
     def _write(self, event: Event) -> None:

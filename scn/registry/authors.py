@@ -1,4 +1,4 @@
-"""Checkpoints of the SCN paper's authors (ychfan/scn), read into our format; no code in them is ever run."""
+"""Import of checkpoints of the SCN paper's authors (ychfan/scn); code in them is never run."""
 
 import hashlib
 import io
@@ -20,6 +20,7 @@ from scn.networks import network_config
 from scn.networks.build import build, fold
 
 FORMATS = ("ychfan-scn",)
+"""Names of the formats that `import_model` reads."""
 
 _LEAVES = {
     "bias": "bias",
@@ -38,13 +39,14 @@ def import_model(
     Args:
         file: a state dict as torch.save writes it, or a dict with one under `model_state_dict`.
         out: the folder, which must not hold anything yet.
-        scales: levels of the pyramid, which the file does not say.
-        task: what the network restores: sr, dn or car. From the file if it enlarges.
+        scales: number of scales of the pyramid, which the file does not say.
+        task: sr, dn or car; None: the only one that fits the network, which there is if it enlarges.
+        format: one of FORMATS.
     Returns:
-        the architecture.
+        the architecture, as in the folder's config.json.
     Raises:
-        UserError: if the file is something else, or a part of it is missing, of another shape, not float32 or not
-            finite; if the task is missing or another; if `out` holds something or can't be written.
+        UserError: if the file is no such checkpoint, or a part of it is missing, of another shape, not float32 or not
+            finite; if the task is missing or does not fit; if `out` holds something or can't be written.
     """
     if format not in FORMATS:
         raise UserError(f"{unknown(format, FORMATS, 'format of checkpoints')}.")
@@ -79,14 +81,14 @@ def import_model(
 
 
 def convert(state: Mapping[str, Tensor], blocks: int) -> dict[str, Tensor]:
-    """Keys of the authors' SCN of so many blocks -> keys of ours; those that it does not have stay as they are."""
+    """Renames the keys of the authors' SCN with `blocks` blocks to this project's; unknown keys stay as they are."""
     names = _names(blocks)
     return {names.get(key, key): tensor for key, tensor in state.items()}
 
 
 def _names(blocks: int) -> dict[str, str]:
-    """The authors' keys -> ours, for every layer and leaf that there can be."""
-    # body.1 makes the pyramid and body.{blocks + 2} takes its finest level: they have no weights.
+    """The authors' key -> ours, for every layer and parameter that there can be."""
+    # body.1 makes the pyramid and body.{blocks + 2} takes its finest scale: they have no weights.
     layers = {"body.0": "head", f"body.{blocks + 3}": "tail", "skip.0": "skip"}
     for i in range(blocks):
         theirs, ours = f"body.{i + 2}", f"trunk.blocks.{i}"
@@ -130,7 +132,7 @@ def _read(file: Path) -> tuple[dict[str, Tensor], str]:
 
 
 def _what(value: object) -> str | None:
-    """What stands where a tensor of numbers should; None for one that is as it should be."""
+    """Says what a value is that should be a float32 tensor; None for one that is."""
     if not isinstance(value, Tensor):
         return type(value).__name__
     if value.layout != torch.strided:
@@ -164,7 +166,7 @@ def _architecture(state: Mapping[str, Tensor], scales: int, file: Path) -> dict[
 
 
 def _task(architecture: Mapping[str, Any], task: str | None, file: Path) -> str:
-    """The task, which must be one for such images."""
+    """Returns the task, which must fit the network's scale and channels."""
     scale, channels = architecture["scale"], architecture["channels"]
     fitting = [
         name

@@ -1,4 +1,4 @@
-"""A trained model becomes one that ships with the project (scn.zoo)."""
+"""Landing: a trained model becomes one that ships with the project (scn.zoo)."""
 
 import csv
 import io
@@ -13,21 +13,22 @@ from scn.core.files import replace_folder, write_atomically
 from scn.registry.versions import MANIFEST, Version, trained_version
 
 CURVES = "curves.csv"
-"""Of the training, beside the files of a version: a row per step, a column per curve."""
+"""File with the curves of the training, beside the files of a version: a row per step, a column per curve."""
 
 
 def land(params: Params, name: str) -> list[Path]:
     """Writes models/<name>, metrics/<name>.json and curves/<name> as scn/zoo/<name>, in place of what is there.
 
     Returns:
-        the files, manifest.json last.
+        the files written, manifest.json last.
     Raises:
-        UserError: as for publishing; then the zoo is left as it was.
+        UserError: if the model or its metrics are missing or don't belong together, or the zoo can't be written; the
+            zoo is then left as it was.
     """
     version = trained_version(params, name)
     folder = params.root / "curves" / name / "plots" / "metrics"
     if not (curves := _curves(folder)):
-        print(f"{folder} has no curves: {name} lands without them", file=sys.stderr)
+        print(f"{folder} has no curves: {name} goes into the zoo without them", file=sys.stderr)
     else:
         version = Version.of(name, {**version.content, CURVES: curves})
     target, new = zoo.FOLDER / name, zoo.FOLDER / f".{name}.new"

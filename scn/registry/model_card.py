@@ -12,8 +12,7 @@ from scn.networks import NETWORKS
 def model_card(experiment: Experiment, metrics: Metrics, config: Mapping[str, Any]) -> str:
     """Markdown that says what the model does, what it was trained on, what it reaches and how to use it.
 
-    The same for the same experiment and metrics, whenever and wherever it is made: it is part of what decides
-    whether a version is new.
+    The same arguments give the same card at any time and place: a version counts as new if its card differs.
 
     Args:
         metrics: the model's figures.
@@ -68,7 +67,7 @@ Protocol: {provenance.protocol}.
 
 
 def _made_by(config: Mapping[str, Any]) -> str:
-    """A line for every code, version or kind of device that trained the model, with the step that it began with."""
+    """A line for each change of code, versions or device during the training, with the first step done by it."""
     lines = []
     for made in config.get("made_by", []):
         versions = made["versions"]

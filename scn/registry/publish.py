@@ -74,7 +74,7 @@ def published(store: Store, prefix: str = "registry/") -> dict[str, list[int]]:
 
 
 def latest(store: Store, experiment: str) -> str | None:
-    """The version that latest.json points to, or None if nothing is published."""
+    """Returns the version that latest.json points to, such as "v3", or None if nothing is published."""
     pointer, _ = store.read_pointer(_latest_key(experiment))
     return None if pointer is None else _version_of(pointer, experiment)
 
@@ -92,7 +92,7 @@ def _publish(params: Params, version: Version) -> Receipt:
 
 
 def _publish_version(store: Store, version: Version) -> int:
-    """The number under which the store holds the version: the newest one if it is the same, else a new one."""
+    """Stores the version under a new number, unless the newest one is the same; returns its number."""
     newest = max(versions(store, version.experiment), default=0)
     files = {**version.content, MANIFEST: version.manifest}
     if newest and _holds(store, version_folder(version.experiment, newest), files):
@@ -108,7 +108,7 @@ def _publish_version(store: Store, version: Version) -> int:
 
 
 def _holds(store: Store, folder: str, content: Mapping[str, bytes]) -> bool:
-    """Whether a version holds these files, undamaged."""
+    """Returns True if the version in `folder` holds these files, undamaged."""
     try:
         return all(store.get(f"{folder}/{name}") == data for name, data in content.items())
     except ObjectNotFound:

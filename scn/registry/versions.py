@@ -1,4 +1,4 @@
-"""One version of a model as files: what the registry publishes, the zoo holds, and both verify.
+"""One version of a model, as files: the registry publishes them, the zoo ships them, and both verify them.
 
 model.safetensors, config.json    the network (scn.inference.model_files)
 metrics.json                      its figures, with the hashes of data, weights and code
@@ -22,7 +22,7 @@ from scn.registry.model_card import model_card
 MANIFEST = "manifest.json"
 
 Files = dict[str, dict[str, Any]]
-"""What a version holds: file name -> {"sha256": ..., "bytes": ...}"""
+"""The files of a version: file name -> {"sha256": in hex digits, "bytes": size}."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,18 +31,20 @@ class Version:
 
     experiment: str
     content: Mapping[str, bytes]
-    """In the order in which they are written."""
+    """File name -> content, in the order in which they are written; manifest.json is not among them."""
     manifest: bytes
+    """The content of manifest.json."""
 
     @staticmethod
     def of(experiment: str, content: Mapping[str, bytes]) -> "Version":
+        """Returns the version with the files in `content`, and makes its manifest."""
         files: Files = {name: {"sha256": sha256(data), "bytes": len(data)} for name, data in content.items()}
         manifest = json.dumps({"format": 1, "experiment": experiment, "files": files}, indent=1) + "\n"
         return Version(experiment=experiment, content=content, manifest=manifest.encode())
 
 
 def trained_version(params: Params, name: str) -> Version:
-    """models/<name> and metrics/<name>.json of the project.
+    """Returns the version that the project's models/<name> and metrics/<name>.json make.
 
     Raises:
         UserError: if the model or its metrics are missing, or the metrics are those of other weights.
@@ -71,7 +73,7 @@ def trained_version(params: Params, name: str) -> Version:
 
 
 def read_version(folder: Path) -> Version:
-    """The version in a folder.
+    """Reads and verifies the version in a folder.
 
     Raises:
         UserError: if it has no manifest.json, or a file is missing or damaged.
@@ -91,7 +93,7 @@ def read_version(folder: Path) -> Version:
 
 
 def read_manifest(data: bytes, where: str) -> Files:
-    """The files that a manifest names; UserError, with `where`, if it is none."""
+    """Returns the files that a manifest names; raises UserError, which names `where`, if it is no manifest."""
     try:
         files: Files = json.loads(data)["files"]
         if all(Path(name).name == name and "sha256" in entry for name, entry in files.items()):
@@ -102,7 +104,7 @@ def read_manifest(data: bytes, where: str) -> Files:
 
 
 def verify(folder: Path, files: Files) -> None:
-    """UserError naming the first file that is missing or has another content than the manifest says."""
+    """Raises UserError for the first file in `folder` that is missing or differs from the manifest's `files`."""
     for name, expected in files.items():
         if not (folder / name).is_file() or sha256((folder / name).read_bytes()) != expected["sha256"]:
             raise UserError(
@@ -111,4 +113,5 @@ def verify(folder: Path, files: Files) -> None:
 
 
 def sha256(data: bytes) -> str:
+    """Returns the SHA-256 of `data`, in hex digits."""
     return hashlib.sha256(data).hexdigest()

@@ -1,4 +1,4 @@
-"""What a run tells whoever watches it: one protocol from the loop to the screen."""
+"""Callbacks that report the progress of a training run, and their calls as messages between processes."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -6,28 +6,35 @@ from typing import Protocol
 from scn.training.validation import Validated
 
 Row = dict[str, float]
-"""A point of the curves: step, loss, grad_norm, learning_rate; data_time and step_time in seconds per step,
-patches_per_second, memory_mib (peak so far, of the GPU where there is one)."""
+"""One point of the training curves: step, loss, grad_norm, learning_rate; data_time and step_time in seconds per step,
+patches_per_second; memory_mib (peak so far in MiB, of the GPU where there is one). Loss, gradient norm and times are
+means over the steps since the point before."""
 
 
 class Callbacks(Protocol):
-    """What the loop calls, each method on the ranks that it names."""
+    """Methods that the training loop calls, each on the ranks that its description names."""
 
     def on_resume(self, step: int) -> None:
-        """Called once on rank 0, before anything else, if a checkpoint was found: `step` steps are done."""
+        """Called once on rank 0, before any other method, if the run goes on from a checkpoint after `step` steps."""
 
     def on_log(self, row: Row) -> None:
-        """Called on rank 0 every `run.log_every` steps; after `on_resume` also for every point before."""
+        """Called on rank 0 every `run.log_every` steps and after the last step.
+
+        A resumed run first calls it again for all earlier points.
+        """
 
     def on_validation(self, step: int, result: Validated) -> None:
-        """Called on rank 0 after a validation; after `on_resume` also for those before, without their samples."""
+        """Called on rank 0 after each validation, which measured the weights after `step` steps.
+
+        A resumed run first calls it again for all earlier validations, without their sample images.
+        """
 
     def on_checkpoint(self, step: int) -> None:
-        """Called on every rank, equally often, after a checkpoint."""
+        """Called on every rank, equally often, when the checkpoint after `step` steps is saved."""
 
 
 class Silent:
-    """Callbacks that do nothing: those of ranks that nobody watches."""
+    """Callbacks that do nothing, for ranks whose progress is not shown."""
 
     def on_resume(self, step: int) -> None:
         pass
@@ -44,7 +51,7 @@ class Silent:
 
 @dataclass(frozen=True)
 class Resumed:
-    """on_resume, on its way to another process."""
+    """Message that carries a call of `on_resume` to another process."""
 
     step: int
 
@@ -54,7 +61,7 @@ class Resumed:
 
 @dataclass(frozen=True)
 class Logged:
-    """on_log, on its way to another process."""
+    """Message that carries a call of `on_log` to another process."""
 
     row: Row
 
@@ -64,7 +71,7 @@ class Logged:
 
 @dataclass(frozen=True)
 class Measured:
-    """on_validation, on its way to another process."""
+    """Message that carries a call of `on_validation` to another process."""
 
     step: int
     result: Validated
@@ -75,7 +82,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Saved:
-    """on_checkpoint, on its way to another process."""
+    """Message that carries a call of `on_checkpoint` to another process."""
 
     step: int
 

@@ -1,11 +1,11 @@
 """Checkpoints of a run in progress: on this machine first, then in the store, where every machine finds them.
 
-    runs/<experiment>/<run id>/step-<step>-<hash>.pt           what torch.save wrote, and 16 digits of its SHA-256
+    runs/<experiment>/<run id>/step-<step>-<hash>.pt           written by torch.save; 16 hex digits of its SHA-256
     runs/<experiment>/<run id>/step-<step>-<hash>-<score>.pt   the same, after a validation
-    runs/<experiment>/<run id>/identity.json                   what decides the run, and when it was started
+    runs/<experiment>/<run id>/identity.json                   the run's identity, and when it was started
 
-On this machine the same files lie in <folder>/<experiment>/<run id>/. The names alone tell which one is whole, the
-newest and the best, so there is nothing else that a kill could leave untrue. One process of a run saves.
+On this machine the same files lie in <folder>/<experiment>/<run id>/. The names alone tell which checkpoint is
+undamaged, the newest and the best: there is no index that a killed process could leave wrong. Only rank 0 saves.
 """
 
 import io
@@ -32,19 +32,19 @@ T = TypeVar("T")
 
 FIRST_PAUSE = 0.5  # seconds from a failure of the store to the next attempt; doubled each time
 LONGEST_PAUSE = 30.0
-CODE = "code_sha256"  # of an identity
+CODE = "code_sha256"  # the key in an identity
 
 
 class Other(NamedTuple):
-    """What another run of the same experiment has left."""
+    """An unfinished run of the same experiment with another identity."""
 
     run_id: str
     step: int
-    """Steps done in its newest checkpoint."""
+    """Number of steps done in its newest checkpoint."""
     difference: str
-    """How its identity differs from ours, in words."""
+    """The keys in which its identity differs from this run's, as text for messages."""
     other_code: bool
-    """Whether it differs in nothing but the code that makes it."""
+    """True if its identity differs in nothing but the hash of the code."""
 
 
 class Checkpoints:
@@ -62,10 +62,12 @@ class Checkpoints:
     ) -> None:
         """
         Args:
-            folder: this machine's own, for the runs of all experiments.
-            identity: what decides the result of the run, as JSON can hold it; names the run.
-            keep: how many of the last checkpoints stay, besides the best one.
-            timeout_s: seconds for which the store may fail.
+            store: holds a copy of the checkpoints for all machines.
+            folder: on this machine, for the checkpoints of all experiments' runs.
+            experiment: the experiment's name.
+            identity: everything that decides the run's result, as JSON can hold it; its hash is the run id.
+            keep: number of latest checkpoints to keep besides the best one.
+            timeout_s: seconds for which the store may fail before an error is raised.
         """
         self.run_id = digest(identity)[:16]
         self.folder = folder.absolute() / experiment / self.run_id
@@ -75,7 +77,7 @@ class Checkpoints:
         self._keep = keep
         self._timeout_s = timeout_s
         self.damaged: list[str] = []
-        """Files that the last `load` or `best` passed over, as they are damaged here or in the store."""
+        """Paths and URLs of the damaged files that the last call of `load` or `best` skipped."""
         self._good: Name | None = None  # the last one loaded or saved
         self._newest: Name | None = None  # the last one saved, which is to be in the store
         self._sender: threading.Thread | None = None
@@ -83,22 +85,22 @@ class Checkpoints:
         self._changed = threading.Condition()
 
     def save(self, step: int, state: State, score: float | None = None) -> None:
-        """Writes the state after `step` steps to this machine's disk, and leaves it to a thread to store it.
+        """Writes the state after `step` steps to this machine's disk; a thread then copies it to the store.
 
-        A newer one takes the place of one that is not stored yet; the best so far is stored in any case.
+        A checkpoint that is still waiting for the store is dropped for a newer one, unless it is the best so far.
 
         Args:
             state: tensors, numbers, strings, None, and lists and dicts of them; `identity` and `score` are added.
-            score: of a validation, the larger the better; one that is not finite counts as none.
+            score: the result of a validation, higher is better; one that is not finite counts as None.
         Raises:
-            UserError: if the disk does not take it (the one before stays), or the store has failed for too long
-                (this one is on the disk nevertheless).
+            UserError: if it can't be written to the disk (the checkpoint before stays), or the store has failed for
+                longer than timeout_s (this checkpoint is on the disk nevertheless).
         """
         score = float(score) if score is not None and math.isfinite(score) else None
         buffer = io.BytesIO()
         torch.save({**state, "identity": self._identity, "score": score}, buffer)
         data = buffer.getvalue()
-        _decode(data)  # else one that can't be loaded would be found out when it is needed
+        _decode(data)  # a checkpoint that can't be loaded must fail now, not when it is needed
         name = Name.of(step, data, score)
         try:
             self._here.note(self._identity)
@@ -107,8 +109,8 @@ class Checkpoints:
             reason = getattr(error.__cause__, "strerror", None) or _clause(error)
             anew = f"goes on from step {self._good.step}, the last good one" if self._good else "begins anew"
             raise UserError(
-                f"The checkpoint of step {step} can't be written to {self.folder} ({reason}): make room there, or the "
-                f"folder writable, and start the run again, which {anew}."
+                f"The checkpoint of step {step} can't be written to {self.folder} ({reason}): make room there or make "
+                f"the folder writable, and start the run again, which {anew}."
             ) from error
         with self._changed:
             self._good = self._newest = name
@@ -120,17 +122,19 @@ class Checkpoints:
         self._tell_failure()
 
     def wait(self) -> None:
-        """Until the store has what was saved; UserError if it has failed for too long."""
+        """Waits until the store has the newest and the best checkpoint; UserError if it has failed for too long."""
         with self._changed:
             self._changed.wait_for(lambda: self._sender is None)
         self._tell_failure()
 
     def load(self) -> tuple[int, State] | None:
-        """The newest undamaged checkpoint, of this machine or the store, as (steps done, state on the CPU), or None.
+        """Loads the newest undamaged checkpoint, from this machine or else from the store.
 
+        Returns:
+            (steps done, state with tensors on the CPU); None if there is no checkpoint.
         Raises:
-            UserError: if all there are are damaged, if it is of another configuration (says what differs), or a
-                pickle with code, which is never executed.
+            UserError: if every checkpoint is damaged, or the newest one belongs to another configuration (the message
+                says what differs) or is a pickle with code, which is never executed.
             StoreError: if the store can't be reached.
         """
         found = self._first(last(self._names()))
@@ -143,18 +147,25 @@ class Checkpoints:
         return (found[0].step, found[1]) if found else None
 
     def best(self) -> tuple[int, State] | None:
-        """Like `load`, of the checkpoint with the highest score, which is in its state; of equal ones the earliest."""
+        """Loads the undamaged checkpoint with the highest score, of equal ones the earliest.
+
+        Returns:
+            (steps done, state, which holds the score); None if no undamaged checkpoint has a score.
+        Raises:
+            UserError: if it belongs to another configuration, or is a pickle with code, which is never executed.
+            StoreError: if the store can't be reached.
+        """
         found = self._first(best(self._names()))
         return (found[0].step, found[1]) if found else None
 
     def best_score(self) -> tuple[int, float] | None:
-        """Step and score of the best checkpoint by its name alone; StoreError if the store can't be reached."""
+        """Returns step and score of the best checkpoint, read from its name alone; StoreError if the store fails."""
         return next(((name.step, name.score) for name in best(self._names()) if name.score is not None), None)
 
     def others(self) -> list[Other]:
-        """What other runs of the experiment have left, the one that was started last first.
+        """Returns the experiment's unfinished runs with another identity, the one that was started last first.
 
-        Only names and identities are read; StoreError if the store can't be reached.
+        Reads names and identities only; StoreError if the store can't be reached.
         """
         steps: dict[str, int] = {}
         about: dict[str, dict[str, Any]] = {}
@@ -179,10 +190,10 @@ class Checkpoints:
         return isinstance(theirs, dict) and {**theirs, CODE: None} == {**self._identity, CODE: None}
 
     def adopt(self, other: Other) -> int:
-        """Goes on from the newest checkpoint of another run as if it were ours, and says how many steps are done.
+        """Copies the newest undamaged checkpoint of `other` into this run; returns its number of steps done.
 
         Raises:
-            UserError: if it is damaged, or no run of this configuration under other code.
+            UserError: if `other` differs in more than the code, or all its checkpoints are damaged.
             StoreError: if the store can't be reached.
         """
         if not other.other_code:
@@ -199,18 +210,18 @@ class Checkpoints:
         raise UserError(f"Every checkpoint of run {other.run_id} is damaged: start anew with --no-resume.")
 
     def hand_over(self) -> None:
-        """Waits as `wait`, then leaves what was saved to the store alone: nothing of the run stays on this machine.
+        """Waits until the store has the checkpoints, then deletes this machine's copies.
 
-        For a run's last step, where another machine takes the result and deletes the run.
+        Called after the last step, when another machine may take the result from the store. Raises as `wait`.
         """
         self.wait()
         self._clear_here()
 
     def delete(self) -> None:
-        """Deletes everything of the run, here and in the store, once its result is kept elsewhere.
+        """Deletes the run's checkpoints and identity, on this machine and in the store.
 
         Raises:
-            StoreError: if the store has failed for too long.
+            StoreError: if the store has failed for longer than timeout_s.
         """
         with self._changed:
             self._good = self._newest = None
@@ -222,7 +233,7 @@ class Checkpoints:
 
     def _clear_here(self) -> None:
         self._here.clear()
-        shutil.rmtree(self.folder, ignore_errors=True)  # what killed processes have left
+        shutil.rmtree(self.folder, ignore_errors=True)  # temporary files of killed processes
 
     def _names(self) -> set[Name]:
         return self._here.names() | self._there.names()
@@ -260,7 +271,7 @@ class Checkpoints:
         return None
 
     def _compared(self, about: dict[str, Any]) -> str:
-        """How the identity of another run differs from ours, in words."""
+        """The first differences between the identity in `about` and this run's, as text."""
         identity = about.get("identity")
         if not isinstance(identity, dict):
             return "its configuration is not known"
@@ -270,7 +281,7 @@ class Checkpoints:
     # The thread
 
     def _send(self) -> None:
-        """Brings the newest checkpoint and the best to the store; ends when none has been saved meanwhile."""
+        """Copies the newest and the best checkpoint to the store; ends when no newer one was saved meanwhile."""
         while True:
             sent, failure = None, None
             try:
@@ -305,8 +316,8 @@ class Checkpoints:
         self._there.prune(newest, self._keep)
         return newest
 
-    def _patiently(self, attempt: Callable[[], T], vain: Callable[[], bool]) -> T:
-        """Makes an attempt again and again while the store fails: for `timeout_s` seconds, or at once if it is vain."""
+    def _patiently(self, attempt: Callable[[], T], needless: Callable[[], bool]) -> T:
+        """Repeats `attempt` while the store fails, at most timeout_s seconds; pauses end once it is `needless`."""
         start, pause = time.monotonic(), FIRST_PAUSE
         while True:
             try:
@@ -316,7 +327,7 @@ class Checkpoints:
                 if left <= 0:
                     raise
                 with self._changed:
-                    self._changed.wait_for(vain, min(pause, left))
+                    self._changed.wait_for(needless, min(pause, left))
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     def _tell_failure(self) -> None:

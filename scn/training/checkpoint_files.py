@@ -1,4 +1,4 @@
-"""The files of a run's checkpoints in one store, and what their names tell."""
+"""Names of checkpoint files, and the checkpoints of one run in one store."""
 
 import hashlib
 import json
@@ -14,19 +14,23 @@ _NAME = re.compile(r"step-(\d{8,})-([0-9a-f]{16})(?:-(-?\d+(?:\.\d+)?(?:e[+-]?\d
 
 
 class Name(NamedTuple):
-    """Of a checkpoint: step-<step>-<hash>.pt, or step-<step>-<hash>-<score>.pt after a validation."""
+    """Name of a checkpoint file: step-<step>-<hash>.pt, or step-<step>-<hash>-<score>.pt after a validation."""
 
     step: int
+    """Number of steps done."""
     hash: str
-    """The first 16 digits of the SHA-256 of the content."""
+    """The first 16 hex digits of the SHA-256 of the file's content."""
     score: float | None
+    """The validation's score, higher is better; None without one."""
 
     @classmethod
     def of(cls, step: int, data: bytes, score: float | None) -> "Name":
+        """Returns the name of a checkpoint whose content is `data`."""
         return cls(step, hashlib.sha256(data).hexdigest()[:16], score)
 
     @classmethod
     def parse(cls, name: str) -> "Name | None":
+        """Parses a file name; None if it is not that of a checkpoint."""
         match = _NAME.fullmatch(name)
         return match and cls(int(match[1]), match[2], float(match[3]) if match[3] else None)
 
@@ -42,11 +46,12 @@ class Place(NamedTuple):
     prefix: str
 
     def names(self) -> set[Name]:
+        """Returns the names of all checkpoints, damaged ones among them."""
         parsed = (Name.parse(key.removeprefix(self.prefix)) for key in self.store.list(self.prefix))
         return {name for name in parsed if name}
 
     def read(self, name: Name) -> bytes | None:
-        """None if it is not there or damaged."""
+        """Returns the content of a checkpoint, or None if it is missing or damaged."""
         try:
             data = self.store.get(f"{self.prefix}{name}")
         except ObjectNotFound:
@@ -57,42 +62,43 @@ class Place(NamedTuple):
         self.store.put(f"{self.prefix}{name}", data, names_content=True)
 
     def note(self, identity: dict[str, Any]) -> None:
-        """Leaves the identity of the run, for other runs to read; once."""
+        """Stores the run's identity, for other runs to read, unless it is there already."""
         key = f"{self.prefix}{IDENTITY}"
         if not self.store.exists(key):
             about = {"started": datetime.now(UTC).isoformat(), "identity": identity}
             self.store.put(key, json.dumps(about).encode())
 
     def prune(self, newest: Name, keep: int) -> None:
-        """Deletes all but the last `keep` and the best of those that led to `newest`."""
+        """Deletes all checkpoints but the last `keep`, counted back from `newest`, and the best up to there."""
         names = self.names()
         valid = until(newest, names)
         for name in names - {*last(valid)[:keep], *best(valid)[:1]}:
             self.store.delete(f"{self.prefix}{name}")
 
     def clear(self) -> None:
+        """Deletes the run's checkpoints and its identity."""
         for key in self.store.list(self.prefix):  # the last step last: a kill in between costs no step
             self.store.delete(key)
 
 
 def until(newest: Name, names: Iterable[Name]) -> set[Name]:
-    """Without those of later steps: they were passed over as damaged when the run went on towards `newest`."""
+    """Returns `newest` and all of earlier steps; later ones were damaged, and skipped when the run was resumed."""
     return {name for name in names if name.step < newest.step or name == newest}
 
 
 def last(names: Iterable[Name]) -> list[Name]:
-    """By step, the last one first."""
+    """Sorts checkpoints by step, the last one first."""
     return sorted(names, key=lambda name: (name.step, name.hash), reverse=True)
 
 
 def best(names: Iterable[Name]) -> list[Name]:
-    """Those with a score, the highest first; of equal ones the earlier."""
+    """Returns the checkpoints that have a score, the highest first; of equal scores the earlier step first."""
     scored = [(name, name.score) for name in names if name.score is not None]
     return [name for name, _ in sorted(scored, key=lambda pair: (-pair[1], pair[0].step, pair[0].hash))]
 
 
 def differences(theirs: dict[str, Any], ours: dict[str, Any], place: str = "") -> Iterator[str]:
-    """The keys in which two identities differ, with both values."""
+    """Yields, as text, every key in which two identities differ, with both values."""
     for key in sorted({*theirs, *ours}):
         a, b = theirs.get(key), ours.get(key)
         if isinstance(a, dict) and isinstance(b, dict):

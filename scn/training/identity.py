@@ -1,6 +1,6 @@
-"""What decides the weights of a run: network, recipe, training images, the weights to start from, and code.
+"""The identity of a run: network, recipe, training images, weights to start from, and code, which decide its weights.
 
-No PyTorch here: `scn plan` asks for this too.
+Imports no PyTorch, so that `scn plan` answers quickly.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ _MEASURING = (
 
 
 def training_code(experiment: Experiment) -> str:
-    """SHA-256 of the sources that decide the weights: of the loop, the patches, the network, the choice of the best."""
+    """Returns the SHA-256 of the sources that decide the weights: loop, patches, network, choice of the best."""
     best = experiment.train.take_best_every is not None
     files = sources(*_TRAINING, without=(_ONLY_TOLD,) if best else (_ONLY_TOLD, _CHOOSING))
     files += sources(*_MEASURING) if best else []
@@ -31,7 +31,7 @@ def training_code(experiment: Experiment) -> str:
 
 
 def recipe(experiment: Experiment) -> dict[str, Any]:
-    """What decides the weights besides images and weights to start from, as JSON can hold it."""
+    """Returns all that decides the weights, except images and weights to start from, as JSON can hold it."""
     about: dict[str, Any] = {
         "architecture": experiment.architecture(),
         "train": experiment.train.model_dump(),
@@ -47,11 +47,11 @@ def recipe(experiment: Experiment) -> dict[str, Any]:
 def identity(
     experiment: Experiment, manifest: TrainingManifest, start: str | None, evaluation_sha256: str | None
 ) -> dict[str, Any]:
-    """The identity of a run; the same for every run that ends with the same weights.
+    """Returns the identity of a run: the same for every run that ends with the same weights.
 
     Args:
-        start: SHA-256 of the weights to start from.
-        evaluation_sha256: the images that choose the best weights, if the recipe asks for these.
+        start: SHA-256 of the weights to start from; None: random weights.
+        evaluation_sha256: hash of the evaluation images; it counts only if the recipe takes the best weights.
     """
     grouped = experiment.train.group_mib is not None
     chosen_by = evaluation_sha256 if experiment.train.take_best_every is not None else None

@@ -1,4 +1,4 @@
-"""What learns: the network, its optimiser and the average of its weights, as one state that takes steps."""
+"""The learner: network, optimiser and average of the weights, as one state that takes steps."""
 
 import math
 import os
@@ -26,7 +26,7 @@ LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "smooth_l1": F.smooth_l1_loss,
     "mse": F.mse_loss,
 }
-"""The terms of scn.config.train.LossConfig: two images of the same shape -> their mean distance."""
+"""Terms of the loss (scn.config.train.LossConfig): name -> mean distance of two images of the same shape."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,23 +35,23 @@ class StepResult:
 
     loss: float
     grad_norm: float
-    """Norm of the gradient over all weights, before it is clipped."""
+    """L2 norm of the gradient over all weights, before clipping."""
     stopping: bool
-    """Whether any process was asked to stop."""
+    """True if any rank was asked to stop."""
 
     @property
     def finite(self) -> bool:
+        """True if both loss and gradient norm are finite."""
         return math.isfinite(self.loss) and math.isfinite(self.grad_norm)
 
 
 class Learner:
-    """The network of an experiment in training.
+    """The network of an experiment in training, with its optimiser and the average of its weights.
 
-    N steps end with the same bits, on a CPU, as k steps, `state`, `load` into a new learner and N - k steps.
+    On a CPU, N steps give the same bits as k steps, `state`, `load` into a new learner and N - k steps.
 
     Attributes:
-        network: in training.
-        result: what is measured and kept: the network, or the average of its weights (train.ema_decay).
+        network: the network that every step trains.
     """
 
     def __init__(self, experiment: Experiment, world: World) -> None:
@@ -68,10 +68,18 @@ class Learner:
 
     @property
     def result(self) -> nn.Module:
+        """The network to measure and keep: with the average of the weights where train.ema_decay is set."""
         return self.average.module if self.average else self.network
 
     def step(self, batch: Batch, loss: LossConfig, rate: float, *, stopping: bool = False) -> StepResult:
-        """Takes a step at learning rate `rate`, unless its loss or gradient is not finite: then nothing changes."""
+        """Takes one optimiser step; changes nothing if the loss or the gradient is not finite.
+
+        Args:
+            batch: this rank's share of the step's patches.
+            loss: weights of the loss's terms.
+            rate: the learning rate.
+            stopping: True if this rank was asked to stop.
+        """
         self.optimizer.zero_grad()
         total = torch.zeros((), device=self.world.device)
         parts = self.accumulate
@@ -82,12 +90,12 @@ class Learner:
             part.backward()
             total += part.detach()
         gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
-        total, asked = _averaged(gradients, [total, torch.full_like(total, float(stopping))], self.world.size)
+        total, asked = _averaged(gradients, [total, torch.full_like(total, float(stopping))], self.world.world_size)
         norm = torch.nn.utils.get_total_norm(gradients)
         # The only place where a GPU is waited for.
         loss_value, grad_norm, stops = torch.stack((total, norm, asked)).tolist()
-        outcome = StepResult(loss=loss_value, grad_norm=grad_norm, stopping=stops > 0)
-        if outcome.finite:
+        result = StepResult(loss=loss_value, grad_norm=grad_norm, stopping=stops > 0)
+        if result.finite:
             if self.config.max_grad_norm:
                 torch.nn.utils.clip_grads_with_norm_(self.network.parameters(), self.config.max_grad_norm, norm)
             for group in self.optimizer.param_groups:
@@ -95,10 +103,10 @@ class Learner:
             self.optimizer.step()
             if self.average:
                 self.average.update_parameters(self.network)
-        return outcome
+        return result
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next step depends on, but for the data."""
+        """Returns everything that the next step depends on, except the data."""
         return {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -107,6 +115,7 @@ class Learner:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state` returned."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average:
@@ -114,10 +123,13 @@ class Learner:
         torch.set_rng_state(state["random"])
 
     def start_from(self, weights: Mapping[str, Tensor], name: str) -> int:
-        """Takes the weights of a folded network where names and shapes are the same; how many it took.
+        """Copies weights of another network where names and shapes agree; returns the number of tensors copied.
 
+        Args:
+            weights: with weight normalisation folded, as in model.safetensors.
+            name: the other model's, for the error.
         Raises:
-            UserError: if none fit, naming the model `name`.
+            UserError: if none fit.
         """
         taken = 0
         with torch.no_grad():
@@ -140,13 +152,13 @@ class Learner:
 
 
 def distance(weights: LossConfig, restored: Tensor, target: Tensor) -> Tensor:
-    """The loss of images (B, C, H, W): a sum of terms with weights."""
+    """Returns the loss of images (B, C, H, W): the weighted sum of the terms in LOSSES."""
     terms = [weight * LOSSES[name](restored, target) for name, weight in weights.model_dump().items() if weight]
     return torch.stack(terms).sum()
 
 
 def network_of(experiment: Experiment, state: Mapping[str, Any]) -> nn.Module:
-    """The network that a checkpoint's `state` would leave: the average of the weights, where there is one."""
+    """Builds the network that a checkpoint's `state` holds, with the average of the weights where there is one."""
     network = build(experiment.architecture())
     weights = state["network"]
     if state["average"]:
@@ -157,7 +169,10 @@ def network_of(experiment: Experiment, state: Mapping[str, Any]) -> nn.Module:
 
 
 def deterministic(device: torch.device, wanted: bool) -> AbstractContextManager[None]:
-    """Where `wanted`, a GPU computes the same bits every time; PyTorch names an operation that can't."""
+    """Returns a context in which a GPU computes the same bits every time, if `wanted`.
+
+    In it, PyTorch raises RuntimeError for an operation that can't do so.
+    """
     return _Deterministic() if wanted and device.type == "cuda" else nullcontext()
 
 
@@ -173,16 +188,16 @@ class _Deterministic(AbstractContextManager[None]):
         torch.backends.cudnn.benchmark = self.before[1]
 
 
-def _averaged(gradients: list[Tensor], numbers: list[Tensor], processes: int) -> list[Tensor]:
-    """Averages over the processes: the gradients in place, the numbers as the result.
+def _averaged(gradients: list[Tensor], numbers: list[Tensor], world_size: int) -> list[Tensor]:
+    """Averages over the ranks: the gradients in place, the numbers as the result.
 
     One sum over a flat buffer: parameters that the last block leaves without a gradient need no special care.
     """
-    if processes == 1:
+    if world_size == 1:
         return numbers
     flat = torch.cat([torch.stack(numbers), *(g.reshape(-1) for g in gradients)])
     dist.all_reduce(flat)
-    flat /= processes
+    flat /= world_size
     parts = flat[len(numbers) :].split([g.numel() for g in gradients])
     for gradient, part in zip(gradients, parts, strict=True):
         gradient.copy_(part.view_as(gradient))

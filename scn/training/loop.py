@@ -1,4 +1,4 @@
-"""The training loop, in plain PyTorch; whoever starts it says which process of how many it is."""
+"""The training loop, in plain PyTorch; the caller gives it rank and world size."""
 
 import resource
 import time
@@ -30,32 +30,34 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One training run: the experiment and the data that name it, and the places that keep its checkpoints."""
+    """One training run: experiment, data, and the places where its checkpoints are kept."""
 
     experiment: Experiment
     manifest: TrainingManifest
     evaluation: EvaluationManifest | None
-    """What validations measure; None: there are none."""
+    """The evaluation sets that validations measure; None: the run has no validations."""
     store: Store
     root: Path
-    """The project's folder: checkpoints and shards lie in .scn there, on every machine."""
+    """The project's folder; checkpoints and cached shards lie in its folder .scn, on every machine."""
     start: str = ""
-    """The key in the store of the weights to start from."""
+    """The store's key of the weights to start from; empty: random weights."""
     start_sha256: str | None = None
-    """The SHA-256 of those weights."""
+    """SHA-256 of the weights to start from; None: random weights."""
 
     @property
     def steps(self) -> int:
+        """Number of steps of the whole run."""
         return self.experiment.train.steps(self.manifest.images)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What decides the weights that the run ends with (scn.training.identity)."""
+        """Everything that decides the weights that the run ends with, see scn.training.identity."""
         chosen_by = self.evaluation.sha256 if self.evaluation else None
         return identity(self.experiment, self.manifest, self.start_sha256, chosen_by)
 
     @cached_property
     def checkpoints(self) -> Checkpoints:
+        """The run's checkpoints, on this machine and in the store."""
         return Checkpoints(
             store=self.store,
             folder=self.root / ".scn" / "runs",
@@ -68,28 +70,30 @@ class Run:
 
 @dataclass(kw_only=True)
 class History:
-    """What the curves are drawn from; part of a checkpoint."""
+    """The points of a run's curves so far, and what made them; part of every checkpoint."""
 
     rows: list[Row] = field(default_factory=list)
+    """The points of the training curves, in order."""
     validations: list[dict[str, Any]] = field(default_factory=list)
-    """step, psnr and degraded of each."""
+    """One dict per validation: step; psnr and degraded as in scn.training.validation.Validated."""
     sums: dict[str, float] = field(default_factory=dict)
-    """Sums of the point to come, since the last one."""
+    """Sums over the steps since the last point, from which the next one is made; n is their number."""
     made_by: list[dict[str, Any]] = field(default_factory=list)
-    """first step, code_sha256 and versions of every process or code that took steps, where they differ."""
+    """One dict for each change of code, versions or device: step (the first one done by it), code_sha256, versions."""
 
     def add(self, **values: float) -> None:
+        """Adds the values of one step to the sums."""
         for name, value in {**values, "n": 1}.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
 
     def note(self, step: int, code_sha256: str, device: torch.device) -> None:
-        """Notes what takes the steps from `step` on, unless it is what took those before."""
+        """Notes code, versions and device of the steps from `step` on, unless they are those of the steps before."""
         made_by = {"code_sha256": code_sha256, "versions": versions(device)}
         if not self.made_by or {**self.made_by[-1], "step": 0} != {**made_by, "step": 0}:
             self.made_by.append({"step": step, **made_by})
 
     def point(self, step: int, rate: float, batch: int) -> Row:
-        """The means since the last point, as a new one."""
+        """Adds a new point, of means over the steps since the last one, and returns it; `batch` is the batch size."""
         n = self.sums.pop("n")
         means = {name: value / n for name, value in self.sums.items()}
         self.sums = {}
@@ -99,15 +103,15 @@ class History:
 
 
 def train(run: Run, world: World, callbacks: Callbacks, stop_reason: Callable[[], str]) -> None:
-    """Trains from the newest checkpoint, where there is one, to the checkpoint after the last step.
+    """Trains from the newest checkpoint, or from the start, until the checkpoint after the last step is stored.
 
-    N steps give the same weights, bit for bit on a CPU, as k steps, a kill and N - k steps. Every process of `world`
-    calls it; all of them end in the same way.
+    N steps give the same weights, bit for bit on a CPU, as k steps, a kill and N - k steps. Every rank must call
+    it; all ranks end in the same way.
 
     Args:
-        stop_reason: asked after each step, on every rank: why the run should stop now, or nothing.
+        stop_reason: called in each step, on every rank; returns why the run should stop now, or an empty string.
     Raises:
-        Stopped: if `stop_reason` gives one, when a checkpoint is stored.
+        Stopped: if `stop_reason` gave a reason on any rank; a checkpoint is stored.
         UserError: if loss or gradient are not finite (the step is not taken), a shard is damaged, an image is smaller
             than a patch, or the store fails for longer than run.store_timeout_s.
     """
@@ -116,17 +120,17 @@ def train(run: Run, world: World, callbacks: Callbacks, stop_reason: Callable[[]
 
 
 def _train(run: Run, world: World, callbacks: Callbacks, stop_reason: Callable[[], str]) -> None:
-    experiment, config, way = run.experiment, run.experiment.train, run.experiment.run
+    experiment, config, run_config = run.experiment, run.experiment.train, run.experiment.run
     images, leads = run.manifest.images, world.rank == 0
     learner, history = Learner(experiment, world), History()
     first = kept = 0  # steps that an earlier process has done, and that are in the newest checkpoint
-    rhythm = config.take_best_every or way.validate_every
+    rhythm = config.take_best_every or run_config.validate_every
     validation = Validation(experiment, run.evaluation, run.store, world.device) if run.evaluation and rhythm else None
 
     def validate(step: int) -> float | None:
         if validation is None or (step % rhythm and step != run.steps):
             return None
-        result = validation(learner.result, world.rank, world.size)
+        result = validation(learner.result, world.rank, world.world_size)
         history.validations.append({"step": step, "psnr": result.psnr, "degraded": result.degraded})
         if leads:
             callbacks.on_validation(step, result)
@@ -156,32 +160,32 @@ def _train(run: Run, world: World, callbacks: Callbacks, stop_reason: Callable[[
         feed.prepare(min(first, run.steps - 1))  # so that reading the images is in no step's time
         for step in range(first, run.steps):
             start = time.perf_counter()
-            batch = feed.batch(step, world.rank, world.size)
+            batch = feed.batch(step, world.rank, world.world_size)
             loaded = time.perf_counter()
             rate = config.learning_rate_at(step, images)
             why = stop_reason()
-            outcome = learner.step(batch, config.loss_at(step, images), rate, stopping=bool(why))
-            if not outcome.finite:
+            result = learner.step(batch, config.loss_at(step, images), rate, stopping=bool(why))
+            if not result.finite:
                 seen = ", ".join(sorted(set(feed.images(step))))
                 with suppress(UserError):  # they are on the local disk in any case
                     _on_rank_0(world, run.checkpoints.wait)
                 left = f"the checkpoint of step {kept} is kept" if kept else "there is no checkpoint yet"
                 raise UserError(
-                    f"The loss of {experiment.name} is {outcome.loss} and its gradient {outcome.grad_norm} in step "
+                    f"The loss of {experiment.name} is {result.loss} and its gradient {result.grad_norm} in step "
                     f"{step} at learning rate {rate:g}, on patches of {seen}: lower train.learning_rate or set "
                     f"train.max_grad_norm; {left}."
                 )
             now = time.perf_counter()
-            history.add(loss=outcome.loss, grad_norm=outcome.grad_norm, data_time=loaded - start, step_time=now - start)
+            history.add(loss=result.loss, grad_norm=result.grad_norm, data_time=loaded - start, step_time=now - start)
             done = step + 1
-            if done % way.log_every == 0 or done == run.steps:
+            if done % run_config.log_every == 0 or done == run.steps:
                 row = history.point(done, rate, config.batch_size)
                 if leads:
                     callbacks.on_log({**row, "memory_mib": _memory_mib(world.device)})
             score = validate(done)
-            if done % way.checkpoint_every == 0 or done == run.steps or score is not None or outcome.stopping:
+            if done % run_config.checkpoint_every == 0 or done == run.steps or score is not None or result.stopping:
                 save(done, score)
-            if outcome.stopping and done < run.steps:
+            if result.stopping and done < run.steps:
                 _on_rank_0(world, run.checkpoints.wait)
                 raise Stopped(
                     f"{experiment.name}: stopped after step {done} of {run.steps} ({why or 'in another process'}); "
@@ -191,7 +195,7 @@ def _train(run: Run, world: World, callbacks: Callbacks, stop_reason: Callable[[
 
 
 def _tell_again(first: int, history: History, callbacks: Callbacks) -> None:
-    """Tells what an earlier process has told, so that the curves of this one begin where the run began."""
+    """Repeats what an earlier process has reported, so that the curves begin where the run began."""
     callbacks.on_resume(first)
     for row in history.rows:
         callbacks.on_log(row)
@@ -200,8 +204,8 @@ def _tell_again(first: int, history: History, callbacks: Callbacks) -> None:
 
 
 def _on_rank_0(world: World, do: Callable[[], T]) -> T:
-    """The result of `do` on rank 0, on every rank; what it raises is raised on every rank too."""
-    if world.size == 1:
+    """Calls `do` on rank 0 and returns its result on every rank; an error is raised on every rank too."""
+    if world.world_size == 1:
         return do()
     answer: list[Any] = [None, None]
     if world.rank == 0:

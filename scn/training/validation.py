@@ -1,4 +1,4 @@
-"""PSNR of the weights of a run in progress, on evaluation sets, under the protocol of the task."""
+"""Validation: PSNR of a network in training, on evaluation sets, under the protocol of the task."""
 
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -20,25 +20,25 @@ from scn.shards.samples import Image, Sample, read_samples
 from scn.storage.base import Store
 
 SAMPLES = 3
-"""Images that are shown."""
+"""Number of images that are shown of a validation."""
 SAMPLE_SIDE = 128
-"""Longest side, in pixels, of what is shown of an image."""
+"""Longest side, in pixels, of the part that is shown of an image: its centre."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Validated:
-    """What a validation found; the same on every worker."""
+    """The result of a validation; the same on every rank."""
 
     psnr: dict[str, float]
-    """Evaluation set -> dB of the restored images, the mean over the set."""
+    """Evaluation set -> PSNR of the restored images in dB, the mean over the set."""
     degraded: dict[str, float]
-    """Evaluation set -> dB of the images that a viewer would see without the network."""
+    """Evaluation set -> PSNR of the degraded images in dB, the mean over the set: the figure without a network."""
     samples: list[tuple[str, Image]] = field(default_factory=list)
-    """Name and uint8 (H, 3 W) or (H, 3 W, 3): degraded, restored and original side by side."""
+    """(Name, uint8 image (H, 3 W) or (H, 3 W, 3)) of the first images: degraded, restored and original side by side."""
 
     @property
     def score(self) -> float:
-        """The mean over the sets, in dB: what the best weights are chosen by."""
+        """Mean PSNR over the sets in dB, by which the best weights are chosen."""
         return float(np.mean(list(self.psnr.values()), dtype=np.float64))
 
 
@@ -53,7 +53,7 @@ class _Held:
 
 @dataclass(frozen=True)
 class _Figures:
-    """What one worker finds out about one image; travels to the others."""
+    """The figures of one image, which the rank that measured it sends to the others."""
 
     set_name: str
     degraded: float
@@ -62,19 +62,20 @@ class _Figures:
 
 
 class Validation:
-    """Measures a network on the sets that `run.validate_on` or `train.take_best_on` names, else on the first.
+    """Measures a network in training on evaluation sets.
 
-    The figures are those that `scn evaluate` writes of the same weights, also in precision: evaluate.precision and
-    not train.precision, so that what is chosen as the best is the best of what will be published.
+    The sets are those that train.take_best_on names if train.take_best_every is set, else those of run.validate_on;
+    the manifest's first set if none is named. The figures are those that `scn evaluate` writes for the same weights,
+    computed in evaluate.precision, not train.precision: the best weights are the best of what will be published.
 
-    Images are dealt to the workers one by one, and each worker holds its own in memory from the first call on. Every
-    worker gets all figures and averages them in the order of the images: the number of workers changes nothing.
+    Images are dealt to the ranks one by one, and each rank holds its own in memory from the first call on. Every rank
+    gets all figures and averages them in the order of the images: the number of ranks changes nothing.
     """
 
     def __init__(
         self, experiment: Experiment, manifest: EvaluationManifest, store: Store, device: torch.device
     ) -> None:
-        """Reads nothing yet.
+        """Looks up the names of the sets; reads no image yet.
 
         Raises:
             UserError: if a name is not that of an evaluation set of the manifest.
@@ -94,28 +95,28 @@ class Validation:
         self._share: tuple[int, int] | None = None
         self._held: list[_Held] = []
 
-    def __call__(self, network: nn.Module, rank: int = 0, world: int = 1) -> Validated:
-        """Measures in eval mode, without gradients; leaves the network in the mode that it found it in.
+    def __call__(self, network: nn.Module, rank: int = 0, world_size: int = 1) -> Validated:
+        """Measures a network in eval mode, without gradients, then sets it back to the mode that it was in.
 
-        Every process of the group of `world` has to call it.
+        Every rank has to call it.
 
         Args:
-            network: on the device, not compiled: images come in many sizes.
+            network: on the device; not compiled, because images come in many sizes.
         Raises:
             UserError: if a shard is missing or damaged, or an image is too small for the protocol.
         """
-        if self._share != (rank, world):
-            self._held = [self._hold(*image) for image in islice(self._images(), rank, None, world)]
-            self._share = rank, world
-        shown = len(range(rank, SAMPLES, world))  # of the first SAMPLES images, those that are ours
+        if self._share != (rank, world_size):
+            self._held = [self._hold(*image) for image in islice(self._images(), rank, None, world_size)]
+            self._share = rank, world_size
+        shown = len(range(rank, SAMPLES, world_size))  # so many of the first SAMPLES images are this rank's
         training = network.training
         network.eval()
         try:
             ours = [self._measure(network, held, show=i < shown) for i, held in enumerate(self._held)]
         finally:
             network.train(training)
-        dealt = _gathered(ours, world, self._device)
-        found = [dealt[i % world][i // world] for i in range(sum(map(len, dealt)))]
+        dealt = _gathered(ours, world_size, self._device)
+        found = [dealt[i % world_size][i // world_size] for i in range(sum(map(len, dealt)))]
         return Validated(
             psnr={name: average(f.psnr for f in found if f.set_name == name) for name in self.sets},
             degraded={name: average(f.degraded for f in found if f.set_name == name) for name in self.sets},
@@ -144,19 +145,19 @@ class Validation:
         return rounded(measure_psnr(image, sample.hr, self._experiment.task, self._experiment.scale))
 
 
-def _gathered(ours: list[_Figures], world: int, device: torch.device) -> list[list[_Figures]]:
-    """What every worker has found, by rank."""
-    if world == 1:
+def _gathered(ours: list[_Figures], world_size: int, device: torch.device) -> list[list[_Figures]]:
+    """The figures of every rank, by rank."""
+    if world_size == 1:
         return [ours]
-    dealt: list[list[_Figures]] = [[] for _ in range(world)]
-    # NCCL sends from the current GPU, which need not be the worker's.
+    dealt: list[list[_Figures]] = [[] for _ in range(world_size)]
+    # NCCL sends from the current GPU, which need not be the rank's.
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
         dist.all_gather_object(dealt, ours)
     return dealt
 
 
 def side_by_side(*images: Image) -> Image:
-    """The centres of images of one shape, (H, W) or (H, W, 3), next to each other."""
+    """Puts the centres of images of one shape, (H, W) or (H, W, 3), side by side, each cut to SAMPLE_SIDE at most."""
     height, width = (min(side, SAMPLE_SIDE) for side in images[0].shape[:2])
     top, left = (images[0].shape[0] - height) // 2, (images[0].shape[1] - width) // 2
     return np.concatenate([image[top : top + height, left : left + width] for image in images], axis=1)

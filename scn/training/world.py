@@ -1,4 +1,4 @@
-"""Which process of a run this one is, and what it computes with."""
+"""Rank, world size and device of a process in a run, and the versions that it computes with."""
 
 from dataclasses import dataclass, field
 
@@ -9,15 +9,18 @@ from scn.core.version import project_version
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """Which process of a distributed run this one is, and where it computes."""
+    """Rank and device of this process in a run of `world_size` processes."""
 
     rank: int = 0
-    size: int = 1
+    """Number of this process, from 0 to world_size - 1; rank 0 reports and saves."""
+    world_size: int = 1
+    """Number of processes of the run, on all machines."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    """The device that this process computes on."""
 
 
 def versions(device: torch.device) -> dict[str, str]:
-    """The versions of the project and PyTorch, and the kind of device: what bits depend on besides the code."""
+    """Returns the versions of the project and PyTorch and the kind of device, which may change bits of a result."""
     if device.type == "cuda":
         kind = torch.cuda.get_device_name(device)
     else:

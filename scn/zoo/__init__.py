@@ -3,16 +3,17 @@
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
+"""The folder that holds a folder for each shipped model."""
 MANIFEST = "manifest.json"
 
 
 def names() -> list[str]:
-    """The experiments of which a model ships."""
+    """Returns the names of the experiments whose models ship."""
     return sorted(path.parent.name for path in FOLDER.glob(f"*/{MANIFEST}"))
 
 
 def folder(name: str) -> Path | None:
-    """The folder of the model `name`, not verified yet; None if none of this name ships."""
+    """Returns the folder of the shipped model `name`, not verified yet; None if no model of this name ships."""
     found = FOLDER / name
     return found if Path(name).name == name and any((found / file).is_file() for file in _FILES) else None
 

@@ -1,4 +1,4 @@
-"""The benchmark of the feeds at a tiny size: that it measures what it says. Never how long anything takes."""
+"""The benchmark of the feeds, at a tiny size, measures what it says; no test depends on a time."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The harness of the benchmarks: what it calls, how often, and what it makes of the times; never how long they are."""
+"""The harness of the benchmarks: the calls that it makes, and the figures that it computes from times."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The benchmark of training at a tiny size: that it measures what it says. Never how long anything takes."""
+"""The benchmark of training, at a tiny size, measures what it says; no test depends on a time."""
 
 import json
 import xml.etree.ElementTree as ET

@@ -1,4 +1,4 @@
-"""What the benchmark of the stores compares; never how long it takes."""
+"""The benchmark of the stores compares what it says; no test depends on a time."""
 
 import json
 from pathlib import Path

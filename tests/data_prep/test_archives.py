@@ -1,4 +1,4 @@
-"""What an archive may do to this machine: put plain files below one folder, or nothing."""
+"""Archives: unpacking one puts plain files below one folder, or does nothing at all."""
 
 import gzip
 import hashlib

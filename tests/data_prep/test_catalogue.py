@@ -1,4 +1,4 @@
-"""What the catalogue knows, and what it says when it is wrong."""
+"""The catalogue of corpora: its entries, and the errors for a wrong one."""
 
 from collections.abc import Callable
 from pathlib import Path

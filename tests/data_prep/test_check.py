@@ -1,4 +1,4 @@
-"""`data-prep check` and `data-prep list`: what is here, and whether it is what it should be."""
+"""`data-prep check` and `data-prep list`: the corpora that are here, and whether they are complete and unchanged."""
 
 import io
 import shutil
@@ -31,7 +31,7 @@ def entry(content: str | None = None) -> dict[str, object]:
 
 @pytest.fixture
 def two(project: Path, known: Known) -> Path:
-    """A corpus of two splits of which the catalogue knows the content, and where its copy is to be."""
+    """The folder of a corpus of two splits, whose content the catalogue knows."""
     known(two=entry())
     write_photos(Path("corpora/two/train"), NAMES)
     write_photos(Path("corpora/two/val"), NAMES)

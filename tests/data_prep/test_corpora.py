@@ -1,4 +1,4 @@
-"""Which images a corpus holds, in which order, and what is said when it is not what it should be."""
+"""The images of a corpus, their order, and the errors for a corpus that is incomplete or damaged."""
 
 import hashlib
 import json
@@ -284,7 +284,7 @@ def test_the_sites_copies_of_the_papers_corpora(
 
 
 def test_a_sub_folder_that_cannot_be_read_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not passed over, as pathlib's rglob does."""
+    """pathlib's rglob would pass over it in silence."""
     scandir = os.scandir
 
     def refuse(path: str) -> object:

@@ -54,7 +54,7 @@ def test_jpeg(originals: dict[str, np.ndarray], run_cli: Cli) -> None:
 
 @pytest.mark.parametrize("seed", [0, 7])
 def test_noise(originals: dict[str, np.ndarray], run_cli: Cli, seed: int) -> None:
-    """float32 and unclipped, the noise being that of the evaluation under the image's name in its corpus."""
+    """The result is float32 and unclipped, with the noise of evaluation for the image's name in its corpus."""
     assert run_cli("degrade", "photos", "dn", "--experiment", "dn-s25", "--seed", str(seed))[0] == 0
     names = {str(Path(name).with_suffix("")): name for name in SIZES}
     expected = {}
@@ -116,7 +116,7 @@ def test_mistakes_are_one_sentence_and_nothing_is_written(project: Path, run_cli
 @pytest.mark.skipif(not SET5.is_dir(), reason="the corpus Set5 is not here (../shared/corpora)")
 @pytest.mark.parametrize(("scale", "printed"), [(2, 33.66), (4, 28.42)])
 def test_set5_has_the_printed_psnr(project: Path, run_cli: Cli, scale: int, printed: float) -> None:
-    """Of the row "Bicubic" of the SCN paper's table 1."""
+    """The SCN paper prints it in table 1, row "Bicubic"."""
     from scn.evaluation.protocols import measure
     from scn.imaging.tasks import TASKS
 

@@ -1,4 +1,4 @@
-"""What becomes of every kind of image file: pixels, a counted conversion, or one sentence."""
+"""Image files of every kind: read as they are, converted and counted, or refused in one sentence."""
 
 import io
 import struct
@@ -68,7 +68,7 @@ def test_fewer_than_8_bits_are_spread_over_the_range(shift: int, depth: int) -> 
 
 
 def packed(row: np.ndarray, depth: int) -> bytes:
-    """Numbers of `depth` bits, the first in the highest bits of a byte."""
+    """Packs numbers of `depth` bits into bytes, the first in the highest bits."""
     bits = np.unpackbits(row[:, None], axis=1)[:, 8 - depth :]
     return np.packbits(bits.ravel()).tobytes()
 
@@ -189,7 +189,7 @@ def transparent_palette() -> bytes:
 
 
 def alpha(mode: str, value: int) -> Image.Image:
-    """One pixel is not opaque."""
+    """An image with one pixel that is not opaque."""
     image = Image.fromarray(RGB).convert(mode)
     image.putpixel((7, 5), (*[0] * (len(mode) - 1), value))
     return image

@@ -1,4 +1,4 @@
-"""How images are cut and spread: nothing lost, nothing twice, shards of equal size."""
+"""Packing: images are cut and spread over shards of equal size; nothing is lost or stored twice."""
 
 from itertools import pairwise
 

@@ -200,7 +200,7 @@ def test_conversions_are_counted(project: Path) -> None:
 
 
 def spoil_photos() -> dict[str, str]:
-    """Three images that can't be used -> what the manifest says of them."""
+    """Spoils three images so that they can't be used; returns image -> what the manifest says of it."""
     path = Path("photos/a.png")
     path.write_bytes(path.read_bytes()[:-300])
     Image.new("RGB", (99, 9)).save("photos/b.png")

@@ -67,7 +67,7 @@ def test_evaluation_sets_of_super_resolution_hold_the_bicubic_enlargement(projec
 
 
 def pasted(parts: list[Sample]) -> dict[str, tuple[np.ndarray, ...]]:
-    """Name -> target and, where there is one, degraded image, put together from the sub-images."""
+    """Puts images together from their sub-images: name -> target and, where there is one, degraded image."""
     whole: dict[str, tuple[np.ndarray, ...]] = {}
     for part in parts:
         about, images = part.about, [image for image in (part.hr, part.lr) if image is not None]

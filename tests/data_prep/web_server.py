@@ -10,15 +10,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class File:
-    """What lies under a path, and how it is served."""
+    """The content of a path, and how it is served."""
 
     content: bytes
     etag: str = '"first"'
     ranges: bool = True
     statuses: deque[int] = field(default_factory=deque)
-    """Answers to the next requests, before the file."""
+    """Status codes of the next answers, before the file is served."""
     cuts: deque[int] = field(default_factory=deque)
-    """Bytes after which the connection of the next requests ends."""
+    """Numbers of bytes after which the connections of the next requests break off."""
     bytes_per_second: int = 0
     retry_after: str = ""
 
@@ -28,7 +28,7 @@ class _Quiet(ThreadingHTTPServer):
     block_on_close = False
 
     def handle_error(self, *_: object) -> None:
-        """Clients that are killed, or throw away the rest of an answer, are what is tested here."""
+        """Stays silent: clients that are killed, or throw away the rest of an answer, belong to the tests."""
 
 
 class Server:

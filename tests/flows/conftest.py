@@ -43,7 +43,7 @@ MakeScratch = Callable[..., Path]
 
 
 def run(folder: Path, *command: str) -> str:
-    """What `command` prints; it must succeed."""
+    """Runs `command`, which must succeed, and returns what it prints."""
     return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
@@ -56,7 +56,7 @@ def commit_all(folder: Path) -> str:
 
 @pytest.fixture
 def make_scratch(tmp_path: Path) -> MakeScratch:
-    """(command of the stage train) -> a committed project."""
+    """A function: command of the stage train -> root of a committed project."""
 
     def make(train: str = "pwd > models/${key}") -> Path:
         root = tmp_path / "project"
@@ -78,7 +78,7 @@ def make_scratch(tmp_path: Path) -> MakeScratch:
 def prefect_api() -> Iterator[None]:
     """A Prefect API with a database of its own, for flows that run in this process."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Prefect's own modules, at their import and in its server
+        warnings.simplefilter("ignore")  # warnings of Prefect's own modules, at their import and in its server
         from prefect.testing.utilities import prefect_test_harness
 
         with prefect_test_harness(server_startup_timeout=120):

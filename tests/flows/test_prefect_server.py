@@ -57,7 +57,7 @@ def services(project: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def server(project: Path) -> Iterator[tuple[str, int]]:
-    """What `up` printed, and the port."""
+    """The output of `python -m flows.services up`, and the port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""What `services` starts and ends, without Prefect itself; test_prefect_server.py has that."""
+"""`services` starts and ends processes; these tests do without Prefect, which test_prefect_server.py runs."""
 
 import os
 import signal

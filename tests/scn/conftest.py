@@ -26,7 +26,7 @@ EXPERIMENTS = {"sr-x2": ("sr", 2), "dn-s25": ("dn", 25), "car-q10": ("car", 10)}
 
 
 def put_samples(store: Store, experiment: Experiment, *shards: list[Sample]) -> Manifests:
-    """Puts a shard for each list, all of one set that is trained and measured on."""
+    """Stores a shard for each list of samples; they are both training set and evaluation set."""
     made = [_put_shard(store, experiment, samples) for samples in shards]
     image_set = ImageSet(
         corpora={"sample": "0" * 64},
@@ -105,7 +105,7 @@ class SmallProject:
         return path
 
     def add_shards(self, name: str, images: dict[str, Any]) -> Manifests:
-        """Shards with `images` (name -> target) as the evaluation set, and the manifests."""
+        """Stores `images` (name -> target) in a shard, for training and evaluation; writes the manifests."""
         experiment = self.params.experiment(name)
         samples = []
         for number, (image_name, hr) in enumerate(images.items()):
@@ -120,19 +120,19 @@ class SmallProject:
 
 @pytest.fixture(autouse=True)
 def nothing_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What ships with the project changes no test."""
+    """Hides the models that ship with the project, so that they change no test."""
     monkeypatch.setattr("scn.zoo.FOLDER", tmp_path / "zoo")
 
 
 @pytest.fixture
 def put() -> Callable[..., Manifests]:
-    """put_samples(store, experiment, samples of a shard, ...)."""
+    """The function put_samples(store, experiment, samples of a shard, ...)."""
     return put_samples
 
 
 @pytest.fixture
 def make_project() -> Callable[..., SmallProject]:
-    """SmallProject(root, store_url), for tests that need several."""
+    """The class SmallProject(root, store_url), for tests that need several projects."""
     return SmallProject
 
 
@@ -145,7 +145,7 @@ def small_project(tmp_path: Path) -> SmallProject:
 
 @pytest.fixture
 def photograph() -> Callable[..., Any]:
-    """(height, width, channels) -> a smooth uint8 image (H, W, channels) with some detail, always the same."""
+    """A function: (height, width, channels) -> a smooth uint8 image with some detail, the same every time."""
 
     def make(height: int, width: int, channels: int = 3) -> Any:
         rng = np.random.default_rng([height, width, channels])

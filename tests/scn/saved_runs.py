@@ -1,4 +1,4 @@
-"""What the tests of checkpoints share: states, stores that fail, what is found where."""
+"""Shared by the tests of checkpoints: states, a store that fails, and what is found where."""
 
 import threading
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Machine = Callable[..., Checkpoints]
 
 
 class UnsteadyStore(FileStore):
-    """Fails in what it is told to, `failures` times; its puts of checkpoints wait for `gate` and are noted."""
+    """A store whose operation `fails` fails `failures` times; puts of checkpoints wait for `gate` and are recorded."""
 
     def __init__(self, folder: Path, fails: str = "put", failures: float = 0) -> None:
         super().__init__(folder)

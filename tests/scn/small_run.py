@@ -1,4 +1,4 @@
-"""A small project: generated pictures, a configuration, shards."""
+"""A small project to train in: generated pictures, a configuration, shards."""
 
 import contextlib
 from collections.abc import Callable

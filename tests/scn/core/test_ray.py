@@ -1,4 +1,4 @@
-"""Starting Ray: what is said when the cluster is not there, or lacks room."""
+"""Starting Ray: the errors for a cluster that is not there, or lacks room."""
 
 import os
 import signal

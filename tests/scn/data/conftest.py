@@ -18,7 +18,7 @@ Open = Callable[..., Feed]
 
 @pytest.fixture
 def open_pictures(tmp_path: Path, put: Callable[..., Manifests]) -> Iterator[Open]:
-    """open_pictures(experiment, samples of a shard, ..., url=, cache=, device=) is a feed over them."""
+    """A function: (experiment, samples of a shard, ..., url=, cache=, device=) -> a feed over these shards."""
     with ExitStack() as stack:
 
         def make(

@@ -13,7 +13,7 @@ from scn.shards.samples import About, Sample
 
 
 def experiment(task: str = "sr", level: int = 2, **settings: object) -> Experiment:
-    """`settings`: keys of train and of run."""
+    """A small experiment; `settings` are keys of the sections train and run."""
     run = {key: value for key, value in settings.items() if key in RunConfig.model_fields}
     train = {key: value for key, value in settings.items() if key not in run}
     small = {"batch_size": 8, "patch_size": 8, "patches_per_image": 6, "epochs": 2, "hold_epochs": 1}
@@ -30,7 +30,7 @@ def experiment(task: str = "sr", level: int = 2, **settings: object) -> Experime
 
 
 def pictures(count: int = 4, task: str = "sr", size: int = 20) -> list[Sample]:
-    """hr is lr with every pixel repeated; with noise there is no lr, and one channel."""
+    """Samples whose hr is lr with every pixel repeated; a denoising sample has one channel and no lr."""
     result, scale = [], 2 if task == "sr" else 1
     for i in range(count):
         y, x = np.mgrid[0:size, 0:size]
@@ -42,7 +42,7 @@ def pictures(count: int = 4, task: str = "sr", size: int = 20) -> list[Sample]:
 
 
 def cut(picture: Sample, side: int, stride: int) -> list[Sample]:
-    """Overlapping sub-images of `side` pixels of the target; the last ones end at the edge."""
+    """Cuts a picture into overlapping sub-images of `side` pixels of the target; the last ones end at the edge."""
     height, width = picture.hr.shape[:2]
     corners = [[*range(0, length - side, stride), length - side] for length in (height, width)]
     places = list(product(*corners))

@@ -1,4 +1,4 @@
-"""Shards on this machine's disk: fetched once, never damaged, never too many."""
+"""The cache of shards on this machine's disk: each fetched once, never damaged, never too many."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ from scn.storage.local import FileStore
 
 
 class Counted(FileStore):
-    """Knows what was asked of it."""
+    """A store that records the keys that are read."""
 
     asked: list[str]
 
@@ -36,7 +36,7 @@ def store(tmp_path: Path) -> Counted:
 
 @pytest.fixture
 def shards(store: Counted, put: Callable[..., Manifests]) -> list[Shard]:
-    """Four; three fit into a cache of 1 MiB."""
+    """Four shards, of which three fit into a cache of 1 MiB."""
     rng = np.random.default_rng(0)
     hr = [rng.integers(0, 256, (300, 350, 3), dtype=np.uint8) for _ in range(4)]
     samples = [Sample(about=About(name=f"{i}", index=i, height=300, width=350), hr=hr[i]) for i in range(4)]

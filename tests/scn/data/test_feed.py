@@ -1,4 +1,4 @@
-"""Which patches a step sees, with all images in memory and with a part of them at a time."""
+"""The patches of a step, with all images in memory or a group of them at a time."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -24,11 +24,11 @@ from scn.storage.base import Store
 
 Open = Callable[..., Feed]
 KINDS = [None, 0.5]
-"""MiB of a group of images: all at once, or two or three pictures of `shards` at a time."""
+"""Values of train.group_mib: all images at once, or two or three pictures of `shards` at a time."""
 
 
 def shards(count: int = 8, task: str = "sr") -> list[list[Sample]]:
-    """One picture in each."""
+    """Shards of one picture each."""
     return [[picture] for picture in pictures(count, task, size=100 if task == "sr" else 420)]
 
 

@@ -34,8 +34,8 @@ def test_noise_is_a_function_of_the_step_however_many_work(open_pictures: Open) 
     shards = [pictures(4, "dn", size=64)]
     feed = open_pictures(made, *shards, device="cuda")
     whole = feed.batch(3)
-    for world in (2, 4):
-        parts = [open_pictures(made, *shards, device="cuda").batch(3, rank, world) for rank in range(world)]
+    for world_size in (2, 4):
+        parts = [open_pictures(made, *shards, device="cuda").batch(3, rank, world_size) for rank in range(world_size)]
         assert torch.equal(torch.cat([part.input for part in parts]), whole.input)
     noise = (whole.input - whole.target) * 255
     assert noise.std().item() == pytest.approx(25, rel=0.02)

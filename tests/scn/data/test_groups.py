@@ -1,4 +1,4 @@
-"""Groups: every image in one of each epoch, none too large, all shards that are needed."""
+"""Groups: in each epoch every image is in one group; no group is too large; each names the shards that it needs."""
 
 import numpy as np
 import pytest

@@ -22,7 +22,7 @@ def group(*sizes: tuple[int, int]) -> Group:
 
 
 def turned(patch: np.ndarray, symmetry: int) -> np.ndarray:
-    """(H, W, C), as Part says it."""
+    """Turns a patch (H, W, C) as `Part.symmetry` says."""
     patch = patch[:, ::-1] if symmetry & 1 else patch
     patch = patch[::-1] if symmetry & 2 else patch
     return patch.transpose(1, 0, 2) if symmetry & 4 else patch

@@ -76,7 +76,7 @@ def test_noise_on_grey_images_is_measured_at_full_range() -> None:
 def test_super_resolution_compares_studio_luma_inside_the_frame() -> None:
     original = np.full((40, 40, 3), 100, np.uint8)
     restored = original.copy()
-    restored[..., 1] += 10  # green: 128.553 / 255 of 10 levels of luma
+    restored[..., 1] += 10  # green adds 10 * 128.553 / 255 to luma
     expected = 20 * np.log10(255 / (10 * 128.553 / 255))
     assert measure(restored, original, TASKS["sr"], 3).psnr == pytest.approx(expected, abs=1e-9)
     for side in (np.s_[:3], np.s_[-3:], np.s_[:, :3], np.s_[:, -3:]):
@@ -110,8 +110,8 @@ def test_smallest_side_is_the_smallest_that_can_be_measured() -> None:
 
 
 def test_rounding_to_8_bits() -> None:
-    levels = np.arange(256, dtype=np.float32) / 255
-    assert to_uint8(levels).tolist() == list(range(256))
+    greys = np.arange(256, dtype=np.float32) / 255
+    assert to_uint8(greys).tolist() == list(range(256))
     assert to_uint8(np.array([-0.3, 1.7, 0.5 / 255, 1.5 / 255, 2.49 / 255])).tolist() == [0, 255, 0, 2, 2]
 
 

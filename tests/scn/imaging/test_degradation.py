@@ -127,8 +127,8 @@ def test_bicubic_on_pillow_images_refuses_what_it_would_do_wrong(mode: str, size
 
 @pytest.mark.parametrize("scale", ["1/2", "2", "2/3", "1/5"])
 def test_bicubic_keeps_what_has_no_detail(scale: str) -> None:
-    for level in (0, 1, 127, 255):
-        assert set(bicubic_resize(np.full((40, 30), level, np.uint8), Fraction(scale)).flat) == {level}
+    for grey in (0, 1, 127, 255):
+        assert set(bicubic_resize(np.full((40, 30), grey, np.uint8), Fraction(scale)).flat) == {grey}
 
 
 def test_bicubic_needs_little_more_memory_than_the_image() -> None:

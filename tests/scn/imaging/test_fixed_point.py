@@ -1,9 +1,9 @@
-"""Why bicubic_resize may leave some scales to Pillow: the proof that its fixed-point arithmetic moves no pixel there.
+"""A proof that Pillow's fixed-point arithmetic moves no pixel at the scales that bicubic_resize leaves to it.
 
 Pillow rounds its coefficients to 22 bits; pillow-simd to as many as leave the largest below 2**15, in 16-bit integers.
-Both add exact products, and half a unit, and cut off. With exact weights that are multiples of 1/D, every value is one
-too. For an odd D none lies halfway between two levels, and none nearer to there than 1/(2 D): as long as the error of
-the coefficients, times 255, can't reach that far, no image whatever is rounded another way.
+Both add exact products and half a unit, and cut off the fraction. If the exact weights are multiples of 1/D, so are
+all results. For an odd D no result lies halfway between two integers, nor nearer to there than 1/(2 D): as long as the
+error of the coefficients, times 255, is smaller than that, no pixel of any image is rounded another way.
 """
 
 from fractions import Fraction
@@ -24,7 +24,7 @@ def cubic(x: Fraction) -> Fraction:
 
 
 def weights(scale: Fraction, pixel: int, first_tap: int | None = None) -> list[Fraction]:
-    """Of the taps of one pixel of the result; at an edge that Pillow cuts off, only those from `first_tap` on."""
+    """Weights of the taps of one pixel of the result; where Pillow cuts off an edge, only those from `first_tap` on."""
     shrinking = min(scale, Fraction(1))
     centre = (pixel + Fraction(1, 2)) / scale - Fraction(1, 2)
     taps = range(floor(centre - 2 / shrinking), ceil(centre + 2 / shrinking) + 1)

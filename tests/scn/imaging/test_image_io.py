@@ -1,4 +1,4 @@
-"""What users have on their disks: read upright into 8 bits, refused in one sentence, written whole."""
+"""Users' image files: read upright into 8 bits, or refused in one sentence; written whole."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -57,7 +57,7 @@ def test_a_small_image_is_one_call(photograph: Callable[..., Any]) -> None:
 
 
 def test_a_network_shows_no_seams(photograph: Callable[..., Any]) -> None:
-    """Not equal: resampling with aligned corners depends on the size of what the network sees."""
+    """Results differ slightly, because resampling with aligned corners depends on the size of the network's input."""
     architecture = {"name": "scn", "blocks": 2, "units": 8, "width": 2, "scales": 3, "ratio": 0.5}
     network = fold(build({**architecture, "channels": 3, "scale": 2}, seed=0)).eval()
 

@@ -1,4 +1,4 @@
-"""A network on host images: layout, precision and what comes back."""
+"""A network applied to images in host memory: layout, precision and result."""
 
 import numpy as np
 import pytest

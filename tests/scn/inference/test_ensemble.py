@@ -7,7 +7,7 @@ from scn.inference.ensemble import self_ensemble
 
 
 def double(x: Tensor) -> Tensor:
-    """Enlarges by 2: turns and flips with its input."""
+    """Enlarges by 2; its result turns and flips with its input."""
     return x.repeat_interleave(2, -1).repeat_interleave(2, -2)
 
 

@@ -23,7 +23,7 @@ from scn.registry.reference import load
 
 
 class Brighter(nn.Module):
-    """Adds 10 grey levels, and records what it saw."""
+    """A network that adds 10 to 8-bit values, and records its inputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ def picture(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8] | None = None) -
 
 
 def restore(source: Path, target: Path, model: str, params_file: Path | str = "params.yaml") -> list[Path]:
-    """What `scn restore` does."""
+    """Restores files as `scn restore` does."""
     return restore_files(pairs(source, target), load(model, params_file=params_file).restore_photograph)
 
 
@@ -55,7 +55,7 @@ def read(path: Path) -> Any:
 
 
 def expected(folder: Path, image: Any) -> Any:
-    """What the model of an RGB task makes of an RGB image."""
+    """Restores an RGB image by a model of an RGB task, step by step."""
     with torch.inference_mode():
         y = load_model(folder)[0](torch.from_numpy(image.transpose(2, 0, 1)[None] / np.float32(255)))
     return np.rint(y[0].permute(1, 2, 0).clamp(0, 1).numpy() * 255.0)

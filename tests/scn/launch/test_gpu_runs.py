@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[3]
 DOCUMENT = (ROOT / "docs" / "gpu-runs.md").read_text()
 TFLOPS = {32: 80, 64: 200}
 LAUNCHES = {8: 0.015, 16: 0.030, 64: 0.120}
-"""Seconds per step, by blocks."""
+"""Number of blocks -> seconds per step for launching kernels."""
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def commands(text: str) -> list[list[str]]:
 
 
 def rows(text: str) -> Iterator[list[str]]:
-    """The cells of the runs of a table."""
+    """Yields the cells of each row of the document's tables that describes a run."""
     for line in text.splitlines():
         if re.match(r"\| \d", line):
             yield [cell.strip() for cell in line.strip("|").split("|")]
@@ -97,7 +97,7 @@ def test_the_arithmetic(params: Callable[[str], Params], heading: str, preset: s
 def test_experiments_of_ones_own(
     params: Callable[[str], Params], tmp_path: Path, file: str, preset: str, count: int
 ) -> None:
-    """Rows that the documents ask to be put under `experiments`."""
+    """The documents ask readers to put these rows under `experiments`; each must be accepted."""
     text = (ROOT / "docs" / f"{file}.md").read_text()
     lines = re.findall(r"^ +((?:sr|dn|car)-[\w-]+: [&{].*\n)", text, re.M)
     shipped = params(preset).experiments.keys()
@@ -146,7 +146,7 @@ run("models", "land", "dn-s25")
 
 
 def test_slices_need_neither_ray_nor_dvc(small_project: Any, photograph: Callable[..., Any]) -> None:
-    """Nor anything else that the document does not name; every slice here is as short as can be."""
+    """They need only what the document names; every slice of the run is as short as it can be here."""
     small_project.add_shards("dn-s25", {"a": photograph(40, 48, 1)[..., 0], "b": photograph(48, 40, 1)[..., 0]})
     run = subprocess.run(
         [sys.executable, "-c", LITTLE],

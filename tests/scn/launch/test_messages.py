@@ -1,4 +1,4 @@
-"""The mailbox between the driver and the workers, without Ray, and how often a worker looks into it."""
+"""The mailbox between driver and workers, without Ray; and how often a worker looks into it."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""The stage: what it goes on from, starts from, and says of what earlier runs have left."""
+"""The stage train@E: checkpoints and weights that it goes on from, and messages about earlier runs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -45,7 +45,10 @@ def test_a_run_of_another_configuration_is_told_with_what_differs(
     ):
         train_stage(other, "sr-x2", plain=True, resume=True)
     stop(other)
-    assert "a new run, as there is no unfinished one of this configuration (one of another" in capsys.readouterr().out
+    assert (
+        "starts a new run, as there is no unfinished one of this configuration (another run stopped"
+        in capsys.readouterr().out
+    )
 
 
 def test_no_resume_starts_anew(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,7 +71,7 @@ def test_damaged_checkpoints_are_named(project: Project, capsys: pytest.CaptureF
         train_stage(params, "sr-x2", plain=True, minutes=0)
     told = capsys.readouterr()
     assert "goes on from step 1 of 15" in told.out
-    assert f"sr-x2: passes over {here}, which is damaged" in told.err
+    assert f"sr-x2: skips the damaged checkpoint {here}" in told.err
     for file in checkpoints(params):
         damage(file)
     with pytest.raises(UserError, match=r"Every checkpoint of the run is damaged .*--no-resume"):
@@ -80,7 +83,7 @@ def test_a_folder_that_can_not_be_written_is_told_at_the_start(project: Project)
     params = project("sr-x2", epochs=1, hold_epochs=0)
     (params.root / ".scn").mkdir(exist_ok=True)
     (params.root / ".scn" / "runs").write_text("in the way")
-    with pytest.raises(UserError, match=r"\.scn/runs, where checkpoints lie first, can't be written"):
+    with pytest.raises(UserError, match=r"\.scn/runs, the folder for checkpoints, can't be written"):
         train_stage(params, "sr-x2", plain=True)
 
 
@@ -95,7 +98,7 @@ def test_a_run_starts_from_the_weights_of_another(project: Project, capsys: pyte
     again = project("sr-x2", epochs=1, hold_epochs=0, learning_rate=1e-12, start_from=str(kept))
     train_stage(again, "sr-x2", plain=True)
     count = len(first.state_dict())
-    assert f"sr-x2: starts from {kept}, {count} of whose {count} tensors fit" in capsys.readouterr().out
+    assert f"sr-x2: starts from {kept}: {count} of its {count} tensors fit" in capsys.readouterr().out
     second, config = load_model(params.root / "models" / "sr-x2")
     for name, tensor in second.state_dict().items():
         assert tensor.sub(first.state_dict()[name]).abs().max() < 1e-5, name

@@ -1,4 +1,4 @@
-"""Which process of a run this is, without Ray: alone, or started by torchrun."""
+"""Rank and world size of a process without Ray: alone, or started by torchrun."""
 
 import os
 import socket
@@ -24,13 +24,13 @@ TORCHRUN = Path(sys.executable).with_name("torchrun")
 
 @pytest.fixture
 def as_torchrun_does(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
-    """Sets the variables of process `rank` of `size`."""
+    """A function (rank, world_size) that sets the variables that torchrun sets."""
 
-    def set_variables(rank: int, size: int) -> None:
+    def set_variables(rank: int, world_size: int) -> None:
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             port = unused.getsockname()[1]
-        variables = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size}
+        variables = {"RANK": rank, "WORLD_SIZE": world_size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": world_size}
         for name, value in {**variables, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items():
             monkeypatch.setenv(name, str(value))
 
@@ -40,7 +40,7 @@ def as_torchrun_does(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], No
 def test_alone_it_is_the_only_process() -> None:
     threads = torch.get_num_threads()
     with plain_world(experiment(use_gpu=False)) as world:
-        assert world == World(rank=0, size=1, device=torch.device("cpu"))
+        assert world == World(rank=0, world_size=1, device=torch.device("cpu"))
         assert not dist.is_initialized()
     torch.set_num_threads(threads)
 
@@ -49,7 +49,7 @@ def test_a_process_of_torchrun_joins_the_others_and_leaves(as_torchrun_does: Cal
     as_torchrun_does(0, 1)
     threads = torch.get_num_threads()
     with plain_world(experiment(workers=4, use_gpu=False)) as world:
-        assert (world.rank, world.size, world.device.type) == (0, 1, "cpu")
+        assert (world.rank, world.world_size, world.device.type) == (0, 1, "cpu")
         assert dist.get_backend() == "gloo"
     assert not dist.is_initialized()
     torch.set_num_threads(threads)

@@ -1,4 +1,4 @@
-"""What is printed and written about a run, however it was interrupted, and with whatever is installed."""
+"""Progress and curves of a run, however it was interrupted, with TensorBoard's files and without."""
 
 import io
 import shutil
@@ -32,7 +32,7 @@ def table(folder: Path, name: str) -> list[list[str]]:
 
 
 def events(folder: Path) -> list[Any]:
-    """What TensorBoard would read, with every checksum compared."""
+    """Reads events as TensorBoard does, and compares every checksum."""
     (path,) = (folder / "tensorboard").iterdir()
     assert "tfevents" in path.name
     data, found = path.read_bytes(), []
@@ -52,7 +52,7 @@ def scalars(folder: Path, tag: str) -> list[tuple[int, float]]:
 
 @pytest.fixture
 def every_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A progress line for every row."""
+    """Makes Progress print a line for every row."""
     monkeypatch.setattr(module, "LINE_SECONDS", -1.0)
 
 
@@ -131,7 +131,7 @@ def test_the_progress_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "sr-x2: validation at step 0: corpus/Set5 30.00 dB (input 30.20 dB)"
     assert lines[1] == (
-        "sr-x2: step 200 of 5000, loss 0.0312, lr 1.0e-03, 16 patches/s, data 1%, 1 h 20 min left, PSNR 30.00 dB"
+        "sr-x2: step 200 of 5000, loss 0.0312, lr 1.0e-03, 16 patches/s, data wait 1%, 1 h 20 min left, PSNR 30.00 dB"
     )
 
 
@@ -142,8 +142,8 @@ def test_a_row_may_have_nothing_but_its_step(tmp_path: Path, capsys: pytest.Capt
     monitor.on_log({"step": 40})
     monitor.close()
     out = capsys.readouterr().out
-    assert "sr-x2: step 20 of 40, data 0%, 0 s left\n" in out
-    assert "sr-x2: 40 steps in 0 s with the start\n" in out
+    assert "sr-x2: step 20 of 40, data wait 0%, 0 s left\n" in out
+    assert "sr-x2: 40 steps in 0 s including the start\n" in out
 
 
 def test_lines_are_rare_by_default(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -182,11 +182,11 @@ def test_what_an_earlier_process_has_said_is_not_said_again(tmp_path: Path, caps
     monitor.on_log(row(100))
     monitor.close()
     progress, validation, _, summary = capsys.readouterr().out.splitlines()
-    assert progress.endswith("data 1%, 40 s left, PSNR 33.00 dB")
+    assert progress.endswith("data wait 1%, 40 s left, PSNR 33.00 dB")
     assert validation == "sr-x2: validation at step 60: corpus/Set5 32.00 dB (input 30.20 dB)"
     assert summary.startswith("sr-x2: 50 steps in ")
     assert summary.endswith(
-        "data 1.0% of the step time, 512 MiB of memory at most, best validation 33.00 dB at step 50"
+        "data wait 1.0% of the step time, 512 MiB of memory at most, best validation 33.00 dB at step 50"
     )
 
 
@@ -197,7 +197,7 @@ def test_the_summary_of_a_run_that_is_complete(tmp_path: Path, capsys: pytest.Ca
     monitor.on_log(row(400, step_time=0.3, data_time=0.02, memory_mib=800.0))
     monitor.close()
     assert capsys.readouterr().out == (
-        "sr-x2: 400 steps in 2 h 0 min with the start, 2.50 steps/s, data 5.0% of the step time, "
+        "sr-x2: 400 steps in 2 h 0 min including the start, 2.50 steps/s, data wait 5.0% of the step time, "
         "900 MiB of memory at most\n"
     )
 
@@ -208,7 +208,7 @@ def test_the_summary_of_a_run_that_was_stopped(tmp_path: Path, capsys: pytest.Ca
     monitor.on_checkpoint(207)
     monitor.close()
     assert capsys.readouterr().out.startswith(
-        "sr-x2: stopped after step 207 of 400: 207 steps in 0 s with the start, 1.00 steps/s"
+        "sr-x2: stopped after step 207 of 400: 207 steps in 0 s including the start, 1.00 steps/s"
     )
 
 
@@ -271,7 +271,7 @@ def test_a_terminal_has_a_bar(
     assert monitor.bar.n == 80
     monitor.bar.refresh()
     assert "80/100" in (err := capsys.readouterr().err)
-    assert "loss 0.0312, lr 1.0e-03, 16 patches/s, data 1%" in err
+    assert "loss 0.0312, lr 1.0e-03, 16 patches/s, data wait 1%" in err
     monitor.close()
 
 

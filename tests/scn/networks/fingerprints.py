@@ -1,6 +1,6 @@
-"""A few small sets of parameters for every network, and what the networks answer with them.
+"""A few small architectures for every network, and fingerprints of their outputs.
 
-`python tests/scn/networks/fingerprints.py` writes fingerprints.json anew, after a change of a network that is meant.
+`python tests/scn/networks/fingerprints.py` writes fingerprints.json anew, after an intended change of a network.
 """
 
 import json
@@ -65,13 +65,13 @@ ARCHITECTURES = [{"name": name, **parameters} for name, of_name in SMALL.items()
 
 
 def label(architecture: dict[str, Any]) -> str:
-    """As `scn profile` takes it."""
+    """Writes an architecture as `scn profile` takes it."""
     settings = [f"{key}={value}" for key, value in architecture.items() if key != "name"]
     return " ".join([architecture["name"], *settings])
 
 
 def image(architecture: dict[str, Any], height: int = 19, width: int = 13, batch: int = 1) -> Tensor:
-    """(batch, C, height, width) in [0, 1], a function of its shape alone, on every machine."""
+    """An image (batch, C, height, width) in [0, 1] that depends on its shape alone, on every machine."""
     channels = architecture.get("channels", 3)
     position = torch.arange(batch * channels * height * width, dtype=torch.float64)
     return (0.5 + 0.5 * torch.sin(position**1.5)).float().reshape(batch, channels, height, width)

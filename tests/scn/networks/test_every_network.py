@@ -1,4 +1,4 @@
-"""What holds for every network of the table, tried with small ones; fingerprints.py lists them."""
+"""Properties that every network of the table has, tested with small ones, which fingerprints.py lists."""
 
 import json
 from pathlib import Path
@@ -122,7 +122,7 @@ def test_initial_weights_are_a_function_of_the_seed(architecture: Architecture) 
 
 @every
 def test_the_output_is_the_one_it_always_was(architecture: Architecture) -> None:
-    """After a change that is meant: `python tests/scn/networks/fingerprints.py`."""
+    """After an intended change, run `python tests/scn/networks/fingerprints.py`."""
     expected = json.loads(FILE.read_text())
     assert fingerprint(architecture) == pytest.approx(expected[label(architecture)], abs=3e-6)
 

@@ -19,7 +19,7 @@ def names(network: str, room: Path = ROOM) -> set[str]:
 
 @pytest.fixture
 def copy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A copy of the room to edit, which sources_of reads."""
+    """A copy of scn/networks to edit, which sources_of reads."""
     monkeypatch.setattr(sources, "_ROOT", tmp_path)
     return Path(shutil.copytree(ROOM, tmp_path / "scn" / "networks"))
 
@@ -40,7 +40,7 @@ def test_no_network_depends_on_the_table_or_on_an_unrelated_paper(name: str) -> 
 
 @pytest.mark.parametrize("name", ["scn-baseline", "carn"])
 def test_nothing_that_is_really_imported_is_missing(name: str) -> None:
-    """What importing the network's module loads besides the table, in an interpreter of its own."""
+    """Imports the network's module in an interpreter of its own, and compares the files that this loads."""
     program = f"""if True:
         import sys, scn.networks
         def loaded(): return {{m.__file__ for n, m in sys.modules.items() if n.startswith("scn.networks.")}}

@@ -29,7 +29,7 @@ LAYERS = {
 
 
 def in_their_layout(state: dict[str, Tensor], blocks: int) -> dict[str, Tensor]:
-    """The inverse of scn.registry.authors.convert, written on its own."""
+    """The inverse of scn.registry.authors.convert, written independently of it."""
     theirs = {}
     for key, tensor in state.items():
         layer, _, leaf = key.replace(".parametrizations.weight", "").rpartition(".")
@@ -43,7 +43,7 @@ def in_their_layout(state: dict[str, Tensor], blocks: int) -> dict[str, Tensor]:
 
 
 def checkpoint(path: Path, **changes: Any) -> tuple[Path, torch.nn.Module]:
-    """A file in the authors' layout, and the network that it holds."""
+    """Writes a file in the authors' layout; returns it and the network that it holds."""
     architecture = SMALL | changes
     network = build(architecture, seed=1)
     state = in_their_layout(network.state_dict(), architecture["blocks"])
@@ -174,7 +174,7 @@ def test_a_pyramid_that_no_network_has_is_refused(tmp_path: Path) -> None:
 
 
 class Trap:
-    """Pickled, it is a call that makes a file where it is loaded."""
+    """An object whose pickle, when loaded, makes the file `path`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""The zoo: what lands there, that it serves where nothing is published, and how it gets into a registry."""
+"""The zoo: models land there, serve where nothing is published, and are installed in a registry."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ FILES = ["model.safetensors", "config.json", "metrics.json", "README.md", "curve
 
 @pytest.fixture
 def project(small_project: Any) -> Any:
-    """With a model, its figures, and curves as a training leaves them."""
+    """A project with a model, its figures, and curves as a training leaves them."""
     small_project.add_model(NAME)
     small_project.add_metrics(NAME)
     curves = small_project.root / "curves" / NAME / "plots" / "metrics"
@@ -96,7 +96,7 @@ def test_it_serves_where_nothing_is_published(project: Any, capsys: pytest.Captu
     folder = scn.zoo.FOLDER / NAME
     network = load(NAME, params_file=project.params.path)
     assert torch.equal(first(network.network), first(load_model(folder)[0]))
-    assert capsys.readouterr().err == f"{NAME}: {folder} serves, as no version is published in file://store\n"
+    assert capsys.readouterr().err == f"{NAME}: uses {folder}, as no version is published in file://store\n"
     photograph = project.root / "photograph.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 20), dtype=np.uint8)).save(photograph)
     assert network.restore(photograph).size == (20, 16)

@@ -1,4 +1,4 @@
-"""The manifest: what names the data, and what is said of a file that is none."""
+"""The manifest: the hash that names the data, and the error for a file that is no manifest."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a bucket needs besides the tests of test_storage.py: probes, pages, and errors in one sentence."""
+"""The S3 store, besides the tests of test_local.py: probes, pages, and errors in one sentence."""
 
 import base64
 import hashlib
@@ -73,7 +73,7 @@ def assert_pointer_moves(store: Store) -> None:
 
 @pytest.mark.integration
 def test_a_swap_whose_answer_is_lost_has_won(s3_store: S3Store) -> None:
-    """The repeated request finds the pointer moved: by the first one."""
+    """The repeated request finds that the first one has moved the pointer."""
     s3_store.check()
 
     def lose_the_first_answer(request: Any, **_: object) -> Any:
@@ -235,7 +235,7 @@ def test_an_unreachable_endpoint_is_told(s3_settings: None, monkeypatch: pytest.
 
 @pytest.fixture
 def s3_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keys, and nothing else from the user's own AWS settings."""
+    """Sets test keys, and hides the user's own AWS settings."""
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, "/nonexistent")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
@@ -294,7 +294,7 @@ def test_a_service_that_falls_silent_is_told(s3_settings: None) -> None:
 
 
 def answer(status: int, code: str) -> Any:
-    """An S3 service's error."""
+    """Makes an error that an S3 service answers."""
     from botocore.awsrequest import AWSResponse
 
     class Raw:

@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved, found, kept and deleted, and never run."""
+"""Checkpoints: saved, found, kept, deleted; code in them is never run."""
 
 import os
 import pickle

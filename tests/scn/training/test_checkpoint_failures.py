@@ -75,12 +75,12 @@ for _ in range(12):
     time.sleep(chance.uniform(0.05, 0.25))
     kill(child)
 """
-"""Kills a process when all bytes of a checkpoint are written and not yet named, then others at any time."""
+"""Kills a process when a checkpoint's bytes are written but not yet named, then other processes at any time."""
 
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The folder that the processes of KILLED have left and what they have told."""
+    """Runs KILLED; returns the folder that its processes have left, and their output."""
     root = tmp_path_factory.mktemp("killed")
     command = [sys.executable, "-W", "ignore", "-c", KILLED, str(root)]
     return root, subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -97,7 +97,7 @@ def test_a_save_that_was_killed_leaves_the_one_before(killed: tuple[Path, str]) 
 
 
 def test_kills_at_any_time_lose_nothing_that_was_saved(killed: tuple[Path, str]) -> None:
-    """They hit the writing, the naming, the deleting and the storing; the next process finds the last step whole."""
+    """Kills hit the writing, the naming, the deleting and the storing; the next process finds the last step whole."""
     root, output = killed
     saved = 0
     for line in output.splitlines():
@@ -117,7 +117,7 @@ def test_kills_at_any_time_lose_nothing_that_was_saved(killed: tuple[Path, str])
 
 
 def test_a_save_does_not_wait_for_the_store(machine: Machine, tmp_path: Path) -> None:
-    """Of those saved meanwhile only the newest and the best are stored."""
+    """Of the checkpoints saved meanwhile, only the newest and the best are stored."""
     store = UnsteadyStore(tmp_path / "store")
     store.gate.clear()
     a = machine(store)
@@ -221,8 +221,8 @@ def test_a_full_disk_is_told_and_keeps_the_last_good_one(
     with largest_file(2**20), pytest.raises(UserError) as error:
         a.save(10, state(10, numbers=2**19))
     assert one_sentence(error) == (
-        f"The checkpoint of step 10 can't be written to {a.folder} (File too large): make room there, or the folder "
-        f"writable, and start the run again, {then}."
+        f"The checkpoint of step 10 can't be written to {a.folder} (File too large): make room there or make "
+        f"the folder writable, and start the run again, {then}."
     )
     assert [file.name for file in a.folder.iterdir() if file.stat().st_size > 2**16] == []
     assert steps_here(a) == list(done)

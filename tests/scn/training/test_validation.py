@@ -29,7 +29,7 @@ SIZES = [(33, 40), (25, 29), (48, 24), (24, 60), (40, 40)]
 
 
 class Watched(nn.Module):
-    """Doubles sizes, and remembers in which state it was called."""
+    """A network that doubles sizes, and records the states in which it was called."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Watched(nn.Module):
 
 @pytest.fixture
 def five(small_project: Any, photograph: Callable[..., Any]) -> tuple[Experiment, EvaluationManifest, Store]:
-    """sr-x2 with five images of different sizes."""
+    """The experiment sr-x2, with five images of different sizes to validate on."""
     images = {f"image-{i}": photograph(*size) for i, size in enumerate(SIZES)}
     manifest = small_project.add_shards(
         "sr-x2", {name: hr[: len(hr) // 2 * 2, :24] for name, hr in images.items()}
@@ -179,7 +179,7 @@ def _worker(rank: int, folder: Path, runs: list[Any]) -> None:
 
 
 def test_two_workers_find_what_one_does(five: Any, small_project: Any, photograph: Any, tmp_path: Path) -> None:
-    """Five images, which two workers can't share evenly, and one image, of which one worker gets none."""
+    """Two ranks can't share five images evenly; of a single image one rank gets none."""
     experiment, _, store = five
     runs = [five, (experiment, small_project.add_shards("sr-x2", {"only": photograph(30, 34)}).evaluation, store)]
     expected = [Validation(*run, CPU)(build(experiment.architecture(), seed=1)) for run in runs]

@@ -32,7 +32,7 @@ def test_weights_and_multiply_adds_of_one_channel(name: str, scale: int, weights
 @pytest.mark.parametrize("scale", [1, 3])
 @pytest.mark.parametrize(("name", "sign"), [("srcnn", 0), ("arcnn", 0), ("vdsr", 1), ("dncnn", -1)])
 def test_what_the_last_layer_predicts(name: str, sign: int, scale: int) -> None:
-    """SRCNN and ARCNN the image, VDSR what the enlarged image lacks, DnCNN its noise."""
+    """SRCNN and ARCNN predict the image, VDSR what the enlarged image lacks, DnCNN its noise."""
     network = build({"name": name, **SMALL[name][0], "channels": 3, "scale": scale})
     last = [module for module in network.modules() if isinstance(module, nn.Conv2d)][-1]
     nn.init.zeros_(last.weight)

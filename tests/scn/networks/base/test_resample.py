@@ -53,7 +53,7 @@ def test_bicubic_is_matlabs(size: tuple[int, int], scale: int) -> None:
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_bicubic_is_the_one_that_degrades_to_its_rounding(scale: int) -> None:
-    """Between 60 and 190 nothing is clipped; rounding both passes moves a pixel by less than 1.2 levels."""
+    """Between 60 and 190 nothing is clipped; rounding both passes moves a pixel by less than 1.2."""
     pixels = np.random.default_rng(scale).integers(60, 190, (21, 17), dtype=np.uint8)
     for image, most in ((np.repeat(pixels[:, :1], 17, axis=1), 0.5), (pixels, 1.2)):
         enlarged = bicubic(torch.from_numpy(image).float()[None, None], scale)[0, 0].numpy()

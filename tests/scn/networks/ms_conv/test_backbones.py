@@ -94,7 +94,7 @@ def test_one_branch_is_the_standard_network(name: str) -> None:
 
 
 def test_a_branch_that_is_handed_on_passes_by_the_blocks() -> None:
-    """U-Net's high resolution: neither doubled by the residual sums nor rectified."""
+    """U-Net's high-resolution branch is neither doubled by the residual sums nor rectified."""
     network = build({**SMALL, "name": "srresnet", "conv": "unet", "blocks": 3}, seed=0)
     features = [torch.randn(1, 4, 6, 6), torch.randn(1, 4, 3, 3)]
     high, low = network.body(features)
@@ -143,7 +143,7 @@ def test_impossible_combinations_get_a_sentence(parameters: dict[str, Any], sent
 
 
 def test_what_differs_from_counts_known_elsewhere() -> None:
-    """docs/networks/ms-conv.md: CARN with three upsamplers and without `merge`, SRResNet without two layers."""
+    """docs/networks/ms-conv.md explains it: CARN with three upsamplers, no `merge`; SRResNet without two layers."""
 
     def parameters(name: str, scale: int) -> int:
         return sum(p.numel() for p in build({"name": name, "scale": scale}).parameters())

@@ -17,7 +17,7 @@ Equation = Callable[..., list[Tensor]]
 
 
 def cells(x: Tensor, factor: int, fill: float) -> Tensor:
-    """(N, C, h, w, factor * factor): the pixels of each cell, `fill` where there are none."""
+    """Gathers the pixels of each cell: (N, C, h, w, factor * factor), with `fill` where there are none."""
     height, width = x.shape[-2:]
     x = F.pad(x, (0, -width % factor, 0, -height % factor), value=fill)
     n, c, height, width = x.shape
@@ -44,7 +44,7 @@ def pool_stride_1(x: Tensor) -> Tensor:
 
 
 def lossy(x: Tensor) -> Tensor:
-    """D2 - U2."""
+    """Drops every second pixel (D2), then repeats those left (U2)."""
     return up(x[..., ::2, ::2], x)
 
 
@@ -170,7 +170,7 @@ def test_one_branch_is_an_ordinary_convolution(conv: str) -> None:
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 9), (1, 2)])
 def test_a_dilated_convolution_is_one_at_half_the_size(size: tuple[int, int]) -> None:
-    """The two equalities of section 3.3, at every pixel."""
+    """The two equalities of the MS-Conv paper, section 3.3, hold at every pixel."""
     x, weight = torch.randn(1, 3, *size, dtype=torch.float64), torch.randn(3, 3, 3, 3, dtype=torch.float64)
     down_first = up(F.conv2d(x[..., ::2, ::2], weight, padding=1), x)
     torch.testing.assert_close(down_first, lossy(F.conv2d(x, weight, padding=2, dilation=2)))

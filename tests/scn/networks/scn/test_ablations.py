@@ -15,7 +15,7 @@ def parameters(**architecture: Any) -> int:
 
 
 def test_table_5() -> None:
-    """Printed: 1.2 M, 1.2 M, 1.2 M and 2.1 M, for single-scale, un-shared, shared and un-shared large."""
+    """The paper prints 1.2 M, 1.2 M, 1.2 M and 2.1 M, for single-scale, un-shared, shared and un-shared large."""
     assert parameters(name="scn", blocks=16) == 1_224_916
     assert parameters(name="scn-baseline") == 1_190_100
     assert parameters(name="scn-unshared") == 1_229_892

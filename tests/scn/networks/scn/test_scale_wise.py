@@ -75,7 +75,7 @@ def test_the_same_convolution_slides_along_scale() -> None:
     torch.manual_seed(0)
     conv = ScaleWiseConv(6, 4, ScnConfig(resampling="pooling", ends="zero"))
     x = pyramid(4)
-    inner = conv(x[1:])[1]  # level 2 of the whole, with the same neighbours
+    inner = conv(x[1:])[1]  # scale 2 of the whole, with the same neighbours
     torch.testing.assert_close(inner, conv(x)[2])
 
 
@@ -104,7 +104,7 @@ def test_every_network_of_them_trains(choice: dict[str, Any], shared: bool) -> N
 @pytest.mark.parametrize("scales", [1, 2, 5])
 @pytest.mark.parametrize("shared", [True, False])
 def test_levels_that_reach_nothing_change_nothing(scales: int, shared: bool) -> None:
-    """Computed to the end, level by level, the result is the same."""
+    """The result is the same when every scale of every block is computed."""
     network = build({**SMALL, "scales": scales, "shared": shared}, seed=0)
     assert isinstance(network, SCN)
     trunk, image = network.trunk, torch.rand(1, 3, 32, 32)
