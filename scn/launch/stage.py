@@ -15,6 +15,7 @@ from scn.core.errors import UserError
 from scn.core.hashing import file_sha256
 from scn.inference.model_files import save_model
 from scn.inference.precision import has_bfloat16
+from scn.launch.machine import commit, machine
 from scn.launch.plan import start_weights
 from scn.launch.ray_train import train_with_ray
 from scn.launch.signals import Stopping
@@ -181,8 +182,21 @@ def _keep(run: Run, params: Params) -> None:
         "step": step,
         "made_by": last[1]["history"]["made_by"],
         "training_corpora": run.manifest.corpora,
+        "seconds": _seconds(last[1]["history"]["rows"]),
+        "machine": machine(),
+        "commit": commit(),
     }
     save_model(params.root / "models" / name, network_of(experiment, state), experiment.architecture(), about)
     run.checkpoints.delete()
     if run.start:
         run.store.delete(run.start)
+
+
+def _seconds(rows: list[dict[str, float]]) -> int:
+    """Seconds that all steps of a run took, in all of its processes one after the other, without their starts."""
+    before = 0.0
+    total = 0.0
+    for row in rows:
+        total += (row["step"] - before) * row["step_time"]
+        before = row["step"]
+    return round(total)
