@@ -14,7 +14,7 @@ _TRAINING = ("scn/training", "scn/data", "scn/config/train.py", "scn/inference/p
 _CHOOSING = "scn/training/validation.py"
 _MEASURING = (
     *("scn/evaluation/images.py", "scn/evaluation/metrics.py", "scn/evaluation/protocols.py"),
-    *("scn/inference/apply.py", "scn/imaging/degradation.py"),
+    *("scn/inference/apply.py", "scn/imaging/degradation.py", "scn/shards/pipeline.py"),
 )
 
 

@@ -16,7 +16,8 @@ from scn.core.schema import unknown
 from scn.evaluation.images import degrade, measurable, restore
 from scn.evaluation.protocols import average, measure_psnr, rounded
 from scn.shards.manifest import EvaluationManifest
-from scn.shards.samples import Image, Sample, read_samples
+from scn.shards.pipeline import read_samples
+from scn.shards.samples import Image, Sample
 from scn.storage.base import Store
 
 SAMPLES = 3

@@ -112,7 +112,7 @@ LITTLE = """
 import importlib.machinery, shutil, sys
 
 class Little(importlib.machinery.PathFinder):
-    missing = {"ray", "prefect", "dvc", "dvclive", "webdataset", "boto3", "botocore", "tensorboard", "tensorboardX"}
+    missing = {"ray", "prefect", "dvc", "dvclive", "boto3", "botocore", "tensorboard", "tensorboardX"}
     missing |= {"pyarrow", "scipy", "skimage", "pandas", "requests", "ruamel", "data_prep", "flows", "benchmarks"}
     @classmethod
     def find_spec(cls, name, path=None, target=None):
