@@ -7,7 +7,7 @@ _MEASURING = (
     *("scn/evaluation/images.py", "scn/evaluation/metrics.py", "scn/evaluation/protocols.py"),
     *("scn/evaluation/runner.py", "scn/imaging/degradation.py", "scn/imaging/tasks.py", "scn/inference/apply.py"),
     *("scn/inference/ensemble.py", "scn/inference/model_files.py", "scn/inference/precision.py"),
-    *("scn/networks/build.py", "scn/shards/samples.py"),
+    *("scn/networks/build.py", "scn/shards/pipeline.py", "scn/shards/samples.py"),
 )
 
 

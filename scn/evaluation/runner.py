@@ -25,7 +25,8 @@ from scn.inference.model_files import WEIGHTS, check_fits, load_model
 from scn.inference.precision import computed
 from scn.inference.records import Figures, Metrics, Provenance, Record, SetFigures
 from scn.shards.manifest import EvaluationManifest, evaluation_manifest
-from scn.shards.samples import Sample, read_samples
+from scn.shards.pipeline import read_samples
+from scn.shards.samples import Sample
 from scn.storage import open_store
 from scn.storage.base import Store
 

@@ -12,7 +12,7 @@ import hashlib
 import io
 import tarfile
 import zlib
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -93,12 +93,6 @@ def decode(members: Mapping[str, bytes], level: int) -> Sample:
             images[name] = cast(Image, array)
     about = About.model_validate_json(members["json"])
     return Sample(about=about, hr=images["hr"], lr=images.get(f"lr{level}"), up=images.get("up"))
-
-
-def read_samples(store: Store, shards: Iterable[Shard], experiment: str, level: int) -> Iterator[Sample]:
-    """The samples of shards in order, with the degraded images of `level`; see read_shard for errors."""
-    for shard in shards:
-        yield from unpack(read_shard(store, shard, experiment), level)
 
 
 def unpack(shard: bytes, level: int, images: Container[int] | None = None) -> Iterator[Sample]:

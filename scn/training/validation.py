@@ -16,7 +16,7 @@ from scn.core.schema import unknown
 from scn.evaluation.images import degrade, measurable, restore
 from scn.evaluation.protocols import average, measure_psnr, rounded
 from scn.shards.manifest import EvaluationManifest
-from scn.shards.samples import Image, Sample, read_samples
+from scn.shards.samples import Image, Sample, read_shard, unpack
 from scn.storage.base import Store
 
 SAMPLES = 3
@@ -126,10 +126,10 @@ class Validation:
     def _images(self) -> Iterator[tuple[str, Sample]]:
         """All images of all sets, in order."""
         for name in self.sets:
-            shards = self._manifest.sets[name].shards
-            samples = read_samples(self._store, shards, self._experiment.name, self._experiment.level)
-            for sample in measurable(samples, self._experiment, name):
-                yield name, sample
+            for shard in self._manifest.sets[name].shards:
+                samples = unpack(read_shard(self._store, shard, self._experiment.name), self._experiment.level)
+                for sample in measurable(samples, self._experiment, name):
+                    yield name, sample
 
     def _hold(self, set_name: str, sample: Sample) -> _Held:
         return _Held(set_name, sample, self._psnr(degrade(sample, self._experiment)[1], sample))

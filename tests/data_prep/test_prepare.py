@@ -21,7 +21,7 @@ from scn.config.params import load_params
 from scn.core.errors import UserError
 from scn.core.ray import stop_ray
 from scn.shards.manifest import Manifests, load_manifest
-from scn.shards.samples import read_samples
+from scn.shards.pipeline import read_samples
 from scn.storage import open_store
 
 Configure = Callable[..., None]

@@ -18,7 +18,8 @@ from scn.config.params import DataConfig, load_params
 from scn.imaging.degradation import bicubic_upscale, degrade, modcrop, to_channels
 from scn.imaging.tasks import TASKS
 from scn.shards.manifest import Manifests, Shard
-from scn.shards.samples import Sample, read_samples
+from scn.shards.pipeline import read_samples
+from scn.shards.samples import Sample
 from scn.storage import open_store
 
 STORE = "file://.scn/store"

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import tarfile
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from scn.core.errors import UserError
 from scn.shards.manifest import Shard
-from scn.shards.samples import About, Encoding, codec, decode, encode, read_samples, read_shard, unpack
+from scn.shards.samples import About, Encoding, codec, decode, encode, read_shard, unpack
 from scn.storage import open_store
 from scn.storage.base import Store
 
@@ -70,7 +71,7 @@ def stored(store: Store) -> Shard:
 
 
 def test_a_shard_is_read_in_the_order_of_its_keys(store: Store) -> None:
-    samples = list(read_samples(store, [stored(store)], "car-q10", 10))
+    samples = list(unpack(read_shard(store, stored(store), "car-q10"), 10))
     assert [sample.name for sample in samples] == ["0.png", "1.png"]
     np.testing.assert_array_equal(samples[1].lr, random(20, 20))
 
@@ -88,7 +89,7 @@ def test_the_images_that_are_asked_for_are_taken_from_a_shard(store: Store) -> N
         (lambda data: data[:700] + bytes([data[700] ^ 1]) + data[701:], r"its SHA-256 is not the manifest's"),
     ],
 )
-def test_a_damaged_shard_is_named_and_no_sample_of_it_is_used(store: Store, spoil: object, found: str) -> None:
+def test_a_damaged_shard_is_named(store: Store, spoil: Callable[[bytes], bytes], found: str) -> None:
     shard = stored(store)
     path = Path(store.url.removeprefix("file://"), shard.key)
     data = spoil(path.read_bytes())
@@ -98,7 +99,7 @@ def test_a_damaged_shard_is_named_and_no_sample_of_it_is_used(store: Store, spoi
         r"`dvc repro --force --single-item shard@car-q10`\."
     )
     with pytest.raises(UserError, match=expected):
-        next(read_samples(store, [shard], "car-q10", 10))
+        read_shard(store, shard, "car-q10")
 
 
 def test_a_shard_that_is_gone_is_named(store: Store) -> None:

@@ -1,0 +1,58 @@
+"""Shards as a pipeline of the webdataset package: fetched and checked by the store, read by webdataset.
+
+It imports PyTorch by way of webdataset, as scn.shards.pairs does; the other modules of scn.shards do not.
+"""
+
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import webdataset as wds
+from webdataset.tariterators import group_by_keys, tar_file_expander
+
+from scn.shards.manifest import Shard
+from scn.shards.samples import Sample, decode, read_shard
+from scn.storage import open_store
+from scn.storage.base import Store
+
+
+class ShardDataset(wds.WebDataset):
+    """A webdataset.WebDataset whose shards come from a store instead of URLs.
+
+    Its samples are dicts of the members of a sample (bytes, by suffix). A shard that is missing or not what the
+    manifest says raises a UserError with its key, before any of its samples; none is ever skipped.
+    """
+
+    def __init__(self, shards: Callable[[], Iterable[Shard]], store: Store, experiment: str) -> None:
+        """The samples of `shards`, which are asked for at the start of every pass, in their order."""
+        # WebDataset's own __init__ puts together the same stages, but for the first, which opens URLs unchecked.
+        wds.DataPipeline.__init__(self, shards, _Fetch(store, experiment), tar_file_expander, group_by_keys)
+
+
+def read_samples(store: Store, shards: Iterable[Shard], experiment: str, level: int) -> Iterator[Sample]:
+    """The samples of shards of `experiment`, all and in order, with the degraded images of `level`.
+
+    Raises:
+        UserError: naming the first shard that is missing or damaged, before any of its samples.
+    """
+    return iter(ShardDataset(partial(iter, tuple(shards)), store, experiment).map(partial(decode, level=level)))
+
+
+@dataclass(frozen=True)
+class _Fetch:
+    """The stage that takes the place of webdataset's opener: shards -> streams of their content, checked as a whole."""
+
+    store: Store
+    experiment: str
+    process: int = field(default_factory=os.getpid)
+
+    def __call__(self, shards: Iterable[Shard]) -> Iterator[dict[str, Any]]:
+        # A boto3 client does not survive a fork: a worker opens the store anew.
+        store = self.store if os.getpid() == self.process else open_store(self.store.url)
+        for shard in shards:
+            # Closed when the next one is asked for, so that never two are in memory.
+            with io.BytesIO(read_shard(store, shard, self.experiment)) as stream:
+                yield {"url": f"{store.url}/{shard.key}", "stream": stream}
