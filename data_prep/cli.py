@@ -51,7 +51,7 @@ def download(
     goes on where it was.
     """
     from data_prep.acquire import acquire
-    from data_prep.corpora import index_of, open_corpus
+    from data_prep.corpora import index_of, licence_of, open_corpus
     from scn.core.files import write_atomically
 
     if index and len(names) > 1:
@@ -64,7 +64,7 @@ def download(
             if image.refusal:
                 print(f"data-prep: {image.refusal}", file=sys.stderr)
         if index:
-            write_atomically(index, index_of(corpus).encode())
+            write_atomically(index, index_of(corpus, licence_of(loaded, name)).encode())
         refused = sum(image.refusal is not None for image in corpus.images)
         notes = [f"{refused} of them can't be used"] * bool(refused)
         notes += [f"{corpus.ignored} other files ignored"] * bool(corpus.ignored)

@@ -17,7 +17,16 @@ from pathlib import Path
 from data_prep.acquire import check_unpacked, origin_of
 from data_prep.catalogue import load_catalogue
 from data_prep.images import read_header
-from data_prep.places import IMAGE_SUFFIXES, Place, files_below, is_image, own_archive, package_folder, places_of
+from data_prep.places import (
+    CATALOGUE,
+    IMAGE_SUFFIXES,
+    Place,
+    files_below,
+    is_image,
+    own_archive,
+    package_folder,
+    places_of,
+)
 from scn.config.params import Params
 from scn.core.errors import UserError
 from scn.core.hashing import digest
@@ -145,7 +154,13 @@ def listing_of(params: Params, name: str) -> str:
     return json.dumps(rows, indent=1) + "\n"
 
 
-def index_of(corpus: Corpus) -> str:
+def licence_of(params: Params, name: str) -> str:
+    """The licence of a corpus's images, as the catalogue knows it; "" for folders, archives and URLs of one's own."""
+    known = params.corpora.download.get(name) == CATALOGUE
+    return load_catalogue().corpora[name].licence if known else ""
+
+
+def index_of(corpus: Corpus, licence: str = "") -> str:
     """What `data-prep download` writes: the images' names, sizes and checksums, as JSON without machine's paths."""
     rows = []
     for image in corpus.images:
@@ -154,7 +169,8 @@ def index_of(corpus: Corpus) -> str:
         row |= {"split": image.split} if image.split else {}
         row |= {"refused": image.refusal.replace(str(image.path), image.name)} if image.refusal else {}
         rows.append(row)
-    index = {"name": corpus.reference, "sha256": corpus.sha256, "ignored": corpus.ignored, "images": rows}
+    index: dict[str, object] = {"licence": licence} if licence else {}
+    index |= {"name": corpus.reference, "sha256": corpus.sha256, "ignored": corpus.ignored, "images": rows}
     return json.dumps(index, indent=1, sort_keys=True) + "\n"
 
 

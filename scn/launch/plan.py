@@ -4,6 +4,7 @@
     plans/<experiment>/train/recipe.json    what decides its weights besides the shards: network, recipe, code
     plans/<experiment>/train/start.json     SHA-256 of the weights it starts from, where start_from names some
     plans/<experiment>/evaluation.json      what decides its figures besides model and images
+    plans/<experiment>/card.json            what decides its model card besides model and figures
 
 So a stage becomes stale when something that decides its result changes, not whenever a file does. Imports no PyTorch.
 """
@@ -18,8 +19,10 @@ from scn.core.errors import UserError
 from scn.core.files import write_atomically
 from scn.core.hashing import code_sha256, file_sha256, sources
 from scn.evaluation.code import evaluation_code
+from scn.registry.model_card import licences
 from scn.training.identity import recipe
 
+_CARD = ("scn/registry/model_card.py",)
 START = "start.json"
 _DATA_PREPARATION = (
     *("data_prep/corpora.py", "data_prep/images.py", "data_prep/packing.py", "data_prep/prepare.py"),
@@ -41,6 +44,7 @@ def write_plan(params: Params, name: str) -> list[Path]:
         folder / "shards.json": _shards(params, experiment),
         folder / "train" / "recipe.json": _training(params, experiment),
         folder / "evaluation.json": _evaluation(experiment),
+        folder / "card.json": {"licences": licences(params, name), "code_sha256": code_sha256(sources(*_CARD))},
     }
     for path, content in written.items():
         _write(path, content)

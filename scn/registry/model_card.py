@@ -1,15 +1,32 @@
 """The README.md of a published version: a model card."""
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
-from scn.config.params import Experiment
+from scn.config.params import Experiment, Params
 from scn.evaluation.report import markdown_table
 from scn.inference.records import Metrics
 from scn.networks import NETWORKS
 
 
-def model_card(experiment: Experiment, metrics: Metrics, config: Mapping[str, Any]) -> str:
+def licences(params: Params, name: str) -> dict[str, str]:
+    """Training corpus -> licence of its images as its index (indexes/<corpus>.json) has it, for the experiment `name`.
+
+    Corpora whose licence is not known, such as folders of one's own, are left out.
+    """
+    found = {}
+    for reference in params.experiment(name).data.train:
+        index = params.root / "indexes" / f"{reference.partition('/')[0]}.json"
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            found[reference] = str(json.loads(index.read_bytes())["licence"])
+    return found
+
+
+def model_card(
+    experiment: Experiment, metrics: Metrics, config: Mapping[str, Any], licences: Mapping[str, str] | None = None
+) -> str:
     """Markdown that says what the model does, what it was trained on, what it reaches and how to use it.
 
     The same arguments give the same card at any time and place: a version counts as new if its card differs.
@@ -17,6 +34,7 @@ def model_card(experiment: Experiment, metrics: Metrics, config: Mapping[str, An
     Args:
         metrics: the model's figures.
         config: the content of the model's config.json.
+        licences: training corpus -> licence of its images, where it is known.
     """
     task, model, provenance = experiment.task, experiment.model, metrics.provenance
     rows = [
@@ -26,7 +44,8 @@ def model_card(experiment: Experiment, metrics: Metrics, config: Mapping[str, An
     header = ("evaluation set", "images", task.degraded_name, "model", "self-ensemble")
     size = f"{experiment.scale} times the height and width" if experiment.scale > 1 else "the same height and width"
     channels = "3 channels (RGB)" if task.image_channels == 3 else "1 channel"
-    corpora = ", ".join(f"`{name}`" for name in experiment.data.train)
+    trained_on = config.get("training_corpora") or dict.fromkeys(experiment.data.train, "")
+    corpora = "\n".join(_corpus(name, sha256, (licences or {}).get(name)) for name, sha256 in trained_on.items())
     parameters = ", ".join(f"{key} {value}" for key, value in model.model_dump(exclude={"name"}).items())
     known = NETWORKS[model.name]
     network = f"{known.title} ({known.paper}, section {known.section}): {parameters}."
@@ -49,8 +68,10 @@ It was trained on images degraded by {_degradation(experiment)}; of other degrad
 
 ## Training data
 
-{corpora}. The licences of these images decide what the weights may be used for.
+{corpora}
 
+The licences of these images decide what the weights may be used for.
+{_made_again(experiment.name, config)}
 ## Figures
 
 PSNR in dB / SSIM, means over each evaluation set; none of its images was trained on.
@@ -64,6 +85,45 @@ Protocol: {provenance.protocol}.
 - weights (model.safetensors), SHA-256 `{provenance.weights_sha256}`
 - code that measured it, SHA-256 `{provenance.code_sha256}`
 {_made_by(config)}"""
+
+
+def _corpus(name: str, sha256: str, licence: str | None) -> str:
+    told = [
+        f"`{name}`",
+        f"licence: {licence or 'not known'}",
+        *([f"SHA-256 of its images `{sha256}`"] if sha256 else []),
+    ]
+    return "- " + ", ".join(told)
+
+
+def _made_again(name: str, config: Mapping[str, Any]) -> str:
+    """The section that says what the training took and which command repeats it; "" for an imported model."""
+    recipe = config.get("identity", {}).get("train")
+    if recipe is None:
+        return ""
+    model = {key: value for key, value in config["architecture"].items() if key not in ("channels", "scale")}
+    settings = {"model": model, "train": recipe}
+    lines = [f"scn train --experiment {name} --plain"]
+    lines += [
+        f"--set '{section}.{key}={json.dumps(value)}'"
+        for section in settings
+        for key, value in settings[section].items()
+    ]
+    lines += [f"--set 'start_from={config['start_from']}'"] if config.get("start_from") else []
+    took = [f"{config['steps']} steps"]
+    took += [f"{config['seconds']} s"] if "seconds" in config else []
+    took += [f"on {config['machine']}"] if "machine" in config else []
+    took += [f"at commit `{config['commit']}`"] if config.get("commit") else []
+    command = " \\\n      ".join(lines)
+    return f"""
+## Made by
+
+{", ".join(took)}:
+
+    {command}
+
+after `data-prep shard --experiment {name} --out shards/{name}` with the corpora above in `data.train`.
+"""
 
 
 def _made_by(config: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from scn.config.params import Params
 from scn.core.errors import UserError
 from scn.inference.model_files import CARD, CONFIG, METRICS, WEIGHTS, check_fits, load_model
 from scn.inference.records import Metrics
-from scn.registry.model_card import model_card
+from scn.registry.model_card import licences, model_card
 
 MANIFEST = "manifest.json"
 
@@ -27,7 +27,7 @@ Files = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
-    """The files of a version; nothing in them depends on when or where it was made."""
+    """The files of a version; nothing in them depends on when or where it is published."""
 
     experiment: str
     content: Mapping[str, bytes]
@@ -62,7 +62,7 @@ def trained_version(params: Params, name: str) -> Version:
     if metrics.provenance.weights_sha256 != sha256(weights):
         raise UserError(f"{metrics_file} was measured with other weights than {model / WEIGHTS}: {again}.")
     check_fits(config, model, experiment)
-    card = model_card(experiment, metrics, config)
+    card = model_card(experiment, metrics, config, licences(params, name))
     content = {
         WEIGHTS: weights,
         CONFIG: (model / CONFIG).read_bytes(),
