@@ -22,7 +22,7 @@ from benchmarks.measure import Row, Timing
 from benchmarks.photographs import HEIGHT, WIDTH, write_photographs
 from data_prep import prepare
 from data_prep.corpora import open_images
-from data_prep.shards import Recipe, ShardJob, make_shard
+from data_prep.shards import ShardJob, ShardSpec, make_shard
 from scn.config.params import Experiment, Params, load_params
 from scn.core.ray import start_ray, stop_ray
 from scn.imaging.degradation import bicubic_downscale
@@ -53,7 +53,7 @@ def encodings(params: Params, runs: int) -> list[Row]:
     """Milliseconds and bytes per image of each encoding: to make the sub-images' members, and to read them again."""
     path = next((params.root / "photographs").glob("*.png"))
     image = np.asarray(Image.open(path))
-    cut = _sub_images(image, _recipe(params.experiment("sr-x2")))
+    cut = _sub_images(image, _spec(params.experiment("sr-x2")))
     rows: list[Row] = []
     for encoding, level in ENCODINGS:
         made = [encode(arrays, encoding, level) for arrays in cut]
@@ -139,8 +139,8 @@ def _with_ray_data(jobs: list[ShardJob]) -> list[Any]:
     return dataset.map(lambda row: {"made": make_shard(row["job"])[0].model_dump_json()}).take_all()
 
 
-def _recipe(experiment: Experiment) -> Recipe:
-    return Recipe(task_name=experiment.task_name, levels=(2,), training=True, data=experiment.data)
+def _spec(experiment: Experiment) -> ShardSpec:
+    return ShardSpec(task_name=experiment.task_name, levels=(2,), training=True, data=experiment.data)
 
 
 def _jobs(params: Params, experiment: Experiment) -> list[ShardJob]:
@@ -148,11 +148,11 @@ def _jobs(params: Params, experiment: Experiment) -> list[ShardJob]:
     return list(prepare.plan(experiment, [open_images(params, "photographs")], store, training=True).jobs)
 
 
-def _sub_images(image: Any, recipe: Recipe) -> list[dict[str, Any]]:
+def _sub_images(image: Any, spec: ShardSpec) -> list[dict[str, Any]]:
     lr = bicubic_downscale(image, 2)
     return [
         {"hr": image[top:bottom, left:right], "lr2": lr[top // 2 : bottom // 2, left // 2 : right // 2]}
-        for top, bottom, left, right in recipe.places(*image.shape[:2])
+        for top, bottom, left, right in spec.places(*image.shape[:2])
     ]
 
 
@@ -171,10 +171,10 @@ def _decode_all(made: list[dict[str, bytes]]) -> None:
 def _decode_and_encode(jobs: list[ShardJob], folder: Path | None = None) -> None:
     """What can't be done without: PNG files -> pixels -> the members of all samples; a blank for the degraded image."""
     for job in jobs:
-        data = job.recipe.data
+        data = job.spec.data
         for source in job.sources:
             image = np.array(Image.open(io.BytesIO(source.path.read_bytes())))
-            for number, (top, bottom, left, right) in enumerate(job.recipe.places(*image.shape[:2])):
+            for number, (top, bottom, left, right) in enumerate(job.spec.places(*image.shape[:2])):
                 hr = image[top:bottom, left:right]
                 members = encode({"hr": hr, "lr2": hr[::2, ::2]}, data.encoding, data.png_level)
                 for suffix, content in members.items() if folder else ():
