@@ -1,10 +1,10 @@
-"""What exactness costs: our bicubic reduction beside Pillow's bare one and beside imresize in NumPy.
+"""The cost of exactness: our bicubic reduction beside Pillow's bare one and beside imresize in NumPy.
 
     python -m benchmarks.degrade [--json FILE] [--runs N]
 
-Like is timed beside like: from array to array, as the project calls it, and from Pillow image to Pillow image, where
-nothing is converted; `over_bare_image` holds everything against the latter. The image is 2040x1356 RGB, the size of a
-photograph of DIV2K, and made from a seed.
+Both reductions are timed from array to array, as the project calls them, and from Pillow image to Pillow image, where
+nothing is converted; `over_bare_image` compares every time with Pillow's bare one from image to image. The image is
+2040x1356 RGB, the size of a photograph of DIV2K, and made from a seed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,11 +23,11 @@ TITLE = "Bicubic reduction, exact and not"
 SCALES = (2, 3, 4, 6)  # up to 4, ours is fixed-point arithmetic with Pillow; at 6, float64 in NumPy
 SIZE = (1356, 2040)
 SLOW_RUNS = 5
-"""Rounds for what takes 40 times as long; by itself, as its memory would slow down what comes after it."""
+"""Rounds for the candidate in NumPy, which takes 40 times as long, and alone, as its memory slows down the others."""
 
 
 def image(height: int, width: int) -> Image:
-    """(H, W, 3): shading, hard edges and noise; Pillow's time does not depend on the pixels."""
+    """Makes a uint8 image (H, W, 3) with shading, hard edges and noise; Pillow's time does not depend on the pixels."""
     y, x = np.mgrid[:height, :width] / 40.0
     noise = np.random.default_rng(0).normal(0, 8, (height, width, 3))
     shading = np.stack([110 + 60 * np.sin(x + channel) + 50 * np.cos(y - channel) for channel in range(3)], axis=-1)
@@ -36,7 +36,12 @@ def image(height: int, width: int) -> Image:
 
 
 def numpy_imresize(pixels: Image, scale: float) -> Image:
-    """imresize's source in NumPy as it is mostly written: every tap gathered as float64, weighted, summed."""
+    """MATLAB's imresize in NumPy, written as usual: every tap is gathered as float64, weighted and summed.
+
+    Args:
+        pixels: (H, W, C) uint8.
+        scale: below 1.
+    """
     for axis in (0, 1):
         length = pixels.shape[axis]
         centre = np.arange(1, round(length * scale) + 1) / scale + 0.5 * (1 - 1 / scale)
@@ -54,7 +59,13 @@ def numpy_imresize(pixels: Image, scale: float) -> Image:
 
 
 def measure(size: tuple[int, int], scales: Sequence[int], runs: int) -> Iterator[Row]:
-    """The rows of each scale; `size` is (H, W), multiples of the scales."""
+    """Times all candidates at each scale; yields a row for each.
+
+    Args:
+        size: (H, W) of the image, multiples of the scales.
+        scales: factors of the reduction.
+        runs: number of rounds.
+    """
     array = image(*size)
     for scale in scales:
         candidates = _candidates(array, scale)

@@ -1,14 +1,14 @@
-"""How fast patches come, beside a data set that opens two PNG files for each of them.
+"""Patches per second, beside a data set that opens two PNG files for each patch.
 
     python -m benchmarks.feeding [--device cuda] [--json FILE] [--runs N] [--images N]
 
-Patches of 48x48, and 96x96 of the target, in batches of 16, from generated images of 2040x1356 pixels, turned and
-mirrored in 8 ways, float32 on the device. The conventional way is a torch Dataset that opens an image and its degraded
-version with Pillow for every patch, behind a DataLoader with a process per core. A run of `stream` is a whole epoch of
-1000 patches per image as in the SCN paper: it opens the feed, reads and hashes all shards, from a folder and without a
-cache, and has memory for a half of the images, so that it walks over several groups. `resident` has read all images
-before, in start_s; from it follows what a stream of fewer patches per image is worth. The share of the step is that of
-a training step of SCN with 16 blocks of 32 units on this device, which has the device to itself.
+Patches are 48x48 pixels, their targets 96x96, in batches of 16, cut from generated images of 2040x1356 pixels, turned
+and mirrored in 8 ways, float32 on the device. The conventional way is a torch Dataset that opens an image and its
+degraded version with Pillow for every patch, behind a DataLoader with a process per core. A run of `stream` is a whole
+epoch of 1000 patches per image as in the SCN paper: it opens the feed, reads and hashes all shards, from a folder and
+without a cache, and has memory for half of the images, so that it goes through several groups. `resident` reads all
+images before it is timed, in start_s; that tells the cost of a stream with fewer patches per image.
+`share_of_step_%` compares with a training step of SCN, 16 blocks of 32 units, alone on this device.
 """
 
 import argparse
@@ -43,23 +43,26 @@ TITLE = "Patches from files and from shards"
 SCALE, BATCH, PATCH = 2, 16, 48
 PATCHES_PER_IMAGE = 1000
 FILE_BATCHES, RESIDENT_BATCHES = 16, 500
-"""Of a run."""
+"""Batches of a run from PNG files, and of a run of `resident`."""
 SIZE = HEIGHT, WIDTH
 WORKERS = cpu_count()
-"""Of the DataLoader."""
+"""Processes of the DataLoader."""
 CONVENTIONAL = f"PNG files, DataLoader of {WORKERS} processes"
 
 
 class Candidate(NamedTuple):
-    """A way for patches to come, and how many batches a run of it makes."""
+    """A way to make batches of patches."""
 
     run: Callable[[], object]
+    """Makes the batches of one run."""
     batches: int
+    """Number of batches of a run."""
     start_s: float | None = None
+    """Seconds that were spent before the first run, if they are measured."""
 
 
 class PngPairs(Dataset[tuple[Tensor, Tensor]]):
-    """What is usual: every sample opens both files, and cuts one patch from them."""
+    """The usual data set: every sample opens the PNG files of an image and its degraded version and cuts one patch."""
 
     def __init__(self, hr: Path, lr: Path) -> None:
         self.pairs = [(path, lr / path.name) for path in sorted(hr.glob("*.png"))]
@@ -84,6 +87,7 @@ def _turned(patch: np.ndarray, symmetry: int) -> Tensor:
 
 
 def conventional(root: Path, device: torch.device) -> Candidate:
+    """Patches from PngPairs, by a DataLoader with WORKERS processes."""
     data = PngPairs(root / "photographs", root / "degraded")
     # As many samples as a run takes, so that nothing is made ahead while another candidate is timed.
     sampler = RandomSampler(data, replacement=True, num_samples=FILE_BATCHES * BATCH)
@@ -98,6 +102,7 @@ def conventional(root: Path, device: torch.device) -> Candidate:
 
 
 def resident(root: Path, manifest: TrainingManifest, experiment: Experiment, device: torch.device) -> Candidate:
+    """Patches from the project's feed, with all images in memory before the first run."""
     feed = _open(root, manifest, _recipe(experiment, group_mib=None), device)
     start = perf_counter()
     feed.prepare(0)
@@ -113,6 +118,7 @@ def resident(root: Path, manifest: TrainingManifest, experiment: Experiment, dev
 
 
 def stream(root: Path, manifest: TrainingManifest, experiment: Experiment, device: torch.device) -> Candidate:
+    """Patches of a whole epoch from the project's feed, which reads the shards in groups of half the images."""
     images = SIZE[0] * SIZE[1] * 3 * (1 + 1 / SCALE**2) * manifest.images
     made = _recipe(experiment, group_mib=max(1, int(images / 2) >> 20) / 2)
     epoch = made.train.steps(manifest.images)
@@ -128,7 +134,7 @@ def stream(root: Path, manifest: TrainingManifest, experiment: Experiment, devic
 
 
 def rows(root: Path, params: Params, device: torch.device, runs: int) -> list[Row]:
-    """One row for each way, and what a training step takes."""
+    """Times all ways to make patches, and a training step; returns a row for each way."""
     (manifest, _), _ = make_manifests(params, "sr-x2", store_url="file://store", workers=0)
     experiment = params.experiment("sr-x2")
     candidates = {
@@ -165,7 +171,7 @@ def rows(root: Path, params: Params, device: torch.device, runs: int) -> list[Ro
 
 
 def write_degraded(root: Path) -> None:
-    """The degraded images as PNG files, for the conventional way."""
+    """Writes the degraded images as PNG files into `root`/degraded, for the conventional way."""
     (root / "degraded").mkdir(exist_ok=True)
     for path in (root / "photographs").glob("*.png"):
         if not (degraded := root / "degraded" / path.name).exists():
@@ -193,11 +199,11 @@ def _finish(device: torch.device) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Prints the table, and writes it where --json says."""
+    """Prints the table, and writes it to the file that --json names."""
     arguments = parser(__doc__, runs=5)
     arguments.formatter_class = argparse.RawDescriptionHelpFormatter
-    arguments.add_argument("--device", type=torch.device, default=torch.device("cpu"))
-    arguments.add_argument("--images", type=int, default=16, metavar="N", help="(default: %(default)s)")
+    arguments.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="cpu (the default) or cuda")
+    arguments.add_argument("--images", type=int, default=16, metavar="N", help="images (default: %(default)s)")
     arguments.add_argument("--folder", type=Path, help="keep the images here for another run")
     options = arguments.parse_args(argv)
     with tempfile.TemporaryDirectory() as temporary:

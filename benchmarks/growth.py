@@ -1,4 +1,4 @@
-"""How time and memory of `data-prep shard` grow with the number of images."""
+"""Measures how time and memory of `data-prep shard` grow with the number of images."""
 
 import subprocess
 import sys
@@ -13,14 +13,17 @@ import psutil
 from benchmarks.measure import Row
 
 EVERY = 0.05
-"""Seconds between two looks at the memory."""
+"""Seconds between two measurements of the memory."""
 
 
 def rows(root: Path, counts: Sequence[int]) -> list[Row]:
-    """Runs the command on the first `count` of the images in `root`/photographs, for every count, into an empty store.
+    """Runs `data-prep shard` on the first images of `root`/photographs into an empty store; a row for each count.
 
-    Memory is the sum over all processes that the command started, Ray's own among them; what they share counts once
-    for each, so this is an upper bound.
+    Memory is the sum over all processes that the command started, Ray's own among them. Memory that they share counts
+    once for each, so this is an upper bound.
+
+    Args:
+        counts: numbers of images.
     """
     found: list[Row] = []
     for count in sorted(counts):

@@ -1,4 +1,4 @@
-"""What every benchmark needs: candidates timed side by side in one process, the machine's description, tables, JSON.
+"""Tools of all benchmarks: they time candidates in turn, describe the machine, and write tables and JSON.
 
 A benchmark is a module with a `main()` that is run as `python -m benchmarks.NAME [--json FILE] [--runs N]`. Its
 candidates take turns, so that whatever else the machine does meanwhile slows all of them; a figure is a median, and a
@@ -23,17 +23,19 @@ import psutil
 from scn.core.files import write_atomically
 
 Row = Mapping[str, object]
-"""A line of a table, and of the JSON: column -> value, the unit in the column's name ("median_ms")."""
+"""A row of a table and of the JSON: column -> value. The column's name has the unit ("median_ms")."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """What one candidate took, in seconds, in the order of the runs."""
+    """The times of one candidate's runs."""
 
     seconds: tuple[float, ...]
+    """Seconds of each run, in the order of the runs."""
 
     @property
     def median(self) -> float:
+        """Median of the runs, in seconds."""
         return median(self.seconds)
 
     @property
@@ -45,17 +47,19 @@ class Timing:
         return (high - low) / self.median
 
     def over(self, other: "Timing") -> float:
-        """How many times as long as `other` this took: the median over the rounds that `medians` made of both."""
+        """Ratio of this time to that of `other`: the median over the rounds that `medians` made of both."""
         return median(mine / theirs for mine, theirs in zip(self.seconds, other.seconds, strict=True))
 
 
 def medians(candidates: Mapping[str, Callable[[], object]], runs: int, warm_up: int = 1) -> dict[str, Timing]:
-    """Times the candidates in turn, `runs` rounds of one call each, after `warm_up` rounds that don't count.
+    """Times candidates in turn: `runs` rounds of one call each, after `warm_up` rounds that don't count.
 
-    Every other round goes backwards, so that none always profits, or suffers, from what the one before it left behind.
+    Every other round has the reverse order, so that no candidate always profits or suffers from the one before it.
 
+    Args:
+        candidates: name -> function to be timed.
     Returns:
-        name -> Timing, in the order of `candidates`.
+        Name -> Timing, in the order of `candidates`.
     Raises:
         ValueError: if `runs` is less than 1.
     """
@@ -75,7 +79,7 @@ def medians(candidates: Mapping[str, Callable[[], object]], runs: int, warm_up: 
 
 
 def machine() -> dict[str, object]:
-    """What the figures depend on, and nothing that names the machine or its folders."""
+    """Describes hardware and versions on which figures depend; names neither the machine nor its folders."""
     info = Path("/proc/cpuinfo")  # on Linux platform.processor() says nothing
     models = re.findall(r"model name\s*: (.+)", info.read_text()) if info.exists() else []
     return {
@@ -94,7 +98,7 @@ def machine() -> dict[str, object]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows as Markdown that reads as plain text too; the columns are the first row's."""
+    """Formats rows as a Markdown table with aligned columns, which are those of the first row."""
     cells = [list(rows[0]), *([_text(row[column]) for column in rows[0]] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in cells]
@@ -102,17 +106,17 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def write_json(path: Path, title: str, rows: Iterable[Row]) -> None:
-    """Writes {title, date, machine, rows}; UserError if `path` can't be written."""
+    """Writes title, date, machine and rows as a JSON object. Raises UserError if `path` can't be written."""
     today = datetime.date.today().isoformat()
     result = {"title": title, "date": today, "machine": machine(), "rows": [dict(row) for row in rows]}
     write_atomically(path, (json.dumps(result, indent=2) + "\n").encode())
 
 
 def parser(description: str, runs: int) -> argparse.ArgumentParser:
-    """The arguments that all benchmarks share: --json FILE and --runs N, which is `runs` if not given."""
+    """Makes a parser of the arguments that all benchmarks have: --json FILE, and --runs N with `runs` as default."""
     result = argparse.ArgumentParser(description=description)
-    result.add_argument("--json", type=Path, metavar="FILE", help="where the rows are written")
-    result.add_argument("--runs", type=int, default=runs, metavar="N", help="rounds (default: %(default)s)")
+    result.add_argument("--json", type=Path, metavar="FILE", help="write the rows to this file")
+    result.add_argument("--runs", type=int, default=runs, metavar="N", help="number of rounds (default: %(default)s)")
     return result
 
 

@@ -1,4 +1,4 @@
-"""Peak memory of a call."""
+"""Measures the peak memory of a call."""
 
 import ctypes
 import ctypes.util
@@ -13,15 +13,15 @@ import torch
 
 
 def peak_of_command(module: str, *arguments: str) -> float:
-    """What `python -m module arguments` prints last: in a process of its own a measurement finds nothing of others."""
+    """Runs `python -m module arguments` in a new process, whose memory is clean; returns the number it prints last."""
     command = [sys.executable, "-W", "ignore", "-m", module, *arguments]
     return float(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.split()[-1])
 
 
 def peak_mib(call: Callable[[], object], device: torch.device) -> float:
-    """What `call` needs at most beyond what is there before it, in MiB; the second time, when all is set up.
+    """Most memory in MiB that `call` needs beyond the memory in use before, in its second run, when all is set up.
 
-    On a GPU as PyTorch's allocator counts it; on a CPU the resident set of this process (Linux).
+    On a GPU PyTorch's allocator counts it; on a CPU it is the resident set of this process (Linux).
     """
     call()
     gc.collect()
@@ -33,15 +33,15 @@ def peak_mib(call: Callable[[], object], device: torch.device) -> float:
         torch.cuda.synchronize()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
     library = ctypes.CDLL(ctypes.util.find_library("c"))
-    library.malloc_trim(0)  # what the first call left in the allocator's hands
+    library.malloc_trim(0)  # returns memory that the first call has freed
     before = _status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     call()
     return (_status("VmHWM") - before) / 1024
 
 
 def _status(key: str) -> int:
-    """In KiB."""
+    """A value of this process's /proc status in KiB."""
     found = re.search(rf"{key}:\s*(\d+)", Path("/proc/self/status").read_text())
     assert found
     return int(found[1])

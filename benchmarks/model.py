@@ -2,9 +2,9 @@
 
     python -m benchmarks.model [--device cuda] [--json FILE] [--runs N] [--only inference]
 
-The published form (benchmarks.published) is eager, in NCHW, with weight normalisation live, and computes every level to
-the end. A share of the matrix rate is the network's useful multiply-adds, those of the levels that reach the output,
-per second, beside the rate at which this device multiplies large square matrices of the same precision.
+The published form (benchmarks.published) is eager, in NCHW, with weight normalisation live, and computes every scale to
+the end. `matrix_rate_%` compares the network's useful multiply-adds per second, those of the scales that reach the
+output, with the rate at which this device multiplies large square matrices of the same precision.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,17 +24,17 @@ from scn.networks.profile import count_macs
 TITLE = "SCN beside its published form"
 ARCHITECTURE: dict[str, Any] = {"name": "scn", "blocks": 16, "units": 32, "width": 4, "scales": 4, "scale": 2}
 SIDE = 256
-"""Of the image that is restored."""
+"""Side in pixels of the image that is restored."""
 BATCH, PATCH = 16, 48
 MATRIX = {"cpu": 2048, "cuda": 8192}
-"""Side of the matrices whose product is the limit."""
+"""Kind of device -> side of the square matrices whose product is timed as the limit."""
 
 Work = Literal["inference", "training step"]
 Run = Callable[[], Tensor]
 
 
 class Candidate(NamedTuple):
-    """A form of the network, in a precision."""
+    """A form of the network in a precision."""
 
     form: Literal["published", "ours", "ours, compiled", "ours, compiled, CUDA graph"]
     precision: Precision
@@ -44,10 +44,11 @@ class Candidate(NamedTuple):
 
 
 BASELINE = Candidate("published", "float32")
+"""The candidate that all others are compared with."""
 
 
 def candidates(device: torch.device) -> list[Candidate]:
-    """What is worth measuring on a device."""
+    """The candidates that are measured on a device, BASELINE first."""
     precisions: list[Precision] = ["float32", "bfloat16"] if has_bfloat16(device) else ["float32"]
     result = [BASELINE]
     for precision in precisions:
@@ -58,7 +59,7 @@ def candidates(device: torch.device) -> list[Candidate]:
 
 
 def start(work: Work, candidate: Candidate, device: torch.device) -> Run:
-    """Makes the network, from the same weights every time; the result runs it once, or takes one training step."""
+    """Makes the network, always with the same weights; returns a function that runs it, or a training step, once."""
     network = build(ARCHITECTURE, seed=0)
     layout = torch.contiguous_format if candidate == BASELINE else torch.channels_last
     model: nn.Module = Published(network) if candidate == BASELINE else network  # type: ignore[arg-type]
@@ -96,14 +97,14 @@ def start(work: Work, candidate: Candidate, device: torch.device) -> Run:
 
 
 def multiply_adds(work: Work) -> int:
-    """Of one run; the backward pass of a convolution is two more of the same size."""
+    """Multiply-adds of one run; a backward pass counts as two forward passes."""
     if work == "inference":
         return count_macs(ARCHITECTURE, SIDE, SIDE)
     return 3 * BATCH * count_macs(ARCHITECTURE, PATCH, PATCH)
 
 
 def measure(work: Work, device: torch.device, runs: int) -> list[Row]:
-    """One row for each candidate; they take turns with products of matrices."""
+    """Times all candidates in turn, together with matrix products; returns a row for each candidate."""
     started = {candidate: start(work, candidate, device) for candidate in candidates(device)}
     first = {candidate: run().cpu() for candidate, run in started.items()}
     side, macs = MATRIX[device.type], multiply_adds(work)
@@ -132,7 +133,7 @@ def measure(work: Work, device: torch.device, runs: int) -> list[Row]:
 
 
 def finished(run: Callable[[], object], device: torch.device) -> Callable[[], None]:
-    """The same, until the device is done with it."""
+    """Wraps a function so that a call ends when the device has finished its work."""
 
     def call() -> None:
         run()
@@ -143,11 +144,11 @@ def finished(run: Callable[[], object], device: torch.device) -> Callable[[], No
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Prints the table, and writes it where --json says."""
+    """Prints the table, and writes it to the file that --json names."""
     arguments = parser(TITLE, runs=7)
-    arguments.add_argument("--device", type=torch.device, default=torch.device("cpu"))
-    arguments.add_argument("--only", choices=get_args(Work), help="one kind of work")
-    arguments.add_argument("--peak", nargs=3, metavar=("WORK", "FORM", "PRECISION"), help="MiB that a candidate needs")
+    arguments.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="cpu (the default) or cuda")
+    arguments.add_argument("--only", choices=get_args(Work), help="measure one kind of work only")
+    arguments.add_argument("--peak", nargs=3, metavar=("WORK", "FORM", "PRECISION"), help="print its peak MiB only")
     options = arguments.parse_args(argv)
     if options.peak:
         work, form, precision = options.peak

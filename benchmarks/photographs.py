@@ -1,4 +1,4 @@
-"""Generated images with the size, the detail and the compressibility of photographs; none is committed."""
+"""Generates images with the size, the detail and the compressibility of photographs; none is committed."""
 
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -11,11 +11,11 @@ from PIL import Image
 from scn.core.ray import cpu_count
 
 HEIGHT, WIDTH = 1356, 2040
-"""The usual size of a DIV2K image."""
+"""Usual height and width of a DIV2K image in pixels."""
 
 
 def photograph(seed: int, height: int = HEIGHT, width: int = WIDTH) -> NDArray[np.uint8]:
-    """(height, width, 3): detail at every scale, the coarser the stronger as in nature, edges, and some noise."""
+    """Generates a uint8 image (height, width, 3): detail of every size, the coarser the stronger, edges, some noise."""
     rng = np.random.default_rng(seed)
     canvas = np.zeros((height, width, 3), np.float32)
     for octave in range(1, 9):
@@ -29,7 +29,7 @@ def photograph(seed: int, height: int = HEIGHT, width: int = WIDTH) -> NDArray[n
 
 
 def write_photographs(folder: Path, count: int, height: int = HEIGHT, width: int = WIDTH, first: int = 0) -> None:
-    """`count` different PNG files in `folder`, from number `first` on; those that are there already are kept."""
+    """Writes `count` different PNG files to `folder`, from number `first` on; files that exist already are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     missing = [i for i in range(first, first + count) if not (folder / f"{i:04}.png").exists()]
     with ProcessPoolExecutor(cpu_count()) as pool:

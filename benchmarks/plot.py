@@ -1,4 +1,4 @@
-"""Lines in an SVG file. Matplotlib would bring pillow, which must not be installed beside pillow-simd."""
+"""Draws lines into an SVG file. Matplotlib would install pillow, which must not stand beside pillow-simd."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -8,12 +8,13 @@ from pathlib import Path
 from scn.core.files import write_atomically
 
 Points = Sequence[tuple[float, float]]
+"""Points (x, y) of a line."""
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 640, 400, 64, 48, 36, 16
 COLOURS = ("#1b6ca8", "#c8553d", "#588157", "#8e6c8a")
 
 
 def write_lines(path: Path, title: str, x: str, y: str, lines: Mapping[str, Points]) -> None:
-    """One line for each name of `lines`; `x` and `y` name the axes with their units."""
+    """Writes an SVG file with one line for each name of `lines`; `x` and `y` label the axes, with their units."""
     points = [point for line in lines.values() for point in line]
     columns, rows = (_Axis([point[i] for point in points], *span) for i, span in enumerate(_SPANS))
     parts = [f'<text x="{WIDTH / 2}" y="20" text-anchor="middle" font-size="14">{escape(title)}</text>']
@@ -43,7 +44,7 @@ _SPANS = ((LEFT, WIDTH - RIGHT), (HEIGHT - BOTTOM, TOP))
 
 
 class _Axis:
-    """Values -> places between `start` and `end`, in pixels."""
+    """Maps values to places between `start` and `end` in pixels."""
 
     def __init__(self, values: Sequence[float], start: float, end: float) -> None:
         low, high = min(values), max(values)
@@ -54,7 +55,7 @@ class _Axis:
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
     def ticks(self) -> list[float]:
-        """Round numbers, four to ten of them."""
+        """Four to ten round values in the range of the axis."""
         raw = (self.high - self.low) / 5
         unit = 10 ** floor(log10(raw))
         step = next(m * unit for m in (1, 2, 5, 10) if m * unit >= raw)

@@ -1,9 +1,9 @@
-"""What bfloat16 costs in quality: PSNR of trained models in float32 and in bfloat16, on their evaluation sets.
+"""The cost of bfloat16 in quality: PSNR of trained models in float32 and in bfloat16, on their evaluation sets.
 
     python -m benchmarks.precision [--params FILE] [--json FILE]
 
-Measures every experiment of params.yaml that has been trained. Where the processor has no bfloat16, PyTorch rounds as
-one that has it would, only slower.
+It measures every experiment of params.yaml that has been trained. On a processor without bfloat16 PyTorch rounds in the
+same way, only slower.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ TITLE = "PSNR in float32 and bfloat16"
 
 
 def rows(params: Params) -> Iterator[Row]:
-    """A row for each evaluation set of each trained experiment: PSNR in dB, and what bfloat16 loses."""
+    """Yields a row for each evaluation set of each trained experiment: PSNR in dB, and the loss by bfloat16."""
     store = open_store(params.storage.url, params.root)
     for name in tqdm(params.experiments, unit="experiment", leave=False, disable=None):
         folder = params.root / "models" / name
@@ -46,9 +46,9 @@ def rows(params: Params) -> Iterator[Row]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Prints the table, and writes it where --json says."""
+    """Prints the table, and writes it to the file that --json names."""
     arguments = parser(TITLE, runs=1)
-    arguments.add_argument("--params", type=Path, default=Path("params.yaml"))
+    arguments.add_argument("--params", type=Path, default=Path("params.yaml"), help="the configuration file")
     options = arguments.parse_args(argv)
     found = list(rows(load_params(options.params)))
     if not found:

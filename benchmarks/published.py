@@ -1,8 +1,8 @@
-"""The published SCN as its authors run it: the baseline that benchmarks.model compares with.
+"""SCN as its authors run it: the baseline that benchmarks.model compares with.
 
-Eager, one kernel per operation, NCHW, weight normalisation live, every level of the pyramid computed to the end, the
-1x1 convolutions before the resampling. It computes the same function as scn.networks.scn.network.SCN and takes its
-weights.
+It is eager, in NCHW, with one kernel for each operation and weight normalisation live; it computes every scale of the
+pyramid to the end, and 1x1 convolutions before resampling. Its function and its weights are those of
+scn.networks.scn.network.SCN.
 """
 
 import torch.nn.functional as F
@@ -13,9 +13,10 @@ from scn.networks.scn.network import SCN, ScaleWiseBlock
 
 
 class Published(nn.Module):
-    """The network that `network` (ratio 1/2, with weight normalisation) is, written as published.
+    """SCN written as published: (N, C, H, W) -> (N, C, sH, sW), with the weights of `network`.
 
-    (N, C, H, W) -> (N, C, sH, sW). Shares the weights of `network`.
+    Args:
+        network: has ratio 1/2 and weight normalisation.
     """
 
     def __init__(self, network: SCN) -> None:
@@ -51,7 +52,7 @@ def _block(block: ScaleWiseBlock, pyramid: list[Tensor]) -> list[Tensor]:
 
 
 def _conv(layer: nn.Module, x: Tensor) -> Tensor:
-    """PyTorch's own convolution, without what scn.networks.base.convolution does to its gradient."""
+    """PyTorch's own convolution, with its own weight gradient instead of scn.networks.base.convolution's."""
     assert isinstance(layer, nn.Conv2d)
     return F.conv2d(x, layer.weight, layer.bias, padding=layer.padding)
 

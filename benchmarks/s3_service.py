@@ -1,4 +1,4 @@
-"""An S3 service on this machine (moto) for benchmarks and tests; it keeps nothing after it has stopped."""
+"""Runs an S3 service (moto) on this machine for benchmarks and tests; its objects are lost when it stops."""
 
 import socket
 import subprocess
@@ -14,10 +14,12 @@ from scn.core.errors import UserError
 
 @contextmanager
 def s3_service() -> Iterator[dict[str, str]]:
-    """The environment variables that lead to the service, while it runs; the bucket is yours to create.
+    """Context manager that runs the service and gives the environment variables by which clients find it.
+
+    The service has no bucket yet.
 
     Raises:
-        UserError: if it does not start.
+        UserError: if the service does not start.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

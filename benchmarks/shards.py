@@ -1,4 +1,6 @@
-"""What making shards costs, beside what it can't do without: `python -m benchmarks.shards [--json FILE] [--runs N]`.
+"""The cost of making shards beside that of decoding and encoding the images, which can't be left out.
+
+    python -m benchmarks.shards [--json FILE] [--runs N]
 
 Images are generated PNG files of 2040x1356 pixels, cut into sub-images of 480 with stride 240, for super-resolution x2.
 `--growth 50 200 800` instead measures how time and memory grow with the number of images (benchmarks.growth).
@@ -22,7 +24,7 @@ from benchmarks.measure import Row, Timing
 from benchmarks.photographs import HEIGHT, WIDTH, write_photographs
 from data_prep import prepare
 from data_prep.corpora import open_images
-from data_prep.shards import Recipe, ShardJob, make_shard
+from data_prep.shards import ShardJob, ShardSpec, make_shard
 from scn.config.params import Experiment, Params, load_params
 from scn.core.ray import start_ray, stop_ray
 from scn.imaging.degradation import bicubic_downscale
@@ -37,10 +39,11 @@ data: {{train: [photographs], evaluation: [one], encoding: {encoding}}}
 experiments: {{sr-x2: {{task: sr, level: 2}}}}
 """
 ENCODINGS: tuple[tuple[Encoding, int], ...] = (("npy", 0), ("png", 1), ("png", 3), ("png", 6))
+"""Encodings of the images, each with the compression level of zlib for png."""
 
 
 def write_project(root: Path, images: int, size: tuple[int, int] = (HEIGHT, WIDTH), encoding: str = "npy") -> Params:
-    """A params.yaml in `root` with `images` training images and one for evaluation."""
+    """Writes a params.yaml, `images` training images of `size` (H, W) and one for evaluation into `root`."""
     write_photographs(root / "photographs", images, *size)
     (root / "one").mkdir(exist_ok=True)
     generator = np.random.default_rng(0)
@@ -50,20 +53,22 @@ def write_project(root: Path, images: int, size: tuple[int, int] = (HEIGHT, WIDT
 
 
 def encodings(params: Params, runs: int) -> list[Row]:
-    """Milliseconds and bytes per image of each encoding: to make the sub-images' members, and to read them again."""
+    """Times making and reading the members of an image's sub-images; a row for each encoding, with their size."""
     path = next((params.root / "photographs").glob("*.png"))
     image = np.asarray(Image.open(path))
-    cut = _sub_images(image, _recipe(params.experiment("sr-x2")))
+    cut = _sub_images(image, _spec(params.experiment("sr-x2")))
     rows: list[Row] = []
-    for encoding, level in ENCODINGS:
-        made = [encode(arrays, encoding, level) for arrays in cut]
+    for encoding, compression in ENCODINGS:
+        made = [encode(arrays, encoding, compression) for arrays in cut]
         taken = measure.medians(
-            {"make": partial(_encode_all, cut, encoding, level), "read": partial(_decode_all, made)}, runs, warm_up=0
+            {"make": partial(_encode_all, cut, encoding, compression), "read": partial(_decode_all, made)},
+            runs,
+            warm_up=0,
         )
         size = sum(len(content) for members in made for content in members.values())
         rows.append(
             {
-                "encoding": encoding + (f", level {level}" if encoding == "png" else ""),
+                "encoding": encoding + (f", level {compression}" if encoding == "png" else ""),
                 "make_ms": taken["make"].median * 1e3,
                 "read_ms": taken["read"].median * 1e3,
                 "mb": size / 1e6,
@@ -73,11 +78,11 @@ def encodings(params: Params, runs: int) -> list[Row]:
 
 
 def one_core(params: Params, runs: int) -> list[Row]:
-    """Making shards in one process, against decoding the images and encoding the sub-images alone."""
+    """Times making shards in one process beside only decoding images and encoding sub-images; a row for each peer."""
     rows: list[Row] = []
     experiment = params.experiment("sr-x2")
-    for encoding, level in ENCODINGS[:2]:
-        data = experiment.data.model_copy(update={"encoding": encoding, "png_level": level})
+    for encoding, compression in ENCODINGS[:2]:
+        data = experiment.data.model_copy(update={"encoding": encoding, "png_level": compression})
         jobs = _jobs(params, experiment.model_copy(update={"data": data}))
         images = sum(len(job.sources) for job in jobs)
         with _empty_store(params) as clear:
@@ -103,13 +108,13 @@ def one_core(params: Params, runs: int) -> list[Row]:
 
 
 def workers(params: Params, runs: int) -> list[Row]:
-    """Images per second of whole runs with one and two Ray workers, and of Ray Data instead of Ray tasks with two."""
+    """Times whole runs with one and two Ray workers, and with Ray Data in place of Ray tasks; a row for each."""
     rows: list[Row] = []
     experiment = params.experiment("sr-x2")
-    for encoding, level in ENCODINGS[:2]:
-        data = experiment.data.model_copy(update={"encoding": encoding, "png_level": level})
+    for encoding, compression in ENCODINGS[:2]:
+        data = experiment.data.model_copy(update={"encoding": encoding, "png_level": compression})
         jobs = _jobs(params, experiment.model_copy(update={"data": data}))
-        if encoding == "png":  # so slow that half of them will do
+        if encoding == "png":  # which is slow: half of the jobs are enough
             jobs = jobs[: -(-len(jobs) // 2)]
         images = sum(len(job.sources) for job in jobs)
         taken: dict[str, Timing] = {}
@@ -131,7 +136,7 @@ def workers(params: Params, runs: int) -> list[Row]:
 
 
 def _with_ray_data(jobs: list[ShardJob]) -> list[Any]:
-    """The same with Ray Data: a dataset of jobs, one block each, mapped."""
+    """Makes the shards with Ray Data: a dataset of jobs, one block each, is mapped."""
     import ray
 
     ray.data.DataContext.get_current().enable_progress_bars = False
@@ -139,8 +144,8 @@ def _with_ray_data(jobs: list[ShardJob]) -> list[Any]:
     return dataset.map(lambda row: {"made": make_shard(row["job"])[0].model_dump_json()}).take_all()
 
 
-def _recipe(experiment: Experiment) -> Recipe:
-    return Recipe(task_name=experiment.task_name, levels=(2,), training=True, data=experiment.data)
+def _spec(experiment: Experiment) -> ShardSpec:
+    return ShardSpec(task_name=experiment.task_name, levels=(2,), training=True, data=experiment.data)
 
 
 def _jobs(params: Params, experiment: Experiment) -> list[ShardJob]:
@@ -148,17 +153,17 @@ def _jobs(params: Params, experiment: Experiment) -> list[ShardJob]:
     return list(prepare.plan(experiment, [open_images(params, "photographs")], store, training=True).jobs)
 
 
-def _sub_images(image: Any, recipe: Recipe) -> list[dict[str, Any]]:
+def _sub_images(image: Any, spec: ShardSpec) -> list[dict[str, Any]]:
     lr = bicubic_downscale(image, 2)
     return [
         {"hr": image[top:bottom, left:right], "lr2": lr[top // 2 : bottom // 2, left // 2 : right // 2]}
-        for top, bottom, left, right in recipe.places(*image.shape[:2])
+        for top, bottom, left, right in spec.places(*image.shape[:2])
     ]
 
 
-def _encode_all(cut: list[dict[str, Any]], encoding: Encoding, level: int) -> None:
+def _encode_all(cut: list[dict[str, Any]], encoding: Encoding, compression: int) -> None:
     for arrays in cut:
-        encode(arrays, encoding, level)
+        encode(arrays, encoding, compression)
 
 
 def _decode_all(made: list[dict[str, bytes]]) -> None:
@@ -169,12 +174,12 @@ def _decode_all(made: list[dict[str, bytes]]) -> None:
 
 
 def _decode_and_encode(jobs: list[ShardJob], folder: Path | None = None) -> None:
-    """What can't be done without: PNG files -> pixels -> the members of all samples; a blank for the degraded image."""
+    """Decodes the PNG files and encodes the members of all samples, with a stand-in for the degraded images."""
     for job in jobs:
-        data = job.recipe.data
+        data = job.spec.data
         for source in job.sources:
             image = np.array(Image.open(io.BytesIO(source.path.read_bytes())))
-            for number, (top, bottom, left, right) in enumerate(job.recipe.places(*image.shape[:2])):
+            for number, (top, bottom, left, right) in enumerate(job.spec.places(*image.shape[:2])):
                 hr = image[top:bottom, left:right]
                 members = encode({"hr": hr, "lr2": hr[::2, ::2]}, data.encoding, data.png_level)
                 for suffix, content in members.items() if folder else ():
@@ -200,7 +205,15 @@ def _anew(clear: Callable[[], None], make: Callable[[], object]) -> None:
 
 
 def run(root: Path, images: int, runs: int, size: tuple[int, int], mib: int, only: Sequence[str] = ()) -> list[Row]:
-    """All sections; that of the workers needs enough images for whole rounds of shards, four times as many."""
+    """Runs the sections and prints their tables; returns all rows.
+
+    Args:
+        images: number of training images; "workers" takes four times as many, for whole rounds of shards.
+        runs: number of rounds.
+        size: (H, W) of the images.
+        mib: size of the transferred object in MiB.
+        only: the sections to run; empty: all.
+    """
     params = write_project(root, images, size)
     sections: dict[str, Callable[[], list[Row]]] = {
         "encodings": lambda: encodings(params, min(runs, 3)),
@@ -219,10 +232,10 @@ def run(root: Path, images: int, runs: int, size: tuple[int, int], mib: int, onl
 def main() -> None:
     parser = measure.parser(__doc__, runs=5)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--images", type=int, default=16)
+    parser.add_argument("--images", type=int, default=16, help="number of images (default: %(default)s)")
     parser.add_argument("--size", type=int, nargs=2, default=(HEIGHT, WIDTH), metavar=("HEIGHT", "WIDTH"))
-    parser.add_argument("--mib", type=int, default=128, help="size of the transferred object")
-    parser.add_argument("--only", nargs="+", default=(), choices=SECTIONS, help="these sections")
+    parser.add_argument("--mib", type=int, default=128, help="MiB of the transferred object (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", default=(), choices=SECTIONS, help="measure these sections only")
     parser.add_argument("--growth", type=int, nargs="+", metavar="IMAGES", help="measure growth instead")
     parser.add_argument("--folder", type=Path, help="keep the images here for another run")
     arguments = parser.parse_args()

@@ -3,7 +3,7 @@
     python -m benchmarks.training [--device cuda] [--json FILE] [--plot FILE.svg] [--runs N] [--only PART]
 
 The published way is eager, in float32 and NCHW, with weight normalisation live (benchmarks.published), fed by a dataset
-that opens two PNG files for every sample (benchmarks.feeding). Ours is the loop's own learner and feed. `throughput`
+that opens two PNG files for every sample (benchmarks.feeding). Ours is the project's learner and feed. `throughput`
 takes whole steps of SCN 16x32 x2 on images of 2040x1356, data included; `workers` runs the whole loop, after its start,
 in this process and under Ray Train; `convergence` is a race of the demo's network against itself.
 """
@@ -52,16 +52,22 @@ NAME, RATE, L1 = "sr-x2", 1e-3, LossConfig(l1=1)
 LARGE: dict[str, Any] = {"blocks": 16, "units": 32, "width": 4, "scales": 4}
 DEMO: dict[str, Any] = {"blocks": 4, "units": 24, "width": 4, "scales": 3}
 SIZE, SMALL = (24, HEIGHT, WIDTH), (12, 480, 640)
-"""Training images, their height and width."""
+"""Number of training images, their height and width in pixels."""
 STEPS, WARM_UP = 60, 20
-"""Of the loop, and those before it is timed."""
+"""Steps of the loop that are timed, and steps before them."""
 SECONDS, EVERY = 240.0, 50
-"""Of the race, without its measurements, and the steps from one to the next."""
+"""Seconds of training in the race, without its validations, and steps between two validations."""
 
 
 @contextmanager
 def project(size: tuple[int, int, int], model: dict[str, Any], **train: Any) -> Iterator[Run]:
-    """A run in a folder of its own, with generated photographs, their degraded versions as PNG files, and shards."""
+    """Context manager that gives a run in a new folder, with generated images, their degraded PNG files, and shards.
+
+    Args:
+        size: number of training images, their height and width in pixels.
+        model: parameters of SCN.
+        train: keys of the sections `train` and `run`.
+    """
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder).resolve()
         write_photographs(root / "photographs", *size)
@@ -98,7 +104,7 @@ def _feed(run: Run, device: torch.device) -> closing[Feed]:
 
 
 class PublishedLearner:
-    """Takes steps as the published code does, on its own patches."""
+    """Trains as the published code does, on patches from PNG files."""
 
     def __init__(self, run: Run, device: torch.device) -> None:
         self.device, self.batch = device, run.experiment.train.batch_size
@@ -110,6 +116,7 @@ class PublishedLearner:
         self.batches = iter(DataLoader(data, self.batch, sampler=sampler, num_workers=WORKERS))
 
     def step(self) -> float:
+        """Takes one step; returns its loss."""
         degraded, target = (images.to(self.device) for images in next(self.batches))
         self.optimizer.zero_grad()
         loss = F.l1_loss(self.model(degraded), target)
@@ -120,19 +127,22 @@ class PublishedLearner:
 
 @dataclass
 class OurLearner:
-    """The same with what the loop is made of."""
+    """Trains with the project's learner and feed."""
 
     learner: Learner
     batch: Callable[[int], Batch]
+    """Gives the batch of a step (from 0)."""
     done: int = 0
+    """Number of steps taken."""
 
     def step(self) -> float:
+        """Takes one step; returns its loss."""
         self.done += 1
         return self.learner.step(self.batch(self.done - 1), L1, RATE).loss
 
 
 def throughput(device: torch.device, runs: int) -> list[Row]:
-    """What whole steps take, and how near they come to the rate of products of matrices."""
+    """Times whole steps beside matrix products; returns a row for each form of training."""
     precisions: list[Precision] = ["float32", "bfloat16"] if has_bfloat16(device) else ["float32"]
     side, rows = MATRIX[device.type], list[Row]()
     with (
@@ -169,7 +179,7 @@ def throughput(device: torch.device, runs: int) -> list[Row]:
 
 
 class _Clock:
-    """A monitor that only notes when each point of the curves came."""
+    """A monitor that only notes the time of every point of the curves."""
 
     def __init__(self) -> None:
         self.points: list[tuple[float, float]] = []
@@ -178,7 +188,7 @@ class _Clock:
         self.points.append((row["step"], time.perf_counter()))
 
     def steps_per_second(self) -> float:
-        """After the first point, and so without what comes before the first step."""
+        """Steps per second after the first point, so without the start of the run."""
         (first, start), (last, end) = self.points[0], self.points[-1]
         return (last - first) / (end - start)
 
@@ -188,7 +198,7 @@ class _Clock:
 
 
 def workers(device: torch.device, runs: int) -> list[Row]:
-    """Steps per second of the whole loop: in this process, and under Ray Train with one and with two workers."""
+    """Times the whole loop in this process, and under Ray Train with one and with two workers; a row for each."""
     settings = {"plain": 0, "Ray Train, 1 worker": 1, "Ray Train, 2 workers": 2}
     seen: dict[str, list[float]] = {name: [] for name in settings}
     for _ in range(runs):
@@ -215,7 +225,11 @@ def workers(device: torch.device, runs: int) -> list[Row]:
 
 
 def convergence(device: torch.device, plot: Path | None) -> list[Row]:
-    """PSNR of one photograph against training time, and when it is first what the published way has at the end."""
+    """Races our training against the published way; a row for each, with the PSNR of one image over training time.
+
+    Args:
+        plot: SVG file for the curves; None: no plot.
+    """
     lines: dict[str, list[tuple[float, float]]] = {}
     with project(SMALL, DEMO, batch_size=8) as run:
         evaluation = run.evaluation
@@ -244,9 +258,9 @@ def convergence(device: torch.device, plot: Path | None) -> list[Row]:
 
 
 def _race(step: Callable[[], float], network: torch.nn.Module, validation: Validation) -> list[tuple[float, float]]:
-    """(seconds of training, dB) until SECONDS are over."""
+    """Trains for SECONDS; returns (seconds of training, PSNR in dB) of every validation."""
     seconds, line = 0.0, [(0.0, validation(network).score)]
-    step()  # what is made only once
+    step()  # the first step sets things up
     while seconds < SECONDS:
         start = time.perf_counter()
         for _ in range(EVERY):
@@ -257,12 +271,12 @@ def _race(step: Callable[[], float], network: torch.nn.Module, validation: Valid
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Prints a table for each part, and writes them where --json says."""
+    """Prints a table for each part, and writes them to the file that --json names."""
     arguments = parser(__doc__, runs=5)
     arguments.formatter_class = argparse.RawDescriptionHelpFormatter
-    arguments.add_argument("--device", type=torch.device, default=torch.device("cpu"))
-    arguments.add_argument("--only", choices=get_args(Part), help="one part")
-    arguments.add_argument("--plot", type=Path, metavar="FILE", help="an SVG of the race")
+    arguments.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="cpu (the default) or cuda")
+    arguments.add_argument("--only", choices=get_args(Part), help="measure one part only")
+    arguments.add_argument("--plot", type=Path, metavar="FILE", help="write the curves of the race to this SVG file")
     options = arguments.parse_args(argv)
     parts: dict[Part, Callable[[], list[Row]]] = {
         "throughput": lambda: throughput(options.device, options.runs),

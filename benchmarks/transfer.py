@@ -1,7 +1,9 @@
-"""What the stores cost: a file stored and fetched again, against the same bytes copied without any check.
+"""The cost of the stores: storing and fetching a file, beside copying the same bytes without any check.
 
-The stores read back or check by MD5 what they write, and name a file only when the disk has it. `python -m
-benchmarks.transfer [--mib N]`, with moto, an S3 service for tests, on this machine.
+    python -m benchmarks.transfer [--mib N]
+
+The stores read back what they write or check its MD5, and name a file only when the disk has it. The S3 service is
+moto, a service for tests, on this machine.
 """
 
 import os
@@ -23,7 +25,7 @@ BUCKET = "transfer"
 
 
 def transfer_rows(mib: int, runs: int) -> list[Row]:
-    """Times `mib` MiB there and back, over the file store, S3 and what they are compared with."""
+    """Times storing and fetching `mib` MiB with both stores and by plain copies; returns a row for each."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "source"
         source.write_bytes(np.random.default_rng(0).bytes(mib * 2**20))
@@ -63,7 +65,7 @@ def _s3_rows(source: Path, runs: int) -> list[Row]:
     from botocore.config import Config
 
     parts = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=8)
-    # As the store has it: boto3's own default are checksums in trailers, which many services don't know.
+    # The store's settings: boto3's default is checksums in trailers, which many services don't know.
     without = Config(request_checksum_calculation="when_required", response_checksum_validation="when_required")
     with s3_service() as settings, mock.patch.dict(os.environ, settings):
         default, same = (boto3.session.Session().client("s3", config=config) for config in (None, without))

@@ -1,7 +1,7 @@
-"""Bringing a corpus here: from the mirrors of the catalogue, from a URL, or out of an archive of one's own.
+"""Downloads and unpacks corpora: from the mirrors of the catalogue, from a URL, or from an archive of the user's own.
 
-Archives are downloaded to `<corpora.root>/.archives`. A folder that was unpacked holds `.origin.json`, which says from
-what, and with which content.
+Archives are downloaded to `<corpora.root>/.archives`. An unpacked folder holds `.origin.json`, which names the archive
+and the hash of its content.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from scn.core.files import locked, write_atomically
 from scn.core.hashing import file_sha256
 
 LOCK_FILE = "corpora.lock"
-"""Beside params.yaml, to be committed: what the archives were whose checksums nobody published."""
+"""File beside params.yaml, to be committed, that records size and SHA-256 of archives without a published checksum."""
 
 
 class _Held(BaseModel):
@@ -42,11 +42,13 @@ _LockFile = TypeAdapter(dict[str, _Held])
 
 
 def acquire(params: Params, reference: str) -> None:
-    """Downloads and unpacks what is not here yet of a corpus of params.yaml or of the catalogue.
+    """Downloads and unpacks what is missing on this machine of a corpus.
 
+    Args:
+        reference: NAME or NAME/SPLIT, of params.yaml or of the catalogue.
     Raises:
-        UserError: if there is no such corpus, no mirror has it as it must be, an archive is damaged, unsafe or another
-            one than before, or the disk is full.
+        UserError: if there is no such corpus, no mirror has the right files, an archive is damaged, unsafe or not the
+            one recorded in corpora.lock, or the disk is full.
     """
     name = reference.partition("/")[0]
     if name in params.corpora.local:
@@ -61,19 +63,21 @@ def acquire(params: Params, reference: str) -> None:
     for place in places:
         if place.found is None:
             with _alone(params, place.corpus):
-                if place.found is None:  # another process may have brought it meanwhile
+                if place.found is None:  # another process may have downloaded it meanwhile
                     _from_catalogue(params, place)
 
 
 def check_unpacked(params: Params, name: str) -> None:
-    """UserError if the corpus `name` is an archive of one's own that was not unpacked, or changed since."""
+    """Raises UserError if the corpus `name` is a local archive that is not unpacked, or has changed since."""
     archive = own_archive(params, name)
     if archive and not _is_current(archive, root_of(params) / name):
-        raise UserError(f"{archive} of the corpus '{name}' is not unpacked as it is: run `data-prep download {name}`.")
+        raise UserError(
+            f"{archive} of the corpus '{name}' is not unpacked, or changed since: run `data-prep download {name}`."
+        )
 
 
 def origin_of(folder: Path) -> dict[str, Any]:
-    """From what a folder was unpacked, and with which content; empty if it was not unpacked here."""
+    """The content of a folder's `.origin.json` (archive, content's SHA-256, ...); {} if the folder has none."""
     try:
         origin = json.loads((folder / ORIGIN).read_text())
     except (OSError, ValueError):
@@ -94,7 +98,7 @@ def _from_catalogue(params: Params, place: Place) -> None:
 
 
 def _from_archive(params: Params, place: Place, name: str) -> None:
-    """Unpacks a split, and what else of its corpus is missing and in the archive, which may not stay here."""
+    """Unpacks a split and all other missing splits of its corpus that the archive holds, as it may be removed then."""
     catalogue = load_catalogue()
     archive = catalogue.archives[name]
     shared = any(
@@ -134,7 +138,7 @@ def _from_url(params: Params, place: Place, asked: str) -> None:
 
     def is_current() -> bool:
         if place.found is None or place.found != place.target or not (origin := origin_of(place.target)):
-            return place.found is not None  # somebody put it there
+            return place.found is not None  # the user put it there
         return origin.get("url") == url and (archive.sha256 or origin.get("sha256")) == origin.get("sha256")
 
     if is_current():
@@ -170,7 +174,7 @@ def _is_current(archive: Path, target: Path) -> bool:
 
 @contextmanager
 def _fetched(params: Params, key: str, archive: Archive, file: Path, *, keep: bool) -> Iterator[Fetched]:
-    """The archive `file`, held to what corpora.lock says of it; recorded there once it could be unpacked."""
+    """Downloads the archive `file`, compares it with corpora.lock, and records it there when it has been unpacked."""
     lock, cure = _lock_path(params), "try again later"
     held = _read_lock(lock).get(key)
     if held and not archive.sha256:
@@ -181,13 +185,13 @@ def _fetched(params: Params, key: str, archive: Archive, file: Path, *, keep: bo
         yield fetched
     except UserError:
         if not (archive.sha256 or archive.md5):
-            file.unlink(missing_ok=True)  # nobody knows whether it is what it should be
+            file.unlink(missing_ok=True)  # no checksum can tell whether it is the right one
         raise
     if not archive.sha256:
         with _alone(params, LOCK_FILE):
             now = _read_lock(lock) | {key: _Held(bytes=fetched.bytes, sha256=fetched.sha256, url=fetched.url)}
             text = json.dumps({name: now[name].model_dump() for name in sorted(now)}, indent=1) + "\n"
-            write_atomically(lock.resolve(), text.encode())  # in a flow's clone it is a link to the project's
+            write_atomically(lock.resolve(), text.encode())  # in a flow's clone the file is a link to the project's
         print(f"{key}: its checksum is in {lock} now: commit that file", file=sys.stderr)
     if not keep:
         file.unlink()

@@ -1,8 +1,8 @@
-"""Zip and tar archives, unpacked without trusting them.
+"""Unpacks zip and tar archives without trusting them.
 
-An archive is refused as a whole if anything in it would leave the folder, is a device, or turns out larger than what
-images are. Only regular files are written, with the modes of new files. They appear under their folder's name all at
-once, when everything is there.
+An archive is refused as a whole if anything in it would leave the folder, is a link or a device, or unpacks to more
+than images would. Only regular files are written, with the default mode of new files. The folder gets its name when all
+files are in it.
 """
 
 import gzip
@@ -28,7 +28,7 @@ from scn.core.files import replace_folder
 from scn.core.hashing import digest
 
 ORIGIN = ".origin.json"
-"""In a folder that was unpacked: from what."""
+"""Name of the file in an unpacked folder that says which archive it is from."""
 
 _CHUNK = 2**20
 _LONGEST_HEADER = 2**24  # bytes; tarfile reads one into memory as a whole
@@ -36,18 +36,19 @@ _LONGEST_HEADER = 2**24  # bytes; tarfile reads one into memory as a whole
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What an archive may hold."""
+    """Limits of what an archive may hold."""
 
     entries: int = 1_000_000
+    """Most entries."""
     bytes: int = 2 * 10**12
-    """Unpacked."""
+    """Most bytes after unpacking."""
     ratio: int = 100
-    """Of the unpacked bytes to those of the archive; images hardly shrink."""
+    """Most unpacked bytes for each byte of the archive; images hardly shrink."""
     small: int = 2**26
-    """Unpacked bytes for which the ratio is not asked: flat pictures may shrink a lot."""
+    """Unpacked bytes up to which `ratio` does not apply: flat pictures may shrink a lot."""
 
     def most(self, packed: int) -> int:
-        """Bytes that an archive of `packed` bytes may unpack to."""
+        """Most bytes that an archive of `packed` bytes may unpack to."""
         return min(self.bytes, max(self.small, self.ratio * packed))
 
 
@@ -60,14 +61,14 @@ class _Member:
 
     name: PurePosixPath
     bytes: int
-    """As its header says."""
+    """Size in bytes, as its header says."""
     problem: str
-    """Why it can't be unpacked; "" if it can."""
+    """Reason why it can't be unpacked; "" if there is none."""
     entry: Any
 
 
 class _RefusedError(Exception):
-    """What is wrong with an archive."""
+    """An archive is refused; the message says what is wrong with it."""
 
 
 def unpack(
@@ -79,22 +80,23 @@ def unpack(
     images: int | None = None,
     limits: Limits = LIMITS,
 ) -> None:
-    """Unpacks the files below a folder of an archive into the new folder `target`, whose parent exists.
+    """Unpacks the files below a folder of an archive into the folder `target`, whose parent exists.
 
     Hidden files are left out. If `target` exists it is replaced.
 
     Args:
-        folder: looked for at any depth of the archive, the highest one counts; "." for everything, without a folder
-            that all of it lies in.
-        about: what ORIGIN, a file in `target`, is to say, beside `content`: the SHA-256 over the names and contents
-            of the images (corpora.content_sha256).
-        images: how many there must be.
+        folder: name of the folder, which may lie at any depth of the archive (the highest one is taken); "." for all
+            files, without a folder that holds them all.
+        about: content of the file ORIGIN in `target`; `content`, the SHA-256 over the names and contents of the images
+            (corpora.content_sha256), is added.
+        images: number of images that there must be; None: any.
+        limits: limits of what the archive may hold.
     Raises:
         UserError: if the archive is damaged, of another kind, unsafe or too large, has no such folder, or the disk is
-            full. Then `target` is what it was.
+            full. Then `target` stays as it was.
     """
     temporary = target.with_name(f".{target.name}.unpacking")
-    shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
+    shutil.rmtree(temporary, ignore_errors=True)  # left by a run that was killed
     try:
         most = limits.most(archive.stat().st_size)
         with _open(archive, most) as opened:
@@ -137,12 +139,12 @@ def _open(archive: Path, most: int) -> Iterator[zipfile.ZipFile | tarfile.TarFil
     except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError) as error:
         detail = " ".join(str(error).split()).rstrip(".")
         raise _RefusedError(f"is damaged, or neither a zip nor a tar archive ({detail})") from None
-    except (NotImplementedError, RuntimeError, ValueError) as error:  # what zipfile says of exotic members
+    except (NotImplementedError, RuntimeError, ValueError) as error:  # raised by zipfile for exotic members
         raise _RefusedError(f"can't be read ({' '.join(str(error).split()).rstrip('.')})") from None
 
 
 class _Watched:
-    """The bytes of a tar, unpacked: never more than a limit, nor many at once."""
+    """The unpacked bytes of a tar, of which no more can be read than a limit, nor too many at once."""
 
     def __init__(self, file: gzip.GzipFile | IO[bytes], most: int) -> None:
         self._file, self._most = file, most
@@ -194,7 +196,7 @@ def _of_tar(entry: tarfile.TarInfo) -> _Member | None:
 
 
 def _safe(name: str) -> PurePosixPath:
-    """A name in an archive as a path below some folder."""
+    """A name in an archive as a relative path that stays below the folder."""
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", name) or "\0" in name:
         raise _RefusedError(f"holds a path that leaves the folder ({name!r})")
@@ -250,7 +252,7 @@ def _write(
         path.parent.mkdir(parents=True, exist_ok=True)
         whole = hashlib.sha256()
         source = opened.open(member.entry) if isinstance(opened, zipfile.ZipFile) else opened.extractfile(member.entry)
-        assert source is not None  # of a regular file there is one
+        assert source is not None  # None for other entries only
         with source, path.open("xb") as file:
             while chunk := source.read(_CHUNK):
                 written += len(chunk)

@@ -1,4 +1,4 @@
-"""The corpora that are known by name: catalogue.yaml, under this schema."""
+"""The catalogue of corpora that are known by name (catalogue.yaml), and its schema."""
 
 import functools
 from pathlib import Path
@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from scn.core.errors import UserError
 
 FILE = Path(__file__).with_name("catalogue.yaml")
+"""The catalogue."""
 WHOLE = "all"
-"""The one split of a corpus that has none."""
+"""Name of the only split of a corpus that has no splits."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Md5 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
@@ -22,39 +23,44 @@ class _Record(BaseModel):
 
 
 class Archive(_Record):
-    """A file that is downloaded; what is not known of it is recorded at the first download (corpora.lock)."""
+    """An archive to download; unknown sizes and checksums are recorded in corpora.lock at the first download."""
 
     urls: list[str] = Field(min_length=1)
     """Mirrors, in the order in which they are tried."""
     bytes: int | None = None
+    """Size in bytes, if it is known."""
     sha256: Sha256 | None = None
+    """SHA-256 in hexadecimal, if it is known."""
     md5: Md5 | None = None
+    """MD5 in hexadecimal, if it is known."""
 
 
 class Origin(_Record):
-    """A folder of an archive."""
+    """A source of a split's images: a folder in an archive."""
 
     archive: str
+    """Name of the archive in the catalogue."""
     folder: str
+    """Folder in the archive."""
 
 
 class Split(_Record):
-    """A part of a corpus that is used as one."""
+    """A split of a corpus, such as its training or its validation images."""
 
     images: int = Field(ge=1)
-    """How many there are."""
+    """Number of images."""
     folder: str = "."
-    """Where they lie below the corpus's folder."""
+    """Folder of the split, below the corpus's folder."""
     tree: str = ""
-    """What the files in it are called, like "0001.png ... 0800.png"."""
+    """Names of the files, for messages, such as "0001.png ... 0800.png"."""
     content: Sha256 | None = None
-    """SHA-256 over the names and contents of the usual copy (corpora.content_sha256)."""
+    """SHA-256 over the names and contents of the usual copy (corpora.content_sha256), if it is known."""
     extra: bool = False
-    """Only fetched and opened if it is named."""
+    """True: only downloaded and opened if a reference names the split."""
     origins: list[Origin] = []
-    """Which archives it is in, in the order in which they are tried."""
+    """Archives that hold the split, in the order in which they are tried."""
     files: dict[str, Sha256] = {}
-    """Of a corpus that an installed package carries: its files and their SHA-256."""
+    """File -> SHA-256, for a corpus that an installed package carries."""
 
     @model_validator(mode="after")
     def _counted(self) -> "Split":
@@ -67,19 +73,23 @@ class Entry(_Record):
     """A corpus of the catalogue."""
 
     licence: str
+    """Licence of the images."""
     use: str
+    """Usual purpose of the corpus, in a few words."""
     paper: str = ""
-    """Which introduced it."""
+    """Paper that introduced the corpus."""
     package: str = ""
-    """An installed Python package that carries its images, in `folder`."""
+    """Python package that carries the images in its folder `folder`; "" if none does."""
     folder: str = "."
+    """Folder of the images in the package."""
     alias: str = ""
-    """The corpus or split (NAME/SPLIT) that this is another name of."""
+    """Corpus or split (NAME/SPLIT) that this is another name of; "" if it is none."""
     splits: dict[str, Split] = {}
+    """Splits, by name."""
 
 
 class Catalogue(_Record):
-    """What is known of corpora and of the archives that hold them."""
+    """The catalogue: known corpora, and the archives that hold them, by name."""
 
     archives: dict[str, Archive] = {}
     corpora: dict[str, Entry]
@@ -101,7 +111,9 @@ class Catalogue(_Record):
         return name in self.corpora and (not split or split in self.corpora[name].splits)
 
     def resolve(self, reference: str) -> tuple[str, Entry, dict[str, Split]]:
-        """What `NAME` or `NAME/SPLIT` stands for; a split may be called by its folder, too.
+        """Finds the corpus and the splits that a reference, `NAME` or `NAME/SPLIT`, stands for.
+
+        A split may also be called by its folder. Splits that are `extra` are left out unless they are named.
 
         Returns:
             The corpus's name and entry, aliases resolved, and the splits that are meant, by name.
@@ -126,7 +138,7 @@ class Catalogue(_Record):
 
 
 def load_catalogue() -> Catalogue:
-    """The catalogue; UserError if it is not as this schema says."""
+    """Reads the catalogue, once per process. Raises UserError if it does not fit its schema."""
     return _load(FILE)
 
 

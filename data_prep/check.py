@@ -1,4 +1,4 @@
-"""Which corpora there are, which are here, and whether they are what they should be."""
+"""Lists the corpora, and checks whether those on this machine are complete and unchanged."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,32 +13,36 @@ from scn.config.params import Params
 from scn.core.errors import UserError
 
 HEADER = ("corpus", "images", "size", "licence", "use", "where")
+"""Columns of the table of corpora."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What was found of a corpus, or of one of its splits."""
+    """Result of checking a corpus or one of its splits."""
 
     title: str
+    """NAME or NAME/SPLIT."""
     summary: str
-    """What is there, and how far it was verified."""
+    """Number of images, their place, and how far they were verified; "" if there are none."""
     problems: tuple[str, ...]
-    """Sentences; none if all is as it should be."""
+    """A sentence for each problem; empty if there is none."""
 
 
 def check(params: Params, reference: str) -> Iterator[Finding]:
-    """Looks at what is here of a corpus: the tree, the number of images, their headers, the content where it is known.
+    """Checks a corpus on this machine: folders, number of images, their headers, and the content if its hash is known.
 
     Nothing is downloaded, and no pixels are decoded.
 
+    Args:
+        reference: NAME or NAME/SPLIT, of params.yaml or of the catalogue.
     Raises:
-        UserError: if there is no such corpus, or it is an archive of one's own that is not unpacked.
+        UserError: if there is no such corpus, or it is an archive of the user's own that is not unpacked.
     """
     name = reference.partition("/")[0]
     if name in params.corpora.local:
         check_unpacked(params, name)
     places = places_of(params, reference)
-    if not places:  # a package's: opening compares every file with the catalogue
+    if not places:  # in a package: opening it compares every file with the catalogue
         images = open_corpus(params, reference).images
         yield _finding(reference, images, "in an installed package, each as the catalogue lists it")
     for place in places:
@@ -53,7 +57,7 @@ def check(params: Params, reference: str) -> Iterator[Finding]:
 
 
 def rows(params: Params) -> list[tuple[str, ...]]:
-    """HEADER's columns for every corpus of params.yaml and of the catalogue; those that are here first."""
+    """Rows of the table of corpora (columns: HEADER), of params.yaml and of the catalogue; local ones come first."""
     catalogue, asked = load_catalogue().corpora, params.corpora.download
     own = dict.fromkeys(params.corpora.local, "")
     own |= {name: value.partition("#")[0] for name, value in asked.items() if value != CATALOGUE}
@@ -77,7 +81,7 @@ def rows(params: Params) -> list[tuple[str, ...]]:
 
 
 def print_rows(params: Params) -> None:
-    """Prints the table, for a terminal of 120 columns."""
+    """Prints the table of corpora, 120 characters wide unless it is for a terminal."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -101,7 +105,7 @@ def _finding(title: str, images: Iterable[Source], state: str, problems: Iterabl
 
 
 def _compare(place: Place, images: Iterable[Source]) -> tuple[str, ...]:
-    """How far the content of a place is known to be right, and a sentence if it is known to be wrong."""
+    """A few words on how far the content of a place is verified, and a sentence if it is wrong."""
     content = content_sha256(images, f"{place.split}/" if place.split else "")
     origin = origin_of(place.found) if place.found else {}
     if place.known and place.known.content == content:

@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-ParamsOption = Annotated[Path, typer.Option("--params", help="The file of parameters.")]
+ParamsOption = Annotated[Path, typer.Option("--params", help="The configuration file.")]
 
 
 @app.command(name="list")
@@ -41,14 +41,14 @@ def download(
         list[str], typer.Argument(metavar="NAME...", help="Corpora of params.yaml or of the catalogue, or NAME/SPLIT.")
     ],
     index: Annotated[
-        Path | None, typer.Option(help="A JSON file for the names, sizes and checksums of the images of one corpus.")
+        Path | None, typer.Option(help="Write the names, sizes and checksums of one corpus's images to this JSON file.")
     ] = None,
     params: ParamsOption = PARAMS_FILE,
 ) -> None:
-    """Download and unpack corpora that are not here yet, and look at their images.
+    """Download and unpack corpora that are missing on this machine, and read the headers of their images.
 
-    They are looked for in $SCN_CORPORA first, then in corpora.root, where downloads go. A download that was stopped
-    goes on where it was.
+    Corpora are searched in $SCN_CORPORA first, then in corpora.root, where downloads go. A download that was stopped
+    is resumed.
     """
     from data_prep.acquire import acquire
     from data_prep.corpora import index_of, licence_of, open_corpus
@@ -91,9 +91,9 @@ def check(
     ],
     params: ParamsOption = PARAMS_FILE,
 ) -> None:
-    """Verify corpora that are here: folders, number of images, headers, and the content where it is known.
+    """Check corpora on this machine: folders, number of images, headers, and the content if its hash is known.
 
-    Names what is missing or wrong, and downloads nothing.
+    It names what is missing or wrong, and downloads nothing.
     """
     from data_prep.check import check as look
 
@@ -112,24 +112,24 @@ def check(
 
 @app.command()
 def shard(
-    experiment: Annotated[str, typer.Option(help="An experiment of params.yaml, like sr-x2.")],
-    out: Annotated[Path, typer.Option(help="The folder for the manifests, train.json and evaluation.json.")],
+    experiment: Annotated[str, typer.Option(help="Name of an experiment in params.yaml, such as sr-x2.")],
+    out: Annotated[Path, typer.Option(help="Folder for the manifests train.json and evaluation.json.")],
     images: Annotated[
         str | None, typer.Option(help="Train on this corpus, split or folder instead of data.train.")
     ] = None,
     store: Annotated[
-        str | None, typer.Option(help="file://folder or s3://bucket/prefix, instead of storage.url.")
+        str | None, typer.Option(help="The store, file://folder or s3://bucket/prefix, instead of storage.url.")
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=0, help="Shards made at once; 0: without Ray.  [default: the number of CPUs]"),
+        typer.Option(min=0, help="Number of shards made at once, by default one for each CPU; 0: one, without Ray."),
     ] = None,
     params: ParamsOption = PARAMS_FILE,
 ) -> None:
     """Degrade the images of an experiment and put them into the store as shards.
 
-    Shards that are there already are not made again, so a run that was killed goes on. With RAY_ADDRESS set the
-    cluster's workers make them: folders and a file:// store must be at the same path there.
+    Shards that are in the store already are not made again, so a run that was killed goes on. If RAY_ADDRESS is set,
+    the cluster's workers make them: folders of images and a file:// store must have the same path there.
     """
     from data_prep.prepare import make_manifests
     from scn.core.ray import cpu_count
@@ -164,11 +164,11 @@ def shard(
 def verify(
     manifest: Annotated[Path, typer.Argument(help="A manifest that `data-prep shard` wrote.")],
     store: Annotated[
-        str | None, typer.Option(help="file://folder or s3://bucket/prefix, instead of storage.url.")
+        str | None, typer.Option(help="The store, file://folder or s3://bucket/prefix, instead of storage.url.")
     ] = None,
     params: ParamsOption = PARAMS_FILE,
 ) -> None:
-    """Read and hash every shard of a manifest, and name what is missing or damaged."""
+    """Read and hash every shard of a manifest, and name those that are missing or damaged."""
     from data_prep.verify import problems
     from scn.shards.manifest import image_sets, load_manifest
     from scn.storage import open_store
@@ -182,21 +182,21 @@ def verify(
     shards = [shard for images in image_sets(made) for shard in images.shards]
     if wrong:
         raise UserError(
-            f"{wrong} of {len(shards)} shards of {manifest} can't be trusted: make them again as said, those that are "
-            "undamaged stay."
+            f"{wrong} of {len(shards)} shards of {manifest} can't be trusted: do what the sentences above say; shards "
+            "without damage are kept."
         )
     print(f"{manifest}: {len(shards)} shards, {sum(s.bytes for s in shards)} bytes in {opened.url}, all as made")
 
 
 @app.command()
 def degrade(
-    folder: Annotated[Path, typer.Argument(metavar="IN_DIR", help="The images, in sub-folders or not.")],
-    output: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Where the degraded ones go; outside IN_DIR.")],
-    experiment: Annotated[str, typer.Option(help="An experiment of params.yaml, like sr-x4.")],
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise, with the name below IN_DIR; 0: evaluation's.")] = 0,
+    folder: Annotated[Path, typer.Argument(metavar="IN_DIR", help="Folder of images, with or without sub-folders.")],
+    output: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Folder for degraded images, outside of IN_DIR.")],
+    experiment: Annotated[str, typer.Option(help="Name of an experiment in params.yaml, such as sr-x4.")],
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise; 0 gives the noise of evaluation.")] = 0,
     params: ParamsOption = PARAMS_FILE,
 ) -> None:
-    """Write the degraded images of a folder under the same names, as the papers' test sets have them.
+    """Degrade the images of a folder and write them under the same names, as the papers' test sets have them.
 
     Reduced images and JPEG's luma become .png; noisy ones .tif (float32, 255 is white, unclipped).
     """

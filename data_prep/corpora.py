@@ -1,8 +1,8 @@
-"""What a corpus is: the images below a folder, below the folders of some splits, or in an installed package.
+"""Corpora: the images below a folder, below the folders of some splits, or in an installed package.
 
-A reference is `NAME`, or `NAME/SPLIT` for one of its splits (of a folder of one's own: a sub-folder). Images are
-sorted by name, so their order depends on no file system. On a cluster the machines that make the shards must see a
-folder under the same path.
+A reference is `NAME`, or `NAME/SPLIT` for one of its splits (of a folder of the user's own: a sub-folder). Images are
+sorted by name, so their order does not depend on a file system. On a cluster the machines that make the shards must see
+a folder under the same path.
 """
 
 import builtins
@@ -32,8 +32,8 @@ from scn.core.errors import UserError
 from scn.core.hashing import digest
 from scn.core.schema import unknown
 
-_CHUNK = 4096  # files that are waited for together: what is kept of each is small, but there may be millions
-_header_lock = threading.Lock()  # reading one changes the process's warning filters meanwhile
+_CHUNK = 4096  # files that threads take at a time: there may be millions
+_header_lock = threading.Lock()  # reading a header changes the process's warning filters meanwhile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,21 +41,25 @@ class Source:
     """One image file of a corpus."""
 
     name: str
-    """Its path below the corpus, with forward slashes; the same for every copy, whatever its folders are called."""
+    """Path below the corpus, with forward slashes; the same in every copy, whatever its folders are called."""
     path: Path
     split: str | None
+    """Split of the corpus that the image belongs to, if it has splits."""
     sha256: str
+    """SHA-256 of the file, in hexadecimal."""
     bytes: int
+    """Size of the file in bytes."""
     width: int
-    """In pixels, as it will be decoded; 0 if the header can't be read."""
+    """Width of the decoded image in pixels; 0 if the header can't be read."""
     height: int
+    """Height of the decoded image in pixels; 0 if the header can't be read."""
     mode: str
-    """Pillow's name for the pixels in the file, like "RGB" or "P"; "" if the header can't be read."""
+    """Pillow's mode of the pixels in the file, such as "RGB" or "P"; "" if the header can't be read."""
     refusal: str | None = None
-    """The sentence that says why it can't be used, if the header already tells."""
+    """Sentence that says why the image can't be used, if its header already tells; None otherwise."""
 
     def read(self) -> builtins.bytes:
-        """The file's content; UserError if it is no longer what it was when the corpus was opened."""
+        """The file's content. Raises UserError if it has changed since the corpus was opened."""
         data = _read(self.path)
         if hashlib.sha256(data).hexdigest() != self.sha256:
             raise UserError(f"{self.path} changed while it was being prepared: run the command again.")
@@ -67,35 +71,40 @@ class Corpus:
     """The images that a reference stands for, sorted by name."""
 
     reference: str
+    """NAME, NAME/SPLIT, or a folder's name."""
     images: tuple[Source, ...]
     ignored: int
-    """Files beside them that have no image's suffix."""
+    """Number of other files, which have no suffix of an image."""
 
     @property
     def sha256(self) -> str:
-        """Over the names and contents of the images."""
+        """SHA-256 over the names and contents of the images."""
         return content_sha256(self.images)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """An image file that is there, not opened yet."""
+    """An image file that was found, but not opened yet."""
 
     name: str
+    """Path below the corpus, with forward slashes."""
     path: Path
     split: str | None
+    """Split of the corpus that the image belongs to, if it has splits."""
 
 
 def content_sha256(images: Iterable[Source], prefix: str = "") -> str:
-    """SHA-256 over the names, without `prefix`, and the contents of images."""
+    """SHA-256 over the contents of images and their names, from which `prefix` is removed."""
     return digest([[image.name.removeprefix(prefix), image.sha256] for image in images])
 
 
 def open_corpus(params: Params, reference: str) -> Corpus:
-    """Finds the images of a corpus of params.yaml or of the catalogue, hashes them and reads their headers.
+    """Finds the images of a corpus, hashes them and reads their headers.
 
     Images that can't be used are among them, with their `refusal`. Nothing is downloaded or unpacked.
 
+    Args:
+        reference: NAME or NAME/SPLIT, of params.yaml or of the catalogue.
     Raises:
         UserError: if the corpus is not here, empty or incomplete, or no such corpus is known.
     """
@@ -118,7 +127,13 @@ def open_corpus(params: Params, reference: str) -> Corpus:
 
 
 def open_images(params: Params, reference: str) -> Corpus:
-    """Like open_corpus, and takes the path of a folder too, which is then a corpus of the folder's name."""
+    """Opens a corpus like open_corpus, or any folder of images as a corpus of the folder's name.
+
+    Args:
+        reference: NAME or NAME/SPLIT, or the path of a folder.
+    Raises:
+        UserError: as for open_corpus, or if `reference` is neither a corpus nor a folder.
+    """
     name = reference.partition("/")[0]
     folder = Path(reference).expanduser().absolute()
     if name in params.corpora.names or (name in load_catalogue().corpora and not folder.is_dir()):
@@ -161,7 +176,7 @@ def licence_of(params: Params, name: str) -> str:
 
 
 def index_of(corpus: Corpus, licence: str = "") -> str:
-    """What `data-prep download` writes: the images' names, sizes and checksums, as JSON without machine's paths."""
+    """The index of a corpus: names, sizes and checksums of its images, as JSON without paths of this machine."""
     rows = []
     for image in corpus.images:
         row: dict[str, object] = {"name": image.name, "bytes": image.bytes, "sha256": image.sha256}
@@ -175,7 +190,7 @@ def index_of(corpus: Corpus, licence: str = "") -> str:
 
 
 def check_disjoint(train: list[Corpus], evaluation: list[Corpus]) -> None:
-    """UserError naming the two files if an image is trained on and measured on."""
+    """Raises UserError, naming both files, if an image is both trained on and measured on."""
     trained = {image.sha256: (corpus, image) for corpus in train for image in corpus.images}
     for corpus in evaluation:
         for image in corpus.images:
@@ -190,8 +205,11 @@ def check_disjoint(train: list[Corpus], evaluation: list[Corpus]) -> None:
 def list_images(place: Place, reference: str, hint: str) -> tuple[list[Listed], int]:
     """The image files of a place, sorted by name, and the number of other files.
 
+    Args:
+        reference: the corpus, for messages.
+        hint: words for messages on what to do if images are missing.
     Raises:
-        UserError: if the folder is missing, empty, can't be read or hasn't as many images as the catalogue says.
+        UserError: if the folder is missing, is empty, can't be read, or has not as many images as the catalogue says.
     """
     folder = place.found
     start = folder / place.below if folder else None
@@ -223,7 +241,7 @@ def list_images(place: Place, reference: str, hint: str) -> tuple[list[Listed], 
 
 
 def _check_origin(place: Place, images: Iterable[Source]) -> None:
-    """UserError if a folder that was unpacked from an archive is no longer what was in it."""
+    """Raises UserError if the images of an unpacked folder have changed since."""
     content = origin_of(place.found).get("content") if place.found and not place.below else None
     if content and content != content_sha256(images, f"{place.split}/" if place.split else ""):
         raise UserError(
@@ -233,7 +251,7 @@ def _check_origin(place: Place, images: Iterable[Source]) -> None:
 
 
 def look_at(listed: list[Listed]) -> Iterator[Source]:
-    """Hashes the files and reads their headers; the threads hash side by side."""
+    """Hashes the files in several threads and reads their headers; yields them in order."""
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(listed), _CHUNK):
             yield from pool.map(_source, listed[start : start + _CHUNK])

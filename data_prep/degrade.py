@@ -1,6 +1,7 @@
-"""The degraded images of an experiment as files, under the names of the originals: the sets of the papers.
+"""Writes the degraded images of an experiment as files under the names of the originals, as in the papers' sets.
 
-What network and protocol would see of each image of a folder, from the same functions as shards and evaluation:
+Each file holds the input that the experiment's network has in evaluation, made by the functions that shards and
+evaluation use:
 
     sr    the image cropped to a multiple of the scale and reduced; grey stays grey        .png
     car   its luma after JPEG (the decoded pixels)                                         .png
@@ -26,17 +27,19 @@ from scn.core.errors import UserError
 from scn.core.files import write_atomically
 from scn.imaging.degradation import degrade, evaluation_noise, modcrop, to_channels
 
-_PNG_LEVEL = 1  # working files, to be read more often than sent
+_PNG_COMPRESSION = 1  # the fastest: these files are read more often than sent
 
 
 @dataclass(frozen=True, kw_only=True)
 class Degraded:
-    """What came of a folder."""
+    """Result of degrading the images of a folder."""
 
     written: int
+    """Number of images that were written."""
     refused: int
+    """Number of images that can't be used and were left out."""
     converted: dict[str, int]
-    """How many images went through which conversion (see data_prep.images)."""
+    """Conversion (see data_prep.images) -> number of images that went through it."""
 
 
 def degrade_folder(
@@ -45,8 +48,8 @@ def degrade_folder(
     """Degrades every image below `folder` into `output`, where files of the same names are replaced.
 
     Args:
-        seed: of the noise; 0 for that of the published figures.
-        tell: is called with one sentence for each image that can't be used; the others are written.
+        seed: seed of the noise; 0 for that of the published figures.
+        tell: is called with one sentence for each image that can't be used and is left out.
     Raises:
         UserError: before anything is written, if a folder can't be used or two images would get one name; if a file
             can't be written.
@@ -73,12 +76,13 @@ def degrade_folder(
 def degrade_image(
     pixels: NDArray[np.uint8], experiment: Experiment, name: str, seed: int = 0
 ) -> NDArray[np.uint8] | NDArray[np.float32]:
-    """What the experiment's network is given of the photograph `pixels`, (H, W) or (H, W, 3), when it is evaluated.
+    """Degrades a photograph as in evaluation: the input that the experiment's network is given.
 
     Args:
-        name: of the image in its corpus; with `seed` it decides the noise.
+        pixels: the photograph, (H, W) or (H, W, 3).
+        name: name of the image in its corpus; with `seed` it decides the noise.
     Returns:
-        uint8; where the degradation is noise, float32, unclipped.
+        uint8, (h, w) or (h, w, 3); for denoising float32, where 255 is white, unclipped.
     Raises:
         ValueError: if nothing is left of the photograph, or it is larger than a JPEG can be.
     """
@@ -90,7 +94,7 @@ def degrade_image(
 
 
 def _names(folder: Path, output: Path, suffix: str) -> dict[Path, str]:
-    """Where in `output` each image of `folder` goes, by its name there; sorted."""
+    """Path in `output` -> name of the image in `folder`, sorted."""
     if not folder.is_dir():
         raise UserError(f"The folder {folder} does not exist: name one with images.")
     inside, outside = sorted((folder.resolve(), output.resolve()), key=lambda path: -len(path.parts))
@@ -125,5 +129,5 @@ def _encoded(image: NDArray[np.uint8] | NDArray[np.float32]) -> bytes:
     if image.dtype == np.float32:
         Pillow.fromarray(image).save(file, "TIFF")
     else:
-        Pillow.fromarray(image).save(file, "PNG", compress_level=_PNG_LEVEL)
+        Pillow.fromarray(image).save(file, "PNG", compress_level=_PNG_COMPRESSION)
     return file.getvalue()

@@ -1,7 +1,7 @@
-"""A file over HTTP, however often the line breaks: resumed, retried, from one mirror after the other, verified.
+"""Downloads files over HTTP: resumed, retried, from one mirror after another, and verified.
 
-What has arrived lies in TARGET.part, and in TARGET.part.json what it is a part of. So a download goes on where it
-stopped, also after the process was killed. TARGET appears whole and verified, or not at all.
+Bytes that have arrived lie in TARGET.part, described by TARGET.part.json, so a download goes on where it stopped, even
+after the process was killed. TARGET appears whole and verified, or not at all.
 """
 
 import hashlib
@@ -21,12 +21,12 @@ from scn.core.errors import UserError
 from scn.core.files import write_atomically
 
 ATTEMPTS = 5
-"""Tries without a byte more before a mirror is given up."""
+"""Attempts in a row that bring no byte before a mirror is given up."""
 BACKOFF = 0.5
-"""Seconds before the second try, doubled from then on."""
+"""Seconds before the second attempt; doubled for every further one."""
 
 _CHUNK = 2**16
-_TIMEOUT = (10, 60)  # seconds for a connection, and between two reads
+_TIMEOUT = (10, 60)  # seconds to connect, and between two reads
 _LONGEST_WAIT = 60  # seconds, whatever the server asks for
 
 
@@ -40,11 +40,14 @@ class _BrokenOffError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Fetched:
-    """A file that was downloaded."""
+    """A downloaded file."""
 
     url: str
+    """Mirror that it came from."""
     bytes: int
+    """Size in bytes."""
     sha256: str
+    """SHA-256 in hexadecimal."""
 
 
 def fetch(archive: Archive, target: Path, cure: str = "try again later") -> Fetched:
@@ -54,9 +57,9 @@ def fetch(archive: Archive, target: Path, cure: str = "try again later") -> Fetc
     fetch the same target at once.
 
     Args:
-        cure: what the user is told to do if no mirror has it.
+        cure: words that tell the user what to do if no mirror has the file.
     Raises:
-        UserError: if no mirror has the file as it must be, or the disk has no room for it and what it holds.
+        UserError: if no mirror has the right file, or the disk has no room for it and its unpacked content.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.is_file():
@@ -74,7 +77,7 @@ def fetch(archive: Archive, target: Path, cure: str = "try again later") -> Fetc
 
 
 def check_space(folder: Path, needed: int, what: str) -> None:
-    """UserError if the disk of `folder` has less than `needed` bytes free."""
+    """Raises UserError, which names `what` needs them, if the disk of `folder` has less than `needed` bytes free."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
@@ -84,7 +87,7 @@ def check_space(folder: Path, needed: int, what: str) -> None:
 
 
 def readable(size: int) -> str:
-    """A number of bytes as people read it, like `3.5 GB`."""
+    """A number of bytes as text with a unit, such as `3.5 GB`."""
     value, units = float(size), ["bytes", "kB", "MB", "GB"]
     while value >= 1000 and len(units) > 1:
         value, units = value / 1000, units[1:]
@@ -115,7 +118,7 @@ def _fetch_from(url: str, archive: Archive, target: Path) -> Fetched:
             part.discard()
             if not resumed:
                 raise _MirrorError(problem)
-            resumed = False  # what lay here before may have been the wrong half: once more from the start
+            resumed = False  # the resumed half may have been wrong: once more from the start
 
 
 def _session() -> Any:
@@ -140,7 +143,7 @@ def _session() -> Any:
 
 
 def _transfer(session: Any, url: str, archive: Archive, part: "_Part") -> None:
-    """Brings what is missing of a part; _BrokenOffError if it stopped midway, _MirrorError if this mirror won't do."""
+    """Downloads the rest of a part. Raises _BrokenOffError if it stopped midway, _MirrorError for a bad mirror."""
     import requests
     from urllib3.exceptions import HTTPError
 
@@ -154,7 +157,7 @@ def _transfer(session: Any, url: str, archive: Archive, part: "_Part") -> None:
         raise _MirrorError(_reason(error)) from None
     with response:
         if response.status_code == 416 and response.headers.get("Content-Range") == f"bytes */{part.size}":
-            return  # all of it was here
+            return  # the part is already complete
         start, total = _extent(response, part)
         if archive.bytes is not None and total not in (None, archive.bytes):
             raise _MirrorError(f"it has {total} bytes instead of {archive.bytes}")
@@ -183,7 +186,7 @@ def _extent(response: Any, part: "_Part") -> tuple[int, int | None]:
         start, total = int(content_range[1]), int(content_range[2]) if content_range[2].isdecimal() else None
         if start == part.size and part.total in (None, total):
             return start, total
-    if response.status_code in (206, 416):  # what is here is no part of what is there
+    if response.status_code in (206, 416):  # the part is not of this file
         part.discard()
         raise _BrokenOffError(f"its ranges don't fit ({response.headers.get('Content-Range', 'none given')})")
     raise _MirrorError(f"{response.status_code} {response.reason}".rstrip())
@@ -200,7 +203,7 @@ def _write(file: Any, chunk: bytes, part: "_Part") -> None:
 
 
 class _Part:
-    """What has arrived of a file."""
+    """The bytes that have arrived of a file."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -213,7 +216,7 @@ class _Part:
 
     @property
     def total(self) -> int | None:
-        """Of the whole file, if it is known."""
+        """Size of the whole file in bytes, if it is known."""
         total = self._read().get("total")
         return total if isinstance(total, int) else None
 
@@ -222,17 +225,17 @@ class _Part:
         return self.total is not None and self.size == self.total
 
     def continuation(self, url: str, verifiable: bool) -> dict[str, str]:
-        """The headers that ask `url` for the rest; none if it must begin anew."""
+        """HTTP headers that ask `url` for the rest; {} if the download must begin anew."""
         about = self._read()
         if not self.size or not about:
             return {}
         rest = {"Range": f"bytes={self.size}-"}
         if about.get("url") == url and about.get("validator"):
-            return rest | {"If-Range": about["validator"]}  # the whole file, should it have changed
+            return rest | {"If-Range": about["validator"]}  # if the file has changed, the server sends all of it
         return rest if verifiable else {}
 
     def begin(self, url: str, headers: Any, total: int | None) -> None:
-        """Forgets what has arrived, for a transfer from the start."""
+        """Empties the part for a transfer from the start."""
         self.path.write_bytes(b"")
         etag = headers.get("ETag", "")
         validator = etag if etag and not etag.startswith("W/") else headers.get("Last-Modified", "")
@@ -256,7 +259,7 @@ class _Part:
 
 
 def _verify(path: Path, archive: Archive, url: str) -> tuple[Fetched, str | None]:
-    """What a file is, and how it differs from what it should be."""
+    """Size and checksum of a file, and a few words on how it differs from `archive`; None if it does not."""
     sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
     with path.open("rb") as file:
         while chunk := file.read(2**20):
@@ -287,7 +290,7 @@ def _progress(name: str, url: str, start: int, total: int | None) -> "tqdm[Any]"
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost cause in a few words; the outer ones name objects."""
+    """The innermost cause in a few words; the outer ones name Python objects."""
     causes = [error]
     while (inner := causes[-1].__cause__ or causes[-1].__context__) is not None and inner not in causes:
         causes.append(inner)

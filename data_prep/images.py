@@ -1,4 +1,4 @@
-"""One image file -> uint8 pixels, or one sentence that says why not.
+"""Decodes an image file to uint8 pixels, or says in one sentence why it can't be used.
 
 What becomes of each kind of file (docs/images.md says why); conversions are counted, by the names below:
 
@@ -46,19 +46,20 @@ _ORIENTATION, _BITS_PER_SAMPLE, _SAMPLE_FORMAT = 0x0112, 0x0102, 0x0153  # tags 
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What an image file says of itself before its pixels are decoded."""
+    """Properties of an image file that are known before its pixels are decoded."""
 
     width: int
-    """Of the decoded image, so after it was turned upright; 0 if the header can't be read."""
+    """Width in pixels of the decoded, upright image; 0 if the header can't be read."""
     height: int
+    """Height in pixels of the decoded, upright image; 0 if the header can't be read."""
     mode: str
-    """Pillow's name for the pixels in the file, like "RGB" or "P"; "" if the header can't be read."""
+    """Pillow's mode of the pixels in the file, such as "RGB" or "P"; "" if the header can't be read."""
     refused: str | None
-    """The sentence with which `decode` will refuse it; None: only damage or transparent pixels still can."""
+    """Sentence with which `decode` will refuse the image; None: only damage or transparent pixels can still do so."""
 
 
 def read_header(data: bytes, path: Path) -> Header:
-    """The header of the image file `path`, whose content is `data`."""
+    """Reads the header of the image file `path`, whose content is `data`. An unusable image raises no error here."""
     width, height, mode, refused = 0, 0, "", None
     try:
         with open_image(data, path) as image:
@@ -81,7 +82,7 @@ def open_image(data: bytes, path: Path) -> Image.Image:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # about metadata, and why no reader took it
+            warnings.simplefilter("ignore", UserWarning)  # about metadata, and about formats that were tried
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
@@ -114,7 +115,7 @@ def decode(data: bytes, path: Path) -> tuple[NDArray[np.uint8], list[str]]:
     Returns:
         The pixels, (H, W) if the image is grey, (H, W, 3) if it is RGB, and the conversions they went through.
     Raises:
-        UserError: if it is damaged or no image, or one of those that the table above refuses.
+        UserError: if it is damaged, no image, or of a kind that is refused (docs/images.md).
     """
     image = open_image(data, path)
     if refused := _unsuitable(image, path):
@@ -146,9 +147,12 @@ def decode(data: bytes, path: Path) -> tuple[NDArray[np.uint8], list[str]]:
 
 
 def profile_to_drop(profile: bytes) -> str:
-    """The name of an ICC profile that decoding loses; "" if there is none, or it is sRGB or a grey one.
+    """The name of an ICC profile that decoding drops; "" if there is none, or it is sRGB or a grey one.
 
-    Read here and not by lcms, which not every Pillow has: what a manifest counts can't depend on the build.
+    The name is not read by lcms, which not every build of Pillow has: a manifest's counts must not depend on the build.
+
+    Args:
+        profile: the content of the profile.
     """
     if not profile:
         return ""
@@ -157,7 +161,7 @@ def profile_to_drop(profile: bytes) -> str:
 
 
 def found_pillow() -> str:
-    """Which distribution provides the module PIL, and its version."""
+    """Name and version of the distribution that provides the module PIL, such as "pillow 12.0.0"."""
     for name in ("pillow-simd", "pillow"):
         try:
             return f"{name} {importlib.metadata.version(name)}"
@@ -212,9 +216,9 @@ def _tags(image: Image.Image) -> Mapping[int, Any]:
 
 
 def _orientation(image: Image.Image, data: bytes) -> int:
-    """What EXIF or XMP data say, 1..8; 1: upright."""
+    """Orientation by EXIF or XMP data, 1..8, where 1 is upright."""
     if image.format == "PNG" and _text_follows_pixels(data):
-        image.load()  # which reads that too
+        image.load()  # this reads the text that follows the pixels, too
     # The method of PNG's own class would decode the pixels every time.
     found = Image.Image.getexif(image).get(_ORIENTATION, 1)
     return found if found in range(1, 9) else 1
@@ -232,7 +236,7 @@ def _text_follows_pixels(png: bytes) -> bool:
 
 
 def _description(profile: bytes) -> str:
-    """What an ICC profile calls itself: version 2 in ASCII, version 4 in several languages, of which the first."""
+    """The name that an ICC profile gives itself: in ASCII (version 2) or in the first of its languages (version 4)."""
     try:
         (count,) = struct.unpack_from(">I", profile, 128)
         for i in range(min(count, 100)):

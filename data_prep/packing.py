@@ -1,4 +1,4 @@
-"""How images are cut into sub-images and spread over shards of equal size."""
+"""Cuts images into sub-images and spreads them over shards of nearly equal size."""
 
 import heapq
 from collections.abc import Callable, Iterator, Sequence
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from itertools import accumulate, chain, islice
 
 EQUAL = 1.2
-"""The heaviest shard of a set weighs at most this many times the lightest, where the images allow it."""
+"""Largest ratio of weights between two shards of a set, where the images allow it."""
 
-_TRIED = 16  # numbers of shards; with more than a few images to a shard the first or second one serves
+_TRIED = 16  # numbers of shards to try; with many images to a shard the first or second is equal enough
 
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """The sub-images `first` to `last` (not included) of image number `image`, which lie in one shard."""
+    """Sub-images `first` to `last` (not included) of image number `image`, which lie in one shard."""
 
     image: int
     first: int
@@ -21,11 +21,11 @@ class Piece:
 
 
 def windows(length: int, size: int, stride: int) -> list[tuple[int, int]]:
-    """Where sub-images of `size` pixels begin and end along a side of `length` pixels.
+    """Start and end (not included) of the sub-images of `size` pixels along a side of `length` pixels.
 
-    One begins `stride` pixels after the other; the last one ends at the edge. A rest of less than half a stride gets
-    no sub-image of its own, which would nearly repeat the one before it, but widens that one. So a side shorter than
-    `size + stride / 2` is not cut, and with size 0 none is.
+    They start `stride` pixels apart; the last one ends at the edge. A rest of less than half a stride gets no sub-image
+    of its own, which would nearly repeat the one before it, but widens that one. So a side shorter than
+    `size + stride / 2` is not cut; with size 0 no side is.
     """
     if size == 0 or length <= size:
         return [(0, length)]
@@ -46,18 +46,18 @@ def pack(
     least: int = 1,
     in_order: bool = False,
 ) -> list[list[Piece]]:
-    """Spreads images over shards that weigh as nearly the same as they can, about `target` each.
+    """Spreads images over shards of nearly equal weight, about `target` each.
 
-    Images stay whole, so that each is decoded once, unless only sub-images make `least` shards or equal ones.
+    Images stay whole, so that each is decoded once, unless only sub-images give `least` shards or equal ones.
 
     Args:
-        weights: of the images.
-        parts: the weights of the sub-images of an image, by its number; they add up to its weight.
-        least: shards that there must be.
-        in_order: keep the order of the images from shard to shard.
+        weights: weight of each image, such as its bytes.
+        parts: number of an image -> weights of its sub-images, which add up to the image's.
+        target: weight of a shard.
+        least: fewest shards.
+        in_order: True: the images keep their order from shard to shard.
     Returns:
-        The pieces of every shard, in the order of the images; fewer shards than `least` if there are not that many
-        sub-images.
+        The pieces of every shard, in the order of the images; fewer than `least` shards if there are fewer sub-images.
     """
     wanted = max(least, round(sum(weights) / target))
     best: tuple[float, list[list[Piece]]] | None = None
@@ -84,8 +84,8 @@ def _cut(weights: Sequence[int], parts: Callable[[int], Sequence[int]]) -> tuple
 
 
 def _near(wanted: int, least: int, most: int) -> Iterator[int]:
-    """Numbers of shards, from `least` to `most`, none far from `wanted`; the likeliest to make equal ones first."""
-    # Of pieces that weigh the same, shards of 5 and 6 are as equal as is asked for, shards of 4 and 5 are not.
+    """Numbers of shards to try, from `least` to `most` and near `wanted`; the likeliest to give equal shards first."""
+    # With pieces of one weight, shards of 5 and 6 pieces are equal enough (EQUAL), shards of 4 and 5 are not.
     five_each = most // 5
     furthest = max(wanted // 2, 2)
     around = (wanted + sign * distance for distance in range(1, furthest + 1) for sign in (-1, 1))
@@ -106,7 +106,7 @@ def _balanced(weights: Sequence[int], count: int) -> list[list[int]]:
 
 
 def _contiguous(weights: Sequence[int], count: int) -> list[list[int]]:
-    """Cuts the sequence where its running sum comes nearest to equal parts; no part is empty."""
+    """Cuts the sequence where its running sum is nearest to equal parts; no part is empty."""
     sums = [0, *accumulate(weights)]
     cuts = [0]
     for number in range(1, count):
@@ -119,7 +119,7 @@ def _contiguous(weights: Sequence[int], count: int) -> list[list[int]]:
 
 
 def _joined(pieces: Sequence[Piece]) -> list[Piece]:
-    """Neighbouring pieces of one image as one."""
+    """Joins neighbouring pieces of one image."""
     joined: list[Piece] = []
     for piece in pieces:
         if joined and joined[-1].image == piece.image and joined[-1].last == piece.first:

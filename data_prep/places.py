@@ -1,7 +1,7 @@
-"""Where the images of a corpus lie: a site's copy, the project's own, or one's own folder or archive.
+"""Finds the folders of a corpus: a copy that a site shares, the project's own, or the user's folder or archive.
 
-The order for a corpus that can be downloaded: `$SCN_CORPORA/NAME`, `<corpora.root>/NAME`. In them a split may be
-called by its folder in the archive or by its own name: `DIV2K/DIV2K_train_HR` or `DIV2K/train`.
+A corpus that can be downloaded is searched in `$SCN_CORPORA/NAME` and then in `<corpora.root>/NAME`. There a split's
+folder may have its name in the archive or the split's own: `DIV2K/DIV2K_train_HR` or `DIV2K/train`.
 """
 
 import importlib.util
@@ -15,65 +15,70 @@ from scn.config.params import Params
 from scn.core.errors import UserError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+"""Suffixes, in lower case, of files that are taken for images."""
 
 CATALOGUE = "catalogue"
-"""What corpora.download says of a corpus that is in the catalogue."""
+"""Value in `corpora.download` for a corpus of the catalogue."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where images are expected that belong together."""
+    """The folders in which the images of a corpus, or of one of its splits, are searched."""
 
     corpus: str
+    """Name of the corpus."""
     split: str
-    """Of the catalogue; "" if it knows none."""
+    """Name of the split; "" if the catalogue has none."""
     known: Split | None
-    """What the catalogue says of it."""
+    """The split's entry in the catalogue, if it has one."""
     candidates: tuple[Path, ...]
-    """Folders, in the order in which they are looked at; the last one is where a download lands."""
+    """Folders in the order in which they are searched; a download goes to the last one."""
     below: str = ""
-    """A sub-folder of those that was asked for."""
+    """Sub-folder of the found folder that was asked for; "" for all of it."""
 
     @property
     def found(self) -> Path | None:
-        """The first of the candidates that is there and not empty."""
+        """The first of the candidates that exists and is not empty; None if there is none."""
         return next(filter(_holds_something, self.candidates), None)
 
     @property
     def target(self) -> Path:
+        """The folder that a download goes to."""
         return self.candidates[-1]
 
     @property
     def title(self) -> str:
+        """NAME, or NAME/SPLIT."""
         return f"{self.corpus}/{self.split}" if self.split else self.corpus
 
 
 def is_image(name: str) -> bool:
-    """Whether a file is taken for an image, by its name; ._a.png is a system's own notes."""
+    """True if a file's name has the suffix of an image and does not begin with a dot (as macOS's ._a.png)."""
     path = PurePosixPath(name)
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def own_archive(params: Params, name: str) -> Path | None:
-    """The archive that a corpus of corpora.local is; None if it is a folder."""
+    """The archive of a corpus of `corpora.local`; None if the corpus is a folder."""
     path = params.root.absolute() / Path(params.corpora.local[name]).expanduser()
     return path if path.is_file() else None
 
 
 def root_of(params: Params) -> Path:
-    """The folder of params.yaml's `corpora.root`."""
+    """The absolute folder of `corpora.root`."""
     return params.root.absolute() / Path(params.corpora.root).expanduser()
 
 
 def is_url(value: str) -> bool:
+    """True if a value of `corpora.download` is a URL."""
     return value.lower().startswith(("http://", "https://"))
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """The visible files below a folder, also through links to folders, and links that lead nowhere.
+    """The visible files below a folder; links to folders are followed, and links that lead nowhere are included.
 
     Raises:
-        OSError: if a folder can't be read; pathlib's rglob would pass over it in silence.
+        OSError: if a folder can't be read, which pathlib's rglob would skip in silence.
         UserError: if a name is not UTF-8.
     """
 
@@ -99,10 +104,10 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def places_of(params: Params, reference: str) -> list[Place]:
-    """Where to look for what `NAME` or `NAME/SPLIT` of params.yaml or of the catalogue stands for.
+    """The places of a corpus's images, one for each split; none for a corpus that a package carries.
 
-    Nowhere for a corpus that a package carries.
-
+    Args:
+        reference: NAME or NAME/SPLIT, of params.yaml or of the catalogue.
     Raises:
         UserError: if there is no such corpus or split.
     """
@@ -141,8 +146,8 @@ def places_of(params: Params, reference: str) -> list[Place]:
 
 
 def package_folder(package: str) -> Path:
-    """The folder of an installed package; UserError if it is not installed."""
-    # Finding does not import: scikit-image would take a second.
+    """The folder of an installed package. Raises UserError if it is not installed."""
+    # find_spec does not import the package: scikit-image would take a second.
     spec = importlib.util.find_spec(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         raise UserError(f"The package {package}, which carries images of the catalogue, is not installed: install it.")
@@ -152,7 +157,7 @@ def package_folder(package: str) -> Path:
 def _holds_something(folder: Path) -> bool:
     try:
         return folder.is_dir() and any(folder.iterdir())
-    except OSError:  # whoever opens it says so
+    except OSError:  # the error is raised when it is opened
         return True
 
 

@@ -1,4 +1,4 @@
-"""Corpora -> all the shards of an experiment, and the manifest of what was made."""
+"""Makes the shards of an experiment from its corpora, and the manifests that name them."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from tqdm import tqdm
 from data_prep.corpora import Corpus, Source, check_disjoint, open_corpus, open_images
 from data_prep.images import found_pillow
 from data_prep.packing import pack
-from data_prep.shards import ImageMade, Recipe, ShardJob, ShardMade, make_shard, without_path
+from data_prep.shards import ImageMade, ShardJob, ShardMade, ShardSpec, make_shard, without_path
 from scn.config.params import Experiment, Params
 from scn.core.errors import UserError
 from scn.core.hashing import digest
@@ -22,36 +22,38 @@ from scn.storage import open_store
 from scn.storage.base import Store
 
 SMALLEST_TARGET, SMALLEST_INPUT = 16, 8
-"""Sides in pixels below which an image is an error: there is nothing to learn from, or measure on, it."""
+"""Smallest sides in pixels of a target and of a network's input; a smaller image is an error."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is to be done for one set."""
+    """The shards that are to be made of one set of images."""
 
     corpora: tuple[Corpus, ...]
+    """Corpora of the set."""
     jobs: tuple[ShardJob, ...]
+    """A job for each shard."""
     refused: dict[str, str]
-    """Images whose header already tells that they can't be used."""
+    """Images whose headers tell that they can't be used: CORPUS/NAME -> why."""
 
 
 def make_manifests(
     params: Params, name: str, *, images: str | None = None, store_url: str | None = None, workers: int = 1
 ) -> tuple[Manifests, int]:
-    """Makes the shards of the experiment `name`, for training and evaluation, and says what was made.
+    """Makes the shards of the experiment `name`, for training and evaluation, and their manifests.
 
-    If it fails, or is killed, shards that were put already stay in the store, and the next run does not make them
+    If it fails, or is killed, shards that are in the store already stay there, and the next run does not make them
     again.
 
     Args:
-        images: a corpus, a split of one, or a folder, instead of data.train.
-        store_url: instead of storage.url.
-        workers: how many shards are made at once; 0 makes them in this process, without Ray. With RAY_ADDRESS set,
-            the cluster has its own number.
+        images: corpus, split of a corpus or folder that replaces data.train.
+        store_url: store that replaces storage.url.
+        workers: number of shards made at once; 0: one, in this process, without Ray. If RAY_ADDRESS is set, the
+            cluster's size decides.
     Returns:
-        The manifests, and how many of their shards were in the store already.
+        The manifests, and the number of shards that were in the store already.
     Raises:
-        UserError: if the experiment, a corpus, an image or the store isn't as it must be.
+        UserError: if the experiment, a corpus, an image or the store can't be used.
     """
     experiment = params.experiment(name)
     _check_sizes(params, experiment)
@@ -77,7 +79,7 @@ def make_manifests(
         "made_with": {"pil": found_pillow(), "codec": codec(experiment.data.encoding)},
     }
     parameters = experiment.data.model_dump(exclude={"train", "evaluation"})
-    levels = [list(plan.jobs[0].recipe.levels) if plan.jobs else [] for plan in plans[:2]]
+    levels = [list(plan.jobs[0].spec.levels) if plan.jobs else [] for plan in plans[:2]]
     manifests = Manifests(
         TrainingManifest(**about, parameters={**parameters, "levels": levels[0]}, **dict(sets[0])),
         EvaluationManifest(
@@ -90,10 +92,17 @@ def make_manifests(
 
 
 def plan(experiment: Experiment, corpora: Sequence[Corpus], store: Store, *, training: bool) -> Plan:
-    """Which sub-images go into which shard, and which images can't be used, as far as their headers tell."""
+    """Plans the shards of one set: which sub-images go into which, and which images can't be used by their headers.
+
+    Args:
+        training: True for the training set, False for an evaluation set.
+    Raises:
+        UserError: for an image that can't be used (unless `data.unusable` is `skip`), or too few training images for
+            `data.min_shards` shards.
+    """
     own = (experiment.level,) if experiment.task.stored else ()
     shared = experiment.data.levels if own and training else ()
-    recipe = Recipe(
+    spec = ShardSpec(
         task_name=experiment.task_name,
         levels=tuple(sorted({*own, *shared})),
         training=training,
@@ -101,7 +110,7 @@ def plan(experiment: Experiment, corpora: Sequence[Corpus], store: Store, *, tra
     )
     refused, used = {}, list[tuple[int, Source]]()
     for index, (label, source) in enumerate(_labelled(corpora)):
-        sentence = source.refusal or _too_small(source, experiment, recipe)
+        sentence = source.refusal or _too_small(source, experiment, spec)
         if sentence is None:
             used.append((index, source))
         elif training and experiment.data.unusable == "skip":
@@ -113,7 +122,7 @@ def plan(experiment: Experiment, corpora: Sequence[Corpus], store: Store, *, tra
         source = used[number][1]
         return [
             (bottom - top) * (right - left) * experiment.task.image_channels
-            for top, bottom, left, right in recipe.places(source.height, source.width)
+            for top, bottom, left, right in spec.places(source.height, source.width)
         ]
 
     least = experiment.data.min_shards if training else 1
@@ -131,7 +140,7 @@ def plan(experiment: Experiment, corpora: Sequence[Corpus], store: Store, *, tra
         )
     jobs = [
         ShardJob(
-            recipe=recipe,
+            spec=spec,
             number=number,
             pieces=tuple(replace(piece, image=used[piece.image][0]) for piece in pieces),
             sources=tuple(used[piece.image][1] for piece in pieces),
@@ -142,16 +151,16 @@ def plan(experiment: Experiment, corpora: Sequence[Corpus], store: Store, *, tra
     return Plan(corpora=tuple(corpora), jobs=tuple(jobs), refused=refused)
 
 
-def _too_small(source: Source, experiment: Experiment, recipe: Recipe) -> str | None:
+def _too_small(source: Source, experiment: Experiment, spec: ShardSpec) -> str | None:
     side = min(source.height, source.width)
-    side -= side % recipe.multiple
+    side -= side % spec.multiple
     size = f"{source.path} is {source.width}x{source.height} pixels"
-    scale = max(map(recipe.task.scale, recipe.levels), default=1)
+    scale = max(map(spec.task.scale, spec.levels), default=1)
     smallest = max(SMALLEST_TARGET, SMALLEST_INPUT * scale)
     if side < smallest:
         return f"{size}, too small for {experiment.name}, which needs {smallest}x{smallest}: take it out of the corpus."
     patch = experiment.train.patch_size * scale
-    if recipe.training and side < patch:
+    if spec.training and side < patch:
         return (
             f"{size}, smaller than a patch of {patch}x{patch}: take it out of the training corpus or lower "
             "train.patch_size."
@@ -160,7 +169,7 @@ def _too_small(source: Source, experiment: Experiment, recipe: Recipe) -> str | 
 
 
 def _check_sizes(params: Params, experiment: Experiment) -> None:
-    """UserError if sub-images would not begin and end with pixels of the degraded image."""
+    """Raises UserError if sub-images would not begin and end with pixels of the degraded image."""
     data, task = experiment.data, experiment.task
     low, high = task.level_range
     for level in data.levels:
@@ -185,7 +194,7 @@ def _check_sizes(params: Params, experiment: Experiment) -> None:
 
 
 def _check_pixels(train: Sequence[ShardMade], evaluation: Sequence[ShardMade]) -> None:
-    """UserError if a picture is trained on and measured on, also where it was saved in another format."""
+    """Raises UserError if an image is both trained on and measured on, even if it was saved in another format."""
     trained = {image.pixels: image.name for made in train for image in made.images if image.pixels}
     for made in evaluation:
         for image in made.images:
@@ -213,7 +222,7 @@ def _open_distinct(params: Params, name: str, references: Sequence[str]) -> list
 
 
 def _labelled(corpora: Sequence[Corpus]) -> Iterator[tuple[str, Source]]:
-    """The images of a set in order, each with a name that no other one has."""
+    """The images of a set in order, each with a name that is unique in the set."""
     for corpus in corpora:
         name = corpus.reference.partition("/")[0]
         yield from ((f"{name}/{source.name}", source) for source in corpus.images)
@@ -235,7 +244,11 @@ def _image_set(plan: Plan, made: Sequence[ShardMade]) -> ImageSet:
 
 
 def run(jobs: Sequence[ShardJob], workers: int) -> list[tuple[ShardMade, bool]]:
-    """make_shard of every job, in their order."""
+    """Makes the shard of every job; returns the results of make_shard in the order of the jobs.
+
+    Args:
+        workers: as for make_manifests.
+    """
     # disable=None: only where there is a terminal
     with tqdm(total=len(jobs), desc="shards", unit="shard", leave=False, disable=None) as bar:
         if workers == 0:
@@ -261,7 +274,7 @@ def run(jobs: Sequence[ShardJob], workers: int) -> list[tuple[ShardMade, bool]]:
             try:
                 made[pending.pop(done)] = ray.get(done)
             except ray.exceptions.RayTaskError as error:
-                if isinstance(error.cause, UserError):  # in Ray's wrapping the one sentence becomes a traceback
+                if isinstance(error.cause, UserError):  # Ray's wrapper would turn the sentence into a traceback
                     raise error.cause from None
                 raise
             bar.update()

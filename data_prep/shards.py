@@ -1,10 +1,10 @@
-"""Images -> one shard in the store.
+"""Makes one shard of images and puts it into the store.
 
 A shard is a function of its images, of the task and of params.yaml's `data` alone: members in sorted order, fixed tar
-headers, encoders whose bytes are known. So the same input gives the same bytes, whoever makes it.
+headers, encoders whose bytes are known. So the same input gives the same bytes on every machine.
 
-A record of what came of it is stored too, under the hash of everything that the shard is a function of. A run that
-was killed finds it, and makes only what was not stored.
+A record of the result is stored too, under the hash of everything that decides the shard. A run that was killed finds
+the record when it is started again, and makes only the shards that are missing.
 """
 
 import hashlib
@@ -38,33 +38,36 @@ Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How the images of a set become samples; the same for all its shards."""
+class ShardSpec:
+    """How the images of a set become samples; the same for all shards of the set."""
 
     task_name: str
+    """Name of the restoration task."""
     levels: tuple[int, ...]
-    """Whose degraded images are stored."""
+    """Levels of the degraded images that are stored."""
     training: bool
-    """Of a training set; otherwise of an evaluation set, whose images stay whole."""
+    """True for a training set; False for an evaluation set, whose images stay whole."""
     data: DataConfig
+    """The section `data` of the experiment."""
 
     @property
     def task(self) -> Task:
+        """The restoration task."""
         return TASKS[self.task_name]
 
     @property
     def multiple(self) -> int:
-        """Sides of the target are multiples of this many pixels."""
+        """Number of pixels that the sides of every target are multiples of."""
         return lcm(1, *map(self.task.scale, self.levels))
 
     def places(self, height: int, width: int) -> list[tuple[int, int, int, int]]:
-        """(top, bottom, left, right) of the sub-images of an image of this size, in the target."""
+        """Top, bottom, left and right of the sub-images of an image of height x width pixels, in its target."""
         size = self.data.sub_image if self.training else 0
         sides = [windows(side - side % self.multiple, size, self.data.stride) for side in (height, width)]
         return [(*rows, *columns) for rows, columns in product(*sides)]
 
     def identity(self) -> dict[str, object]:
-        """What decides the bytes of a shard, besides its images."""
+        """Everything that decides the bytes of a shard besides its images, as a value for JSON."""
         about: dict[str, object] = {
             "code": data_code(),
             "codec": codec(self.data.encoding),
@@ -79,15 +82,17 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardJob:
-    """Everything that makes one shard; goes to a worker."""
+    """Everything that a worker needs to make one shard."""
 
-    recipe: Recipe
+    spec: ShardSpec
     number: int
-    """Of the shard in its set."""
+    """Number of the shard in its set, from 0."""
     pieces: tuple[Piece, ...]
+    """Images of the shard, or the sub-images of them that it holds."""
     sources: tuple[Source, ...]
-    """The image of each piece."""
+    """Image file of each piece."""
     store: Store
+    """The store that the shard is put into."""
 
 
 class _Record(BaseModel):
@@ -95,41 +100,45 @@ class _Record(BaseModel):
 
 
 class ImageMade(_Record):
-    """What became of an image."""
+    """Result for one image of a shard."""
 
     index: int
+    """Number of the image in its set."""
     name: str
+    """Name of the image in its corpus."""
     pixels: str = ""
-    """SHA-256 of the pixels, whatever file format they came in, and whether grey is stored once or three times."""
+    """SHA-256 of the pixels: the same in every file format, and for grey stored in one channel or in three."""
     content: str = ""
     """SHA-256 of the target and its degraded versions."""
     converted: list[str] = []
+    """Conversions that the pixels went through (data_prep.images)."""
     refused: str = ""
-    """Why it could not be used."""
+    """Sentence that says why the image could not be used; "" if it could."""
 
 
 class ShardMade(_Record):
-    """What came of a job."""
+    """Result of making one shard."""
 
     shard: Shard | None
-    """None if none of its images could be used."""
+    """The shard; None if none of its images could be used."""
     images: list[ImageMade]
+    """Result for each of its images."""
 
 
 def make_shard(job: ShardJob) -> tuple[ShardMade, bool]:
     """Decodes, degrades, cuts and stores the images of one shard.
 
     Returns:
-        What came of it, and whether it was in the store already, whole and undamaged.
+        The result, and True if the shard was in the store already, undamaged.
     Raises:
         UserError: naming the first image that can't be used, or the store that can't be written to.
     """
-    task = job.recipe.task_name
+    task = job.spec.task_name
     rows = [
         (piece.image, piece.first, piece.last, source.name, source.sha256)
         for piece, source in zip(job.pieces, job.sources, strict=True)
     ]
-    record = f"shards/{task}/made/{digest([job.recipe.identity(), job.number, rows])}.json"
+    record = f"shards/{task}/made/{digest([job.spec.identity(), job.number, rows])}.json"
     if found := _stored(job.store, record):
         return found, True
 
@@ -140,11 +149,11 @@ def make_shard(job: ShardJob) -> tuple[ShardMade, bool]:
         try:
             pixels, converted = decode(data, source.path)
         except UserError as error:
-            if not job.recipe.training or job.recipe.data.unusable == "stop":
+            if not job.spec.training or job.spec.data.unusable == "stop":
                 raise
             made.append(ImageMade(index=piece.image, name=source.name, refused=without_path(error, source)))
             continue
-        target, degraded = _degraded(pixels, job.recipe)
+        target, degraded = _degraded(pixels, job.spec)
         whole = _sha256(pixels)
         # A target of the same shape is the image itself (scn.imaging.degradation.to_channels).
         parts = [whole if target.shape == pixels.shape else _sha256(target), *map(_sha256, degraded.values())]
@@ -157,7 +166,7 @@ def make_shard(job: ShardJob) -> tuple[ShardMade, bool]:
                 converted=converted,
             )
         )
-        samples += _add_samples(piece, source, target, degraded, job.recipe)
+        samples += _add_samples(piece, source, target, degraded, job.spec)
         sizes[piece.image] = target.shape[0], target.shape[1]
     shard = None
     if samples:
@@ -173,32 +182,32 @@ def make_shard(job: ShardJob) -> tuple[ShardMade, bool]:
 
 @cache
 def data_code() -> str:
-    """SHA-256 of the sources that decide what is in a shard."""
+    """SHA-256 of the Python sources that decide the content of a shard."""
     own = ("data_prep/images.py", "data_prep/packing.py", "data_prep/shards.py")
     return code_sha256(sources(*own, "scn/imaging/degradation.py", "scn/shards/samples.py", "scn/imaging/tasks.py"))
 
 
 def without_path(error: UserError, source: Source) -> str:
-    """The sentence as a manifest holds it, which is the same on any machine."""
+    """The error's sentence with the image's name in place of its path, so that it is the same on any machine."""
     return str(error).replace(str(source.path), source.name)
 
 
-def _degraded(pixels: Image, recipe: Recipe) -> tuple[Image, dict[str, Image]]:
-    """The target and what is stored beside it, by name (see scn.shards.samples)."""
-    task = recipe.task
-    enlarged = task.scale(2) > 1 and not recipe.training
-    target = modcrop(pixels, recipe.multiple)
+def _degraded(pixels: Image, spec: ShardSpec) -> tuple[Image, dict[str, Image]]:
+    """The target, and the images that are stored beside it by name (see scn.shards.samples)."""
+    task = spec.task
+    enlarged = task.scale(2) > 1 and not spec.training
+    target = modcrop(pixels, spec.multiple)
     if not enlarged:  # to be measured, a grey photograph stays grey, as in the papers' bicubic rows
         target = to_channels(target, task.channels)
-    stored = {f"lr{level}": degrade(target, task, level) for level in recipe.levels}
+    stored = {f"lr{level}": degrade(target, task, level) for level in spec.levels}
     degraded = {name: image for name, image in stored.items() if image is not None}
     if enlarged:
-        degraded["up"] = bicubic_upscale(degraded[f"lr{recipe.levels[0]}"], task.scale(recipe.levels[0]))
+        degraded["up"] = bicubic_upscale(degraded[f"lr{spec.levels[0]}"], task.scale(spec.levels[0]))
     return target, degraded
 
 
-def _add_samples(piece: Piece, source: Source, target: Image, degraded: Mapping[str, Image], recipe: Recipe) -> int:
-    places = recipe.places(*target.shape[:2])
+def _add_samples(piece: Piece, source: Source, target: Image, degraded: Mapping[str, Image], spec: ShardSpec) -> int:
+    places = spec.places(*target.shape[:2])
     for part in range(piece.first, piece.last):
         top, bottom, left, right = places[part]
         arrays = {"hr": target[top:bottom, left:right]}
@@ -216,7 +225,7 @@ def _add_samples(piece: Piece, source: Source, target: Image, degraded: Mapping[
             height=target.shape[0],
             width=target.shape[1],
         )
-        members = encode(arrays, recipe.data.encoding, recipe.data.png_level)
+        members = encode(arrays, spec.data.encoding, spec.data.png_level)
         members["json"] = about.model_dump_json().encode()
         for suffix, content in sorted(members.items()):
             _tar.add(f"{about.key}.{suffix}", content)
@@ -224,16 +233,17 @@ def _add_samples(piece: Piece, source: Source, target: Image, degraded: Mapping[
 
 
 class Tar:
-    """A tar in memory. Every process has one, used again and again: fresh memory costs as much as what fills it."""
+    """A tar file in memory. Every process reuses one: fresh memory costs as much time as filling it."""
 
     def __init__(self) -> None:
         self._file = io.BytesIO()
 
     def clear(self) -> None:
+        """Begins a new tar."""
         self._file.seek(0)
 
     def add(self, name: str, content: bytes) -> None:
-        """USTAR headers hold nothing but what is set here: no times, users or process ids."""
+        """Adds a member. Its USTAR header holds name and size only: no times, users or process ids."""
         header = tarfile.TarInfo(name)
         header.size = len(content)
         self._file.write(header.tobuf(tarfile.USTAR_FORMAT))
@@ -242,7 +252,7 @@ class Tar:
 
     @contextmanager
     def content(self) -> Iterator[memoryview]:
-        """All that was added since `clear`, as a tar."""
+        """Context manager that gives the content of the tar: all members since `clear`."""
         self._file.write(bytes(2 * tarfile.BLOCKSIZE))
         self._file.write(bytes(-self._file.tell() % tarfile.RECORDSIZE))
         with self._file.getbuffer() as whole, whole[: self._file.tell()] as used:
@@ -253,7 +263,7 @@ _tar = Tar()
 
 
 def _stored(store: Store, record: str) -> ShardMade | None:
-    """What an earlier run made of the same job, if the store still holds it undamaged."""
+    """The result of an earlier run for the same job, if the store still holds the shard undamaged; otherwise None."""
     try:
         made = ShardMade.model_validate_json(store.get(record))
     except (ObjectNotFound, ValidationError):
@@ -263,7 +273,7 @@ def _stored(store: Store, record: str) -> ShardMade | None:
 
 
 def _is_grey(pixels: Image) -> bool:
-    """Whether an RGB image has three equal channels; colours show in the first row as a rule."""
+    """True if an RGB image has three equal channels; the first row is tried first, as colours mostly show there."""
     return pixels.ndim == 3 and all((part == part[..., :1]).all() for part in (pixels[:1], pixels))
 
 

@@ -1,4 +1,4 @@
-"""Whether the shards of a manifest are in the store as they were made."""
+"""Checks that the shards of a manifest are in the store as they were made."""
 
 import io
 import tarfile
@@ -13,7 +13,7 @@ from scn.storage.base import Store
 
 
 def problems(manifest: Manifest, store: Store) -> Iterator[str]:
-    """Reads and hashes every shard; one sentence for each that is missing, damaged or not as the manifest says."""
+    """Reads and hashes every shard; yields a sentence for each that is missing, damaged or not as the manifest says."""
     again = "make it again with `data-prep shard`"
     for images in image_sets(manifest):
         if images.samples != (listed := sum(shard.samples for shard in images.shards)):

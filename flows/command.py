@@ -1,4 +1,4 @@
-"""The command line of `python -m flows.scn`: the flow in this process, with a Prefect API that lives as long."""
+"""The command line of `python -m flows.scn`: runs the flow in this process, with a Prefect API that ends with it."""
 
 import argparse
 import os
@@ -13,10 +13,11 @@ from scn.core.errors import UserError
 
 
 def main(load_flow: Callable[[], Any], arguments: list[str] | None = None) -> int:
-    """Runs the flow; 0 if it completed, 1 with one sentence if not.
+    """Runs the flow and returns the exit status: 0 if it completed, otherwise 1, after one sentence on stderr.
 
     Args:
-        load_flow: imports the flow; called when Prefect's settings are made.
+        load_flow: imports and returns the flow; it is called after Prefect's settings are made.
+        arguments: words of the command line; None: those of this process.
     """
     parser = argparse.ArgumentParser(
         prog="python -m flows.scn",
@@ -26,7 +27,9 @@ def main(load_flow: Callable[[], Any], arguments: list[str] | None = None) -> in
     parser.add_argument("--experiment", "-e", required=True, help="name of an experiment in params.yaml")
     parser.add_argument("--ref", help="branch, tag or commit to run (default: what is checked out)")
     parser.add_argument("--retries", type=int, default=2, help="further attempts at a stage that failed (default: 2)")
-    parser.add_argument("--timeout-hours", type=float, default=24.0, help="for one attempt at one stage (default: 24)")
+    parser.add_argument(
+        "--timeout-hours", type=float, default=24.0, help="hours that one attempt at one stage may take (default: 24)"
+    )
     options = parser.parse_args(arguments)
     try:
         # The flow checks this too; here, a mistake is told before an API is started.

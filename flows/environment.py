@@ -1,4 +1,4 @@
-"""The environment of the programs that flows/ starts: those of this installation, and quiet ones."""
+"""Environment variables for the programs that flows start: those of this installation, without telemetry."""
 
 import os
 import sys
@@ -10,11 +10,11 @@ QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
-"""Nothing that a flow starts reports to anybody."""
+"""Variables that switch off the telemetry of every program that a flow starts."""
 
 
 def base_environment() -> dict[str, str]:
-    """This process's environment, quiet, where `dvc`, `scn` and `data-prep` are those beside this Python."""
+    """This process's environment without telemetry; `dvc`, `scn` and `data-prep` are those beside this Python."""
     return {**os.environ, **QUIET, "PATH": _in_front(str(Path(sys.executable).parent), "PATH")}
 
 
@@ -22,10 +22,10 @@ def stage_environment(workspace: Path) -> dict[str, str]:
     """The environment of DVC and the stages in `workspace`, a clone of the project."""
     return {
         **base_environment(),
-        # The code of the clone, not that of the working copy which is installed: only that is what was committed.
+        # The clone's code comes before the installed working copy, which may hold changes that are not committed.
         "PYTHONPATH": _in_front(str(workspace), "PYTHONPATH"),
-        "PYTHONUNBUFFERED": "1",  # a line appears in the log when it was written
-        # DVC keeps an index per workspace, by default outside of it where nobody would remove it.
+        "PYTHONUNBUFFERED": "1",  # so that a line appears in the log at once
+        # DVC keeps an index for each workspace; by default it is outside, where nobody would remove it.
         "DVC_SITE_CACHE_DIR": str(workspace / ".dvc" / "tmp" / "site"),
     }
 

@@ -1,4 +1,4 @@
-"""Processes that outlive the command which starts them, and the file by which a later command finds them again."""
+"""Background processes that outlive the command which starts them, and that a later command finds again."""
 
 import subprocess
 import time
@@ -9,11 +9,11 @@ import psutil
 
 _TERM_SECONDS = 20.0
 _SAME_START = 1.0
-"""Seconds by which two readings of one process's start time may differ: it is derived from the clock."""
+"""Seconds by which two readings of one process's start time may differ, as the system derives it from the clock."""
 
 
 class Service:
-    """One such process: NAME.pid holds its id and start time, NAME.log what it prints."""
+    """A background process: the file NAME.pid holds its id and start time, NAME.log what it prints."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
@@ -21,7 +21,7 @@ class Service:
         self._pid_file = folder / f"{name}.pid"
 
     def start(self, command: list[str], folder: Path, environment: dict[str, str]) -> None:
-        """Starts it in a session of its own, so that neither Ctrl-C nor the end of this terminal ends it."""
+        """Starts the process in a session of its own, so that neither Ctrl-C nor the end of the terminal ends it."""
         with self.log.open("ab") as log:
             process = subprocess.Popen(
                 command,
@@ -33,23 +33,23 @@ class Service:
                 start_new_session=True,
             )
         self._pid_file.write_text(f"{process.pid} {psutil.Process(process.pid).create_time():.2f}\n")
-        process.returncode = 0  # not this command's to wait for: without this, Python warns that it still runs
+        process.returncode = 0  # otherwise Python would warn that it still runs
 
     def runs(self) -> bool:
-        """Whether the process that `start` started, and not another one with its id, is alive."""
+        """True if the process that `start` started is alive; another process with its id does not count."""
         return self._find() is not None
 
     def end(self) -> bool:
-        """Ends the process and all that it has started; False if it did not run.
+        """Ends the process and all that it has started; returns False if it did not run.
 
-        Its children are asked to end, then itself is: a worker would kill its flow runs, which could not tell the
-        server that they have ended. What is left after some seconds is forced.
+        Its children are asked to end before the process is: a worker that ends first kills its flow runs, which then
+        can't tell the server that they have ended. Processes that are left after some seconds are killed.
         """
         process = self._find()
         if process is not None:
             family = [process, *_children(process, recursive=True)]
             _ask(_children(process))
-            family += _children(process, recursive=True)  # what has been started meanwhile
+            family += _children(process, recursive=True)  # those started meanwhile
             _ask([process])
             for left in family:
                 with suppress(psutil.NoSuchProcess):
@@ -69,7 +69,7 @@ class Service:
 
 
 def _alive(process: psutil.Process) -> bool:
-    """Not so for one that has ended but that nobody has asked for its status."""
+    """True if the process runs; False for a zombie, too, which has ended but still has an id."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -77,7 +77,7 @@ def _alive(process: psutil.Process) -> bool:
 
 
 def _ask(processes: list[psutil.Process]) -> None:
-    """Asks them to end, and waits until they have or some seconds are over."""
+    """Asks processes to end, and waits until they have, or for some seconds."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.terminate()
@@ -85,7 +85,7 @@ def _ask(processes: list[psutil.Process]) -> None:
 
 
 def _wait(processes: list[psutil.Process]) -> None:
-    """Until none of them is alive, or for some seconds."""
+    """Waits until none of the processes is alive, or for some seconds."""
     deadline = time.monotonic() + _TERM_SECONDS
     while any(map(_alive, processes)) and time.monotonic() < deadline:
         time.sleep(0.05)

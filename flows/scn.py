@@ -2,9 +2,9 @@
 
     python -m flows.scn --experiment sr-x2        without a server; PREFECT_API_URL names one to report to
 
-DVC says which stages there are, in what order, and which of them have nothing to do; Prefect brings the retries,
-timeouts, logs, schedules and the web page. What is committed is what runs. The results are the published version in
-the store, and DVC's cache: `dvc repro publish@E` in the project then finds everything made.
+DVC decides which stages there are, in what order, and which of them are up to date; Prefect adds retries, timeouts,
+logs, schedules and the web page. A flow runs what is committed. Its results are the published version in the store, and
+DVC's cache: `dvc repro publish@E` in the project then finds everything made.
 """
 
 import shutil
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-if __name__ == "__main__":  # before Prefect is imported: --help answers at once, and its settings are still to be made
+if __name__ == "__main__":  # before Prefect is imported, so that --help answers at once and settings can be made
     from flows.command import main
 
     def load_flow() -> Any:
@@ -32,18 +32,18 @@ from flows.workspace import RUNS, find_commit, make_workspace, params_at, uncomm
 from scn.core.errors import UserError
 
 RETRY_DELAYS = [10.0, 60.0, 300.0]
-"""Seconds before the first retry of a stage, the second, and all later ones."""
+"""Seconds before the first retry of a stage, before the second, and before each later one."""
 
 
 @task(name="stage", task_run_name="{stage}", cache_policy=NO_CACHE, retry_delay_seconds=RETRY_DELAYS)
 def stage_task(workspace: Path, stage: str) -> State[Any]:
-    """Runs one stage in `workspace`; what it prints goes to the task run's log."""
+    """Runs one stage of DVC in `workspace`; its output goes to the task run's log."""
     log = get_run_logger()
     try:
         run_stage(workspace, stage, log.info)
     except StageFailed as error:
         log.error("The last lines of %s:\n%s", stage, "\n".join(error.tail))
-        return Failed(message=str(error))  # retried like an exception, but without a traceback of our own code
+        return Failed(message=str(error))  # is retried as an exception is, but logs no traceback
     return Completed(message=f"{stage} is up to date")
 
 
@@ -52,10 +52,10 @@ def scn(experiment: str, ref: str | None = None, retries: int = 2, timeout_hours
     """Trains, measures and publishes one experiment.
 
     Args:
-        experiment: a name in params.yaml.
-        ref: the branch, tag or commit to run; by default what is checked out.
-        retries: how often a stage that failed is tried again; a training goes on from its last checkpoint.
-        timeout_hours: the longest that one attempt at one stage may take.
+        experiment: name of an experiment in params.yaml.
+        ref: branch, tag or commit to run; None: what is checked out.
+        retries: number of further attempts at a stage that failed; a training goes on from its last checkpoint.
+        timeout_hours: hours that one attempt at one stage may take.
     """
     log = get_run_logger()
     project = Path.cwd()

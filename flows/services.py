@@ -1,4 +1,4 @@
-"""`make prefect-up` and `make prefect-down`: a Prefect server, its deployments and one worker on this machine.
+"""Starts and ends a Prefect server and one worker on this machine: `make prefect-up` and `make prefect-down`.
 
     python -m flows.services up [--port 4200] [--limit 1]
     python -m flows.services down
@@ -26,16 +26,20 @@ from flows.processes import Service
 from scn.core.errors import UserError
 
 HOST = "127.0.0.1"
+"""Address that the server listens on."""
 POOL = "scn"
+"""Name of the work pool."""
 FOLDER = Path(".scn/prefect")
+"""Folder of logs, process ids and Prefect's home, below the project's folder."""
 URL_FILE = "api-url"
+"""Name of the file in FOLDER that holds the API's URL."""
 
 _READY_SECONDS = 120.0
 _PREFECT = [sys.executable, "-m", "prefect"]
 
 
 class Services:
-    """The server and the worker of the project in `project`."""
+    """The Prefect server and the worker of one project."""
 
     def __init__(self, project: Path) -> None:
         self.project = project
@@ -44,18 +48,20 @@ class Services:
         self.worker = Service("worker", self.folder)
 
     def up(self, port: int, limit: int) -> str:
-        """Starts what does not run yet and returns the API's URL; ends what it started if anything fails.
+        """Starts the server and the worker, unless they run already, and returns the API's URL.
+
+        If anything fails, what it has started is ended again.
 
         Args:
-            port: of the server, unless one runs already.
-            limit: flow runs that the worker runs at the same time.
+            port: port of the server, unless it runs already.
+            limit: number of flow runs that the worker runs at the same time.
         Raises:
-            UserError: if the port is taken, or something does not start.
+            UserError: if the port is taken, or the server, a deployment or the worker does not start.
         """
         if not (self.project / "prefect.yaml").is_file():
             raise UserError(f"{self.project} has no prefect.yaml: run this in the project's folder.")
         (self.folder / "home").mkdir(parents=True, exist_ok=True)
-        # A process that was started with `&` ignores SIGINT, and so would its children; a worker then hangs at its end.
+        # A process started with `&` ignores SIGINT, and so would its children: a worker would then hang when it ends.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         started: list[Service] = []
         try:
@@ -75,7 +81,7 @@ class Services:
         return url
 
     def down(self) -> list[str]:
-        """Ends the worker, with the flow runs that it runs, and the server; returns what there was to end."""
+        """Ends the worker with its flow runs, and the server; returns the names of those that ran."""
         return [service.name for service in (self.worker, self.server) if service.end()]
 
     def _start_server(self, port: int) -> None:
@@ -102,7 +108,7 @@ class Services:
                 raise UserError(f"`prefect {' '.join(arguments)}` failed: see {self._relative(log)}.")
 
     def _start_worker(self, url: str, limit: int) -> None:
-        # A name of its own: the server takes a worker that has just ended for online for a while.
+        # A new name every time, as the server shows a worker that has just ended as online for a while.
         name = f"scn-{os.getpid()}-{int(time.time())}"
         command = [*_PREFECT, "worker", "start", "--pool", POOL, "--type", "process", "--name", name]
         self.worker.start([*command, "--limit", str(limit)], self.project, self._environment(url))
@@ -130,7 +136,7 @@ class Services:
             **base_environment(),
             "PREFECT_API_URL": url,
             "PREFECT_HOME": str(self.folder / "home"),
-            "PWD": str(self.project),  # prefect.yaml asks for it
+            "PWD": str(self.project),  # which prefect.yaml reads
             "NO_PROXY": ",".join(filter(None, [HOST, os.environ.get("NO_PROXY")])),
             "NO_COLOR": "1",
         }
@@ -144,7 +150,7 @@ class Services:
 
 def _check_free(port: int) -> None:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: not its own last connections
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: ignores its last connections
         try:
             probe.bind((HOST, port))
         except (OSError, OverflowError) as error:
@@ -155,10 +161,10 @@ def _check_free(port: int) -> None:
 
 
 def _get(url: str, body: dict[str, Any] | None = None) -> Any:
-    """What the API answers (to a POST of `body`, if there is one), or None while it does not answer."""
+    """The API's answer to a GET, or to a POST of `body`; None while it does not answer."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy to this machine
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy: the server is on this machine
     try:
         with opener.open(request, timeout=5) as answer:
             return json.load(answer)
@@ -167,13 +173,13 @@ def _get(url: str, body: dict[str, Any] | None = None) -> Any:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point: 0, or 1 with one sentence."""
-    parser = argparse.ArgumentParser(prog="python -m flows.services", description="Prefect on this machine.")
+    """Runs the command line and returns the exit status: 0, or 1 after one sentence on stderr."""
+    parser = argparse.ArgumentParser(prog="python -m flows.services", description="A Prefect server on this machine.")
     commands = parser.add_subparsers(dest="command", required=True)
-    up = commands.add_parser("up", help="start the server, make the deployments, start a worker")
-    up.add_argument("--port", type=int, help="of the server (default: $PREFECT_PORT, else 4200)")
-    up.add_argument("--limit", type=int, default=1, help="flow runs at the same time (default: 1)")
-    commands.add_parser("down", help="end exactly what `up` started")
+    up = commands.add_parser("up", help="start the server and a worker, and make the deployments")
+    up.add_argument("--port", type=int, help="port of the server (default: $PREFECT_PORT, else 4200)")
+    up.add_argument("--limit", type=int, default=1, help="flow runs that the worker runs at once (default: 1)")
+    commands.add_parser("down", help="end the server and the worker that `up` started")
     options = parser.parse_args(arguments)
     services = Services(Path.cwd())
     try:

@@ -1,4 +1,4 @@
-"""The stages of the DAG: DVC says which and in what order, and runs each of them."""
+"""Asks DVC for the stages of its DAG and their order, and runs one of them."""
 
 import os
 import queue
@@ -17,7 +17,7 @@ from flows.environment import stage_environment
 from scn.core.errors import UserError
 
 TAIL = 20
-"""Lines of a stage's output that are told again when it failed."""
+"""Number of last lines of a stage's output that are shown again when it has failed."""
 
 _DVC = [sys.executable, "-m", "dvc"]
 _TERM_SECONDS = 10.0
@@ -25,7 +25,10 @@ _WAKE_SECONDS = 0.5
 
 
 class StageFailed(Exception):  # noqa: N818 - what happened, not what is wrong with the flow
-    """A stage ended with an error; the message is one sentence naming the stage and its last words."""
+    """A stage ended with an error; the message is one sentence with the stage and its last line of output.
+
+    The last lines of output are in `tail`.
+    """
 
     def __init__(self, stage: str, status: int, tail: list[str]) -> None:
         # DVC's own last line only repeats the command; what the command said before it is the reason.
@@ -38,6 +41,9 @@ class StageFailed(Exception):  # noqa: N818 - what happened, not what is wrong w
 def stages_of(workspace: Path, target: str) -> list[str]:
     """The stages that `target` needs, itself included, each after all that it depends on.
 
+    Args:
+        workspace: a clone of the project.
+        target: a stage, such as publish@sr-x2.
     Raises:
         UserError: if DVC can't read its pipeline or has no such target.
     """
@@ -50,7 +56,7 @@ def stages_of(workspace: Path, target: str) -> list[str]:
 
 
 def topological_order(dot: str) -> list[str]:
-    """The nodes of a graph in DVC's dot format, each after those that point to it."""
+    """The nodes of a graph in DVC's dot format, each after all nodes that point to it."""
     sorter: TopologicalSorter[str] = TopologicalSorter()
     for before, after in re.findall(r'^\s*"([^"]+)"(?:\s*->\s*"([^"]+)")?;', dot, re.MULTILINE):
         if after:
@@ -61,12 +67,15 @@ def topological_order(dot: str) -> list[str]:
 
 
 def run_stage(workspace: Path, stage: str, line_written: Callable[[str], None]) -> None:
-    """Runs one stage as `dvc repro` does, without those before it, handing on its output line by line.
+    """Runs one stage with `dvc repro`, without the stages that it depends on.
 
-    When this is left by any exception (a timeout, a cancelled flow run), the stage's processes are ended first.
+    If an exception ends the call (a timeout, a cancelled flow run), the stage's processes are ended first.
 
+    Args:
+        workspace: a clone of the project.
+        line_written: is called with every line of the stage's output.
     Raises:
-        StageFailed: if it ends with an error.
+        StageFailed: if the stage ends with an error.
     """
     tail: deque[str] = deque(maxlen=TAIL)
     with subprocess.Popen(
@@ -94,10 +103,10 @@ def run_stage(workspace: Path, stage: str, line_written: Callable[[str], None]) 
 
 
 def _lines(process: subprocess.Popen[str]) -> Iterator[str]:
-    """The lines that `process` writes, by way of a thread that reads them.
+    """The lines that `process` writes, which another thread reads.
 
-    Where Prefect can't use an alarm, it ends a task that takes too long by an exception which it sets in this thread;
-    a blocking read would not let it through.
+    If Prefect can't use an alarm signal, it ends a task that takes too long by an exception that it sets in this
+    thread; a blocking read would not let it through.
     """
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
@@ -117,7 +126,7 @@ def _lines(process: subprocess.Popen[str]) -> Iterator[str]:
 
 
 def _end_group(process: subprocess.Popen[str]) -> None:
-    """Ends what is left of the process group of `process`: asked first, then forced."""
+    """Ends the processes that are left of the group of `process`: asks them first, then kills them."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):

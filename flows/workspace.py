@@ -1,7 +1,7 @@
-"""A flow run's own workspace: a clone of the project at a commit, with the project's cache, store and corpora.
+"""Makes a workspace for a flow run: a clone of the project at a commit, with the project's cache, store and corpora.
 
-Two runs in one DVC workspace would overwrite each other's outputs. Sharing DVC's cache makes a clone cheap: what
-any workspace has made before, every other one checks out instead of making it again.
+Two runs in one DVC workspace would overwrite each other's outputs. As clones share DVC's cache, what one of them has
+made is not made again in another.
 """
 
 import shutil
@@ -16,14 +16,16 @@ from scn.config.params import PARAMS_FILE, Params, load_params
 from scn.core.errors import UserError
 
 RUNS = Path(".scn/flow-runs")
-"""Where the clones lie, below the project's folder."""
+"""Folder of the clones, below the project's folder."""
 
 _CORPORA_LOCK = "corpora.lock"
 
 
 def find_commit(project: Path, ref: str | None) -> str:
-    """The commit that `ref` (a branch, tag or commit; by default what is checked out) names in the project.
+    """The commit of the project that `ref` names, as a full hash.
 
+    Args:
+        ref: branch, tag or commit; None: what is checked out.
     Raises:
         UserError: if the project is no git repository, or there is no such commit.
     """
@@ -45,7 +47,7 @@ def find_commit(project: Path, ref: str | None) -> str:
 
 
 def params_at(project: Path, commit: str) -> Params:
-    """The configuration as it was committed; UserError if it is wrong or there is none."""
+    """Reads params.yaml as it is in a commit. Raises UserError if it is missing or wrong."""
     try:
         text = _git(project, "show", f"{commit}:{PARAMS_FILE}")
     except UserError:
@@ -61,9 +63,9 @@ def params_at(project: Path, commit: str) -> Params:
 
 
 def uncommitted(project: Path) -> list[str]:
-    """The files that differ from what is checked out, new ones included; a clone has none of this.
+    """Names of files with changes that are not committed, new files included; a clone does not have these changes.
 
-    Without dvc.lock: it records what was made, and changes nothing of what will be.
+    dvc.lock is left out: it records what was made and does not change what a run makes.
     """
     entries = _git(project, "status", "--porcelain", "--no-renames", "-z").split("\0")
     return sorted(entry[3:] for entry in entries if entry[3:] not in ("", "dvc.lock"))
@@ -72,10 +74,10 @@ def uncommitted(project: Path) -> list[str]:
 def make_workspace(project: Path, commit: str, params: Params, folder: Path) -> None:
     """Makes `folder` a clone of the project at `commit` that is ready for DVC; on an error it leaves none.
 
-    It shares the project's DVC cache, its store if that is a folder, the corpora that are not in git, and what is
-    recorded of downloads. What a run downloads is there for the project and for every other run.
+    It shares the project's DVC cache, its store if that is a folder, the corpora that are not in git, and corpora.lock.
+    So the project and every other run have what this run downloads.
     """
-    shutil.rmtree(folder, ignore_errors=True)  # of an earlier attempt of this run
+    shutil.rmtree(folder, ignore_errors=True)  # left by an earlier attempt of this run
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         _git(project, "clone", "--quiet", "--no-checkout", str(project), str(folder))
@@ -100,19 +102,19 @@ def make_workspace(project: Path, commit: str, params: Params, folder: Path) -> 
 
 def _share_cache(project: Path, folder: Path) -> None:
     local = Path(".dvc/config.local")
-    if (project / local).is_file():  # remotes and keys of this machine
+    if (project / local).is_file():  # this machine's remotes and keys
         shutil.copyfile(project / local, folder / local)
     cache = _dvc(project, base_environment(), "cache", "dir")
     environment = stage_environment(folder)
     _dvc(folder, environment, "cache", "dir", "--local", str(project / cache))
-    _dvc(folder, environment, "config", "--local", "core.autostage", "true")  # no advice about git in the log
+    _dvc(folder, environment, "config", "--local", "core.autostage", "true")  # otherwise DVC advises on git in the log
 
 
 def _link(project: Path, folder: Path, relative: str) -> None:
-    """Lets `relative` (a path in params.yaml) mean the same file in the clone as in the project."""
+    """Links `relative`, a path in params.yaml, in the clone to the same path in the project."""
     if not Path(relative).is_absolute() and (project / relative).exists() and not (folder / relative).exists():
         (folder / relative).parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):  # of a path that leaves the clone: another run has made the same link
+        with suppress(FileExistsError):  # for a path outside of the clone another run may make the same link
             (folder / relative).symlink_to((project / relative).resolve())
 
 

@@ -1,4 +1,4 @@
-"""Where images and shards lie, and how images are cut: the sections `storage`, `corpora`, `data`, `evaluate`."""
+"""The sections `storage`, `corpora`, `data` and `evaluate` of params.yaml."""
 
 import re
 from typing import Literal
@@ -9,21 +9,21 @@ from scn.core.schema import Section
 
 
 class StorageConfig(Section):
-    """The store."""
+    """Section `storage` of params.yaml: where the store is."""
 
     url: str = "file://.scn/store"
     """Where shards, checkpoints and versions lie: `file://folder` or `s3://bucket/prefix`."""
 
 
 class CorporaConfig(Section):
-    """Where images come from; see docs/corpora.md."""
+    """Section `corpora` of params.yaml: where images come from (docs/corpora.md)."""
 
     root: str = "corpora"
-    """A folder with copies of corpora, NAME or NAME/SPLIT in it; downloads go there. $SCN_CORPORA goes before it."""
+    """The folder of corpora (NAME or NAME/SPLIT in it); downloads go there. $SCN_CORPORA, if set, is searched first."""
     download: dict[str, str] = Field(default={})
-    """Name -> `catalogue`, or the URL of an archive of images, whose checksum may follow as `#sha256=...`."""
+    """Corpora to download: name -> `catalogue`, or the URL of an archive of images, which may end in `#sha256=...`."""
     local: dict[str, str] = Field(default={})
-    """Name -> a folder of images, or an archive of them."""
+    """Corpora of your own: name -> a folder of images, or an archive of them."""
 
     @model_validator(mode="after")
     def _names(self) -> "CorporaConfig":
@@ -39,33 +39,34 @@ class CorporaConfig(Section):
 
     @property
     def names(self) -> list[str]:
+        """Names of all corpora of the section."""
         return [*self.download, *self.local]
 
 
 class DataConfig(Section):
-    """The images of an experiment, and how they are cut and stored."""
+    """Section `data` of params.yaml: the images of an experiment, and how they are cut and stored."""
 
     train: list[str] = Field(min_length=1)
-    """Corpora to train on: `NAME`, or `NAME/SPLIT` for one split (of a folder: a sub-folder)."""
+    """Corpora to train on: `NAME`, or `NAME/SPLIT` for one split (of a folder of your own: a sub-folder)."""
     evaluation: list[str] = Field(min_length=1)
-    """Corpora to measure on; no image may be in `train` too."""
+    """Corpora to measure on, named as in `train`; no image may be in both."""
     sub_image: int = Field(default=480, ge=0)
     """Side in pixels of the sub-images that training images are cut into; 0: whole images."""
     stride: int = Field(default=240, ge=1)
-    """Pixels from one sub-image to the next."""
+    """Pixels from the start of one sub-image to the start of the next."""
     levels: list[int] = Field(default=[])
-    """Levels of the task whose degraded images lie in the same shards, so that experiments share the originals;
-    empty: the experiment's own alone."""
+    """Further levels of the task whose degraded images lie in the same training shards, so that experiments share the
+    originals; empty: the experiment's own level only."""
     encoding: Literal["npy", "png"] = "npy"
-    """Of the images in the shards; see docs/decisions/0005."""
+    """Encoding of the images in the shards (docs/decisions/0005)."""
     png_level: int = Field(default=1, ge=0, le=9)
-    """zlib's compression level for png."""
+    """How hard zlib compresses png: 0 (not at all) to 9 (slowest)."""
     shard_mib: int = Field(default=128, ge=1)
-    """The size that shards come close to, in MiB of uncompressed pixels, where there are images enough."""
+    """Approximate size of a shard in MiB of uncompressed pixels, where there are enough images."""
     min_shards: int = Field(default=1, ge=1)
-    """Training images are spread over so many shards at least, for loops that have as many readers."""
+    """Smallest number of training shards, for training loops that need one for each reader."""
     unusable: Literal["stop", "skip"] = "stop"
-    """What to do about a training image that can't be used: stop, or leave it out and name it in the manifest."""
+    """Treatment of a training image that can't be used: `stop` with an error, or `skip` and name it in the manifest."""
 
     @field_validator("evaluation")
     @classmethod
@@ -82,7 +83,7 @@ class DataConfig(Section):
 
 
 class EvaluateConfig(Section):
-    """How a model is measured."""
+    """Section `evaluate` of params.yaml: how a model is measured."""
 
     precision: Literal["float32", "bfloat16"] = "float32"
-    """The precision that networks compute in where they are measured."""
+    """Precision in which a network computes while it is measured."""

@@ -1,4 +1,4 @@
-"""Networks in words, for `scn networks` and `scn profile`. No PyTorch here."""
+"""The texts that `scn networks` and `scn profile` print; imports no PyTorch."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from scn.core.schema import unknown
 from scn.networks import NETWORKS, Network, network_config
 
 WIDTH = 100
-"""Columns of the terminal."""
+"""Most characters in a printed line."""
 
 _TYPES = {"integer": "whole number", "number": "number", "boolean": "true or false", "string": "text", "null": "null"}
 _BOUNDS = {
@@ -25,10 +25,10 @@ _BOUNDS = {
 
 
 def describe(name: str | None = None) -> str:
-    """Every network: title, source, licence, parameters with their defaults and allowed values.
+    """Describes networks: title, source, licence, and parameters with their defaults and allowed values.
 
     Args:
-        name: of one network, whose parameters are explained too.
+        name: the one network to describe, with its parameters explained; None: all networks, without.
     Raises:
         UserError: if there is no such network.
     """
@@ -40,10 +40,11 @@ def describe(name: str | None = None) -> str:
 
 
 def architecture(name: str, settings: Iterable[str]) -> dict[str, Any]:
-    """What scn.networks.build.build takes, complete.
+    """The complete architecture of a network, as scn.networks.build.build takes it.
 
     Args:
-        settings: KEY=VALUE, parameters of the network, `channels` or `scale`; those of the paper where left out.
+        name: the network.
+        settings: KEY=VALUE for parameters of the network, `channels` or `scale`; the paper's values if left out.
     Raises:
         UserError: for an unknown network or key, a key that is set twice, or a value out of its range.
     """
@@ -63,7 +64,7 @@ def architecture(name: str, settings: Iterable[str]) -> dict[str, Any]:
 
 
 def size(text: str) -> tuple[int, int]:
-    """(height, width) of HEIGHTxWIDTH; UserError if it is something else."""
+    """Reads a size HEIGHTxWIDTH as (height, width) in pixels. Raises UserError for any other text."""
     match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text)
     if not match:
         raise UserError(f"'{text}' is no size of an image: write HEIGHTxWIDTH in pixels, as 128x128.")
@@ -71,7 +72,7 @@ def size(text: str) -> tuple[int, int]:
 
 
 def profile_text(profile: Mapping[str, Any]) -> str:
-    """What `scn profile --json` prints, as lines for a reader."""
+    """Formats the figures that `scn profile --json` prints as lines of text."""
     height, width = profile["input"]
     field = profile["receptive_field"]
     parameters = ", ".join(f"{key}={_value(value)}" for key, value in profile["architecture"].items() if key != "name")
@@ -123,7 +124,7 @@ def _wrapped(start: str, text: str) -> list[str]:
 
 
 def _allowed(schema: Mapping[str, Any]) -> str:
-    """What a property of a JSON schema may be, in words."""
+    """The values that a property of a JSON schema allows, in words."""
     if "anyOf" in schema:
         return "; or ".join(map(_allowed, schema["anyOf"]))
     if "enum" in schema:
@@ -135,12 +136,12 @@ def _allowed(schema: Mapping[str, Any]) -> str:
 
 
 def _value(value: object) -> str:
-    """As params.yaml has it."""
+    """A value as params.yaml has it."""
     return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 def _explanation(network: Network, name: str) -> str:
-    """The docstring of a parameter; a class that changes only its default has it from the class above."""
+    """The docstring of a parameter, inherited from a base class where the class changes only the default."""
     for cls in network.config.__mro__:
         field = getattr(cls, "model_fields", {}).get(name)
         if field is not None and field.description:

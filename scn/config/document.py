@@ -1,4 +1,4 @@
-"""YAML as params.yaml and --set have it: a key stands once in its section, and 1e-3 is a number."""
+"""Reads the YAML of params.yaml and --set, where a key that stands twice is an error and 1e-3 is a number."""
 
 import re
 from typing import Any
@@ -7,15 +7,15 @@ import yaml
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1's loader, but for two things that it does in silence."""
+    """A YAML 1.1 loader that refuses a key that stands twice and reads 1e-3 as a number."""
 
 
 class DuplicateKeyError(yaml.YAMLError):
-    """A key that stands twice in a section; the message says which and where."""
+    """A key stands twice in a section; the message names the key and both lines."""
 
 
 def load_yaml(text: str) -> Any:
-    """The content of a document.
+    """Reads a YAML document.
 
     Raises:
         yaml.YAMLError: if it is no YAML, or a key stands twice in a section.
@@ -24,7 +24,7 @@ def load_yaml(text: str) -> Any:
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    loader.flatten_mapping(node)  # which puts what `<<` names in front: a key of the section's own comes after it
+    loader.flatten_mapping(node)  # puts keys merged by `<<` in front; a key of the section's own may repeat those
     seen: dict[str, int] = {}
     for key, _ in node.value:
         if isinstance(key, yaml.ScalarNode) and key.start_mark.index >= node.start_mark.index:

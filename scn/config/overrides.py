@@ -1,4 +1,4 @@
-"""KEY=VALUE on a command line."""
+"""Reads the settings KEY=VALUE of a command line (--set)."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -9,13 +9,14 @@ from scn.config.document import load_yaml
 from scn.core.errors import UserError
 
 SOURCE = "--set"
+"""Name of the settings in messages."""
 
 
 def parse(settings: Iterable[str]) -> Iterator[tuple[str, Any]]:
-    """Keys and values, in order; a value is written as in params.yaml.
+    """Yields key and value of every setting KEY=VALUE, in order; values are YAML, as in params.yaml.
 
     Raises:
-        UserError: for what is no KEY=VALUE, and for a key that is set twice.
+        UserError: for a setting that is no KEY=VALUE, a value that is no YAML, or a key that is set twice.
     """
     seen = set()
     for setting in settings:

@@ -18,6 +18,7 @@ from scn.imaging.tasks import TASKS, Task
 from scn.networks import DEFAULT, NetworkConfig, network_config
 
 PARAMS_FILE = Path("params.yaml")
+"""The configuration file, relative to the project's folder."""
 _SETTABLE = ("data", "model", "train", "run")
 _RENAMED = {
     "train": {
@@ -29,7 +30,7 @@ _RENAMED = {
         **{key: f"run.{key}" for key in RunConfig.model_fields},
     }
 }
-"""Section -> key of an earlier version -> where it stands now."""
+"""Section -> key of an earlier version -> dotted key that stands for it now."""
 
 
 Level = Annotated[int, Field(ge=1)]
@@ -76,7 +77,7 @@ _RECIPES: dict[str, type[TrainConfig] | type[RunConfig]] = {"train": TrainConfig
 
 
 class Experiment(Section):
-    """One experiment with everything it inherits, ready to run."""
+    """One experiment of params.yaml, with everything that it inherits from the common sections."""
 
     name: str
     task_name: str
@@ -95,7 +96,7 @@ class Experiment(Section):
         return self
 
     def check_split(self, workers: int) -> None:
-        """UserError if a batch can't be split among so many workers, each of which computes it in parts."""
+        """Raises UserError if a batch can't be split evenly among `workers` and the `run.accumulate` parts of each."""
         accumulate = self.run.accumulate
         parts = f"{accumulate} parts of each of " if accumulate > 1 else ""
         if self.train.batch_size % (workers * accumulate):
@@ -111,19 +112,21 @@ class Experiment(Section):
 
     @property
     def task(self) -> Task:
+        """The experiment's task."""
         return TASKS[self.task_name]
 
     @property
     def scale(self) -> int:
+        """Upscaling factor of the network; 1 except in super-resolution."""
         return self.task.scale(self.level)
 
     def architecture(self) -> dict[str, Any]:
-        """What builds the network: the model's parameters, the task's channels and the scale."""
+        """The network's parameters, `channels` and `scale`, as scn.networks.build.build takes them."""
         return {**self.model.model_dump(), "channels": self.task.image_channels, "scale": self.scale}
 
 
 class Params(Section):
-    """params.yaml, checked, with every experiment resolved."""
+    """The content of params.yaml, checked, with every experiment resolved."""
 
     path: Path
     storage: StorageConfig
@@ -132,22 +135,26 @@ class Params(Section):
 
     @property
     def root(self) -> Path:
-        """The folder that relative paths in params.yaml start from."""
+        """The folder of params.yaml, from which relative paths in it start."""
         return self.path.parent
 
     def experiment(self, name: str) -> Experiment:
-        """The experiment `name`; UserError naming the nearest one if there is none."""
+        """The experiment `name`. Raises UserError with the nearest name if there is none."""
         if name not in self.experiments:
             raise UserError(f"{self.path}: {unknown(name, list(self.experiments), 'experiment')}.")
         return self.experiments[name]
 
 
 def load_params(path: Path | str = PARAMS_FILE, settings: Iterable[str] = (), experiment: str = "") -> Params:
-    """Reads and checks params.yaml; UserError with one sentence if anything in it is wrong.
+    """Reads and checks params.yaml.
 
     Args:
-        settings: SECTION.KEY=VALUE, of `data`, `model`, `train` or `run`, or start_from=FOLDER, in place of what the
+        path: the file.
+        settings: SECTION.KEY=VALUE (of `data`, `model`, `train` or `run`) or start_from=FOLDER, which replace what the
             file says for `experiment`.
+        experiment: the experiment that `settings` change.
+    Raises:
+        UserError: for the first mistake in the file or in the settings.
     """
     path = Path(path)
     try:
@@ -164,7 +171,7 @@ def load_params(path: Path | str = PARAMS_FILE, settings: Iterable[str] = (), ex
         raise UserError(f"{path} has no sections: restore it with `scn preset demo`.")
     document = check(_Document, raw, path)
     if settings:
-        load_params(path)  # a mistake in the file is told as one
+        load_params(path)  # so that a mistake in the file is not told as one in the settings
         document = check(_Document, _changed(raw, settings, experiment, path), SOURCE)
     for key, cls in _RECIPES.items():
         check(cls, getattr(document, key), path, key, _RENAMED.get(key))
@@ -195,7 +202,7 @@ def load_params(path: Path | str = PARAMS_FILE, settings: Iterable[str] = (), ex
                     "start_from": document.start_from.get(name),
                 }
             )
-        except UserError as error:  # what sections of their own can't tell
+        except UserError as error:  # raised by a check of several sections
             raise UserError(f"{source}: {error}") from None
     return Params(path=path, storage=document.storage, corpora=document.corpora, experiments=experiments)
 

@@ -8,34 +8,34 @@ from scn.core.schema import Section
 
 
 class RunConfig(Section):
-    """Workers, devices, memory, checkpoints, logging and patience of a training.
+    """Section `run` of params.yaml: workers, devices, memory, checkpoints, logging and time-outs of a training.
 
     A change of any of these keys changes a result by rounding at most; no stage of DVC becomes stale by it, and an
     unfinished run goes on.
     """
 
     workers: int = Field(default=1, ge=1)
-    """Processes of Ray Train; a batch is split among them."""
+    """Number of training processes; each batch is split among them."""
     use_gpu: Literal["auto"] | bool = "auto"
-    """Whether to train on GPUs; auto: where there is one for every worker."""
+    """Train on GPUs: true, false, or auto (if there is one for every worker)."""
     accumulate: int = Field(default=1, ge=1)
-    """Parts that a worker's patches of a step are computed in, one after the other, to need less memory."""
+    """Number of parts in which a worker computes its patches of a step (gradient accumulation), to need less memory."""
     channels_last: bool = True
-    """Memory layout of images and features: channels last, which is faster nearly everywhere."""
+    """Keep images and features in memory with channels last, which is faster on nearly every device."""
     compile: bool = False
-    """Whether torch.compile makes the network's forward and backward pass."""
+    """Compile the network's forward and backward pass with torch.compile."""
     deterministic: bool = False
-    """The same bits from every run on a GPU, at some cost in speed; on a CPU they are the same in any case."""
+    """Make every run on a GPU give the same bits, at some cost in speed; on a CPU they are the same in any case."""
     memory_mib: int = Field(default=12288, ge=1)
-    """MiB of images that a worker may hold in memory, on its GPU where it has one, uncompressed."""
+    """Most MiB of uncompressed images that a worker holds in memory, on its GPU if it has one."""
     cache_mib: int = Field(default=65536, ge=0)
-    """MiB of shards that a machine keeps on its disk where images come in groups (`train.group_mib`)."""
+    """Most MiB of shards that a machine keeps on its disk, if `train.group_mib` is set."""
     loader_workers: int = Field(default=1, ge=1)
-    """Threads per process that read shards."""
+    """Threads that read shards, in each process."""
     cluster_timeout_s: int = Field(default=300, ge=0)
-    """Seconds to wait for a cluster to have what the workers need."""
+    """Seconds to wait until a cluster has the resources that the workers need."""
     store_timeout_s: int = Field(default=600, ge=0)
-    """Seconds for which the store may fail before the run stops."""
+    """Seconds for which the store may fail before the run stops with an error."""
     checkpoint_every: int = Field(default=500, ge=1)
     """Steps between two checkpoints."""
     keep_checkpoints: int = Field(default=2, ge=1)

@@ -12,11 +12,11 @@ class LossConfig(Section):
     """Weights of the terms of the loss, on images in [0, 1]; a term of weight 0 is not computed."""
 
     l1: float = Field(default=0, ge=0)
-    """Mean absolute error (SCN paper, section 4.1)."""
+    """Weight of the mean absolute error (SCN paper, section 4.1)."""
     smooth_l1: float = Field(default=0, ge=0)
-    """x^2 / 2 where |x| < 1, |x| - 1/2 elsewhere (replication, equation 3)."""
+    """Weight of the smooth L1 error: x^2 / 2 where |x| < 1, |x| - 1/2 elsewhere (replication, equation 3)."""
     mse: float = Field(default=0, ge=0)
-    """Mean squared error (replication, equation 9)."""
+    """Weight of the mean squared error (replication, equation 9)."""
 
     @model_validator(mode="after")
     def _something(self) -> "LossConfig":
@@ -26,7 +26,10 @@ class LossConfig(Section):
 
 
 class TrainConfig(Section):
-    """The training recipe, by default that of the SCN paper (section 4.1); every key decides the weights."""
+    """Section `train` of params.yaml: the training recipe, in which every key decides the weights.
+
+    The defaults are those of the SCN paper (section 4.1).
+    """
 
     # The patches of a step
     seed: int = Field(default=0, ge=0)
@@ -38,24 +41,24 @@ class TrainConfig(Section):
     patches_per_image: int = Field(default=1000, ge=1)
     """Patches drawn per image and epoch."""
     group_mib: float | None = Field(default=None, gt=0)
-    """Images are sampled in groups of so many MiB, uncompressed, in another order every epoch; of two groups that are
-    in memory one is being read. null: from all images at once, which then must fit `run.memory_mib`."""
+    """Size of the groups that patches are sampled from, in MiB of uncompressed images. The groups change every epoch;
+    two are in memory: the one in use and the next. null: one group of all images, which must fit `run.memory_mib`."""
     epochs: int = Field(default=40, ge=1)
     """Epochs of the whole run."""
     max_steps: int | None = Field(default=None, ge=1)
-    """Ends the run after so many steps, whatever `epochs` says."""
+    """Number of steps after which the run ends, whatever `epochs` says. null: no limit."""
 
     # The optimisation
     loss: LossConfig = LossConfig(l1=1)
     """Weights of the terms of the loss."""
     late_loss: LossConfig | None = None
-    """Takes the place of `loss` when `hold_epochs` epochs are done."""
+    """Loss after the first `hold_epochs` epochs. null: `loss` throughout."""
     learning_rate: float = Field(default=1e-3, gt=0)
-    """Learning rate of Adam, at its highest."""
+    """Highest learning rate of Adam."""
     warmup_steps: int = Field(default=0, ge=0)
-    """Steps in which the learning rate rises from 0."""
+    """Steps in which the learning rate rises in a straight line from 0 to `learning_rate`."""
     schedule: Literal["halving", "cosine", "constant"] = "halving"
-    """How the learning rate falls when `hold_epochs` epochs are done; cosine: to 0 at the end."""
+    """How the learning rate falls after `hold_epochs` epochs: by halving, along a cosine to 0 at the end, or not."""
     hold_epochs: int = Field(default=25, ge=0)
     """Epochs at the full learning rate."""
     halve_every_epochs: int = Field(default=3, ge=1)
@@ -63,15 +66,15 @@ class TrainConfig(Section):
     halve_every_steps: int | None = Field(default=None, ge=1)
     """Steps from one halving to the next, in place of `hold_epochs` and `halve_every_epochs`."""
     max_grad_norm: float | None = Field(default=None, gt=0)
-    """The largest norm of the gradient over all weights; a larger one is scaled down to it."""
+    """Largest norm of the gradient over all weights; a larger one is scaled down to it. null: no limit."""
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
-    """Decay per step of the moving average of the weights, which is what is measured and kept. null: no average."""
+    """Decay per step of a moving average of the weights, which is then measured and kept. null: no average."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16: autocast for the network, on devices that compute in it; weights, optimiser and loss stay float32."""
+    """Precision of the network; bfloat16 is autocast on devices that support it. Weights, optimizer, loss: float32."""
 
-    # The weights that are left
+    # The weights that the run ends with
     take_best_every: int | None = Field(default=None, ge=1)
-    """Steps between two validations, of which the best one's weights are left. null: the weights of the last step."""
+    """Steps between validations; the run ends with the weights of the best one. null: with those of the last step."""
     take_best_on: list[str] = Field(default=[])
     """Evaluation sets that these validations measure; empty: the first one."""
 
@@ -90,11 +93,11 @@ class TrainConfig(Section):
                 "lower it"
             )
         if self.take_best_on and not self.take_best_every:
-            raise ValueError("take_best_on: the last weights are left unless take_best_every is set")
+            raise ValueError("take_best_on: has no effect without take_best_every; set that too")
         return self
 
     def check(self, images: int) -> None:
-        """ValueError if the recipe can't mean what it says on `images` training images."""
+        """Raises ValueError if the warm-up would not end within a run on `images` training images."""
         if self.warmup_steps >= self.steps(images):
             raise ValueError(
                 f"warmup_steps: {self.warmup_steps} of {self.steps(images)} steps on {images} images: the warm-up "
@@ -102,12 +105,12 @@ class TrainConfig(Section):
             )
 
     def steps(self, images: int) -> int:
-        """Optimiser steps of the whole run on `images` training images."""
+        """Number of optimizer steps of the whole run on `images` training images."""
         steps = -(-self.epochs * images * self.patches_per_image // self.batch_size)
         return min(steps, self.max_steps or steps)
 
     def held(self, step: int, images: int) -> bool:
-        """Whether step `step` (from 0) is one of the first `hold_epochs` epochs."""
+        """True if step `step` (from 0) lies in the first `hold_epochs` epochs on `images` training images."""
         return self._epochs_done(step, images) < self.hold_epochs
 
     def loss_at(self, step: int, images: int) -> LossConfig:

@@ -14,12 +14,12 @@ from filelock import FileLock, Timeout
 from scn.core.errors import UserError
 
 HIDDEN = ".scn-"
-"""Names that begin so are temporary files, locks and probes, never somebody's data."""
+"""Prefix of the names of temporary files, locks and probes; data never has such a name."""
 _STALE_SECONDS = 24 * 3600
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Writes `data` so that, whenever the process dies, `path` holds what it held before or all of it.
+    """Writes `data` to `path` atomically: after a crash the file has its old content or all of the new.
 
     Raises:
         UserError: if the folder can't be made or written to.
@@ -35,13 +35,17 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 @contextmanager
 def written_beside(path: Path, write: Callable[[IO[bytes]], object]) -> Iterator[Path]:
-    """A file in the folder of `path` that `write` has filled and the disk has; gone afterwards unless moved.
+    """Context manager that gives a temporary file beside `path`, filled by `write` and synced to the disk.
 
+    Move it to `path` inside of the `with`: what is left of it at the end is removed. The folder is made if needed.
+
+    Args:
+        write: is called with the open binary file and writes the content.
     Raises:
-        OSError: if the disk does not take it.
+        OSError: if the folder can't be made or the file can't be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f"{HIDDEN}tmp-*"):  # by a process that was killed
+    for left in path.parent.glob(f"{HIDDEN}tmp-*"):  # left by a process that was killed
         with suppress(FileNotFoundError):
             if left.stat().st_mtime < time.time() - _STALE_SECONDS:
                 left.unlink()
@@ -79,7 +83,7 @@ def locked(path: Path, waits: Callable[[], object] = lambda: None) -> Iterator[N
     Args:
         waits: is called once if another holds the lock and this one has to wait.
     Raises:
-        OSError: if the file can't be made.
+        OSError: if the lock file can't be made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)

@@ -1,4 +1,4 @@
-"""Hashes that name things: values, files, and Python sources without what changes nothing."""
+"""SHA-256 of values, of files, and of Python sources without comments and docstrings."""
 
 import ast
 import hashlib
@@ -10,31 +10,38 @@ from functools import cache
 from pathlib import Path
 
 PACKAGES = Path(__file__).resolve().parents[2]
-"""The folder that the packages scn, data_prep and flows are in."""
+"""The folder that holds the packages scn, data_prep and flows."""
 
 
 def digest(value: object) -> str:
-    """SHA-256 of a value that JSON can hold, whatever the order of its keys."""
+    """SHA-256, in hexadecimal, of a value that JSON can hold; the order of its keys does not matter."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content; OSError if it can't be read."""
+    """SHA-256, in hexadecimal, of a file's content. Raises OSError if it can't be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def code_sha256(files: Iterable[Path]) -> str:
-    """SHA-256 over Python sources of our packages, by name and content, without comments, docstrings and empty lines.
+    """SHA-256, in hexadecimal, of Python sources by name and content, without comments, docstrings and empty lines.
 
-    Every file is read once per process, so that a source edited during a long run does not pass for the code that runs.
+    Every file is read once per process, so that an edit during a long run does not change the hash of the code that
+    is running.
+
+    Args:
+        files: sources below PACKAGES.
     """
     return digest({path.relative_to(PACKAGES).as_posix(): _source_sha256(path) for path in sorted(set(files))})
 
 
 def sources(*names: str, without: Iterable[str] = ()) -> list[Path]:
-    """The Python files that `names` stand for: files and folders relative to the packages, as "scn/training".
+    """The Python files of `names`: each is a file, or a folder with all files in it, such as "scn/training".
 
+    Args:
+        names: paths relative to PACKAGES.
+        without: files to leave out, named in the same way.
     Raises:
         FileNotFoundError: if there is no such file or folder.
     """
@@ -54,11 +61,11 @@ def _source_sha256(path: Path) -> str:
     return hashlib.sha256(significant(path.read_text()).encode()).hexdigest()
 
 
-_QUOTES = ('"', "'", "r")  # what a string that is a statement begins and ends with
+_QUOTES = ('"', "'", "r")  # first and last characters of a docstring
 
 
 def significant(source: str) -> str:
-    """The lines of a Python source without what changes nothing: comments, strings that are statements, empty lines."""
+    """The lines of a Python source without comments, docstrings and empty lines, which change no behaviour."""
     lines = source.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:

@@ -1,4 +1,4 @@
-"""One way to start Ray: on this machine, or on the cluster that RAY_ADDRESS names."""
+"""Starts and stops Ray, on this machine or on the cluster that RAY_ADDRESS names."""
 
 import logging
 import os
@@ -12,25 +12,24 @@ from scn.core.errors import UserError
 
 _started = False
 MOMENT = 10
-"""Seconds in which a cluster finds room that it has."""
+"""Seconds that Ray may take to report resources that have just become free."""
 
 
 def cpu_count() -> int:
-    """The CPUs this process may use: in a container fewer than the machine has."""
+    """Number of CPUs that this process may use, which may be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def start_ray(cpus: int | None = None, *, show_logs: bool = True) -> None:
     """Connects to Ray unless this process is connected already.
 
-    With RAY_ADDRESS in the environment this is that cluster, whose nodes must have this package installed and see
-    the same paths and the same store (if `ray start` made it, it asks for a token: set RAY_AUTH_MODE=token);
-    otherwise a cluster of this machine alone, which ends with the process. What this process does on SIGTERM stays as
-    it is.
+    If RAY_ADDRESS is set, it joins that cluster, whose nodes must have this package installed and see the same paths
+    and the same store. A cluster that `ray start` made asks for a token: set RAY_AUTH_MODE=token. Without RAY_ADDRESS
+    it starts a cluster on this machine, which ends with the process. The process's SIGTERM handler stays as it was.
 
     Args:
-        cpus: how many tasks may run at once on this machine (None: one per CPU); a cluster knows its own CPUs.
-        show_logs: print what the workers print. Ray keeps it in its own log folder in any case.
+        cpus: how many tasks may run at once on this machine (None: one per CPU); a cluster ignores it.
+        show_logs: prints what the workers print; Ray's own log folder has it in any case.
     Raises:
         UserError: if the cluster can't be reached.
     """
@@ -43,7 +42,7 @@ def start_ray(cpus: int | None = None, *, show_logs: bool = True) -> None:
     address = os.environ.get("RAY_ADDRESS")
     token = logging.getLogger("ray._private.authentication.authentication_token_setup")
     token.addFilter(_asks_for_something)
-    on_sigterm = signal.getsignal(signal.SIGTERM)  # which Ray replaces by a handler that ends the process
+    on_sigterm = signal.getsignal(signal.SIGTERM)  # Ray puts a handler in its place that ends the process
     try:
         if address:
             _probe(address)
@@ -82,14 +81,17 @@ def stop_ray() -> None:
 
 
 def wait_for_room(bundle: dict[str, float], count: int, seconds: float, waits: Callable[[str], None]) -> str:
-    """Waits until the cluster has room for `count` workers; what is missing after `seconds`, or nothing.
+    """Waits until the cluster has room for `count` workers.
 
-    A placement group of Ray's tries it out, so a cluster that scales itself learns what is needed. A cluster that
-    start_ray made on this machine does not grow: what it lacks is said at once.
+    It asks Ray for a placement group, so that an autoscaling cluster learns what is needed. A cluster that start_ray
+    made on this machine can't grow: if it is too small, the function returns at once.
 
     Args:
-        bundle: what each worker needs, as Ray counts it: {"CPU": 1}.
-        waits: is told what is missing, about once a second.
+        bundle: resources that each worker needs, by Ray's names: {"CPU": 1}.
+        seconds: the longest to wait.
+        waits: is called about once a second with a few words that say what is missing.
+    Returns:
+        "" if there is room, otherwise a few words that say what is missing.
     """
     from ray.util.placement_group import placement_group, remove_placement_group
 
@@ -102,7 +104,7 @@ def wait_for_room(bundle: dict[str, float], count: int, seconds: float, waits: C
             waited = time.monotonic() - start
             lacking = _missing(bundle, count, free=False)
             missing = lacking or _missing(bundle, count, free=True)
-            # What is free is known a moment late, and so is what others have just left.
+            # Ray reports late what others have just left.
             if waited >= (seconds if lacking else max(seconds, MOMENT)):
                 return missing or f"{_needs(bundle, count)}, and no node has one free"
             if missing:
@@ -113,7 +115,7 @@ def wait_for_room(bundle: dict[str, float], count: int, seconds: float, waits: C
 
 
 def _missing(bundle: dict[str, float], count: int, *, free: bool) -> str:
-    """What `count` workers need and the cluster does not have, or does not have free; or nothing."""
+    """A few words on what `count` workers need and the cluster does not have (or does not have free); "" if nothing."""
     import ray
 
     has = ray.available_resources() if free else ray.cluster_resources()
@@ -132,12 +134,12 @@ def _needs(bundle: dict[str, float], count: int) -> str:
 
 
 def _probe(address: str) -> None:
-    """OSError if nothing listens at host:port: Ray itself would go on trying for many minutes."""
+    """Raises OSError if nothing listens at host:port: Ray itself would go on trying for many minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
 
 
 def _asks_for_something(record: logging.LogRecord) -> bool:
-    """Drops the notice that a local cluster is protected by a token, which is the default and asks for nothing."""
+    """False for the notice that a local cluster is protected by a token, on which a user need not act."""
     return not record.getMessage().startswith("Token authentication is enabled")

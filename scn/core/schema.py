@@ -1,4 +1,4 @@
-"""How what a user writes (params.yaml, parameters of a network) is checked: strictly, and told in one sentence."""
+"""Strict checks of what users write (params.yaml, parameters of a network), with one sentence for a mistake."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -21,14 +21,15 @@ S = TypeVar("S", bound=Section)
 def check(
     cls: type[S], raw: Mapping[str, Any], source: object, place: str = "", renamed: Mapping[str, str] | None = None
 ) -> S:
-    """The section that `raw` describes.
+    """Checks `raw` against the schema `cls` and returns the section.
 
     Args:
-        source: where it was read, for the message: a path, or a few words.
-        place: the dotted key of the section in it.
-        renamed: keys of earlier versions -> where they stand now.
+        raw: the section's keys and values.
+        source: where `raw` was read, named first in a message: a path, or a few words.
+        place: the dotted key of the section in `source`; "" for the top level.
+        renamed: key of an earlier version -> the dotted key that stands for it now.
     Raises:
-        UserError: one sentence with the key; a misspelt one gets the nearest known.
+        UserError: for the first mistake, with its key; for a misspelt key with the nearest known one.
     """
     try:
         return cls.model_validate(raw)
@@ -48,7 +49,7 @@ def check(
 
 
 def unknown(name: str, known: Iterable[str], kind: str) -> str:
-    """Says that `name` is no known `kind`, and which one was probably meant."""
+    """Words for a message that `name` is no known `kind`: they suggest the nearest name of `known`, or list all."""
     known = list(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'" if near else f"use one of {', '.join(known)}"
@@ -56,7 +57,7 @@ def unknown(name: str, known: Iterable[str], kind: str) -> str:
 
 
 def _keys_at(cls: type[BaseModel], place: Iterable[int | str]) -> set[str]:
-    """The keys the schema knows at `place` below `cls` (sections inside a mapping of sections included)."""
+    """The keys that the schema knows at `place` below `cls` (sections inside a mapping of sections included)."""
     for part in place:
         field = cls.model_fields.get(str(part))
         if field is None:  # a name in a mapping of sections: stay with the section's class

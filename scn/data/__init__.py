@@ -1,11 +1,11 @@
-"""How patches come: from the shards in a store to the batch of every step.
+"""The training data: from the shards in a store to the batch of every step.
 
-sampler.py     which image, place and symmetry each patch of a step has
-groups.py      which images are in memory together
-cache.py       shards on this machine's disk
-image_pool.py  images in memory, and the patches that are cut from them
-noise.py       noise that is made while training
-feed.py        the batch of a step, and what is read meanwhile
+sampler.py     chooses image, place and symmetry of every patch of a step
+groups.py      chooses the images that are in memory together
+cache.py       keeps shards on this machine's disk
+image_pool.py  holds images in memory and cuts patches from them
+noise.py       makes noise while training
+feed.py        makes the batch of a step while the next images are read
 """
 
 from scn.data.feed import Batch, Feed, open_feed

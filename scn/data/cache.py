@@ -1,4 +1,4 @@
-"""Shards on this machine's disk, so that a store is asked for each of them once."""
+"""A cache of shards on this machine's disk, so that each is fetched from the store once."""
 
 import hashlib
 import os
@@ -14,14 +14,21 @@ from scn.storage.base import Store
 
 
 class Cache:
-    """A folder of shards by their SHA-256, which several processes, runs and experiments may share.
+    """A folder of shards, named by SHA-256, that several processes, runs and experiments may share.
 
-    It never holds more than it may: the shards that were not used for longest make room. What is read is hashed every
-    time, and fetched again if it is not what the manifest says.
+    It never exceeds its size: the least recently used shards are removed. Every shard is hashed when it is read, and
+    fetched again if its hash is not the manifest's.
     """
 
     def __init__(self, folder: Path, mib: int, store: Store, experiment: str) -> None:
-        """UserError if the folder can't be made."""
+        """Opens the cache and makes its folder.
+
+        Args:
+            mib: size of the cache in MiB.
+            experiment: the experiment that messages name.
+        Raises:
+            UserError: if the folder can't be made.
+        """
         self._folder = folder
         self._most = mib * 2**20
         self._store = store
@@ -34,18 +41,22 @@ class Cache:
             ) from None
 
     def read(self, shard: Shard) -> bytes:
-        """The content of a shard; see scn.shards.samples.read_shard for errors."""
+        """The content of a shard, from the cache or else from the store.
+
+        Raises:
+            UserError: if the store has no undamaged shard either.
+        """
         if (found := self._cached(shard)) is not None:
             return found
         content = None
         try:
-            with self._locked(f"fetch-{shard.sha256[0]}"):  # sixteen locks: others fetch other shards meanwhile
-                if (found := self._cached(shard)) is not None:  # by who had the lock
+            with self._locked(f"fetch-{shard.sha256[0]}"):  # one of 16 locks, so that others can fetch other shards
+                if (found := self._cached(shard)) is not None:  # fetched by the lock's last holder
                     return found
                 content = read_shard(self._store, shard, self._experiment)
                 if len(content) <= self._most:
                     self._keep(shard, content)
-        except OSError as error:  # of the cache's disk: the run goes on, slower
+        except OSError as error:  # the cache's disk fails: the run goes on, slower
             warnings.warn(f"Shards are not kept in {self._folder} ({error.strerror}).", stacklevel=2)
         return read_shard(self._store, shard, self._experiment) if content is None else content
 
@@ -53,8 +64,8 @@ class Cache:
         path = self._path(shard)
         try:
             content = path.read_bytes()
-            os.utime(path)  # used now
-        except OSError:  # not there, or another process has just removed it, or the disk is bad: the store has it
+            os.utime(path)  # for the least recently used
+        except OSError:  # missing, just removed by another process, or unreadable: fetch it
             return None
         return content if hashlib.sha256(content).hexdigest() == shard.sha256 else None
 

@@ -1,8 +1,8 @@
-"""The batch of every step, from images in memory; those of the next group are read meanwhile.
+"""Makes the batch of every step from images in memory, while the images of the next group are read.
 
-Training data is a sequence of groups of images: one group of all, read once, or (`train.group_mib`) groups in another
-order every epoch, of which two are in memory: that in use and the next one. Patches are cut,
-turned and made noisy where the images are, on a GPU if they are there.
+Training data is a sequence of groups of images: one group of all images, read once, or (with `train.group_mib`) other
+groups every epoch, of which two are in memory: the one in use and the next. Patches are cut, turned and made noisy on
+the device that holds the images.
 """
 
 from collections.abc import Callable
@@ -29,14 +29,16 @@ from scn.storage.base import Store
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """input (B, C, p, p), target (B, C, sp, sp): float32, 0 is black, 1 is white; noise may leave the range."""
+    """B degraded patches and their targets, float32, where 0 is black and 1 is white; noise may leave that range."""
 
     input: Tensor
+    """Degraded patches, (B, C, p, p)."""
     target: Tensor
+    """Targets, (B, C, sp, sp), where s is the scale."""
 
 
 class Feed:
-    """The patches of a run; use it from one thread."""
+    """Makes the batches of a run; call it from one thread only."""
 
     def __init__(
         self,
@@ -52,18 +54,18 @@ class Feed:
         self._background = ThreadPoolExecutor(1, thread_name_prefix="feed")
         self._held: dict[Group, tuple[Future[ImagePool], Event]] = {}
 
-    def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
-        """The part of step `step` (from 0) that process `rank` of `world` works on.
+    def batch(self, step: int, rank: int = 0, world_size: int = 1) -> Batch:
+        """The batch of rank `rank` in step `step` (from 0): its part of the step's batch_size patches.
 
         Raises:
-            UserError: naming the shard that is not there or damaged, or if the images need too much memory.
+            UserError: naming the shard that is missing or damaged, or if the images need too much memory.
         """
-        share = self._experiment.train.batch_size // world
+        share = self._experiment.train.batch_size // world_size
         mine = range(rank * share, (rank + 1) * share)
         cuts = []
-        for part, packed in self._parts(step):
+        for part, pool in self._parts(step):
             if chosen := part.within(mine.start, mine.stop):
-                cuts.append(packed.cut(chosen))
+                cuts.append(pool.cut(chosen))
         degraded, target = (cut[0] if len(cut) == 1 else torch.cat(cut) for cut in zip(*cuts, strict=True))
         degraded, target = degraded.float(), target.float()
         if not self._experiment.task.stored:
@@ -71,22 +73,22 @@ class Feed:
         return Batch(input=degraded.div_(255), target=target.div_(255))
 
     def images(self, step: int) -> list[str]:
-        """The names of the images that the patches of a step come from, of all processes, in their order."""
-        return [packed.names[int(image)] for part, packed in self._parts(step) for image in part.image]
+        """The name of the image of every patch of a step, over all ranks, in the order of the patches."""
+        return [pool.names[int(image)] for part, pool in self._parts(step) for image in part.image]
 
     def prepare(self, step: int) -> None:
-        """Waits until the images of a step are in memory. `batch` does so too."""
+        """Waits until the images of a step are in memory, as `batch` does too."""
         self._parts(step)
 
     def close(self) -> None:
-        """Ends what is read in the background, and forgets the images."""
+        """Stops reading in the background and frees the images."""
         self._hold([])
         self._background.shutdown()
 
     def _parts(self, step: int) -> list[tuple[Part, ImagePool]]:
         parts = self._sampler.step(step)
         needed = list(dict.fromkeys(part.group for part in parts))
-        # There is memory for two: that of the next group is free when the step no longer straddles two.
+        # There is memory for two groups: the next one is read when the step needs one only.
         following = self._sampler.following(step) if len(needed) == 1 else None
         self._hold([*needed, following] if following else needed)
         return [(part, self._held[part.group][0].result()) for part in parts]
@@ -105,55 +107,55 @@ class Feed:
 def open_feed(
     store: Store, manifest: TrainingManifest, experiment: Experiment, device: torch.device, *, cache: Path | None
 ) -> Feed:
-    """The patches that `experiment` trains on; close it at the end.
+    """Opens the training data of an experiment; close the feed at the end.
 
     Args:
-        device: where the images, and the batches, are.
-        cache: the folder of shards on this machine, for groups; None: every reading asks the store.
+        device: holds the images and the batches.
+        cache: folder of the shard cache on this machine, used if `train.group_mib` is set; None: no cache.
     Raises:
-        UserError: if an image is smaller than a patch, or the cache can't be used.
+        UserError: if an image is smaller than a patch, the images exceed `run.memory_mib`, or the cache can't be used.
     """
-    way, shards = experiment.run, manifest.shards
+    run, shards = experiment.run, manifest.shards
     _check_sizes(store, shards, experiment)
     _check_memory(shards, experiment)
     group_mib = experiment.train.group_mib
     groups = Groups(experiment, shards, None if group_mib is None else int(group_mib * 2**20))
     read: Callable[[Shard], bytes] = partial(read_shard, store, experiment=experiment.name)
     if group_mib is not None and cache is not None:
-        read = Cache(cache, way.cache_mib, store, experiment.name).read
+        read = Cache(cache, run.cache_mib, store, experiment.name).read
 
     def load(group: Group, abandoned: Event) -> ImagePool:
-        packed = ImagePool(group, experiment, device)
+        pool = ImagePool(group, experiment, device)
         wanted = frozenset(group.images.tolist())
 
         def read_into(shard: Shard) -> None:
             if not abandoned.is_set():
                 for sample in unpack(read(shard), experiment.level, wanted):
-                    packed.paste(sample)
+                    pool.paste(sample)
 
-        with ThreadPoolExecutor(way.loader_workers, thread_name_prefix="shards") as readers:
+        with ThreadPoolExecutor(run.loader_workers, thread_name_prefix="shards") as readers:
             for _ in readers.map(read_into, group.shards):
                 pass
-        if not packed.is_whole and not abandoned.is_set():
+        if not pool.is_whole and not abandoned.is_set():
             raise UserError(
                 f"The manifest of {experiment.name} does not name all shards that hold its images: make it again with "
                 f"`dvc repro --force --single-item shard@{experiment.name}`."
             )
-        if device.type == "cuda":  # who cuts from it may do so in another stream
+        if device.type == "cuda":  # patches may be cut in another CUDA stream
             torch.cuda.current_stream(device).synchronize()
-        return packed
+        return pool
 
     return Feed(experiment, Sampler(groups, manifest.images, experiment), load, device)
 
 
 def _check_memory(shards: list[Shard], experiment: Experiment) -> None:
-    """UserError if the images that are in memory at once are more than `run.memory_mib`."""
+    """Raises UserError if the images that are in memory together exceed `run.memory_mib`."""
     memory, group = experiment.run.memory_mib, experiment.train.group_mib
     if group is not None:
         if 2 * group > memory:
             raise UserError(
                 f"Two groups of train.group_mib {group:g} don't fit run.memory_mib {memory} of {experiment.name}: "
-                "raise run.memory_mib, or lower train.group_mib, which is another run."
+                "raise run.memory_mib, or lower train.group_mib, which begins a new run."
             )
         return
     sizes = {image: size for shard in shards for image, size in shard.images.items()}
@@ -167,7 +169,7 @@ def _check_memory(shards: list[Shard], experiment: Experiment) -> None:
 
 
 def _check_sizes(store: Store, shards: list[Shard], experiment: Experiment) -> None:
-    """UserError for an image that no patch can be cut from."""
+    """Raises UserError for an image that no patch can be cut from."""
     side = experiment.train.patch_size * experiment.scale
     for shard in shards:
         for image, (height, width) in shard.images.items():

@@ -1,4 +1,4 @@
-"""Which training images are in memory together: all of them, or those of a few shards at a time."""
+"""Groups of training images that are in memory together: all images, or those of a few shards at a time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,31 +13,35 @@ from scn.shards.manifest import Shard
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Group:
-    """Images that are in memory together, n of them, in the order of their set."""
+    """n images that are in memory together, in the order of their set."""
 
     images: NDArray[np.int64]
-    """Their numbers in the set, rising."""
+    """(n,) numbers of the images in their set, ascending."""
     sizes: NDArray[np.int64]
-    """(n, 2): height and width of each target in pixels."""
+    """(n, 2) height and width of each target in pixels."""
     shards: tuple[Shard, ...]
-    """All that hold them or parts of them."""
+    """All shards that hold these images or parts of them."""
 
     def __len__(self) -> int:
         return len(self.images)
 
 
 class Groups:
-    """The groups of every epoch.
+    """The groups of images of every epoch.
 
-    An epoch takes the shards in an order of its own, and closes a group before its images would exceed the budget. An
-    image that was cut over several shards belongs to the group of the first one; that group reads the others too. So
-    every image is in one group of each epoch, whatever the shards hold, and there are shards enough for any number of
-    readers: each process reads what its groups need.
+    Every epoch shuffles the shards and fills groups with their images, up to a budget of memory. An image that lies in
+    several shards belongs to the group of the first one, which reads the others too. So every image is in exactly one
+    group of each epoch, whatever the shards hold, and the number of processes does not depend on that of shards: each
+    process reads what its groups need.
     """
 
     def __init__(self, experiment: Experiment, shards: Sequence[Shard], budget: int | None) -> None:
-        """`budget`: bytes of uncompressed images in a group, exceeded only by a shard that does by itself; None: one
-        group of all."""
+        """Takes the images of `shards`; the groups of an epoch are made when they are asked for.
+
+        Args:
+            budget: bytes of uncompressed images in a group, which only a single shard may exceed; None: one group of
+                all images.
+        """
         self._seed = experiment.train.seed
         self._shards = shards
         self._budget = budget
@@ -53,7 +57,10 @@ class Groups:
         self._everything = everything if fits else None
 
     def of_epoch(self, epoch: int) -> list[Group]:
-        """In the order of their use; the same objects as long as neighbouring epochs are asked for."""
+        """The groups of an epoch (from 0), in the order of their use.
+
+        The same objects come back as long as calls ask for an epoch and its neighbours.
+        """
         if self._everything:
             return [self._everything]
         if epoch not in self._epochs:
@@ -87,7 +94,7 @@ class Groups:
 
 
 def image_bytes(experiment: Experiment, height: int, width: int) -> int:
-    """Of a target of this size and, where it is stored, its degraded image, uncompressed."""
+    """Bytes of an uncompressed target of this size in pixels and, where the task stores it, its degraded image."""
     task, scale = experiment.task, experiment.scale
     pixels = height * width + ((height // scale) * (width // scale) if task.stored else 0)
     return pixels * task.image_channels

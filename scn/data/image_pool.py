@@ -1,4 +1,4 @@
-"""Images in memory, one after the other as uint8, and the patches that are cut from them, all of a batch at once."""
+"""The image pool: uint8 images in memory, and the patches that are cut from them, all of a batch at once."""
 
 import numpy as np
 import torch
@@ -16,13 +16,13 @@ class ImagePool:
     """The images of a group on a device: targets and, where the task stores them, degraded images."""
 
     def __init__(self, group: Group, experiment: Experiment, device: torch.device) -> None:
-        """Makes room for the images; `paste` fills it. UserError if the device has not enough memory."""
+        """Reserves memory for the images; `paste` fills it. Raises UserError if the device has not enough."""
         self._group = group
         self._scale = experiment.scale
         self._patch = experiment.train.patch_size
         self._pasted: list[About] = []
         self.names: dict[int, str] = {}
-        """Place in the group -> name of the image."""
+        """Names of the images that are here: place in the group -> name."""
         channels = experiment.task.image_channels
         try:
             self._hr = Stack(group.sizes, channels, device)
@@ -37,7 +37,7 @@ class ImagePool:
             ) from None
 
     def paste(self, sample: Sample) -> None:
-        """Puts an image, or a sub-image, in its place; several threads may do so at once."""
+        """Copies an image or a sub-image to its place; several threads may do so at once."""
         about = sample.about
         place = int(np.searchsorted(self._group.images, about.index))
         self.names[place] = sample.name
@@ -49,13 +49,13 @@ class ImagePool:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every image is there with all its sub-images."""
+        """True if every image of the group is here with all its sub-images."""
         parts = {about.index: about.parts for about in self._pasted}
         pasted = {(about.index, about.part) for about in self._pasted}
         return parts.keys() == set(self._group.images.tolist()) and len(pasted) == sum(parts.values())
 
     def cut(self, part: Part) -> tuple[Tensor, Tensor]:
-        """Input (n, C, p, p) and target (n, C, sp, sp) of patches, uint8, channels last in memory."""
+        """Cuts n patches: inputs (n, C, p, p) and targets (n, C, sp, sp), uint8, channels last in memory."""
         s, p = self._scale, self._patch
         target = self._hr.cut(part.image, part.top * s, part.left * s, part.symmetry, p * s)
         if self._lr is None:
@@ -64,7 +64,7 @@ class ImagePool:
 
 
 class Stack:
-    """Images of any sizes, with C channels, as the rows of one tensor (pixels, C)."""
+    """Images of any sizes with C channels, stored as the rows of one uint8 tensor (pixels, C)."""
 
     def __init__(self, sizes: NDArray[np.int64], channels: int, device: torch.device) -> None:
         self._sizes = sizes
@@ -73,7 +73,7 @@ class Stack:
         self._pixels = torch.empty((int(ends[-1]), channels), dtype=torch.uint8, device=device)
 
     def paste(self, image: int, top: int, left: int, pixels: Image) -> None:
-        """Puts (H, W) or (H, W, C) at a place of image number `image`."""
+        """Copies pixels (H, W) or (H, W, C) to row `top` and column `left` of image number `image`."""
         height, width = map(int, self._sizes[image])
         start = int(self._starts[image])
         canvas = self._pixels[start : start + height * width].view(height, width, -1)
@@ -89,10 +89,13 @@ class Stack:
         symmetry: NDArray[np.int64],
         side: int,
     ) -> Tensor:
-        """n squares, each turned by its symmetry (see Part): (n, C, side, side).
+        """Cuts n squares of `side` pixels, each turned by its symmetry: (n, C, side, side).
 
-        From one pixel of a turned square to the next is always the same way in memory, so where all pixels come from
-        is a sum of three terms, and one gather fetches them.
+        In memory the pixels of a turned square are a constant step apart along rows and along columns, so the place of
+        each is a sum of three terms, and one gather fetches all.
+
+        Args:
+            image, top, left, symmetry: (n,) as in scn.data.sampler.Part.
         """
         device, width = self._pixels.device, self._sizes[image, 1]
         mirrored, upside_down, transposed = ((symmetry & bit) > 0 for bit in (1, 2, 4))
@@ -104,6 +107,6 @@ class Stack:
         start, by_row, by_column = terms[:, :, None, None]
         ruler = torch.arange(side, device=device)
         places = start + by_row * ruler[:, None] + by_column * ruler
-        # Of the ways to say it, the fastest on a CPU.
+        # index_select is the fastest gather on a CPU.
         pixels = self._pixels.index_select(0, places.view(-1))
         return pixels.view(*places.shape, -1).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""Noise that is made while training: a function of the seed, the step and the number of the patch."""
+"""Makes noise while training, as a function of the seed, the step and the number of the patch."""
 
 import numpy as np
 import torch
@@ -9,11 +9,16 @@ from scn.data.philox import Purpose, generator
 
 
 def normal(experiment: Experiment, step: int, patches: range, device: torch.device) -> Tensor:
-    """Standard normal noise (n, C, p, p), float32, for the patches `patches` of a step.
+    """Standard normal noise, float32 (n, C, p, p), for n patches of a step.
 
-    The bits are those of the kind of the device: on a CPU NumPy's, the same everywhere; on a GPU PyTorch's, which
-    differ between models of GPU. There a process makes the noise of the whole batch, which costs next to nothing, and
-    takes its part.
+    On a CPU the bits come from NumPy and are the same everywhere; on a GPU they come from PyTorch and differ between
+    models of GPU. On a GPU every rank makes the noise of the whole batch, which costs next to nothing, and takes its
+    part.
+
+    Args:
+        step: number of the step, from 0.
+        patches: numbers of the patches in the step's batch.
+        device: device of the result.
     """
     config = experiment.train
     shape = (experiment.task.image_channels, config.patch_size, config.patch_size)

@@ -10,19 +10,23 @@ from numpy.random import Generator, Philox
 
 
 class Purpose(IntEnum):
-    """What random numbers are for, and the place in the run that they belong to."""
+    """The purposes of random numbers; each names the numbers that say which place in the run they belong to."""
 
     PLACE = 0
-    """(step): where patches are cut and how they are turned."""
+    """Places and symmetries of the patches of (step)."""
     NOISE = 1
-    """(step, patch)."""
+    """Noise of (step, patch)."""
     ORDER = 2
-    """(epoch, group, round): of the images."""
+    """Order of the images in (epoch, group, round)."""
     SHARDS = 3
-    """(epoch): their order."""
+    """Order of the shards in (epoch)."""
 
 
 def generator(seed: int, purpose: Purpose, *place: int) -> Generator:
-    """The random numbers of a place in the run, which up to three numbers name."""
+    """The generator of the random numbers for one purpose at one place in the run.
+
+    Args:
+        place: up to three numbers, as the member of Purpose names them.
+    """
     # The counter's first word counts the numbers drawn.
     return Generator(Philox(key=[seed, purpose], counter=[0, *place, *[0] * (3 - len(place))]))

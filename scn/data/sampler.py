@@ -1,7 +1,7 @@
-"""Which image, place and symmetry every patch of a step has: a function of the seed and the number of the step.
+"""The sampler chooses image, place and symmetry of every patch of a step, as a function of the seed and the step.
 
-Besides those it depends on the sizes of the images and on which of them are in memory together, which the manifest
-tells: nothing has to be read, and no step before has to be drawn.
+The choice also depends on the sizes of the images and on their groups, which follow from the manifest: no image has to
+be read, and no earlier step has to be drawn.
 """
 
 from dataclasses import dataclass
@@ -14,20 +14,22 @@ from scn.data.groups import Group, Groups
 from scn.data.philox import Purpose, generator
 
 Numbers = NDArray[np.int64]
+"""Whole numbers, one for each patch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """n patches of a step, one after the other, that are cut from one group."""
+    """n consecutive patches of a step, cut from one group of images."""
 
     group: Group
     start: int
-    """Which patch of the step is the first."""
+    """Number of the first patch in the step's batch."""
     image: Numbers
-    """(n,) places in the group."""
+    """(n,) place of each patch's image in the group."""
     top: Numbers
-    """(n,) of the input patch, in pixels of the degraded image; the target's is `scale` times as far."""
+    """(n,) top edge of each input patch, in pixels of the degraded image; the target's is `scale` times as far."""
     left: Numbers
+    """(n,) left edge of each input patch, in pixels of the degraded image; the target's is `scale` times as far."""
     symmetry: Numbers
     """(n,) 0 to 7: bit 0 mirrors left and right, bit 1 top and bottom, bit 2 then exchanges rows and columns."""
 
@@ -35,7 +37,7 @@ class Part:
         return len(self.image)
 
     def within(self, start: int, stop: int) -> "Part | None":
-        """Those of the patches `start` to `stop` (not included) of the step; None if there are none."""
+        """Those of its patches that are number `start` to `stop` (not included) of the step; None if there are none."""
         chosen = slice(max(start - self.start, 0), max(stop - self.start, 0))
         if not len(self.image[chosen]):
             return None
@@ -50,15 +52,20 @@ class Part:
 
 
 class Sampler:
-    """The patches of a run: an epoch goes through its groups, and each group through its images in rounds.
+    """Chooses the patches of a run: an epoch goes through its groups, and each group through its images in rounds.
 
-    A round holds every image of the group once, in an order of its own, and there are `patches_per_image` rounds. So an
-    epoch holds every image equally often (SCN paper, section 4.1: 1000 patches each). Places are uniform over the whole
-    image, and so are the 8 symmetries.
+    A round holds every image of the group once, in random order, and there are `patches_per_image` rounds. So an epoch
+    holds every image equally often (SCN paper, section 4.1: 1000 patches each). Places are uniform over the whole
+    image, and the 8 symmetries are equally likely.
     """
 
     def __init__(self, groups: Groups, images: int, experiment: Experiment) -> None:
-        """`images`: how many there are in all."""
+        """Makes the sampler of an experiment.
+
+        Args:
+            groups: the groups of images of every epoch.
+            images: number of training images.
+        """
         self._groups = groups
         self._config = experiment.train
         self._scale = experiment.scale
@@ -67,7 +74,7 @@ class Sampler:
         self._rounds: dict[tuple[int, int, int], Numbers] = {}
 
     def step(self, step: int) -> list[Part]:
-        """The patches of step `step` (from 0): `batch` of them, in as many parts as they come from groups."""
+        """The batch_size patches of step `step` (from 0), one part for each group that they come from."""
         batch, done, parts = self._config.batch_size, 0, list[Part]()
         uniform = generator(self._config.seed, Purpose.PLACE, step).random((batch, 3))
         while done < batch:
@@ -85,7 +92,7 @@ class Sampler:
         return parts
 
     def following(self, step: int) -> Group | None:
-        """The group that is used after the last one of step `step`; None if the run ends before."""
+        """The group that the run uses after the groups of step `step`; None if the run ends before."""
         last = (step + 1) * self._config.batch_size - 1
         epoch, number, patch = self._place(last)
         first = last - patch + self._patches(self._groups.of_epoch(epoch)[number])

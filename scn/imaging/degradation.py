@@ -1,4 +1,4 @@
-"""What spoils an image: MATLAB's bicubic, JPEG and Gaussian noise, and the colours they work in.
+"""The degradations of images (MATLAB's bicubic reduction, JPEG, Gaussian noise) and conversions of their colours.
 
 Images are uint8, (H, W) for grey or (H, W, 3) for RGB. Only NumPy and Pillow (or pillow-simd, whose pixels are the
 same) are used, so that data preparation, training, evaluation and restoration share one definition.
@@ -20,9 +20,9 @@ from scn.imaging.tasks import Channels, Degradation, Task
 Image = NDArray[np.uint8]
 
 FIXED_POINT_FACTORS = (2, 3, 4, 8)
-"""Factors, up and down, at which the fixed-point arithmetic of Pillow (22 bits) and of pillow-simd (14 to 18) can't
-move a pixel (proof: tests/scn/imaging/test_fixed_point.py). At 5, 6 and 7 pillow-simd's moves up to 1 % of them by a
-level."""
+"""Factors n at which enlarging by n and reducing by 1/n in the fixed-point arithmetic of Pillow (22 bits) and of
+pillow-simd (14 to 18 bits) gives exact values (proof: tests/scn/imaging/test_fixed_point.py). At 5, 6 and 7 up to 1 %
+of pillow-simd's values are off by 1."""
 
 _WIDTH, _HEIGHT = 0, 1  # the axes in Pillow's order
 _FLIP = {_WIDTH: Pillow.Transpose.FLIP_LEFT_RIGHT, _HEIGHT: Pillow.Transpose.FLIP_TOP_BOTTOM}
@@ -31,7 +31,7 @@ _BLOCK = 2**16  # float64 values that a pass of _resize_float64 works on at a ti
 
 
 def modcrop(image: Image, scale: int) -> Image:
-    """Leaves out rows at the bottom and columns at the right until both sides are multiples of `scale`."""
+    """Leaves out rows at the bottom and columns at the right so that height and width are multiples of `scale`."""
     height, width = image.shape[:2]
     return image[: height - height % scale, : width - width % scale]
 
@@ -40,15 +40,15 @@ def bicubic_resize(image: Image, scale: Fraction) -> Image:
     """MATLAB's `imresize(image, scale, 'bicubic')`, with antialiasing where it reduces: bit for bit, at any scale.
 
     Where `scale` is no power of two and its numerator times its denominator is even (1/6, 2/3), a few values lie
-    exactly between two levels; they are rounded as float64 arithmetic in the order of imresize's source leaves them.
+    exactly between two integers; they are rounded as float64 arithmetic, in the order of imresize's source, gives them.
 
     Args:
         image: (H, W) or (H, W, 3), of any size but 0.
-        scale: above 0. As a fraction: in floating point the new size could come out a pixel larger.
+        scale: above 0; a fraction, because in floating point the new size could come out a pixel larger.
     Returns:
         (ceil(H*scale), ceil(W*scale)), or the same with 3 channels.
     Raises:
-        ValueError: if the image is empty, or the scale not above 0.
+        ValueError: if the image is empty or the scale is not above 0.
     """
     height, width = image.shape[:2]
     if scale <= 0 or not image.size:
@@ -58,30 +58,31 @@ def bicubic_resize(image: Image, scale: Fraction) -> Image:
     image = np.ascontiguousarray(image)
     if scale > 1 or image[0].size % 4:
         return np.array(bicubic_resize_pillow(_as_pillow(image), scale))
-    # Along the height a byte is a byte, whatever pixel it belongs to. Rows that pass for pixels of four bytes are taken
-    # as they lie in memory, where RGB would be copied; and for single bytes pillow-simd is slow.
+    # Along the height every byte is resized alike, so rows may pass for pixels of four bytes, which Pillow takes as
+    # they lie in memory: RGB would be copied, and single bytes are slow in pillow-simd.
     rows = np.asarray(_resize_axis(_as_pillow(image.reshape(height, -1, 4)), _HEIGHT, scale))
     return np.array(_resize_axis(_as_pillow(rows.reshape(-1, *image.shape[1:])), _WIDTH, scale))
 
 
 def bicubic_resize_pillow(image: Pillow.Image, scale: Fraction) -> Pillow.Image:
-    """bicubic_resize for who holds a Pillow image and wants one, at the scales where that saves converting it.
+    """The resize of bicubic_resize from Pillow image to Pillow image, without a conversion to an array.
 
     Args:
-        image: of mode L or RGB, with sides that are multiples of the scale's denominator.
-        scale: n or 1/n, n of FIXED_POINT_FACTORS.
+        image: mode L or RGB, with sides that are multiples of the scale's denominator.
+        scale: n or 1/n, where n is one of FIXED_POINT_FACTORS.
     Raises:
-        ValueError: if the image or the scale is another.
+        ValueError: if the mode, the size or the scale is another.
     """
     if image.mode not in ("L", "RGB") or not _fixed_point_serves(scale, image.height, image.width):
         raise ValueError(
-            f"{image.mode} of {image.width}x{image.height} pixels by {scale} is not for fixed point: use bicubic_resize"
+            f"an image of mode {image.mode} and {image.width}x{image.height} pixels can't be resized by {scale} in "
+            "fixed point: use bicubic_resize"
         )
     return _resize_axis(_resize_axis(image, _HEIGHT, scale), _WIDTH, scale)
 
 
 def bicubic_downscale(image: Image, scale: int) -> Image:
-    """MATLAB's `imresize(image, 1/scale, 'bicubic')`; see bicubic_resize.
+    """MATLAB's `imresize(image, 1/scale, 'bicubic')`, bit for bit.
 
     Args:
         image: (H, W) or (H, W, 3), H and W multiples of `scale`.
@@ -97,8 +98,10 @@ def bicubic_downscale(image: Image, scale: int) -> Image:
 
 
 def bicubic_upscale(image: Image, scale: int) -> Image:
-    """MATLAB's `imresize(image, scale, 'bicubic')`, the papers' baseline; see bicubic_resize.
+    """MATLAB's `imresize(image, scale, 'bicubic')`, bit for bit: the papers' baseline.
 
+    Args:
+        image: (H, W) or (H, W, 3).
     Returns:
         (H*scale, W*scale) or (H*scale, W*scale, 3).
     """
@@ -106,11 +109,11 @@ def bicubic_upscale(image: Image, scale: int) -> Image:
 
 
 def jpeg(image: Image, quality: int) -> Image:
-    """The image encoded as a baseline JPEG by Pillow, and decoded.
+    """The image after compression to a baseline JPEG by Pillow, decoded again.
 
     Args:
-        image: (H, W), luma or grey, or (H, W, 3), whose chroma is stored at half the resolution (4:2:0), the default
-            of Pillow and of MATLAB's imwrite.
+        image: (H, W), luma or grey; or (H, W, 3), RGB, whose chroma is stored at half the resolution (4:2:0), the
+            default of Pillow and of MATLAB's imwrite.
         quality: 1..100, on the scale of the Independent JPEG Group that MATLAB uses too.
     Raises:
         ValueError: if the quality is not in 1..100.
@@ -123,16 +126,18 @@ def jpeg(image: Image, quality: int) -> Image:
 
 
 def noise(shape: tuple[int, ...], sigma: float, generator: Generator) -> NDArray[np.float32]:
-    """Gaussian noise of standard deviation `sigma`, in units where 255 is white; it is added without clipping."""
+    """Gaussian noise, float32, of standard deviation `sigma` where 255 is white; it is added without clipping."""
     return generator.standard_normal(shape, dtype=np.float32) * np.float32(sigma)
 
 
 def evaluation_noise(name: str, shape: tuple[int, ...], sigma: float, seed: int = 0) -> NDArray[np.float32]:
-    """The noise that every evaluation of the image `name` at `sigma` sees; see `noise` for units.
+    """Gaussian noise, float32, that is the same in every evaluation of an image: a function of name, sigma and seed.
 
     Args:
-        name: of the image.
-        seed: 0 for the figures that are published; others show how much they owe to this one draw.
+        name: the image's name in its corpus.
+        shape: the image's shape.
+        sigma: standard deviation, where 255 is white.
+        seed: 0 for published figures; other seeds show how much a figure depends on this one draw.
     """
     # Seed 0 is left out, so that figures measured before there were seeds stay what they are.
     parts = [name, repr(float(sigma))] + ([str(seed)] if seed else [])
@@ -154,14 +159,17 @@ def rgb_to_luma(rgb: NDArray[np.uint8] | NDArray[np.floating]) -> NDArray[np.flo
 
 
 def rgb_to_grey(rgb: Image) -> Image:
-    """MATLAB's rgb2gray: full range, (H, W, 3) -> (H, W)."""
+    """MATLAB's rgb2gray: (H, W, 3) -> (H, W), full range 0..255, rounded."""
     red, green, blue = np.moveaxis(rgb.astype(np.float64), -1, 0)
     return _rounded(0.298936021293776 * red + 0.587043074451121 * green + 0.114020904255103 * blue)
 
 
 def to_channels(image: Image, channels: Channels) -> Image:
-    """Turns a photograph, grey (H, W) or RGB (H, W, 3), into a task's target (see tasks.Channels).
+    """Converts a photograph, grey (H, W) or RGB (H, W, 3), to the channels of a task's target.
 
+    Args:
+        channels: "rgb" (grey is repeated three times), "grey" (as rgb_to_grey) or "luma" (as rgb_to_luma, rounded; a
+            grey photograph is taken as it is).
     Returns:
         (H, W, 3) for `rgb`, otherwise (H, W).
     """
@@ -169,17 +177,17 @@ def to_channels(image: Image, channels: Channels) -> Image:
 
 
 def degrade(image: Image, task: Task, level: int) -> Image | None:
-    """The degraded version that is stored beside a target; None if the task's is made while training.
+    """The degraded image that is stored beside a target; None for denoising, whose noise is made while training.
 
     Args:
-        image: the target, as to_channels makes it; for super-resolution after modcrop.
-        level: see Task.level_name.
+        image: the target, as to_channels makes it; for super-resolution with sides that are multiples of the scale.
+        level: strength of the degradation: scale factor or JPEG quality.
     """
     return _DEGRADE[task.degradation](image, level) if task.stored else None
 
 
 def to_uint8(image: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Rounds values where 0 is black and 1 is white to 8 bits, clipping what lies outside.
+    """Converts values where 0 is black and 1 is white to 8 bits: clipped to [0, 1], times 255, rounded.
 
     Ties go to the even value, as in the PyTorch code of the SCN paper. MATLAB's uint8() rounds them away from
     zero; no network's output lies on a tie often enough to change a printed digit.
@@ -209,13 +217,13 @@ def _fixed_point_serves(scale: Fraction, height: int, width: int) -> bool:
 
 
 def _as_pillow(pixels: Image) -> Pillow.Image:
-    """(H, W), (H, W, 3) or (H, W, 4), contiguous; not as RGBA, which Pillow would weight by its alpha."""
+    """A Pillow image of contiguous (H, W), (H, W, 3) or (H, W, 4); not as RGBA, which Pillow would weight by alpha."""
     mode = {1: "L", 3: "RGB", 4: "RGBX"}[pixels[0, 0].size]
     return Pillow.frombuffer(mode, pixels.shape[1::-1], pixels, "raw", mode, 0, 1)
 
 
 def _resize_axis(image: Pillow.Image, axis: int, scale: Fraction) -> Pillow.Image:
-    """One pass of imresize in fixed point, where _fixed_point_serves.
+    """One pass of imresize in fixed point, at sizes and scales for which _fixed_point_serves is true.
 
     At the edges Pillow cuts its kernel off, where MATLAB mirrors the image. The kernel reaches 2*down pixels to each
     side, so only the outermost 2*up pixels of the result see an edge. They are taken from a second, small image: the

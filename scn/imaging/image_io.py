@@ -1,4 +1,4 @@
-"""Photographs as users have them: reading what Pillow opens into 8-bit pixels, and writing the result."""
+"""Reads users' photographs with Pillow into 8-bit pixels, and writes restored ones."""
 
 import io
 import warnings
@@ -21,7 +21,7 @@ FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".tiff": ("TIFF", {}),
     ".bmp": ("BMP", {}),
 }
-"""What can be written: suffix -> Pillow's format and options; formats that every build of Pillow has."""
+"""Formats that can be written: suffix -> Pillow's format and options. Every build of Pillow has them."""
 
 _NO_ALPHA = {"JPEG", "BMP"}
 _MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "LA": "LA", "PA": "RGBA", "RGBA": "RGBA"}
@@ -30,17 +30,17 @@ _MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "LA": "LA", "PA": "RGBA"
 
 @dataclass(frozen=True, kw_only=True)
 class Photograph:
-    """The pixels of an image, upright."""
+    """An image as upright 8-bit pixels, with its transparency and colour profile."""
 
     pixels: NDArray[np.uint8]
-    """(H, W, C) with C = 1 (grey) or 3 (RGB)"""
+    """Pixel values, (H, W, C) with C = 1 (grey) or 3 (RGB)."""
     alpha: NDArray[np.uint8] | None
-    """(H, W), 255 is opaque"""
+    """Opacity, (H, W), where 255 is opaque; None for an image without transparency."""
     icc_profile: bytes | None
-    """What the pixel values mean as colours, if the file says so; the result keeps it."""
+    """The file's embedded colour profile, which the restored image keeps; None if it has none."""
 
     def image(self) -> Image.Image:
-        """As a Pillow image of mode L, RGB, LA or RGBA."""
+        """Converts it to a Pillow image of mode L, RGB, LA or RGBA, with its colour profile."""
         parts = [self.pixels] if self.alpha is None else [self.pixels, self.alpha[..., None]]
         pixels = np.concatenate(parts, axis=-1)
         image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
@@ -50,7 +50,7 @@ class Photograph:
 
 
 def read_photograph(path: Path) -> Photograph:
-    """Reads an image: EXIF orientation applied, palettes and bilevel images converted.
+    """Reads an image file; EXIF orientation is applied, palettes and bilevel images are converted.
 
     Raises:
         UserError: if the file is missing, no image, damaged, animated, or has pixels other than 8-bit grey or RGB.
@@ -77,16 +77,22 @@ def read_photograph(path: Path) -> Photograph:
 
 
 def photograph_of(image: Image.Image, name: Path | str = "the image") -> Photograph:
-    """The pixels of an opened image, upright; UserError, with its name, for pixels other than 8-bit grey or RGB."""
+    """Converts an opened Pillow image to upright 8-bit pixels.
+
+    Args:
+        name: what messages call the image.
+    Raises:
+        UserError: if it is animated or has pixels other than 8-bit grey or RGB.
+    """
     _check(image, name)
     image.load()
     return _photograph(ImageOps.exif_transpose(image))
 
 
 def check_target(path: Path) -> None:
-    """UserError unless `path` has the suffix of a format that can be written."""
+    """Raises UserError unless `path` has the suffix of a format that can be written."""
     if path.suffix.lower() not in FORMATS:
-        raise UserError(f"{path} does not say what to write: end its name in one of {', '.join(FORMATS)}.")
+        raise UserError(f"{path} names no format that can be written: end its name in one of {', '.join(FORMATS)}.")
 
 
 def write_photograph(path: Path, photograph: Photograph) -> None:

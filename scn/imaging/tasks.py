@@ -1,7 +1,7 @@
-"""What an experiment asks for: its task, the level of degradation, and the protocol that measures it.
+"""The restoration tasks: their degradations, their channels, and the protocols that measure their results.
 
-A task is a row of data, not a branch in the code: whoever needs to know how a task differs from another
-(data preparation, training, evaluation, restoration) reads it here.
+A task is a row of data, not a branch in the code: data preparation, training, evaluation and restoration read here how
+one task differs from another.
 """
 
 from collections.abc import Mapping
@@ -13,15 +13,16 @@ Channels = Literal["rgb", "grey", "luma"]
 `luma` (1 channel, studio range 16..235, MATLAB rgb2ycbcr; a grey photograph is taken as it is)."""
 
 Degradation = Literal["bicubic", "jpeg", "noise"]
+"""Kind of degradation: bicubic reduction, JPEG compression or Gaussian noise."""
 
 OnColour = Literal["rgb", "each", "luma"]
-"""How the network restores a user's colour photograph: `rgb` all channels at once, `each` channel by itself, or only
-the `luma`, leaving the chroma as it is."""
+"""How the network restores a colour photograph: `rgb` all channels at once, `each` channel by itself, `luma` the luma
+only, with the chroma left as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How restored images are compared with the originals, so that a figure can be told from another.
+    """How restored images are compared with the originals; every figure names its protocol.
 
     Images are rounded to 8 bits first; PSNR has a peak of 255; SSIM is the 11x11 Gaussian window
     (sigma 1.5, K1 0.01, K2 0.03), valid positions only.
@@ -29,9 +30,9 @@ class Protocol:
 
     name: str
     luma: bool
-    """Compare the BT.601 studio-range luma of RGB images, unrounded; otherwise the image itself."""
+    """True: RGB images are compared by their BT.601 studio-range luma, unrounded; False: as they are."""
     crop_scale: bool
-    """Leave out a frame of `scale` pixels."""
+    """True: a frame as wide as the scale factor, in pixels, is left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,23 +43,24 @@ class Task:
     title: str
     degradation: Degradation
     degraded_name: str
-    """What the degraded input is called in tables."""
+    """Name of the degraded input in tables."""
     level_name: str
-    """What `level` is: the scale factor, the standard deviation of the noise (of 255) or the JPEG quality."""
+    """Meaning of the level: the scale (a factor), the noise's sigma (where 255 is white) or the JPEG quality."""
     level_range: tuple[int, int]
+    """Lowest and highest level that an experiment may ask for."""
     channels: Channels
     on_colour: OnColour
     protocol: Protocol
     stored: bool
-    """The degraded image is made once and stored in the shards; otherwise it is made while training."""
+    """True: degraded images are made once and stored in the shards; False: they are made while training."""
 
     @property
     def image_channels(self) -> int:
-        """Channels of the network's input and output."""
+        """Number of channels of the network's input and output."""
         return 3 if self.channels == "rgb" else 1
 
     def scale(self, level: int) -> int:
-        """Factor between the sizes of output and input."""
+        """Upscaling factor of the network: `level` in super-resolution, otherwise 1."""
         return level if self.degradation == "bicubic" else 1
 
 

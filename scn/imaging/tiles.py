@@ -1,4 +1,4 @@
-"""An image of any size through a function that takes limited memory: overlapping tiles, blended."""
+"""Restores images of any size in limited memory, by overlapping tiles that are blended."""
 
 from collections.abc import Callable
 
@@ -6,12 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 TILE = 512
+"""Side of a tile in input pixels."""
 OVERLAP = 32
-"""Pixels that neighbouring tiles share. Tiles start at multiples of it, so that the levels of a feature pyramid (each
-half as large as the one above) sample the same pixels as those of the whole image, up to 5 halvings."""
+"""Input pixels that neighbouring tiles share. Tiles start at multiples of it, so that the scales of a feature pyramid
+(each half as large as the one before) sample the same pixels as in the whole image, up to 5 halvings."""
 
 TileFunction = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""(h, w, C) uint8 -> (scale * h, scale * w, C) float32, 0 is black, 1 is white."""
+"""A function that restores a tile: (h, w, C) uint8 -> (scale * h, scale * w, C) float32, 0 is black, 1 is white."""
 
 
 def in_tiles(
@@ -24,16 +25,17 @@ def in_tiles(
     """Applies `function` to an image, in tiles if it has more than tile x tile pixels.
 
     Besides the image and the result, which are 8 bits, memory holds one row of tiles. Of the pixels that two tiles
-    share, the outer quarter on either side is thrown away (there the border is felt most) and the rest is blended
+    share, the outer quarter on either side is thrown away (the border affects it most) and the rest is blended
     linearly. The result is close to the whole image's, not equal: bilinear resampling with aligned corners, which
     the network's pyramid uses, depends on the size of what it resamples.
 
     Args:
-        image: (H, W, C).
-        to_uint8: rounds the result.
+        image: (H, W, C) uint8.
+        scale: upscaling factor of `function`.
+        to_uint8: converts restored values to 8 bits.
         tile: side of a tile in input pixels, more than 2 * OVERLAP; one at the end may be OVERLAP - 1 longer.
     Returns:
-        (scale * H, scale * W, C).
+        (scale * H, scale * W, C) uint8.
     """
     height, width, channels = image.shape
     if height * width <= tile**2:
@@ -56,7 +58,7 @@ def in_tiles(
 
 
 def spans(size: int, tile: int) -> list[tuple[int, int]]:
-    """[start, end) of the tiles along a side of `size` pixels.
+    """Start and end (not included) of the tiles along a side of `size` pixels.
 
     All but the last are `tile` long; starts are multiples of OVERLAP; neighbours share OVERLAP pixels or more, and
     no pixel lies in three tiles.

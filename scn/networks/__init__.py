@@ -1,6 +1,6 @@
 """The table of the networks that `model.name` may ask for. It imports no PyTorch.
 
-A row says what a network is and where its class is, which is imported when a network is built (scn.networks.build).
+A row describes a network and names its class, which is imported when a network is built (scn.networks.build).
 """
 
 from collections.abc import Mapping
@@ -30,14 +30,17 @@ from scn.networks.wdsr.config import WdsrConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """A row of the table of networks."""
+    """A row of the table of networks: a network's config, class, paper and licence."""
 
     config: type[NetworkConfig]
     implementation: str
     """The network's class, "module:class"; it is called with the config, `channels` and `scale`."""
     title: str
+    """Full name of the network."""
     paper: str
+    """Authors, title and year of the paper."""
     section: str
+    """Section of the paper that describes the network."""
     licence: str
     """The licence of the idea and of the authors' code; none of that code is used here."""
     channels: Literal[1, 3] = 3
@@ -216,10 +219,12 @@ def list_networks() -> list[Network]:
 
 
 def network_config(raw: Mapping[str, Any], source: object, place: str = "") -> NetworkConfig:
-    """The parameters of the network that raw["name"] names, with its defaults for those that are not given.
+    """Checks the parameters of the network that raw["name"] names; those that are not given have its defaults.
 
     Args:
-        source, place: where `raw` was read, for the message, as in scn.core.schema.check.
+        raw: parameter -> value; without "name" the network is DEFAULT.
+        source: where `raw` was read, named first in a message: a path, or a few words.
+        place: the dotted key of `raw` in `source`; "" for the top level.
     Raises:
         UserError: for an unknown network, an unknown parameter, or a value out of its range.
     """

@@ -1,4 +1,4 @@
-"""Building the networks of the table (scn.networks) from their parameters."""
+"""Builds the networks of the table (scn.networks) from their parameters."""
 
 from collections.abc import Mapping
 from pkgutil import resolve_name
@@ -26,8 +26,8 @@ def create_model(
         name: the network, as `scn networks` lists it.
         channels: C, 3 (RGB) or 1 (grey); None: as in the figures of the network's paper.
         scale: s, the upscaling factor; None: as in the figures of the network's paper.
-        seed: makes the initial weights a function of it, without touching the global random state.
-        parameters: of the network; those left out have their defaults.
+        seed: seed of the initial weights, which leaves the global random state alone; None: they are drawn from that.
+        parameters: parameters of the network (`scn networks NAME` explains them); those left out have their defaults.
     Raises:
         UserError: for an unknown name, parameters that the network does not have, or values out of range.
     """
@@ -44,12 +44,13 @@ def create_model(
 
 
 def build(architecture: Mapping[str, Any], seed: int | None = None) -> RestorationNetwork:
-    """The network that `architecture` (scn.config.params.Experiment.architecture) describes, with initial weights.
+    """Builds the network that `architecture` describes, with initial weights.
 
     Args:
-        architecture: `name`, parameters of that network, `channels` and `scale`; what is left out is the network's
-            default, 3 channels and scale 1.
-        seed: makes the initial weights a function of it, without touching the global random state.
+        architecture: `name`, parameters of that network, `channels` and `scale`
+            (scn.config.params.Experiment.architecture); left out, they are the network's defaults, 3 channels and
+            scale 1.
+        seed: seed of the initial weights, which leaves the global random state alone; None: they are drawn from that.
     Raises:
         UserError: for an unknown name, parameters that the network does not have, or values out of range.
     """
@@ -69,11 +70,11 @@ def build(architecture: Mapping[str, Any], seed: int | None = None) -> Restorati
 
 
 def fold(network: nn.Module) -> nn.Module:
-    """Folds weight normalisation into plain weights, in place: the same function, for inference."""
+    """Folds weight normalisation into plain weights for inference, in place; the network's function stays the same."""
     for module in network.modules():
         if parametrize.is_parametrized(module, "weight"):
             trained = all(parameter.requires_grad for parameter in module.parameters())
-            # What asks for no gradients would become a buffer, and no parameter any more.
+            # A weight without requires_grad would become a buffer.
             parametrize.remove_parametrizations(module.requires_grad_(), "weight", leave_parametrized=True)
             module.requires_grad_(trained)
     return network

@@ -1,4 +1,4 @@
-"""The cost of a network: parameters, multiply-adds, memory, and how far it sees."""
+"""Measures the cost of a network: parameters, multiply-adds, memory, and receptive field."""
 
 import copy
 import math
@@ -21,7 +21,7 @@ from scn.networks.base.layers import RestorationNetwork
 from scn.networks.build import build, fold
 
 TALLEST = 4096
-"""Height in pixels of the largest strip that the receptive field is looked for in."""
+"""Largest receptive field in pixels that is measured, the height of the largest strip that is tried."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,17 +33,23 @@ class Profile:
     params_folded: int
     """Parameters in inference, weight normalisation folded into the weights."""
     macs: int
-    """Multiply-adds in inference, see `count_macs`."""
+    """Multiply-adds of all convolutions in inference, for the whole image."""
     receptive_field: int | None
-    """Side in pixels, None for the whole image, see `receptive_field`."""
+    """Side in pixels of the square of the input that a pixel of the output depends on; None: the whole image."""
     activation_bytes: int
-    """Most memory at once in inference, see `activation_bytes`."""
+    """Most bytes of features and images that are in memory at once in inference, float32."""
     training_bytes: int
-    """Memory kept for the backward, see `training_bytes`."""
+    """Bytes that autograd keeps for the backward pass, float32."""
 
 
 def profile(architecture: Mapping[str, Any], height: int, width: int) -> Profile:
-    """Measures a network for one image of height x width pixels; UserError as for `count_macs`."""
+    """Measures a network for one image of height x width pixels.
+
+    Args:
+        architecture: as for scn.networks.build.build.
+    Raises:
+        UserError: for an architecture that can't be built, or an image that the network does not take.
+    """
     return Profile(
         params=_count(_on_meta(architecture)),
         params_folded=_count(fold(_on_meta(architecture))),
@@ -73,11 +79,11 @@ def count_macs(network: RestorationNetwork | Mapping[str, Any], height: int, wid
 
 
 def activation_bytes(architecture: Mapping[str, Any], height: int, width: int) -> int:
-    """Most bytes of float32 that are alive at once while one image of height x width pixels passes, in inference.
+    """Most bytes of float32 that are in memory at once while one image of height x width pixels passes, in inference.
 
-    Input and output count, parameters don't. Followed from one of PyTorch's functions to the next, on the meta device:
-    what a kernel needs for itself (the workspace of a convolution) comes on top, and on a CPU a network that works in
-    bands of rows needs less. Arguments and errors as for `count_macs`.
+    Input and output count, parameters don't. Memory is followed from one of PyTorch's functions to the next, on the
+    meta device: what a kernel needs for itself (the workspace of a convolution) comes on top, and on a CPU a network
+    that works in bands of rows needs less. Arguments and errors are those of `profile`.
     """
     network = _on_meta(architecture)
     fold(network)
@@ -89,8 +95,8 @@ def activation_bytes(architecture: Mapping[str, Any], height: int, width: int) -
 def training_bytes(architecture: Mapping[str, Any], height: int, width: int) -> int:
     """Bytes of float32 that autograd keeps for the backward of one image of height x width pixels.
 
-    Each piece of memory counts once; parameters don't, nor do gradients and what the optimizer keeps. Arguments and
-    errors as for `count_macs`.
+    Each piece of memory counts once; parameters, gradients and the optimizer's state don't. Arguments and errors are
+    those of `profile`.
     """
     network = _on_meta(architecture).train()
     own = {tensor.untyped_storage() for tensor in _tensors(network)}
@@ -108,16 +114,17 @@ def training_bytes(architecture: Mapping[str, Any], height: int, width: int) -> 
 def receptive_field(architecture: Mapping[str, Any]) -> int | None:
     """Side in pixels of the square of the input that a pixel of the output depends on.
 
-    Measured the other way round: the rows of the output that the central pixel of a narrow strip reaches, over the
-    scale, rounded up; that is the mean over the pixels of the output, whose fields differ by their place relative to
-    the pixels of the input and of the levels. They are the rows where the derivative with respect to that pixel
-    (forward mode, float64) is not 0. The network has few channels, weights are averages over what they read, biases 0
-    and the image positive, so that nothing cancels and no ReLU blocks; batch normalisation is in eval mode. The strip's
-    height is doubled until neither end is reached; only the height is measured, as the networks treat both sides alike.
+    It is measured the other way round: the number of rows of the output that the central pixel of a narrow strip
+    reaches, over the scale, rounded up. That is the mean over the output's pixels, whose fields differ by their place
+    relative to the pixels of the input and of a pyramid's scales. A row is reached if its derivative with respect to
+    that pixel (forward mode, float64) is not 0. The network has few channels, weights are averages over what they read,
+    biases are 0 and the image is positive, so that nothing cancels and no ReLU blocks; batch normalisation is in eval
+    mode. The strip's height is doubled until neither end is reached; only the height is measured, as the networks treat
+    both sides alike.
 
     Returns:
-        None for a network that sees the whole image (as through instance normalisation or global pooling), or more
-        than TALLEST pixels of it.
+        None for a network that sees the whole image (by instance normalisation or global pooling, for example), or
+        more than TALLEST pixels of it.
     Raises:
         UserError: for an architecture that can't be built.
     """
@@ -154,7 +161,7 @@ def _rows_reached(network: RestorationNetwork, height: int) -> Tensor:
     direction = torch.zeros_like(image)
     direction[:, :, height // 2, width // 2] = 1
     with torch.no_grad(), forward_ad.dual_level(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # PyTorch's own, when it prepares its forward mode
+        warnings.simplefilter("ignore", DeprecationWarning)  # PyTorch's own, raised by its forward mode
         output = network(forward_ad.make_dual(image, direction))
         derivative = forward_ad.unpack_dual(output).tangent
     return derivative.abs().sum(dim=(0, 1, 3)).nonzero()[:, 0]

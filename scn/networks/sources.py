@@ -1,4 +1,4 @@
-"""The Python sources that decide what a network computes. It imports no PyTorch, and no network."""
+"""Finds the Python sources that decide what a network computes. It imports no PyTorch and no network's class."""
 
 import ast
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ _ROOM = "scn.networks"
 
 
 def sources_of(name: str) -> list[Path]:
-    """The files of scn.networks that the network's class and config import, directly or by way of others; sorted.
+    """The files of a network's class and config and all files of scn.networks that they import, sorted.
 
-    The import statements are read, wherever they stand in a file; nothing is imported. The table of networks itself
-    is left out: its other rows decide nothing about this network.
+    Imports are followed from file to file, wherever they stand; the statements are read and nothing is imported. The
+    table of networks itself is left out: its other rows decide nothing about this network.
 
     Raises:
         KeyError: for an unknown network.

@@ -1,6 +1,6 @@
-"""What a set of shards is: the manifests that data preparation writes and training and evaluation read.
+"""Manifests of shards, which data preparation writes and training and evaluation read.
 
-What lies in a shard is in scn.shards.samples.
+scn.shards.samples describes the content of a shard.
 """
 
 import json
@@ -16,6 +16,7 @@ from scn.core.files import write_atomically
 from scn.core.hashing import digest
 
 FORMAT: Literal[4] = 4
+"""Version of the manifests' format."""
 
 
 class _Record(BaseModel):
@@ -23,15 +24,18 @@ class _Record(BaseModel):
 
 
 class Shard(_Record):
-    """One tar in the store."""
+    """A shard: one tar file of samples in the store."""
 
     key: str
-    """Its place in the store; holds the SHA-256 of its content."""
+    """Key in the store, with the first half of the SHA-256 of the content in it."""
     bytes: int
+    """Size of the tar file in bytes."""
     sha256: str
+    """SHA-256 of the tar file, in hexadecimal."""
     samples: int
+    """Number of samples."""
     images: dict[int, tuple[int, int]]
-    """The images that are in it, whole or in part: number in the set -> height and width of the whole target."""
+    """The images in the shard, whole or in part: number in the set -> (height, width) of the whole target in pixels."""
 
 
 class ImageSet(_Record):
@@ -40,14 +44,15 @@ class ImageSet(_Record):
     corpora: dict[str, str]
     """Corpus reference -> SHA-256 over the names and contents of its images."""
     images: int
+    """Number of images."""
     samples: int
-    """Images, or the sub-images that they were cut into."""
+    """Number of samples: images, or the sub-images that they were cut into."""
     content: str
     """SHA-256 over the pixels of all images and their degraded versions, however they were cut, encoded and spread."""
     converted: dict[str, int]
-    """How many images went through which conversion."""
+    """Conversion (data_prep.images) -> number of images that went through it."""
     refused: dict[str, str]
-    """The images that could not be used, by corpus and name -> why (data.unusable: skip)."""
+    """Images that could not be used: CORPUS/NAME -> why (with `data.unusable: skip`)."""
     shards: list[Shard]
 
 
@@ -62,12 +67,12 @@ class _Manifest(_Record):
     task: str
     level: int
     parameters: dict[str, Any]
-    """How the shards were made."""
+    """Values of the section `data` that the shards were made with."""
     made_with: dict[str, str]
-    """The implementation of PIL, and the encoder."""
+    """Versions: `pil`, the implementation of PIL, and `codec`, the encoder."""
 
     def dumps(self) -> str:
-        """The content of the file."""
+        """The manifest as the JSON text of its file."""
         return json.dumps(self.model_dump(), indent=1, sort_keys=True) + "\n"
 
     def _digest(self, sets: Mapping[str, ImageSet]) -> str:
@@ -76,28 +81,28 @@ class _Manifest(_Record):
 
 
 class TrainingManifest(_Manifest, ImageSet):
-    """The images that one experiment trains on: shards/<experiment>/train.json."""
+    """The images that one experiment trains on, as in shards/<experiment>/train.json."""
 
     @property
     def sha256(self) -> str:
-        """Names the data: the same for the same pixels, however they were cut, encoded and spread over shards."""
+        """SHA-256 of the data: the same for the same pixels, however they were cut, encoded and spread over shards."""
         return self._digest({"train": self})
 
     @property
     def order(self) -> str:
-        """Names the shards in their order."""
+        """SHA-256 of the list of shards, in their order."""
         return digest([shard.sha256 for shard in self.shards])
 
 
 class EvaluationManifest(_Manifest):
-    """The evaluation sets of one experiment: shards/<experiment>/evaluation.json."""
+    """The evaluation sets of one experiment, as in shards/<experiment>/evaluation.json."""
 
     sets: dict[str, ImageSet]
-    """Evaluation set (its corpus reference) -> its images and shards."""
+    """Evaluation set, by its corpus reference -> its images and shards."""
 
     @property
     def sha256(self) -> str:
-        """Names the data: the same for the same pixels, however they were encoded and spread over shards."""
+        """SHA-256 of the data: the same for the same pixels, however they were encoded and spread over shards."""
         return self._digest(self.sets)
 
 
@@ -112,11 +117,11 @@ class Manifests(NamedTuple):
 
     @property
     def image_sets(self) -> list[ImageSet]:
-        """The training images, and every evaluation set."""
+        """The training set, and after it every evaluation set."""
         return [self.train, *self.evaluation.sets.values()]
 
     def shards(self) -> Iterator[Shard]:
-        """Every shard of both."""
+        """Every shard of both manifests, those of the training set first."""
         for images in self.image_sets:
             yield from images.shards
 
@@ -131,12 +136,12 @@ TRAIN, EVALUATION = "train.json", "evaluation.json"
 
 
 def training_manifest(params: Params, name: str) -> TrainingManifest:
-    """Reads shards/<name>/train.json; UserError if it is missing or holds the shards of another experiment."""
+    """Reads shards/<name>/train.json. Raises UserError if it is missing or belongs to another experiment."""
     return _of_experiment(TrainingManifest, params, name, TRAIN)
 
 
 def evaluation_manifest(params: Params, name: str) -> EvaluationManifest:
-    """Reads shards/<name>/evaluation.json; UserError if it is missing or holds the shards of another experiment."""
+    """Reads shards/<name>/evaluation.json. Raises UserError if it is missing or belongs to another experiment."""
     return _of_experiment(EvaluationManifest, params, name, EVALUATION)
 
 
@@ -161,7 +166,7 @@ def write_manifests(folder: Path, manifests: Manifests, *, ordered: bool = False
 
 
 def load_manifest(path: Path | str) -> Manifest:
-    """Reads a manifest of either kind; UserError if it is missing or none."""
+    """Reads a manifest of either kind. Raises UserError if the file is missing or is no manifest."""
     text = _read(Path(path))
     if '\n "sets": {' in text:
         return _parse(EvaluationManifest, text, Path(path))
@@ -201,4 +206,4 @@ def _read(path: Path) -> str:
     except UnicodeDecodeError:
         raise UserError(f"{path} is no shard manifest (it holds no text): make it with `data-prep shard`.") from None
     except OSError as error:
-        raise UserError(f"{path} can't be read ({error.strerror}): name a manifest that can.") from None
+        raise UserError(f"{path} can't be read ({error.strerror}): name a manifest that can be read.") from None

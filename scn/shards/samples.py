@@ -1,11 +1,11 @@
-"""What a sample is: the members that data preparation writes into a shard and that training and evaluation read.
+"""Samples: the members of a shard, which data preparation writes and training and evaluation read.
 
 A shard is a WebDataset tar. Each sample is an image, or one of the sub-images that it was cut into:
     <key>.hr.npy        uint8 (H, W, 3) or (H, W): the target
-    <key>.lr<level>.npy uint8: the degraded target, where the task stores it (tasks.Task.stored), for every level asked
+    <key>.lr<level>.npy uint8: the target degraded at a level, where the task stores it (tasks.Task.stored)
     <key>.up.npy        uint8, as hr: lr enlarged by bicubic interpolation, in evaluation sets of super-resolution
-    <key>.json          About
-With data.encoding png the images are <key>.hr.png and so on. Keys sort by image, then by sub-image.
+    <key>.json          the sample's About
+With `data.encoding: png` the images are <key>.hr.png and so on. Keys sort by image, then by sub-image.
 """
 
 import hashlib
@@ -31,33 +31,37 @@ Encoding = Literal["npy", "png"]
 
 
 class About(BaseModel):
-    """The member `json`: which image a sample is, or is cut from, and where."""
+    """The member `json` of a sample: its image, and the sample's place in it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
-    """Of the image in its corpus."""
+    """Name of the image in its corpus."""
     sha256: str = ""
-    """Of the file that the image came from."""
+    """SHA-256 of the image's file, in hexadecimal."""
     index: int = 0
-    """Of the image in its set."""
+    """Number of the image in its set."""
     part: int = 0
+    """Number of the sub-image in the image, from 0."""
     parts: int = 1
-    """Sub-image number `part` of `parts`."""
+    """Number of sub-images that the image was cut into."""
     top: int = 0
+    """Top edge of the sample in the whole target, in pixels."""
     left: int = 0
-    """Its place in the whole target, in pixels."""
+    """Left edge of the sample in the whole target, in pixels."""
     height: int
+    """Height of the whole target in pixels."""
     width: int
-    """Of the whole target."""
+    """Width of the whole target in pixels."""
 
     @property
     def key(self) -> str:
+        """The sample's key in its shard: the image's number and the sub-image's."""
         return f"{self.index:08d}-{self.part:04d}"
 
     @staticmethod
     def image(key: str) -> int:
-        """The index in a key."""
+        """The number of the image that a sample's key begins with."""
         return int(key.partition("-")[0])
 
 
@@ -67,23 +71,39 @@ class Sample:
 
     about: About
     hr: Image
+    """The target."""
     lr: Image | None = None
+    """The degraded target, if it is stored."""
     up: Image | None = None
+    """The bicubic enlargement of `lr`, if it is stored."""
 
     @property
     def name(self) -> str:
+        """Name of the image in its corpus."""
         return self.about.name
 
 
 def encode(arrays: Mapping[str, Image], encoding: Encoding, png_level: int) -> dict[str, bytes]:
-    """The images of a sample ("hr", "lr2", ...) as members, by suffix ("hr.npy", ...)."""
+    """Encodes the images of a sample.
+
+    Args:
+        arrays: name ("hr", "lr2", ...) -> uint8 image.
+        png_level: how hard zlib compresses png, 0..9.
+    Returns:
+        Suffix of the member ("hr.npy", ...) -> its content.
+    """
     if encoding == "npy":
         return {f"{name}.npy": _npy(array) for name, array in arrays.items()}
     return {f"{name}.png": _png(array, png_level) for name, array in arrays.items()}
 
 
 def decode(members: Mapping[str, bytes], level: int) -> Sample:
-    """The sample of `members` (by suffix), with the degraded image of `level`, if it is there."""
+    """Decodes a sample.
+
+    Args:
+        members: suffix ("hr.npy", ..., "json") -> content.
+        level: the level whose degraded image is taken, if there is one.
+    """
     images = {}
     for suffix, content in members.items():
         name, _, encoding = suffix.partition(".")
@@ -96,11 +116,11 @@ def decode(members: Mapping[str, bytes], level: int) -> Sample:
 
 
 def unpack(shard: bytes, level: int, images: Container[int] | None = None) -> Iterator[Sample]:
-    """The samples in the content of a shard, in the order of their keys.
+    """Yields the samples in the content of a shard, in the order of their keys.
 
     Args:
-        level: whose degraded images are taken.
-        images: the numbers of those that are asked for; None: all.
+        level: the level whose degraded images are taken.
+        images: numbers of the images whose samples are wanted; None: all.
     """
     members: dict[str, dict[str, bytes]] = {}
     # The hash has been checked, so the tar is the one that was written: no streaming reader is needed.
@@ -114,10 +134,10 @@ def unpack(shard: bytes, level: int, images: Container[int] | None = None) -> It
 
 
 def read_shard(store: Store, shard: Shard, experiment: str) -> bytes:
-    """The content of a shard of `experiment`.
+    """Reads a shard of `experiment` from the store and checks it.
 
     Raises:
-        UserError: naming the shard if it is not there or not what the manifest says.
+        UserError: naming the shard, if it is missing or its size or SHA-256 is not the manifest's.
     """
     again = f"`dvc repro --force --single-item shard@{experiment}`"
     try:
@@ -137,7 +157,7 @@ def read_shard(store: Store, shard: Shard, experiment: str) -> bytes:
 
 
 def codec(encoding: Encoding) -> str:
-    """What the bytes of an encoding depend on besides the pixels."""
+    """Name and version of the encoder, on which the bytes of a member depend besides the pixels."""
     if encoding == "npy":
         return "npy 1.0"
     return f"png, zlib {features.version('zlib') or zlib.ZLIB_RUNTIME_VERSION}"
@@ -150,7 +170,7 @@ def _npy(image: Image) -> bytes:
     return b"".join((header.getvalue(), image.data))  # write_array would copy it twice
 
 
-def _png(image: Image, level: int) -> bytes:
+def _png(image: Image, compression: int) -> bytes:
     file = io.BytesIO()
-    Pillow.fromarray(image).save(file, "PNG", compress_level=level)
+    Pillow.fromarray(image).save(file, "PNG", compress_level=compression)
     return file.getvalue()

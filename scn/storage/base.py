@@ -1,8 +1,8 @@
-"""The interface of a store; scn.storage.local and scn.storage.s3 implement it. It knows nothing of shards or models.
+"""The interface of a store, which scn.storage.local and scn.storage.s3 implement; it knows nothing of shards or models.
 
-Objects are immutable: written once, whole or not at all, and checked before they count as written. What moves is a
-small pointer, written with a compare-and-swap. A store pickles as its URL. Open one per process: a boto3 client does
-not survive a fork.
+An object is written once, whole or not at all, checked before it counts as written, and never changed. A pointer is a
+small object that moves by compare-and-swap. A pickled store holds its address only. Open one per process: a boto3
+client does not survive a fork.
 """
 
 import hashlib
@@ -19,14 +19,16 @@ from scn.core.errors import UserError
 from scn.core.files import HIDDEN, written_beside
 
 Token = str | None
-"""What `read_pointer` saw: equal tokens mean an unmoved pointer; None: there was no pointer."""
+"""State of a pointer when it was read: equal tokens mean that it has not moved; None: there was no pointer."""
 
-PART_BYTES = 8 * 1024**2  # of an upload to S3
-BLOCK_BYTES = 1024**2  # at once from a disk; more would not stay in the CPU's cache
+PART_BYTES = 8 * 1024**2
+"""Size in bytes of the parts of an upload to S3."""
+BLOCK_BYTES = 1024**2
+"""Bytes that are read from a disk at once; more would not stay in the CPU's cache."""
 
 
 class StoreError(UserError):
-    """The store can't do what was asked; the message names the place and the remedy."""
+    """The store can't do what it was asked to do; the message names the place and the remedy."""
 
 
 class ObjectNotFound(StoreError):  # noqa: N818 - a finding, not always an error
@@ -34,58 +36,64 @@ class ObjectNotFound(StoreError):  # noqa: N818 - a finding, not always an error
 
 
 class ObjectExists(StoreError):  # noqa: N818
-    """The key holds other content, and objects never change."""
+    """The key already holds other content, and objects never change."""
 
 
 class Store(ABC):
-    """Immutable objects and movable pointers, by key: parts separated by '/', none empty, '.' or '..'.
+    """A store of immutable objects and movable pointers; a key is parts separated by '/', none empty, '.' or '..'.
 
     Every method raises StoreError for an ill-formed key and when the service or the disk fails.
     """
 
     url: str
-    """Absolute: opens the same store from any folder and process."""
+    """Absolute URL of the store, which `open_store` takes in any folder and process."""
 
     def put(
         self, key: str, data: bytes | memoryview, *, sha256: str | None = None, names_content: bool = False
     ) -> bool:
-        """Stores `data`; False if it was there already, ObjectExists if something else was.
-
-        What was written is compared with `data` (see the stores) before it counts as an object: if it differs,
-        StoreError, and there is no object.
+        """Stores `data` as the object `key`, checked before it counts as one.
 
         Args:
-            sha256: of `data`, in hexadecimal, if it is known already: spares computing it.
+            sha256: SHA-256 of `data` in hexadecimal, if it is known already, which saves computing it.
             names_content: the key holds a hash of the content, or of all that decides it; other content under it is
                 a damaged object, which `data` replaces.
+        Returns:
+            False if an object with this content was there already.
+        Raises:
+            ObjectExists: if the key holds other content.
+            StoreError: if what was written differs from `data`; then there is no object.
         """
-        return self._put(key, Source(data, sha256), names_content)
+        return self._put(key, Content(data, sha256), names_content)
 
     def put_file(self, key: str, path: Path, *, sha256: str | None = None, names_content: bool = False) -> bool:
-        """Like `put`, for a file of any size."""
+        """Stores a file of any size as the object `key`; arguments, result and errors are those of `put`."""
         with file_errors(str(path)), path.open("rb") as file:
-            return self._put(key, Source(file, sha256), names_content)
+            return self._put(key, Content(file, sha256), names_content)
 
     def get(self, key: str) -> bytes:
-        """The object's content; ObjectNotFound if there is none."""
+        """The content of the object `key`. Raises ObjectNotFound if there is none."""
         check_key(key)
         buffer = io.BytesIO()
         self._read(key, buffer)
         return buffer.getvalue()
 
     def get_file(self, key: str, path: Path) -> None:
-        """Copies the object to `path`, which is replaced whole or left alone; ObjectNotFound if there is none."""
+        """Copies the object `key` to the file `path`, which is replaced whole or stays as it was.
+
+        Raises:
+            ObjectNotFound: if there is no such object.
+        """
         check_key(key)
         with file_errors(str(path)), written_beside(path, lambda file: self._read(key, file)) as temporary:
             temporary.replace(path)
 
     @abstractmethod
     def holds(self, key: str, *, sha256: str, size: int) -> bool:
-        """Whether there is an object at `key` and it has this content (SHA-256 in hexadecimal, size in bytes)."""
+        """True if `key` holds an object with this content (SHA-256 in hexadecimal, size in bytes)."""
 
     @abstractmethod
     def exists(self, key: str) -> bool:
-        """Whether there is an object (or pointer) at `key`."""
+        """True if `key` holds an object or a pointer."""
 
     @abstractmethod
     def list(self, prefix: str = "") -> list[str]:
@@ -93,7 +101,7 @@ class Store(ABC):
 
     @abstractmethod
     def delete(self, key: str) -> None:
-        """Removes an object; nothing happens if there is none."""
+        """Removes the object `key`; nothing happens if there is none."""
 
     @abstractmethod
     def read_pointer(self, key: str) -> tuple[bytes | None, Token]:
@@ -101,35 +109,38 @@ class Store(ABC):
 
     @abstractmethod
     def swap_pointer(self, key: str, data: bytes, token: Token) -> bool:
-        """Moves the pointer to `data`; False if someone else moved it since `token` was read.
+        """Moves the pointer to `data`, unless it has moved since `token` was read.
 
-        Of several swaps with one token exactly one succeeds: in a folder thanks to a lock, in a bucket where the
-        service honours conditional writes (found by a probe). Where it does not, the pointer is compared before
-        and after the write: of two swaps at the same instant the last one stays, and the other may not learn it.
+        If several swaps have the same token, exactly one succeeds: in a folder by a lock, in a bucket by conditional
+        writes, if a probe finds that the service supports them. If it does not, the pointer is compared before and
+        after the write: of two swaps at the same instant the later one stays, and the other may return True.
+
+        Returns:
+            False if someone else moved the pointer.
         """
 
     @abstractmethod
     def check(self, write: bool = True) -> None:
-        """StoreError if the store can't be reached, read or (with `write`) written: call it before long work."""
+        """Raises StoreError if the store can't be reached, read or (with `write`) written: call it before long work."""
 
     @abstractmethod
-    def _create(self, key: str, source: "Source") -> bool:
-        """Writes `source` to a key without an object; False if one has appeared meanwhile."""
+    def _create(self, key: str, content: "Content") -> bool:
+        """Writes `content` to a key without an object; False if one has appeared meanwhile."""
 
     @abstractmethod
     def _read(self, key: str, file: IO[bytes]) -> None:
         """Writes the object's content to an empty seekable `file`."""
 
-    def _put(self, key: str, source: "Source", names_content: bool) -> bool:
-        if not self.exists(key) and self._create(key, source):
+    def _put(self, key: str, content: "Content", names_content: bool) -> bool:
+        if not self.exists(key) and self._create(key, content):
             return True
-        if self.holds(key, sha256=source.sha256, size=source.size):
+        if self.holds(key, sha256=content.sha256, size=content.size):
             return False
         if not self.exists(key):
             raise StoreError(f"{self.url}/{key} is being written by another process: try again.")
         if names_content:
             self.delete(key)
-            return self._put(key, source, names_content=False)
+            return self._put(key, content, names_content=False)
         raise ObjectExists(
             f"{self.url}/{key} is there already with other content: choose another name, or delete it first."
         )
@@ -138,8 +149,8 @@ class Store(ABC):
         return ObjectNotFound(f"{self.url}/{key} does not exist: check the name and that what makes it has run.")
 
 
-class Source:
-    """What is to be stored, bytes or an open file; several threads may read it at once."""
+class Content:
+    """Bytes or an open file that are to be stored; several threads may read them at once."""
 
     def __init__(self, content: bytes | memoryview | IO[bytes], sha256: str | None = None) -> None:
         self._content = content
@@ -148,20 +159,21 @@ class Source:
 
     @cached_property
     def sha256(self) -> str:
-        """In hexadecimal."""
+        """SHA-256 of the content, in hexadecimal."""
         return self._known or self._digest()
 
     def part(self, start: int, length: int) -> bytes:
-        """`length` bytes from `start` on, or those that there are."""
+        """At most `length` bytes from byte `start` on; fewer at the end of the content."""
         if isinstance(self._content, bytes | memoryview):
             return bytes(self._content[start : start + length])
         return os.pread(self._content.fileno(), length, start)
 
     def blocks(self) -> Iterator[bytes]:
+        """The content in blocks of BLOCK_BYTES."""
         return (self.part(start, BLOCK_BYTES) for start in range(0, self.size, BLOCK_BYTES))
 
     def equals(self, path: Path) -> bool:
-        """Whether the file `path` has the same content; far cheaper than two digests."""
+        """True if the file `path` has the same content; far cheaper than two hashes."""
         with path.open("rb", buffering=0) as file:
             return os.fstat(file.fileno()).st_size == self.size and all(
                 file.read(len(block)) == block for block in self.blocks()
@@ -175,6 +187,7 @@ class Source:
 
 
 def check_key(key: str) -> str:
+    """Returns the key. Raises StoreError if it is ill-formed."""
     parts = key.split("/")
     if {"", ".", ".."} & set(parts) or is_hidden(key) or "\\" in key or not key.isprintable():
         raise StoreError(
@@ -184,16 +197,19 @@ def check_key(key: str) -> str:
 
 
 def check_prefix(prefix: str) -> None:
+    """Raises StoreError if no key can begin with `prefix`."""
     if prefix:
         check_key(prefix.removesuffix("/"))
 
 
 def is_hidden(key: str) -> bool:
+    """True if a part of the key is the name of a temporary file, a lock or a probe."""
     return any(part.startswith(HIDDEN) for part in key.split("/"))
 
 
 @contextmanager
 def file_errors(place: str) -> Iterator[None]:
+    """Context manager that turns an OSError into a StoreError that names `place`."""
     try:
         yield
     except OSError as error:

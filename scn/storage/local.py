@@ -9,8 +9,8 @@ from typing import IO
 
 from scn.core.files import HIDDEN, locked, written_beside
 from scn.storage.base import (
+    Content,
     ObjectNotFound,
-    Source,
     Store,
     StoreError,
     Token,
@@ -22,7 +22,7 @@ from scn.storage.base import (
 
 
 class FileStore(Store):
-    """A folder; keys are paths below it. A new file is read back before it gets its name."""
+    """A store in a folder: keys are paths below it. A new file is read back before it gets its name."""
 
     def __init__(self, folder: Path) -> None:
         self.url = f"file://{folder}"
@@ -33,7 +33,7 @@ class FileStore(Store):
 
     def holds(self, key: str, *, sha256: str, size: int) -> bool:
         with file_errors(f"{self.url}/{key}"), suppress(ObjectNotFound), self._open(key) as file:
-            found = Source(file)
+            found = Content(file)
             return found.size == size and found.sha256 == sha256
         return False
 
@@ -80,19 +80,19 @@ class FileStore(Store):
                 f"The folder of {self.url} can't be used ({error.strerror}): {remedy} or correct storage.url."
             ) from error
 
-    def _create(self, key: str, source: "Source") -> bool:
+    def _create(self, key: str, content: "Content") -> bool:
         path = self._path(key)
         with (
             file_errors(f"{self.url}/{key}"),
-            written_beside(path, lambda file: file.writelines(source.blocks())) as temporary,
+            written_beside(path, lambda file: file.writelines(content.blocks())) as temporary,
         ):
-            if not source.equals(temporary):
+            if not content.equals(temporary):
                 raise StoreError(f"{self.url}/{key} was not written as it was given: check the disk and try again.")
             return _publish(temporary, path)
 
     def _read(self, key: str, file: IO[bytes]) -> None:
         with file_errors(f"{self.url}/{key}"), self._open(key) as stored:
-            file.writelines(Source(stored).blocks())
+            file.writelines(Content(stored).blocks())
 
     def _open(self, key: str) -> IO[bytes]:
         try:
@@ -113,7 +113,7 @@ def _publish(temporary: Path, path: Path) -> bool:
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
             raise
-        if path.exists():  # a file system without hard links: nearly as good
+        if path.exists():  # a file system without hard links: another process may still be faster
             return False
         temporary.replace(path)
     return True

@@ -1,8 +1,8 @@
 """A store in a bucket of an S3-compatible service; boto3 is imported when the first one is opened.
 
-Every request that uploads carries the MD5 of its bytes. The ETag that the service gives the object is compared with
-that MD5 (of several parts: the MD5 of their MD5s); where a service's ETag is something else, as with KMS encryption,
-the object is read back.
+Every upload carries the MD5 of its bytes. The ETag that the service gives the object is compared with that MD5 (for an
+object in parts: with the MD5 of their MD5s); where a service's ETag is something else, as with KMS encryption, the
+object is read back.
 """
 
 import base64
@@ -17,8 +17,8 @@ from typing import IO, Any, NamedTuple
 from scn.core.files import HIDDEN
 from scn.storage.base import (
     PART_BYTES,
+    Content,
     ObjectNotFound,
-    Source,
     Store,
     StoreError,
     Token,
@@ -27,7 +27,7 @@ from scn.storage.base import (
     is_hidden,
 )
 
-_MOST_PARTS = 10_000  # of one upload
+_MOST_PARTS = 10_000  # in one upload: S3's limit
 _THREADS = 8
 
 
@@ -100,14 +100,14 @@ class S3Store(Store):
         if write:
             self._honours()
 
-    def _create(self, key: str, source: Source) -> bool:
+    def _create(self, key: str, content: Content) -> bool:
         with self._s3_errors(key):
-            place = self._at(key) | {"Metadata": {"sha256": source.sha256}}
-            send = self._send_new if source.size <= PART_BYTES else self._send_parts
-            etags = send(place, source)
+            place = self._at(key) | {"Metadata": {"sha256": content.sha256}}
+            send = self._send_new if content.size <= PART_BYTES else self._send_parts
+            etags = send(place, content)
             if etags is None:
                 return False
-            if etags.found != etags.expected and self._read_sha256(key) != source.sha256:
+            if etags.found != etags.expected and self._read_sha256(key) != content.sha256:
                 self._client.delete_object(**self._at(key))
                 raise StoreError(f"{self.url}/{key} did not arrive as it was sent: check the service and try again.")
             return True
@@ -115,7 +115,7 @@ class S3Store(Store):
     def _read_sha256(self, key: str) -> str:
         digest = hashlib.sha256()
         with self._s3_errors(key):
-            # boto3 writes in order what it fetches in parallel, repeating what failed.
+            # boto3 fetches parts in parallel, retries those that fail and writes them in order.
             self._client.download_fileobj(Fileobj=SimpleNamespace(write=digest.update), **self._at(key))
         return digest.hexdigest()
 
@@ -150,11 +150,11 @@ class S3Store(Store):
                     return _etags(answer, md5.hex()) if body.read() == data else None
             return None
 
-    def _send_new(self, place: dict[str, Any], source: Source) -> "_ETags | None":
+    def _send_new(self, place: dict[str, Any], content: Content) -> "_ETags | None":
         """Creates an object by one request; None if there is one already."""
         from botocore.exceptions import ClientError
 
-        data = source.part(0, source.size)
+        data = content.part(0, content.size)
         try:
             return self._send(place, data, {"IfNoneMatch": "*"})
         except ClientError as error:
@@ -162,16 +162,16 @@ class S3Store(Store):
                 raise
             return self._send(place, data, {})
 
-    def _send_parts(self, place: dict[str, Any], source: Source) -> "_ETags | None":
+    def _send_parts(self, place: dict[str, Any], content: Content) -> "_ETags | None":
         """Like _send_new, in parts, several at a time."""
         from botocore.exceptions import ClientError
 
         metadata = place.pop("Metadata")
-        part_bytes = max(PART_BYTES, -(-source.size // _MOST_PARTS))
+        part_bytes = max(PART_BYTES, -(-content.size // _MOST_PARTS))
         upload = {**place, "UploadId": self._client.create_multipart_upload(**place, Metadata=metadata)["UploadId"]}
 
         def send(number: int) -> tuple[dict[str, Any], bytes]:
-            data = source.part((number - 1) * part_bytes, part_bytes)
+            data = content.part((number - 1) * part_bytes, part_bytes)
             md5 = _md5(data)
             answer = self._client.upload_part(Body=data, ContentMD5=_base64(md5), PartNumber=number, **upload)
             return {"PartNumber": number, "ETag": answer["ETag"]}, md5
@@ -184,14 +184,14 @@ class S3Store(Store):
 
         completed = False
         try:
-            count = -(-source.size // part_bytes)
+            count = -(-content.size // part_bytes)
             with ThreadPoolExecutor(_THREADS) as threads:
                 sent = list(threads.map(send, range(1, count + 1)))
             expected = f"{_md5(b''.join(md5 for _, md5 in sent)).hex()}-{count}"
             try:
                 answer = complete(IfNoneMatch="*")
             except ClientError as error:
-                if _status(error) in (404, 409, 412):  # 404: it was repeated, the first answer having been lost
+                if _status(error) in (404, 409, 412):  # 404: a repeated request, after the first answer was lost
                     return None
                 if not _refuses_conditions(error):
                     raise
@@ -200,11 +200,11 @@ class S3Store(Store):
             return _etags(answer, expected)
         finally:
             if not completed:
-                with suppress(Exception):  # there may be an error to tell already
+                with suppress(Exception):  # an error on the way out would hide the first one
                     self._client.abort_multipart_upload(**upload)
 
     def _honours(self) -> frozenset[str]:
-        """The conditions that the service keeps: tried once, because several ignore them in silence."""
+        """The conditions that the service obeys; tried once, because some services ignore them in silence."""
         from botocore.exceptions import ClientError
 
         if self._honoured is None:
@@ -284,9 +284,9 @@ def _s3_client(attempts: int, connect_timeout: float, read_timeout: float) -> An
 
 class _ETags(NamedTuple):
     found: str
-    """What the service calls the content of an object."""
+    """The ETag that the service gave."""
     expected: str
-    """What S3 calls the content that was sent."""
+    """The ETag that S3 gives to what was sent."""
 
 
 def _etags(answer: dict[str, Any], expected: str) -> _ETags:
@@ -302,7 +302,7 @@ def _base64(digest: bytes) -> str:
 
 
 def _refuses_conditions(error: Exception) -> bool:
-    """Whether the service takes no conditional request, as far as can be told."""
+    """True if the service seems to take no conditional requests."""
     return _status(error) in (400, 501) and _code(error) not in ("BadDigest", "InvalidDigest")
 
 

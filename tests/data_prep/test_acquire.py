@@ -178,7 +178,7 @@ def test_a_process_waits_for_another_one_that_brings_the_same(
         out, err = other.communicate(timeout=60)
     assert (other.returncode, out) == (0, "mine: 7 images\n"), err
     assert [path for path, _ in sets.requests] == ["/slow.zip"]
-    assert capsys.readouterr().err == "mine: waiting for another process that brings it\n"
+    assert capsys.readouterr().err == "mine: waiting for another process that downloads it\n"
 
 
 def test_a_url_of_ones_own(sets: Server, configure: Configure) -> None:
@@ -224,7 +224,7 @@ def test_another_url_replaces_what_was_downloaded_and_nothing_else(sets: Server,
 def test_an_archive_of_ones_own_is_unpacked_once_and_anew_when_it_changed(project: Path, configure: Configure) -> None:
     configure("corpora", local={**OWN, "mine": "mine.zip"})
     Path("mine.zip").write_bytes(archive({"mine/train": RAW, "mine/val": RAW[:1]}))
-    with pytest.raises(UserError, match=r"mine.zip of the corpus 'mine' is not unpacked as it is: run `data-prep down"):
+    with pytest.raises(UserError, match=r"mine.zip of the corpus 'mine' is not unpacked, or changed since: run `data"):
         open_corpus(load_params(), "mine")
     assert len(bring("mine")) == 4
     unpacked = Path("corpora/mine").stat().st_ino
@@ -233,7 +233,7 @@ def test_an_archive_of_ones_own_is_unpacked_once_and_anew_when_it_changed(projec
     assert Path("corpora/mine").stat().st_ino == unpacked
 
     Path("mine.zip").write_bytes(archive({"mine": RAW[:2]}))
-    with pytest.raises(UserError, match="is not unpacked as it is"):
+    with pytest.raises(UserError, match="is not unpacked, or changed since"):
         open_corpus(load_params(), "mine")
     assert bring("mine") == RAW[:2]
 

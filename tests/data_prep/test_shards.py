@@ -13,7 +13,7 @@ from PIL import Image
 
 import data_prep.shards
 from data_prep.prepare import make_manifests
-from data_prep.shards import Recipe, make_shard
+from data_prep.shards import ShardSpec, make_shard
 from scn.config.params import DataConfig, load_params
 from scn.imaging.degradation import bicubic_upscale, degrade, modcrop, to_channels
 from scn.imaging.tasks import TASKS
@@ -161,10 +161,10 @@ def test_tar_headers_are_fixed(project: Path) -> None:
 
 def test_what_decides_the_bytes_is_in_the_identity(project: Path) -> None:
     data = load_params().experiment("sr-x2").data
-    recipe = Recipe(task_name="sr", levels=(2,), training=True, data=data)
+    spec = ShardSpec(task_name="sr", levels=(2,), training=True, data=data)
 
     def identity(**changes: object) -> str:
-        return json.dumps(Recipe(**{**vars(recipe), **changes}).identity(), sort_keys=True)
+        return json.dumps(ShardSpec(**{**vars(spec), **changes}).identity(), sort_keys=True)
 
     def with_data(**changes: object) -> str:
         return identity(data=DataConfig.model_validate({**data.model_dump(), **changes}))

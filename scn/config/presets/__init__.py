@@ -1,4 +1,4 @@
-"""Presets: recipes, that is sets of parameters that are written into params.yaml as a whole."""
+"""Presets: named sets of parameters, each of which `scn preset` writes into params.yaml as a whole."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -18,6 +18,7 @@ from scn.core.files import write_atomically
 from scn.core.schema import unknown
 
 PRESETS = Path(__file__).parent
+"""The folder of the presets, NAME.yaml."""
 BASE = "demo"
 """The preset that has a value for every key that any preset sets."""
 
@@ -30,7 +31,7 @@ _Representer.add_representer(type(None), lambda writer, _: writer.represent_scal
 
 
 def presets() -> dict[str, list[str]]:
-    """Name -> the lines in which presets/<name>.yaml tells its recipe, source, expected result and cost."""
+    """All presets: name -> the lines that tell its recipe, source, expected result and cost."""
     found = {}
     for path in sorted(PRESETS.glob("*.yaml"), key=lambda path: (path.stem != BASE, path.stem)):
         comments = takewhile(lambda line: line.startswith("#"), path.read_text().splitlines())
@@ -44,9 +45,9 @@ def describe_presets() -> str:
 
 
 def apply_preset(name: str, path: Path) -> None:
-    """Writes the values of presets/<name>.yaml over those in `path`; comments and all other keys stay.
+    """Writes a preset's values over those in the params.yaml at `path`; comments and all other keys stay.
 
-    What it leaves out of a recipe is as in the demo, whichever preset was there before.
+    Keys of a recipe that the preset leaves out get the demo's values, whichever preset was there before.
 
     Raises:
         UserError: if there is no such preset, or the result is no valid configuration (then nothing is written).
@@ -61,7 +62,7 @@ def apply_preset(name: str, path: Path) -> None:
         raise UserError(f"{path} does not exist: name the configuration with --params.") from None
     except YAMLError as error:
         raise UserError(f"{path} is not valid YAML ({str(error).splitlines()[0]}): restore it from git.") from None
-    for other in known:  # the corpora of one preset need not be here for the other
+    for other in known:  # corpora that another preset put there may not be on this machine
         for kind, corpora in _values(other)["corpora"].items():
             present = document["corpora"].get(kind) or {}
             for corpus, where in corpora.items():
@@ -110,7 +111,7 @@ def _overlay(document: CommentedMap, values: Mapping[str, Any], place: tuple[str
 
 
 def _keeps_others(place: tuple[str, ...]) -> bool:
-    """Whether the mapping at `place` holds entries apart from each other, as a section does.
+    """True if the entries of the mapping at `place` are independent of each other, as those of a section are.
 
     A network's parameters, the models to start from, the terms of a loss and what an experiment changes are one thing
     and replaced as a whole.

@@ -1,17 +1,17 @@
-"""Two convolutions with a rectifier between them, in bands of rows that stay in a processor's cache."""
+"""Computes two convolutions with a ReLU between them in bands of rows that stay in a CPU's cache."""
 
 import torch
 from torch import Tensor, nn
 
 BAND_BYTES = 16 * 2**20
-"""Bytes between the two convolutions: they stay in a large cache, and the more rows, the fewer are made twice."""
+"""Bytes of a band between the two convolutions, which fit into a large cache; small bands compute more rows twice."""
 
 
 def in_bands(first: nn.Conv2d, second: nn.Conv2d, x: Tensor) -> Tensor:
     """Computes second(relu(first(x))), 3x3 convolutions that keep height and width: (N, C, H, W) -> (N, U, H, W).
 
-    Without gradients on a CPU, bands of rows are finished one after the other: the same values, and the wide tensor
-    between the convolutions, the largest of the network, is never there as a whole.
+    On a CPU without gradients it computes one band of rows after the other: the values are the same, but the tensor
+    between the convolutions, the largest of the network, is never in memory as a whole.
     """
     if torch.is_grad_enabled() or x.device.type != "cpu" or torch.compiler.is_compiling():
         return second(first(x).relu_())  # in place: a convolution does not need its result again

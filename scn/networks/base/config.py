@@ -1,4 +1,4 @@
-"""The parameters that configurations of several networks share."""
+"""Parameters that the configurations of several networks share."""
 
 from pydantic import ConfigDict, Field
 
@@ -12,10 +12,11 @@ class NetworkConfig(Section):
     model_config = ConfigDict(use_attribute_docstrings=True, allow_inf_nan=False)
 
     name: str
+    """Name of the network, as in the table of networks."""
 
     @property
     def splits_batches(self) -> bool:
-        """Whether gradients of the parts of a batch add up to the whole batch's, so that it may be split.
+        """True if the gradients of a batch's parts add up to the whole batch's, so that the batch may be split.
 
         False for a network that normalises over the batch: its gradients depend on how the batch is split among
         workers, or into steps of gradient accumulation.
@@ -27,10 +28,10 @@ class WideConfig(NetworkConfig):
     """The parameters of all widely-activated networks (Yu et al. 2018; SCN paper, section 3.2)."""
 
     blocks: int = Field(default=8, ge=1, le=1000)
-    """Residual blocks."""
+    """Number of residual blocks."""
     units: int = Field(default=32, ge=1, le=4096)
     """Channels of the features between blocks (the paper's residual units)."""
     width: int = Field(default=4, ge=1, le=64)
     """Channels before the activation, as a multiple of `units` (wide activation)."""
     weight_norm: bool = True
-    """Weight normalisation of every convolution while training."""
+    """Use weight normalisation in every convolution while training."""

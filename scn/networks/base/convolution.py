@@ -1,4 +1,4 @@
-"""A convolution whose weight gradient is made of matrix products, where the library's own is slower.
+"""A convolution whose weight gradient is computed by matrix products where PyTorch's own is slower (AVX2).
 
 docs/decisions/0009-a-weight-gradient-of-our-own-on-avx2.md has the figures.
 
@@ -13,13 +13,17 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 FEWEST = 16
-"""Fewest channels on the narrower side; with fewer the products are too small to gain anything."""
+"""Fewest input or output channels for matrix products; with fewer, the products are too small to gain anything."""
 
 
 class Convolution(nn.Conv2d):
-    """The nn.Conv2d of stride 1 that keeps height and width: (N, C, H, W) -> (N, U, H, W); K is odd.
+    """An nn.Conv2d of stride 1 that keeps height and width: (N, C, H, W) -> (N, U, H, W).
 
-    The result is nn.Conv2d's, bit for bit; the weight's gradient to the rounding of float32.
+    The result is nn.Conv2d's, bit for bit; the weight's gradient differs by the rounding of float32.
+
+    Args:
+        inputs, outputs: channels C and U.
+        kernel: side K of the kernel, odd.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, *, bias: bool = True) -> None:
@@ -34,7 +38,7 @@ class Convolution(nn.Conv2d):
 
 
 def _gains(input: Tensor) -> bool:
-    """Whether this is training in float32 on AVX2, where the library's weight gradients reach a third of the rate."""
+    """True in training in float32 on AVX2, where PyTorch's weight gradients reach a third of the possible rate."""
     return (
         torch.is_grad_enabled()
         and input.device.type == "cpu"
@@ -68,11 +72,15 @@ class _ByProducts(torch.autograd.Function):
 
 
 def weight_gradient(input: Tensor, gradient: Tensor, kernel: int) -> Tensor:
-    """Gradient of the weight of a convolution: input (N, C, H, W), gradient (N, U, H, W) -> (U, C, K, K).
+    """Gradient of a convolution's weight: input (N, C, H, W), gradient of the output (N, U, H, W) -> (U, C, K, K).
 
-    The sum over pixels of gradient times shifted input is one product of matrices for each row of the kernel: K
-    neighbouring pixels of the narrower side stand in one row of a matrix, the wider side is read where it lies. It
-    goes image by image, so that the rows stay in the cache. To shift the gradient is to shift the input back.
+    For each row of the kernel, the sum over pixels of gradient times shifted input is one matrix product: K
+    neighbouring pixels of the tensor with fewer channels form a row of one matrix, and the other tensor is read as it
+    lies in memory. Images are taken one by one, so that the rows stay in the cache. If the gradient has fewer channels
+    than the input, the gradient is shifted instead, in the opposite direction.
+
+    Args:
+        kernel: side K of the kernel.
     """
     swapped = input.shape[1] > gradient.shape[1]
     narrow, wide = (x.permute(0, 2, 3, 1) for x in ((gradient, input) if swapped else (input, gradient)))

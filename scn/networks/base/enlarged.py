@@ -16,13 +16,14 @@ from scn.networks.base.resample import bicubic
 class EnlargedNetwork(RestorationNetwork):
     """A chain of convolutions on the enlarged image: (N, C, H, W) in [0, 1] -> (N, C, sH, sW), not clipped.
 
-    Zeros are put around the features, so that every layer keeps the size; the papers of SRCNN and ARCNN train without
-    and crop. Weights start as He et al. 2015 draw them (the papers of VDSR and DnCNN), biases at 0. SRCNN's paper draws
-    from a Gaussian of standard deviation 0.001, for plain gradient descent over 8e8 steps; here all start alike.
+    Features are padded with zeros, so that every layer keeps height and width; the papers of SRCNN and ARCNN train
+    without padding and crop. Weights are drawn as in He et al. 2015 (the papers of VDSR and DnCNN), biases are 0.
+    SRCNN's paper draws weights from a Gaussian of standard deviation 0.001, for plain gradient descent over 8e8 steps;
+    here all networks start alike.
 
     Args:
         widths: channels before, between and after the convolutions.
-        kernels: their sizes, odd.
+        kernels: sides of the convolutions' kernels, odd.
         batch_norm: batch normalisation after all convolutions but the first and the last; these have no bias.
     """
 
@@ -50,5 +51,5 @@ class EnlargedNetwork(RestorationNetwork):
         return self.combine(image, self.layers(image))
 
     def combine(self, image: Tensor, features: Tensor) -> Tensor:
-        """The result, from the enlarged image and the last layer's output, both (N, C, sH, sW)."""
+        """Makes the result of the enlarged image and the last layer's output, both (N, C, sH, sW)."""
         return features

@@ -1,4 +1,4 @@
-"""The interface of all networks, their convolutions, and the enlargement by pixel shuffle."""
+"""The base class of all networks, their convolutions, and the enlargement by pixel shuffle."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -8,21 +8,21 @@ from scn.core.errors import UserError
 from scn.networks.base.convolution import Convolution
 
 IMAGE_MEAN = 0.5
-"""Subtracted from the input and added to the output (the code of SCN's authors; not in their paper)."""
+"""Mean that is subtracted from the input and added to the output (the code of SCN's authors; not in their paper)."""
 
 
 class RestorationNetwork(nn.Module):
-    """A network for images: float32 (N, C, H, W) in [0, 1] -> (N, C, sH, sW), about [0, 1], not clipped.
+    """Base class of networks: float32 (N, C, H, W) in [0, 1] -> (N, C, sH, sW), about [0, 1], not clipped.
 
-    Subclasses write `restore`, for images that have been checked.
+    Subclasses implement `restore`, which is called with images that have been checked.
 
     Args:
-        channels: C, of the image.
+        channels: C, the image's channels.
         scale: s, the upscaling factor; 1: the output has the input's size.
     """
 
     smallest = 1
-    """Shortest side of an image, in pixels, that the network takes."""
+    """Shortest side, in pixels, of an image that the network takes."""
 
     def __init__(self, *, channels: int, scale: int) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class RestorationNetwork(nn.Module):
         self.scale = scale
 
     def forward(self, image: Tensor) -> Tensor:
-        """Checks the images and restores them; UserError for another type or shape than the network takes."""
+        """Checks the images and restores them. Raises UserError for a type or shape that the network does not take."""
         if image.ndim != 4 or image.shape[1] != self.channels:
             raise UserError(
                 f"The network takes images of shape (N, {self.channels}, H, W), not {tuple(image.shape)}: "
@@ -51,7 +51,7 @@ class RestorationNetwork(nn.Module):
         return self.restore(image)
 
     def restore(self, image: Tensor) -> Tensor:
-        """The network's function, for images that have been checked."""
+        """The network's function: (N, C, H, W), which has been checked -> (N, C, sH, sW)."""
         raise NotImplementedError
 
 

@@ -6,10 +6,10 @@ from torch import Tensor
 
 
 def bilinear(x: Tensor, height: int, width: int) -> Tensor:
-    """Resamples x (N, C, H, W) to (N, C, height, width); the corner pixels keep their places.
+    """Bilinear resampling of x (N, C, H, W) to (N, C, height, width), with aligned corners.
 
-    `F.interpolate`, but for a backward pass on a GPU, where its own adds atomically and so is not deterministic, and
-    for one that is compiled, which fails in PyTorch 2.13.
+    It is `F.interpolate`, except where a gradient is needed on a GPU, where PyTorch's backward is not deterministic, or
+    under torch.compile, where it fails in PyTorch 2.13: there it is bilinear_by_products.
     """
     if (height, width) == x.shape[-2:]:
         return x
@@ -19,7 +19,7 @@ def bilinear(x: Tensor, height: int, width: int) -> Tensor:
 
 
 def bilinear_by_products(x: Tensor, height: int, width: int) -> Tensor:
-    """`bilinear` as two products with small matrices: the same values to 5e-6 in float32, a deterministic backward."""
+    """Bilinear resampling by two matrix products: `bilinear` to 5e-6 in float32, with a deterministic backward."""
     n, c, h, w = x.shape
     rows = _weights(h, height, x)
     columns = _weights(w, width, x)

@@ -14,7 +14,8 @@ class ResidualBlock(nn.Module):
     Lim et al. 2017, sections 3.1 and 3.3; with width > 1 and weight normalisation WDSR-A's (Yu et al. 2018, 3.1).
 
     Args:
-        width: channels before the activation, times `units`.
+        units: U, the block's channels.
+        width: channels before the activation, as a multiple of `units`.
         scaling: the factor a.
     """
 
@@ -33,7 +34,7 @@ class Residuals(Trunk):
     """A chain of residual blocks with wide activation: (N, U, H, W) -> (N, U, H, W).
 
     Args:
-        blocks: how many; None: config.blocks.
+        blocks: number of blocks; None: config.blocks.
     """
 
     def __init__(self, config: WideConfig, *, blocks: int | None = None) -> None:

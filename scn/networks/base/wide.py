@@ -1,4 +1,4 @@
-"""The frame of widely-activated networks (Yu et al. 2018; SCN paper, section 3.2 and figure 2): all but the trunk."""
+"""Head, tail and skip of widely-activated networks (Yu et al. 2018; SCN paper, section 3.2 and figure 2)."""
 
 from contextlib import nullcontext
 from typing import ClassVar
@@ -41,7 +41,7 @@ class WideNetwork(RestorationNetwork):
     def restore(self, image: Tensor) -> Tensor:
         x = image - IMAGE_MEAN
         features = self.trunk(self.head(self._pad(x)))
-        # The result's own precision is the image's: in bfloat16 the last sums alone would round by half a grey level.
+        # The last sums keep the image's precision: in bfloat16 they alone would round by half a step of 1/255.
         device = x.device.type
         with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
             features = self.tail(features.to(x.dtype))[..., : x.shape[-2], : x.shape[-1]]

@@ -7,7 +7,7 @@ from scn.networks.dncnn.config import DncnnConfig
 
 
 class DnCNN(EnlargedNetwork):
-    """The image less the noise that a chain of 3x3 convolutions predicts, x = y - R(y) (Zhang et al. 2017, III).
+    """The image minus the noise that a chain of 3x3 convolutions predicts, x = y - R(y) (Zhang et al. 2017, III).
 
     (N, C, H, W) in [0, 1] -> (N, C, sH, sW), not clipped.
     """

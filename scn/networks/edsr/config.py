@@ -8,12 +8,12 @@ from scn.networks.base.config import NetworkConfig
 
 
 class EdsrConfig(NetworkConfig):
-    """EDSR of the baseline's size: residual blocks without batch normalisation."""
+    """EDSR, by default of the baseline's size: residual blocks without batch normalisation."""
 
     name: Literal["edsr"] = "edsr"
     blocks: int = Field(default=16, ge=1, le=1000)
-    """Residual blocks."""
+    """Number of residual blocks."""
     units: int = Field(default=64, ge=1, le=4096)
     """Channels of the features between blocks."""
     residual_scaling: float = Field(default=1.0, gt=0, le=10)
-    """The factor that a block's residual is multiplied by: 1 at the baseline's size, 0.1 in the large network."""
+    """Factor of each block's residual: 1 at the baseline's size, 0.1 in the large network."""

@@ -8,12 +8,12 @@ from scn.networks.edsr.config import EdsrConfig
 
 
 class EDSR(RestorationNetwork):
-    """The network of Lim et al. 2017, section 3.2: (N, C, H, W) in [0, 1] -> (N, C, sH, sW), not clipped.
+    """EDSR (Lim et al. 2017, section 3.2): (N, C, H, W) in [0, 1] -> (N, C, sH, sW), not clipped.
 
         y = tail(up(h + body(h))), h = head(x)
 
     The body is `blocks` residual blocks and a convolution; up is a convolution and a pixel shuffle for each prime
-    factor of s. IMAGE_MEAN is taken for the mean of every channel, as in SCN; the paper takes DIV2K's.
+    factor of s. The mean 1/2 is subtracted from every channel, as in SCN; the paper subtracts DIV2K's.
     """
 
     def __init__(self, config: EdsrConfig, *, channels: int, scale: int) -> None:
@@ -34,7 +34,7 @@ class EDSR(RestorationNetwork):
 class Upsampler(nn.Sequential):
     """Enlargement (N, U, H, W) -> (N, U, sH, sW): a convolution and a pixel shuffle for each prime factor of s.
 
-    So x4 is twice x2 (Lim et al. 2017, section 3.2), and x1 nothing.
+    So x4 is x2 twice (Lim et al. 2017, section 3.2), and at scale 1 there is no layer.
     """
 
     def __init__(self, units: int, scale: int) -> None:

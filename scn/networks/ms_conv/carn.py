@@ -14,7 +14,7 @@ RESIDUAL_BLOCKS = 3
 
 
 class RectifiedBlock(ResidualBlock):
-    """CARN's residual block: a ReLU follows the sum."""
+    """CARN's residual block of two multi-scale layers: ReLU(x + W(ReLU(W(x)))), per branch."""
 
     def forward(self, features: Features) -> Features:
         return rectify(features, super().forward(features))
@@ -23,8 +23,8 @@ class RectifiedBlock(ResidualBlock):
 class Cascade(nn.Module):
     """A cascade of blocks: before block k + 1, a 1x1 layer reads the input and the outputs of blocks 1 to k.
 
-    Another 1x1 layer gives the output. Of residual blocks it is a cascading block (local cascading), of cascading
-    blocks CARN's body (global cascading).
+    After the last block another 1x1 layer gives the output. A cascade of residual blocks is a cascading block (local
+    cascading); a cascade of cascading blocks is CARN's body (global cascading).
     """
 
     def __init__(self, branches: Branches, blocks: Iterable[nn.Module]) -> None:

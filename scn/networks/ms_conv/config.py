@@ -1,4 +1,4 @@
-"""The parameters of the MS-Conv paper's networks: two backbones, each with any of its convolutions."""
+"""The parameters of the MS-Conv paper's networks: two backbones, each with any of the paper's convolutions."""
 
 from typing import Literal
 
@@ -8,25 +8,25 @@ from scn.networks.base.config import NetworkConfig
 from scn.networks.ms_conv.transformations import TRANSFORMATIONS
 
 Conv = Literal[*TRANSFORMATIONS]  # type: ignore[valid-type]  # the table is the one list of the names
-"""The convolution that stands in every layer but the first and the last two."""
+"""Name of the convolution in every layer but the first and the last two."""
 
 
 class MsConvConfig(NetworkConfig):
-    """The parameters of both backbones (MS-Conv paper, sections 3 and 4)."""
+    """The parameters that both backbones have (MS-Conv paper, sections 3 and 4)."""
 
     conv: Conv = "standard"
-    """Which convolution its layers are: standard, or one of the multi-scale ones (docs/networks/ms-conv.md)."""
+    """Convolution of the layers: standard, or one of the multi-scale ones (docs/networks/ms-conv.md)."""
     branches: int | None = Field(default=None, ge=1, le=4, validate_default=True)
-    """Sizes of the features, each half of the one before; None: as many as `conv` has in the paper."""
+    """Number of branches, each of half the height and width of the one before; null: the number that the paper has."""
     units: int = Field(default=64, ge=1, le=4096)
-    """Channels of the features: all with one branch, half of them per branch with more."""
+    """Channels of the features with one branch; with more branches each has half as many."""
     alpha: float = Field(default=0.5, gt=0, lt=1, validate_default=True)
-    """Share of the channels at the low resolution; only octave reads it."""
+    """Share of the channels that are at the low resolution; only for octave."""
 
     @field_validator("branches")
     @classmethod
     def _possible(cls, branches: int | None, info: ValidationInfo) -> int | None:
-        if "conv" not in info.data:  # an unknown one, which is told already
+        if "conv" not in info.data:  # it is unknown, which is an error already
             return branches
         conv = info.data["conv"]
         row = TRANSFORMATIONS[conv]
@@ -51,9 +51,9 @@ class MsConvConfig(NetworkConfig):
     def _leaves_channels(cls, alpha: float, info: ValidationInfo) -> float:
         conv, units = info.data.get("conv"), info.data.get("units", 0)
         if conv == "octave" and units and not 0 < round(alpha * units) < units:
-            raise ValueError(f"{alpha} of {units} channels leaves one of the two branches without any")
+            raise ValueError(f"{alpha} of {units} channels leaves one of the two branches without any: change it")
         if conv != "octave" and alpha != cls.model_fields["alpha"].default:
-            raise ValueError(f"'{conv}' always halves the channels; only 'octave' reads it")
+            raise ValueError(f"'{conv}' always halves the channels: leave alpha out, which only 'octave' has")
         return alpha
 
 
@@ -62,7 +62,7 @@ class SrresnetConfig(MsConvConfig):
 
     name: Literal["srresnet"] = "srresnet"
     blocks: int = Field(default=16, ge=1, le=1000)
-    """Residual blocks; 46 in the paper's deeper network, MS3-Conv+."""
+    """Number of residual blocks; 46 in the paper's deeper network, MS3-Conv+."""
 
 
 class CarnConfig(MsConvConfig):
@@ -70,4 +70,4 @@ class CarnConfig(MsConvConfig):
 
     name: Literal["carn"] = "carn"
     blocks: int = Field(default=3, ge=1, le=1000)
-    """Cascading blocks, of three residual blocks each; 8 have the figures of the paper's MS3-Conv+."""
+    """Number of cascading blocks, of three residual blocks each; 8 give the costs of the paper's MS3-Conv+."""

@@ -10,7 +10,7 @@ from scn.networks.ms_conv.layers import Branches, Features, MultiScaleNetwork, R
 class SRResNet(MultiScaleNetwork):
     """SRResNet (MS-Conv paper, section 4, figure 3): float32 (N, C, H, W) in [0, 1] -> (N, C, sH, sW), not clipped.
 
-    First layer and ReLU; a layer, the residual blocks and one more layer, with a skip past all of them.
+    A first layer and ReLU; then a layer, the residual blocks and a layer, with a skip past them; then the enlargement.
     """
 
     def __init__(self, config: SrresnetConfig, *, channels: int, scale: int) -> None:

@@ -1,6 +1,6 @@
-"""The multi-scale convolutions as data: a matrix of paths between branches for each (Feng et al. 2020, section 3).
+"""Multi-scale convolutions as data: for each a matrix of paths between branches (Feng et al. 2020, section 3).
 
-scn.networks.ms_conv.layers computes what stands here; no PyTorch is imported.
+scn.networks.ms_conv.layers computes them; no PyTorch is imported here.
 """
 
 from collections.abc import Mapping
@@ -8,22 +8,23 @@ from dataclasses import dataclass
 from typing import Literal
 
 Resampling = Literal["average", "maximum", "every", "nearest"]
-"""The resampling of a path; the functions of these names are in scn.networks.ms_conv.layers."""
+"""Name of a path's resampling, a function of scn.networks.ms_conv.layers."""
 
 
 @dataclass(frozen=True)
 class Path:
-    """An entry f_ij of the transformation matrix: branch j's share of branch i's output."""
+    """A path between branches, entry f_ij of the transformation matrix: branch j's part of branch i's output."""
 
     before: Resampling | None = None
-    """Resampling of the input of the convolution W."""
+    """Resampling before the convolution W; None: none."""
     after: Resampling | None = None
-    """Resampling of its output."""
+    """Resampling after the convolution W; None: none."""
     kernel: int | None = None
-    """Side of W's kernels; None: the layer's."""
+    """Side of the kernels of the convolution W; None: that of the layer."""
     dilation: int = 1
+    """Dilation of the convolution W."""
     shared: bool = False
-    """All such paths of a layer have one W."""
+    """True: all such paths of a layer share one convolution W."""
 
 
 ZERO = None
@@ -38,8 +39,8 @@ UP_W1 = Path(after="nearest", kernel=1)
 W_IS = Path(shared=True)
 W_D2 = Path(dilation=2)
 W_IS_D2 = Path(shared=True, dilation=2)
-# W with dilation 2, D, U is the same function as D, W, U, and pooling with stride 1 before it as pooling with stride 2
-# (section 3.3): these cost a quarter.
+# The function W with dilation 2, D, U equals D, W, U, and with pooling of stride 1 before it, it equals pooling of
+# stride 2, W, U (section 3.3). The second forms, used here, cost a quarter.
 UP_W_EVERY = Path(before="every", after="nearest")
 UP_W_AVG = Path(before="average", after="nearest")
 
@@ -48,25 +49,25 @@ UP_W_AVG = Path(before="average", after="nearest")
 class Transformation:
     """The function f of equation 1, as a matrix of paths between branches.
 
-    With more than two branches an entry goes for every pair that lies alike: f_HH for the first branch, f_LL for all
-    others, f_LH and f_HL for every pair of a coarser and a finer one, k levels apart and resampled by 2^k.
+    With more than two branches, f_HH stands for the first branch, f_LL for all others, and f_LH and f_HL for every pair
+    of a coarser and a finer branch: k scales apart, they are resampled by 2^k.
     """
 
     matrix: tuple[tuple[Path | None, ...], ...]
-    """The paths ((f_HH, f_LH), (f_HL, f_LL)), a row per output branch."""
+    """The paths ((f_HH, f_LH), (f_HL, f_LL)), one row for each output branch; None: nothing passes."""
     neighbours: bool = False
-    """Nothing passes between branches more than one level apart."""
+    """True: nothing passes between branches that are more than one scale apart."""
     same_size: bool = False
-    """Both branches have the image's size."""
+    """True: both branches have the image's size."""
     fewest: int = 1
-    """The fewest branches that it has."""
+    """Fewest branches that a configuration may ask for."""
     most: int = 4
-    """The most branches that it has."""
+    """Most branches that a configuration may ask for."""
     usual: int = 2
-    """The number of branches where a configuration asks for none."""
+    """Number of branches if a configuration does not say."""
 
     def path(self, i: int, j: int) -> Path | None:
-        """The path f_ij, from branch j to branch i; None: nothing passes."""
+        """The path f_ij from branch j to branch i; None if nothing passes."""
         if self.neighbours and abs(i - j) > 1:
             return ZERO
         row, column = (min(i, 1), min(j, 1)) if i == j else (int(i > j), int(i < j))
@@ -92,6 +93,6 @@ TRANSFORMATIONS: Mapping[str, Transformation] = {
 """Every convolution that `conv` may ask for, by name; the only list of their names."""
 
 SPLIT = Transformation(((W,), (W_AVG,)))
-"""The transformation of the first layer: one image, many branches."""
+"""Transformation of the first layer: from one image to many branches."""
 MERGE = Transformation(((W, UP_W),))
-"""The transformation of the layer that aggregates: many branches, one output."""
+"""Transformation of the layer that aggregates: from many branches to one output."""

@@ -1,4 +1,4 @@
-"""The parameters of the two networks of the SCN replication."""
+"""The parameters of the SCN replication's two networks."""
 
 from typing import Literal
 
@@ -8,18 +8,18 @@ from scn.networks.base.config import NetworkConfig
 
 
 class ScaleWiseConfig(NetworkConfig):
-    """The parameters of both networks; the report gives no number, the defaults are those of `scn`."""
+    """The parameters of both networks; the report gives no values, the defaults are those of `scn`."""
 
     blocks: int = Field(default=8, ge=1, le=1000)
-    """Residual blocks."""
+    """Number of residual blocks."""
     units: int = Field(default=32, ge=1, le=4096)
     """Channels of the features between blocks (the report's num_features)."""
     scales: int = Field(default=4, ge=1, le=64)
-    """Sizes at which every layer convolves: 1, 1/2, 1/4, ... of the features' (S)."""
+    """Number of scales at which every layer convolves (S): 1, 1/2, 1/4, ... of the features' size."""
 
 
 class ScaleWiseOriginalConfig(ScaleWiseConfig):
-    """ScaleWiseNetwork, original: the scales are added."""
+    """ScaleWiseNetwork, original: every layer adds its scales."""
 
     name: Literal["scalewise-original"] = "scalewise-original"
 

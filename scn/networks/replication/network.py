@@ -1,7 +1,7 @@
 """ScaleWiseNetwork, original and adaptive, of the SCN replication (Pratap 2024, 'Methodology').
 
-Not SCN's scale-wise convolution: every layer takes a feature map apart into scales, convolves each with weights of its
-own, and puts them together again. Shapes: N batch, C channels, U units, S scales, s upscaling factor.
+Unlike SCN's scale-wise convolution, every layer takes one feature map apart into scales, convolves each with weights of
+its own, and puts them together again. Shapes: N batch, C channels, U units, S scales, s upscaling factor.
 """
 
 from functools import reduce
@@ -16,7 +16,7 @@ from scn.networks.base.resample import bilinear
 from scn.networks.replication.config import ScaleWiseConfig
 
 
-class ScaleWiseConv(nn.Module):
+class ScaleWiseLayer(nn.Module):
     """Scale-wise layer: sum over s of upsample(conv_s(x_s)): (N, U, H, W) -> (N, U, H, W).
 
     x_s is x resampled to ceil(H / 2^s) x ceil(W / 2^s), bilinear with aligned corners both ways.
@@ -27,11 +27,11 @@ class ScaleWiseConv(nn.Module):
         self.convs = nn.ModuleList(self.make_conv(units) for _ in range(scales))
 
     def make_conv(self, units: int) -> nn.Module:
-        """Makes the layer that works at one scale."""
+        """Makes the convolution of one scale."""
         return conv(units, units, 3)
 
-    def levels(self, x: Tensor) -> list[Tensor]:
-        """Convolves x at each scale: S feature maps of the size of x, the finest scale first."""
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """Convolves x at each scale: S feature maps (N, U, H, W), the finest scale first."""
         height, width = x.shape[-2:]
         return [
             bilinear(layer(bilinear(x, -(-height // 2**s), -(-width // 2**s))), height, width)
@@ -39,13 +39,13 @@ class ScaleWiseConv(nn.Module):
         ]
 
     def forward(self, x: Tensor) -> Tensor:
-        return reduce(torch.add, self.levels(x))
+        return reduce(torch.add, self.maps(x))
 
 
 class InstanceNorm(nn.InstanceNorm2d):
-    """Instance normalisation with gain and bias, from one pixel upwards.
+    """Instance normalisation with gain and bias, for features of one pixel or more.
 
-    A single pixel, as any constant map, is normalised to 0; PyTorch refuses it, so it is shown twice.
+    A single pixel is normalised to 0, as any constant map is; PyTorch refuses a single one, so it is doubled first.
     """
 
     def __init__(self, units: int) -> None:
@@ -57,7 +57,7 @@ class InstanceNorm(nn.InstanceNorm2d):
         return super().forward(x.expand(-1, -1, 2, -1))[..., :1, :]
 
 
-class AdaptiveScaleWiseConv(ScaleWiseConv):
+class AdaptiveScaleWiseLayer(ScaleWiseLayer):
     """Scale-wise layer with attention, sum over s of alpha_s * upsample(norm_s(conv_s(x_s))): (N, U, H, W) -> the same.
 
     alpha_s is a weight per pixel, the same for all channels: the softmax over scales of each scale's map after a 1x1
@@ -71,21 +71,27 @@ class AdaptiveScaleWiseConv(ScaleWiseConv):
     def make_conv(self, units: int) -> nn.Module:
         return nn.Sequential(Convolution(units, units, 3, bias=False), InstanceNorm(units))
 
-    def attention(self, levels: list[Tensor]) -> Tensor:
-        """The weights alpha of the scales, per pixel: (N, S, H, W); over S they add up to 1."""
-        scores = [score(level) for score, level in zip(self.scores, levels, strict=True)]
+    def attention(self, maps: list[Tensor]) -> Tensor:
+        """The weights alpha of the scales: S maps (N, U, H, W) -> (N, S, H, W), which add up to 1 over S."""
+        scores = [score(x) for score, x in zip(self.scores, maps, strict=True)]
         return F.softmax(torch.cat(scores, dim=1), dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        levels = self.levels(x)
-        weights = self.attention(levels).split(1, dim=1)
-        return reduce(torch.add, (weight * level for weight, level in zip(weights, levels, strict=True)))
+        maps = self.maps(x)
+        weights = self.attention(maps).split(1, dim=1)
+        return reduce(torch.add, (weight * y for weight, y in zip(weights, maps, strict=True)))
 
 
 class ScaleWiseBlock(nn.Module):
-    """Residual block x + layer(relu(layer(x))), both layers scale-wise convolutions of the given kind."""
+    """Residual block x + layer(relu(layer(x))): (N, U, H, W) -> (N, U, H, W).
 
-    def __init__(self, kind: type[ScaleWiseConv], units: int, scales: int) -> None:
+    Args:
+        kind: class of both layers.
+        units: U.
+        scales: S.
+    """
+
+    def __init__(self, kind: type[ScaleWiseLayer], units: int, scales: int) -> None:
         super().__init__()
         self.first = kind(units, scales)
         self.second = kind(units, scales)
@@ -98,10 +104,11 @@ class ScaleWiseBlock(nn.Module):
 class ScaleWiseNetwork(RestorationNetwork):
     """The report's network, shuffle(tail(blocks(head(x)))): (N, C, H, W) in [0, 1] -> (N, C, sH, sW), not clipped.
 
-    Any height and width is taken.
+    It takes images of any height and width.
     """
 
-    kind: type[ScaleWiseConv] = ScaleWiseConv
+    kind: type[ScaleWiseLayer] = ScaleWiseLayer
+    """Class of the blocks' layers."""
 
     def __init__(self, config: ScaleWiseConfig, *, channels: int, scale: int) -> None:
         super().__init__(channels=channels, scale=scale)
@@ -117,7 +124,7 @@ class ScaleWiseNetwork(RestorationNetwork):
 class AdaptiveScaleWiseNetwork(ScaleWiseNetwork):
     """ScaleWiseNetwork with instance normalisation and attention over scales.
 
-    Normalisation looks at the whole image: the output for a tile differs from the whole image's.
+    Instance normalisation depends on the whole image: a tile's output differs from the whole image's.
     """
 
-    kind = AdaptiveScaleWiseConv
+    kind = AdaptiveScaleWiseLayer

@@ -1,4 +1,4 @@
-"""The multi-scale networks that SCN is compared with (SCN paper, figure 3 and table 4): the same frame and blocks.
+"""The multi-scale networks that SCN is compared with (SCN paper, figure 3 and table 4), made of the same blocks.
 
 Shapes: N batch, U units, H W height and width.
 """
@@ -14,7 +14,7 @@ from scn.networks.scn.config import PSPNetConfig, UNetConfig
 
 
 class UNetTrunk(Trunk):
-    """Figure 3, "U-Net style": an encoder that goes down the scales and a decoder that comes back up.
+    """Trunk of figure 3, "U-Net style": an encoder from fine to coarse scales and a decoder back again.
 
         e_0 = E_0(x),  e_s = E_s(down(e_{s-1}));   d_S = D_S(e_S),  d_s = D_s(skip_s(e_s) + up(d_{s+1}))
 
@@ -50,7 +50,7 @@ class UNetTrunk(Trunk):
 
 
 class PSPNetTrunk(Trunk):
-    """Figure 3, "PSPNet style": the scales go their own ways and meet at the end.
+    """Trunk of figure 3, "PSPNet style": each scale has blocks of its own, and all are fused at the end.
 
         y = fuse([B_0(x), up(B_1(down(x))), ...]),  B_s: `blocks` residual blocks with weights of their own
 

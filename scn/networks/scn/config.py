@@ -1,4 +1,4 @@
-"""The parameters of the SCN paper's network, and of those it is compared with in its ablation study."""
+"""The parameters of SCN, and of the networks that it is compared with in the SCN paper's ablation study."""
 
 from typing import ClassVar, Literal
 
@@ -7,17 +7,19 @@ from pydantic import Field, model_validator
 from scn.networks.base.config import WideConfig
 
 Resampling = Literal["bilinear", "pooling", "strided"]
+"""How a scale of a pyramid is resampled to the size of another (PyramidConfig.resampling)."""
 Ends = Literal["published", "zero", "replicate"]
+"""Features beyond the ends of a pyramid (PyramidConfig.ends)."""
 
 LARGEST_MULTIPLE = 256
-"""Pixels; an image is padded to a multiple of what the coarsest level needs, at most this: 8 scales of ratio 1/2, where
-the paper goes to 6."""
+"""Most pixels that an image's sides may have to be multiples of, so that all scales divide them: enough for 8 scales of
+ratio 1/2, where the paper goes to 6."""
 
 
 def multiple_of(scales: int, ratio: float) -> int:
-    """The number of pixels that sides must be multiples of for a level of ratio 1/m to be exactly m times smaller.
+    """The number of pixels that sides must be multiples of, so that every scale of a pyramid divides the finest.
 
-    It is m^scales; 1 for another ratio: no multiple does it.
+    For a ratio 1/m it is m^scales; for any other ratio it is 1, as no multiple would do.
     """
     factor = round(1 / ratio)
     return factor**scales if abs(factor * ratio - 1) < 1e-6 else 1
@@ -34,35 +36,35 @@ def check_multiple(scales: int, ratio: float) -> None:
 
 
 class PyramidConfig(WideConfig):
-    """The parameters of scale-wise convolutions on a feature pyramid (SCN paper, section 3)."""
+    """The parameters of scale-wise convolutions over a feature pyramid (SCN paper, section 3)."""
 
     kernel: int = Field(default=3, ge=3, le=15)
-    """Levels that a scale-wise convolution covers, 2k + 1: an odd number."""
+    """Number of scales that a scale-wise convolution covers, 2k + 1: odd."""
     scales: int = Field(default=4, ge=1, le=64)
-    """Levels of the feature pyramid."""
+    """Number of scales of the feature pyramid."""
     ratio: float = Field(default=0.5, ge=0.01, lt=1)
-    """Size of a level relative to the one above it."""
+    """Height and width of a scale relative to the next finer one."""
     resampling: Resampling = "bilinear"
-    """Resampling between levels, h_i: bilinear; average pooling and nearest neighbour; strided and transposed
-    convolution (table 6)."""
+    """Resampling between scales, h_i (table 6): bilinear, pooling (average pooling, nearest neighbour) or strided
+    (strided and transposed convolution)."""
     ends: Ends = "published"
-    """The features beyond the ends of the pyramid: the level's own features as in the authors' code, nothing, or the
-    level at the end."""
+    """Features beyond the ends of the pyramid: published (the scale's own, as in the authors' code), zero (none) or
+    replicate (those of the scale at the end)."""
     factorised: bool = True
-    """Whether f_i = h_i . q_i . p; otherwise it is h_i . g_i, with a 3x3 convolution g_i for every i."""
+    """Factorise f_i as h_i . q_i . p, with one 3x3 convolution p for all i; false: h_i . g_i, a 3x3 g_i for each i."""
 
     @model_validator(mode="after")
     def _possible(self) -> "PyramidConfig":
         if self.kernel % 2 == 0:
-            raise ValueError(f"kernel: {self.kernel} is even: a convolution has a level in its middle")
+            raise ValueError(f"kernel: {self.kernel} is even: take an odd number, as a scale stands in the middle")
         if self.resampling != "bilinear" and abs(round(1 / self.ratio) * self.ratio - 1) > 1e-6:
             raise ValueError(f"ratio: {self.resampling} has only 1/2, 1/3, ..., not {self.ratio}; bilinear has any")
         check_multiple(self.scales, self.ratio)
         if self.resampling == "strided" and self.ends == "replicate":
-            raise ValueError("ends: strided convolutions can't replicate, a kernel belongs to one distance of levels")
+            raise ValueError("ends: strided convolutions can't replicate, as a kernel is for one distance: use zero")
         if self.resampling == "strided" and (stride := multiple_of(self.kernel // 2, self.ratio)) > LARGEST_MULTIPLE:
             raise ValueError(
-                f"kernel: {self.kernel} levels of ratio {self.ratio} need strides of {stride} pixels: use fewer levels"
+                f"kernel: {self.kernel} scales of ratio {self.ratio} need strides of {stride} pixels: use fewer"
             )
         return self
 
@@ -72,32 +74,32 @@ class ScnConfig(PyramidConfig):
 
     name: Literal["scn"] = "scn"
     shared: bool = True
-    """The same weights at every level; otherwise each has its own (table 5)."""
+    """Use the same weights at every scale; false: each scale has its own (table 5)."""
 
 
 class BaselineConfig(WideConfig):
-    """Single-scale baseline (table 5): the network without its pyramid, as deep and wide."""
+    """Single-scale baseline (table 5): a network as deep and wide as SCN, without the pyramid."""
 
     name: Literal["scn-baseline"] = "scn-baseline"
     blocks: int = Field(default=16, ge=1, le=1000)
 
 
 class UnsharedBase(PyramidConfig):
-    """The parameters of SCN with weights of its own for every level (table 5)."""
+    """The parameters of SCN with weights of its own for every scale (table 5)."""
 
     shared: ClassVar[bool] = False
     blocks: int = Field(default=16, ge=1, le=1000)
 
 
 class UnsharedConfig(UnsharedBase):
-    """Un-shared (table 5): weights for every level, fewer units so that there are 1.2 M of them."""
+    """Un-shared (table 5): SCN with weights for every scale, and fewer units, so that it has 1.2 M parameters."""
 
     name: Literal["scn-unshared"] = "scn-unshared"
     units: int = Field(default=16, ge=1, le=4096)
 
 
 class UnsharedLargeConfig(UnsharedBase):
-    """Un-shared Large (table 5): 2.1 M parameters."""
+    """Un-shared Large (table 5): SCN with weights for every scale, 2.1 M parameters."""
 
     name: Literal["scn-unshared-large"] = "scn-unshared-large"
     units: int = Field(default=21, ge=1, le=4096)
@@ -108,7 +110,7 @@ class UNetConfig(WideConfig):
 
     name: Literal["scn-unet"] = "scn-unet"
     scales: int = Field(default=2, ge=1, le=8)
-    """Levels of encoder and decoder; twice as many divide `blocks`."""
+    """Number of scales of encoder and decoder; `blocks` is a multiple of twice as many."""
 
     @model_validator(mode="after")
     def _even(self) -> "UNetConfig":
@@ -125,4 +127,4 @@ class PSPNetConfig(WideConfig):
     name: Literal["scn-pspnet"] = "scn-pspnet"
     units: int = Field(default=23, ge=1, le=4096)
     scales: int = Field(default=2, ge=1, le=8)
-    """Scales that go their own ways."""
+    """Number of scales, each with `blocks` residual blocks of its own."""

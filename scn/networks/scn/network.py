@@ -1,6 +1,6 @@
 """Scale-wise Convolutional Network (Fan, Yu, Liu, Huang, AAAI 2020, section 3).
 
-Shapes: N batch, U units, H_s W_s height and width of level s, the finest is level 0.
+Shapes: N batch, U units, H_s W_s height and width at scale s of the pyramid, the finest is scale 0.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from scn.networks.scn.scale_wise import ScaleWiseConv, resized, strided
 class ScaleWiseBlock(nn.Module):
     """Residual block with wide activation and a scale-wise convolution F: x + F(relu(expand(x))) (section 3.2).
 
-    There are U = config.units channels outside, config.width times as many before the activation.
+    It has U = config.units channels outside, and config.width times as many before the activation.
     """
 
     def __init__(self, config: PyramidConfig) -> None:
@@ -28,27 +28,29 @@ class ScaleWiseBlock(nn.Module):
         self.expand = conv(config.units, wide, 3, weight_norm=config.weight_norm)
         self.scale_wise = ScaleWiseConv(wide, config.units, config)
 
-    def of_levels(self, levels: int) -> Sequence["ScaleWiseBlock"]:
-        """The block that works at each level."""
-        return [self] * levels
+    def per_scale(self, scales: int) -> Sequence["ScaleWiseBlock"]:
+        """The block that works at each of the `scales` finest scales: the same at all."""
+        return [self] * scales
 
     def forward(self, pyramid: list[Tensor], keep: int) -> list[Tensor]:
-        """Applies the block to a pyramid of (N, U, H_s, W_s), finest first; returns the `keep` finest levels."""
-        return _residual(self.of_levels(len(pyramid)), pyramid, keep)
+        """Applies the block to a pyramid of (N, U, H_s, W_s), finest first; returns the `keep` finest scales."""
+        return _residual(self.per_scale(len(pyramid)), pyramid, keep)
 
 
 class UnsharedBlock(nn.ModuleList):
-    """A ScaleWiseBlock with weights of its own for every level (table 5, "Un-shared")."""
+    """A block with weights of its own for every scale: one ScaleWiseBlock for each (table 5, "Un-shared")."""
 
-    def of_levels(self, levels: int) -> Sequence[ScaleWiseBlock]:
-        return list(self)[:levels]  # type: ignore[return-value]  # a ModuleList does not say of what
+    def per_scale(self, scales: int) -> Sequence[ScaleWiseBlock]:
+        """The block that works at each of the `scales` finest scales."""
+        return list(self)[:scales]  # type: ignore[return-value]  # a ModuleList does not say of what
 
     def forward(self, pyramid: list[Tensor], keep: int) -> list[Tensor]:
-        return _residual(self.of_levels(len(pyramid)), pyramid, keep)
+        """Applies the block to a pyramid of (N, U, H_s, W_s), finest first; returns the `keep` finest scales."""
+        return _residual(self.per_scale(len(pyramid)), pyramid, keep)
 
 
 def _residual(blocks: Sequence[ScaleWiseBlock], pyramid: list[Tensor], keep: int) -> list[Tensor]:
-    """Applies blocks[s] to level s, for the `keep` finest; levels that can't reach them are not computed."""
+    """Applies blocks[s] to scale s, for the `keep` finest; scales that can't reach them are not computed."""
     convs = [block.scale_wise for block in blocks]
     reached = list(zip(blocks, pyramid, strict=True))[: keep + convs[0].reach]
     keep = min(keep, len(pyramid))
@@ -58,13 +60,13 @@ def _residual(blocks: Sequence[ScaleWiseBlock], pyramid: list[Tensor], keep: int
     else:
         wide = [block.expand(x).relu_() for block, x in reached]
         own = [conv.spatial(x) for conv, x in zip(convs[:keep], wide[:keep], strict=True)]
-    return [convs[s].level(s, wide, own, residual=pyramid[s]) for s in range(keep)]
+    return [convs[s].at_scale(s, wide, own, residual=pyramid[s]) for s in range(keep)]
 
 
 class ScaleWiseTrunk(Trunk):
-    """A feature pyramid and scale-wise residual blocks; the finest level is the result (figure 2).
+    """A feature pyramid and scale-wise residual blocks, whose finest scale is the result (figure 2).
 
-    The weights are the same at every level if config.shared, otherwise each level has its own (table 5).
+    The weights are the same at every scale if config.shared, otherwise each scale has its own (table 5).
     """
 
     def __init__(self, config: ScnConfig | UnsharedBase) -> None:
@@ -86,7 +88,7 @@ class ScaleWiseTrunk(Trunk):
 
     @property
     def multiple(self) -> int:
-        """The number of pixels that height and width must be multiples of, so that every level divides the finest."""
+        """The number of pixels that height and width must be multiples of, so that every scale divides the finest."""
         return multiple_of(self.scales, self.ratio)
 
     def _smaller(self, side: int) -> int:
@@ -104,37 +106,40 @@ class ScaleWiseTrunk(Trunk):
         return pyramid[0]
 
     def _blocks(self) -> Iterator[tuple[ScaleWiseBlock | UnsharedBlock, int]]:
-        """Every block, and how many levels of its result can reach the last block's finest."""
+        """Every block, and how many scales of its result can reach the finest of the last block."""
         for i, block in enumerate(self.blocks):
             assert isinstance(block, ScaleWiseBlock | UnsharedBlock)
             yield block, 1 + self.reach * (len(self.blocks) - 1 - i)
 
     def _freeze_unread(self) -> None:
-        """Lets layers that nothing reads, as the last block's towards level 1, ask for no gradients: they get none.
+        """Switches gradients off for layers that no output depends on, such as the last block's towards scale 1.
 
         They are part of the published network, so they stay.
         """
         self.blocks.requires_grad_(False)
         for block, keep in self._blocks():
-            levels = min(self.scales, keep + self.reach)
-            for s, of_level in enumerate(block.of_levels(levels)):
-                conv = of_level.scale_wise
-                read = conv.read(s, levels) if s < keep else [conv.spatial] if conv.factorised else []
-                for layer in (of_level.expand, *read):
+            scales = min(self.scales, keep + self.reach)
+            for s, at_scale in enumerate(block.per_scale(scales)):
+                conv = at_scale.scale_wise
+                read = conv.read(s, scales) if s < keep else [conv.spatial] if conv.factorised else []
+                for layer in (at_scale.expand, *read):
                     layer.requires_grad_()
 
 
 class SCN(WideNetwork):
-    """The network of figure 2: float32 (N, C, H, W) in [0, 1] -> (N, C, sH, sW), about [0, 1], not clipped."""
+    """SCN (SCN paper, figure 2): float32 (N, C, H, W) in [0, 1] -> (N, C, sH, sW), about [0, 1], not clipped."""
 
     make_trunk = ScaleWiseTrunk
     trunk: ScaleWiseTrunk
 
     def set_pyramid(self, *, scales: int | None = None, ratio: float | None = None) -> "SCN":
-        """Puts the same weights on another pyramid (section 4.3, figures 7 and 8), in place.
+        """Applies the same weights to another pyramid (section 4.3, figures 7 and 8); changes and returns the network.
 
+        Args:
+            scales: number of scales; None: as before.
+            ratio: size of a scale relative to the next finer one; None: as before.
         Raises:
-            UserError: for scales or a ratio that no network has, or that the weights don't allow: levels without
+            UserError: for scales or a ratio that no network has, or that the weights don't allow: scales without
                 weights of their own in an un-shared network, another ratio for pooling or strided convolutions. The
                 network stays as it was.
         """

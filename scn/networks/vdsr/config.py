@@ -12,6 +12,6 @@ class VdsrConfig(NetworkConfig):
 
     name: Literal["vdsr"] = "vdsr"
     layers: int = Field(default=20, ge=2, le=1000)
-    """Convolutions."""
+    """Number of convolutions."""
     units: int = Field(default=64, ge=1, le=4096)
     """Filters of every layer but the last."""

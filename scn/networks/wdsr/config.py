@@ -8,7 +8,7 @@ from scn.networks.base.config import WideConfig
 
 
 class WdsrConfig(WideConfig):
-    """WDSR-A: residual blocks with wide activation; SCN's ancestor with one level."""
+    """WDSR-A, SCN's ancestor with one scale: residual blocks with wide activation."""
 
     name: Literal["wdsr"] = "wdsr"
     blocks: int = Field(default=16, ge=1, le=1000)

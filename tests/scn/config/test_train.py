@@ -59,7 +59,7 @@ def test_the_loss_changes_when_the_held_epochs_are_done() -> None:
         ({"epochs": 16, "hold_epochs": 80}, "hold_epochs: 80 of 16 epochs: the learning rate would never fall"),
         ({"epochs": 9, "hold_epochs": 9, "late_loss": {"mse": 1.0}}, "9 of 9 epochs: the late loss would never come"),
         ({"max_steps": 100, "warmup_steps": 100}, r"100 of 100 steps \(max_steps\): the warm-up would not end"),
-        ({"take_best_on": ["a"]}, "the last weights are left unless take_best_every is set"),
+        ({"take_best_on": ["a"]}, "has no effect without take_best_every; set that too"),
         ({"loss": {"l1": 0.0}}, "no term has a weight"),
     ],
 )

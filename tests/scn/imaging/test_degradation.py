@@ -121,7 +121,9 @@ def test_bicubic_from_pillow_image_to_pillow_image(channels: int, scale: str) ->
 
 @pytest.mark.parametrize(("mode", "size", "scale"), [("RGBA", (8, 8), "2"), ("L", (8, 9), "1/2"), ("L", (8, 8), "1/5")])
 def test_bicubic_on_pillow_images_refuses_what_it_would_do_wrong(mode: str, size: tuple[int, int], scale: str) -> None:
-    with pytest.raises(ValueError, match=rf"{mode} of {size[0]}x{size[1]} pixels by {scale} .* use bicubic_resize"):
+    with pytest.raises(
+        ValueError, match=rf"{mode} and {size[0]}x{size[1]} pixels can't .* by {scale} in .*: use bicubic_resize"
+    ):
         bicubic_resize_pillow(Pillow.new(mode, size), Fraction(scale))
 
 

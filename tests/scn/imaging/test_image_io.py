@@ -153,7 +153,7 @@ def test_unsuitable_files_are_named_in_one_sentence(tmp_path: Path, kind: str, m
 
 def test_what_can_not_be_written(tmp_path: Path, photograph: Callable[..., Any]) -> None:
     picture = Photograph(pixels=photograph(9, 12), alpha=None, icc_profile=None)
-    with pytest.raises(UserError, match=r"out\.xyz does not say what to write: end its name in one of \.png, "):
+    with pytest.raises(UserError, match=r"out\.xyz names no format that can be written: end its name in one of \.png,"):
         write_photograph(tmp_path / "out.xyz", picture)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"out\.png can't be written \(.*\): name a file in a folder"):

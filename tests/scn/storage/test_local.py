@@ -16,7 +16,7 @@ import pytest
 
 from scn.core.errors import UserError
 from scn.storage import open_store
-from scn.storage.base import ObjectExists, ObjectNotFound, Source, Store, StoreError
+from scn.storage.base import Content, ObjectExists, ObjectNotFound, Store, StoreError
 from scn.storage.local import FileStore
 
 
@@ -142,14 +142,14 @@ def test_what_an_object_holds_is_told_by_digest_and_size(store: Store, size: int
 
 
 def test_a_known_digest_is_not_computed_again(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def compute(self: Source) -> str:
+    def compute(self: Content) -> str:
         raise AssertionError("computed")
 
     data = os.urandom(9 * 1024**2)
     sha256 = hashlib.sha256(data).hexdigest()
     (tmp_path / "file").write_bytes(data)
     with monkeypatch.context() as patched:
-        patched.setattr(Source, "_digest", compute)
+        patched.setattr(Content, "_digest", compute)
         assert store.put("small", data[:9], sha256=hashlib.sha256(data[:9]).hexdigest()) is True
         assert store.put("bytes", data, sha256=sha256) is True
         assert store.put_file("file", tmp_path / "file", sha256=sha256) is True

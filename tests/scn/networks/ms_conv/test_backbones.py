@@ -132,7 +132,7 @@ def test_defaults_are_those_of_the_convolution() -> None:
         ({"conv": "dilated", "units": 9}, "units: 9 channels can't be halved"),
         ({"conv": "octave", "alpha": 0.005}, "alpha: 0.005 of 64 channels leaves one of the two branches without any"),
         ({"conv": "octave", "units": 1}, "alpha: 0.5 of 1 channels leaves one"),
-        ({"conv": "ms2", "alpha": 0.25}, "alpha: 'ms2' always halves the channels; only 'octave' reads it"),
+        ({"conv": "ms2", "alpha": 0.25}, "alpha: 'ms2' always halves the channels: leave alpha out"),
         ({"conv": "ms4"}, "conv: input should be 'standard', 'ms'"),
         ({"conv": ["ms"]}, "conv: input should be 'standard', 'ms'"),
     ],

@@ -92,8 +92,8 @@ def inputs_of(unit: MultiScaleConv, widths: list[int], size: tuple[int, int]) ->
     generator = torch.Generator().manual_seed(1)
     finest = torch.empty(2, 1, *size)
     return [
-        torch.randn(2, width, *size_at(finest, level), generator=generator)
-        for width, level in zip(widths, unit.levels, strict=True)
+        torch.randn(2, width, *size_at(finest, scale), generator=generator)
+        for width, scale in zip(widths, unit.scales, strict=True)
     ]
 
 
@@ -123,7 +123,7 @@ def test_every_convolution_is_tested_and_every_resampling_computed() -> None:
 @pytest.mark.parametrize("conv", EQUATIONS)
 def test_a_unit_is_its_equation(conv: str, size: tuple[int, int], kernel: int) -> None:
     unit = make(conv, kernel=kernel)
-    widths = [4] * len(unit.levels) if conv != "standard" else [8]
+    widths = [4] * len(unit.scales) if conv != "standard" else [8]
     assert_equation(unit, inputs_of(unit, widths, size), EQUATIONS[conv])
     cross = {layer.kernel_size for name, layer in unit.convs.items() if name in ("0to1", "1to0")}
     assert cross <= ({(1, 1)} if conv == "ms3" else {(kernel, kernel)})
@@ -164,7 +164,7 @@ def test_one_branch_is_an_ordinary_convolution(conv: str) -> None:
     ordinary = nn.Conv2d(8, 8, 3, padding=1)
     ordinary.load_state_dict({"weight": weight, "bias": bias})
     x = torch.randn(2, 8, 5, 6)
-    parts = list(x.chunk(len(unit.levels), 1))
+    parts = list(x.chunk(len(unit.scales), 1))
     torch.testing.assert_close(torch.cat(unit(parts), 1), ordinary(x), atol=1e-6, rtol=0)
 
 

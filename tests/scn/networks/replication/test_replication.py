@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from scn.networks.build import build
-from scn.networks.replication.network import AdaptiveScaleWiseConv, InstanceNorm, ScaleWiseBlock, ScaleWiseConv
+from scn.networks.replication.network import AdaptiveScaleWiseLayer, InstanceNorm, ScaleWiseBlock, ScaleWiseLayer
 
 
 def resize(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
@@ -13,7 +13,7 @@ def resize(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
 
 
 def test_original_convolution_is_its_equation() -> None:
-    layer, x = ScaleWiseConv(4, 3), torch.rand(2, 4, 9, 6)
+    layer, x = ScaleWiseLayer(4, 3), torch.rand(2, 4, 9, 6)
     state = layer.state_dict()
     expected = torch.zeros(())
     for s, size in enumerate(((9, 6), (5, 3), (3, 2))):
@@ -23,23 +23,23 @@ def test_original_convolution_is_its_equation() -> None:
 
 
 def test_adaptive_convolution_is_its_equation() -> None:
-    layer, x = AdaptiveScaleWiseConv(4, 2), torch.rand(2, 4, 7, 5)
+    layer, x = AdaptiveScaleWiseLayer(4, 2), torch.rand(2, 4, 7, 5)
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.add_(torch.rand_like(parameter))  # gains and biases of their own
-    state, levels = layer.state_dict(), []
+    state, maps = layer.state_dict(), []
     for s, size in enumerate(((7, 5), (4, 3))):
         y = F.conv2d(resize(x, *size), state[f"convs.{s}.0.weight"], padding=1)
         y = (y - y.mean((2, 3), keepdim=True)) / (y.var((2, 3), correction=0, keepdim=True) + 1e-5).sqrt()
         y = y * state[f"convs.{s}.1.weight"][:, None, None] + state[f"convs.{s}.1.bias"][:, None, None]
-        levels.append(resize(y, 7, 5))
-    scores = [F.conv2d(level, state[f"scores.{s}.weight"], state[f"scores.{s}.bias"]) for s, level in enumerate(levels)]
+        maps.append(resize(y, 7, 5))
+    scores = [F.conv2d(y, state[f"scores.{s}.weight"], state[f"scores.{s}.bias"]) for s, y in enumerate(maps)]
     a, b = scores[0].exp(), scores[1].exp()
-    torch.testing.assert_close(layer(x), (a * levels[0] + b * levels[1]) / (a + b), atol=1e-4, rtol=0)
+    torch.testing.assert_close(layer(x), (a * maps[0] + b * maps[1]) / (a + b), atol=1e-4, rtol=0)
 
 
 def test_attention_weights_sum_to_one_over_the_scales() -> None:
-    layer = AdaptiveScaleWiseConv(4, 3)
+    layer = AdaptiveScaleWiseLayer(4, 3)
     weights = layer.attention([torch.randn(2, 4, 6, 5) for _ in range(3)])
     assert weights.shape == (2, 3, 6, 5)
     assert weights.min() > 0
@@ -47,13 +47,13 @@ def test_attention_weights_sum_to_one_over_the_scales() -> None:
 
 
 def test_scales_that_say_the_same_are_taken_at_their_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    layer, feature = AdaptiveScaleWiseConv(4, 3), torch.randn(2, 4, 6, 5)
-    monkeypatch.setattr(layer, "levels", lambda x: [feature] * 3)
+    layer, feature = AdaptiveScaleWiseLayer(4, 3), torch.randn(2, 4, 6, 5)
+    monkeypatch.setattr(layer, "maps", lambda x: [feature] * 3)
     torch.testing.assert_close(layer(feature), feature)
 
 
-@pytest.mark.parametrize("kind", [ScaleWiseConv, AdaptiveScaleWiseConv])
-def test_block_adds_its_input(kind: type[ScaleWiseConv]) -> None:
+@pytest.mark.parametrize("kind", [ScaleWiseLayer, AdaptiveScaleWiseLayer])
+def test_block_adds_its_input(kind: type[ScaleWiseLayer]) -> None:
     block, x = ScaleWiseBlock(kind, 4, 2), torch.rand(1, 4, 5, 5)
     torch.testing.assert_close(block(x), x + block.second(F.relu(block.first(x))))
 

@@ -26,9 +26,9 @@ CHOICES: list[dict[str, Any]] = [
 SMALL = {"name": "scn", "blocks": 2, "units": 4, "width": 2, "scales": 3}
 
 
-def pyramid(levels: int, side: int = 16, channels: int = 6) -> list[Tensor]:
-    draw = torch.Generator().manual_seed(levels)
-    return [torch.randn(2, channels, side >> s, 2 * side >> s, generator=draw) for s in range(levels)]
+def pyramid(scales: int, side: int = 16, channels: int = 6) -> list[Tensor]:
+    draw = torch.Generator().manual_seed(scales)
+    return [torch.randn(2, channels, side >> s, 2 * side >> s, generator=draw) for s in range(scales)]
 
 
 def equation(conv: ScaleWiseConv, x: list[Tensor], s: int) -> Tensor:
@@ -59,11 +59,11 @@ def equation(conv: ScaleWiseConv, x: list[Tensor], s: int) -> Tensor:
 
 
 @pytest.mark.parametrize("choice", CHOICES, ids=lambda c: "-".join(map(str, c.values())))
-@pytest.mark.parametrize("levels", [1, 2, 4])
-def test_equals_its_equation(choice: dict[str, Any], levels: int) -> None:
+@pytest.mark.parametrize("scales", [1, 2, 4])
+def test_equals_its_equation(choice: dict[str, Any], scales: int) -> None:
     torch.manual_seed(0)
-    conv, x = ScaleWiseConv(6, 4, ScnConfig(**choice)), pyramid(levels)
-    expected = [equation(conv, x, s) for s in range(levels)]
+    conv, x = ScaleWiseConv(6, 4, ScnConfig(**choice)), pyramid(scales)
+    expected = [equation(conv, x, s) for s in range(scales)]
     for y, wanted in zip(conv(x), expected, strict=True):
         torch.testing.assert_close(y, wanted, atol=1e-5, rtol=1e-5)
     with torch.inference_mode():  # sums in place
@@ -103,22 +103,22 @@ def test_every_network_of_them_trains(choice: dict[str, Any], shared: bool) -> N
 
 @pytest.mark.parametrize("scales", [1, 2, 5])
 @pytest.mark.parametrize("shared", [True, False])
-def test_levels_that_reach_nothing_change_nothing(scales: int, shared: bool) -> None:
-    """The result is the same when every scale of every block is computed."""
+def test_scales_that_reach_nothing_change_nothing(scales: int, shared: bool) -> None:
+    """Computed to the end, scale by scale, the result is the same."""
     network = build({**SMALL, "scales": scales, "shared": shared}, seed=0)
     assert isinstance(network, SCN)
     trunk, image = network.trunk, torch.rand(1, 3, 32, 32)
     x = network.head(image - 0.5)
-    levels = [x]
+    maps = [x]
     for _ in range(1, scales):
-        size = (levels[-1].shape[-2] // 2, levels[-1].shape[-1] // 2)
-        levels.append(F.interpolate(levels[-1], size=size, mode="bilinear", align_corners=True))
+        size = (maps[-1].shape[-2] // 2, maps[-1].shape[-1] // 2)
+        maps.append(F.interpolate(maps[-1], size=size, mode="bilinear", align_corners=True))
     for block in trunk.blocks:
-        parts = block.of_levels(scales)  # type: ignore[operator,union-attr]
-        wide = [F.relu(part.expand(x)) for part, x in zip(parts, levels, strict=True)]
+        parts = block.per_scale(scales)  # type: ignore[operator,union-attr]
+        wide = [F.relu(part.expand(x)) for part, x in zip(parts, maps, strict=True)]
         own = [part.scale_wise.spatial(x) for part, x in zip(parts, wide, strict=True)]
-        levels = [part.scale_wise.level(s, wide, own, levels[s]) for s, part in enumerate(parts)]
-    torch.testing.assert_close(network(image), network.tail(levels[0]) + image, atol=1e-5, rtol=0)
+        maps = [part.scale_wise.at_scale(s, wide, own, maps[s]) for s, part in enumerate(parts)]
+    torch.testing.assert_close(network(image), network.tail(maps[0]) + image, atol=1e-5, rtol=0)
 
 
 def test_without_weight_normalisation_there_are_no_gains() -> None:

@@ -59,7 +59,7 @@ def test_every_shape_forward_and_backward(scale: int, channels: int, scales: int
     output = network(image)
     assert output.shape == (2, channels, 19 * scale, 13 * scale)
     output.square().mean().backward()
-    # The last block's `down` leads to scale 1 only, which nothing reads any more; a single scale has no neighbours.
+    # The last block's `down` leads to scale 1 only, which nothing reads any more; one scale has no neighbours.
     cross = "trunk.blocks.{}.scale_wise.cross.{}"
     silent = {cross.format(1, "finer1")} if scales > 1 else {cross.format(i, q) for i in (0, 1) for q in NEIGHBOURS}
     for name, parameter in network.named_parameters():
