@@ -48,12 +48,8 @@ class Curves:
                 return
             for name, value in (tables or {}).items():
                 self._add_row(name.replace("/", "-"), step, value)
-            if self._events is None:
-                return
-            for tag, value in (events or {}).items():
-                self._events.scalar(step, tag, value)
-            for tag, image in (images or {}).items():
-                self._events.image(step, tag, image)
+            if self._events is not None:
+                self._events.add(step, events or {}, images or {})
 
     def close(self) -> None:
         """Closes the files."""

@@ -6,6 +6,7 @@ for ever. Here an error is raised where it happens, and a point can be seen at o
 
 import io
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from PIL import Image as Pillow
@@ -24,17 +25,16 @@ class EventFile:
         self._records = RecordWriter(str(folder / f"events.out.tfevents.{time.time():.0f}.scn"))
         self._write(Event(file_version="brain.Event:2"))
 
-    def scalar(self, step: int, tag: str, value: float) -> None:
-        """Adds the point (`step`, `value`) to the curve `tag`."""
-        self._write(Event(step=step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=value)])))
+    def add(self, step: int, scalars: Mapping[str, float], images: Mapping[str, Image]) -> None:
+        """Adds the points of `step` as one record, because the disk is waited for after every record.
 
-    def image(self, step: int, tag: str, image: Image) -> None:
-        """Adds an image, uint8 (H, W) or (H, W, 3), under the name `tag`."""
-        png = io.BytesIO()
-        Pillow.fromarray(image).save(png, "PNG")
-        height, width, channels = (*image.shape, 1)[:3]
-        content = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=png.getvalue())
-        self._write(Event(step=step, summary=Summary(value=[Summary.Value(tag=tag, image=content)])))
+        Args:
+            scalars: name of a curve -> value.
+            images: name -> uint8 (H, W) or (H, W, 3).
+        """
+        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
+        values += [Summary.Value(tag=tag, image=_encoded(image)) for tag, image in images.items()]
+        self._write(Event(step=step, summary=Summary(value=values)))
 
     def close(self) -> None:
         """Closes the file."""
@@ -44,3 +44,10 @@ class EventFile:
         event.wall_time = time.time()
         self._records.write(event.SerializeToString())
         self._records.flush()
+
+
+def _encoded(image: Image) -> Summary.Image:
+    png = io.BytesIO()
+    Pillow.fromarray(image).save(png, "PNG")
+    height, width, channels = (*image.shape, 1)[:3]
+    return Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=png.getvalue())

@@ -1,5 +1,6 @@
 """The stage train@E: checkpoints and weights that it goes on from, and messages about earlier runs."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,6 +50,35 @@ def test_a_run_of_another_configuration_is_told_with_what_differs(
         "starts a new run, as there is no unfinished one of this configuration (another run stopped"
         in capsys.readouterr().out
     )
+
+
+def test_a_run_of_other_code_goes_on_only_when_told_to(
+    project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = project("sr-x2", epochs=1, hold_epochs=0)
+    with monkeypatch.context() as before:
+        before.setattr("scn.training.identity.training_code", lambda experiment: "c" * 64)
+        stop(params)
+    stop(params)
+    told = capsys.readouterr().out
+    assert "starts a new run" in told
+    assert "--resume-anyway" in told
+    train_stage(params, "sr-x2", plain=True, resume=False, minutes=None)
+    with monkeypatch.context() as before:
+        before.setattr("scn.training.identity.training_code", lambda experiment: "c" * 64)
+        with pytest.raises(Stopped):
+            train_stage(params, "sr-x2", plain=True, minutes=0)
+
+    capsys.readouterr()
+    train_stage(params, "sr-x2", plain=True, resume_anyway=True)
+    assert re.search(r"goes on from step \d+ of a run by other code, as asked; its card", capsys.readouterr().out)
+    config = load_model(params.root / "models" / "sr-x2")[1]
+    first, second = config["made_by"]
+    assert (first["step"], first["code_sha256"]) == (0, "c" * 64)
+    assert second["step"] > 0
+    assert second["code_sha256"] == config["identity"]["code_sha256"] != "c" * 64
+    assert config["seconds"] >= 0
+    assert config["machine"].endswith("CPUs")
 
 
 def test_no_resume_starts_anew(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
