@@ -49,7 +49,7 @@ class Store(ABC):
     """Absolute URL of the store, which `open_store` takes in any folder and process."""
 
     def put(self, key: str, data: bytes | memoryview, *, sha256: str | None = None) -> bool:
-        """Stores `data` as the object `key`, checked before it counts as one.
+        """Stores `data` as the object `key`, which is compared with `data` before it counts as stored.
 
         Args:
             sha256: SHA-256 of `data` in hexadecimal, if it is known already, which saves computing it.
