@@ -23,7 +23,7 @@ TITLE = "Bicubic reduction, exact and not"
 SCALES = (2, 3, 4, 6)  # up to 4, ours is fixed-point arithmetic with Pillow; at 6, float64 in NumPy
 SIZE = (1356, 2040)
 SLOW_RUNS = 5
-"""Rounds for the candidate in NumPy, which takes 40 times as long, and alone, as its memory slows down the others."""
+"""Rounds of the candidate in NumPy, which takes 40 times as long; timed apart, as its memory slows down others."""
 
 
 def image(height: int, width: int) -> Image:

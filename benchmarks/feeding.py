@@ -7,7 +7,7 @@ and mirrored in 8 ways, float32 on the device. The conventional way is a torch D
 degraded version with Pillow for every patch, behind a DataLoader with a process per core. A run of `stream` is a whole
 epoch of 1000 patches per image as in the SCN paper: it opens the feed, reads and hashes all shards, from a folder and
 without a cache, and has memory for half of the images, so that it goes through several groups. `resident` reads all
-images before it is timed, in start_s; that tells the cost of a stream with fewer patches per image.
+images before it is timed, which takes start_s; the cost of a stream with fewer patches per image follows from it.
 `share_of_step_%` compares with a training step of SCN, 16 blocks of 32 units, alone on this device.
 """
 

@@ -5,7 +5,7 @@
 The published way is eager, in float32 and NCHW, with weight normalisation live (benchmarks.published), fed by a dataset
 that opens two PNG files for every sample (benchmarks.feeding). Ours is the project's learner and feed. `throughput`
 takes whole steps of SCN 16x32 x2 on images of 2040x1356, data included; `workers` runs the whole loop, after its start,
-in this process and under Ray Train; `convergence` is a race of the demo's network against itself.
+in this process and under Ray Train; `convergence` trains the demo's network both ways for the same time.
 """
 
 import argparse

@@ -39,11 +39,11 @@ class Limits:
     """Limits of what an archive may hold."""
 
     entries: int = 1_000_000
-    """Most entries."""
+    """Largest number of entries."""
     bytes: int = 2 * 10**12
-    """Most bytes after unpacking."""
+    """Largest number of bytes after unpacking."""
     ratio: int = 100
-    """Most unpacked bytes for each byte of the archive; images hardly shrink."""
+    """Largest number of unpacked bytes for each byte of the archive; images hardly shrink."""
     small: int = 2**26
     """Unpacked bytes up to which `ratio` does not apply: flat pictures may shrink a lot."""
 

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from scn.core.errors import UserError
 
 FILE = Path(__file__).with_name("catalogue.yaml")
-"""The catalogue."""
+"""Path of catalogue.yaml."""
 WHOLE = "all"
-"""Name of the only split of a corpus that has no splits."""
+"""Name that stands for the one split of a corpus without named splits."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Md5 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]

@@ -81,7 +81,7 @@ def rows(params: Params) -> list[tuple[str, ...]]:
 
 
 def print_rows(params: Params) -> None:
-    """Prints the table of corpora, 120 characters wide unless it is for a terminal."""
+    """Prints the table of corpora as wide as the terminal; without a terminal it has 120 characters."""
     from rich import box
     from rich.console import Console
     from rich.table import Table

@@ -53,7 +53,7 @@ class Fetched:
 def fetch(archive: Archive, target: Path, cure: str = "try again later") -> Fetched:
     """Downloads an archive to `target` and verifies its size and checksum, as far as they are known.
 
-    A file that is there already is verified too, and downloaded again if it is another one. Two processes must not
+    A file that is there already is verified too, and downloaded again if it is a different one. Two processes must not
     fetch the same target at once.
 
     Args:
@@ -77,7 +77,7 @@ def fetch(archive: Archive, target: Path, cure: str = "try again later") -> Fetc
 
 
 def check_space(folder: Path, needed: int, what: str) -> None:
-    """Raises UserError, which names `what` needs them, if the disk of `folder` has less than `needed` bytes free."""
+    """Raises UserError if the disk of `folder` has less than `needed` bytes free; its sentence begins with `what`."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(

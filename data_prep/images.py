@@ -1,6 +1,6 @@
 """Decodes an image file to uint8 pixels, or says in one sentence why it can't be used.
 
-What becomes of each kind of file (docs/images.md says why); conversions are counted, by the names below:
+Treatment of each kind of file (docs/images.md has the reasons); conversions are counted under the names below:
 
     8-bit grey, 8-bit RGB                   taken as they are
     1 bit; 2, 4, 5 or 6 bits per channel    spread over 0..255, counted

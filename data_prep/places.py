@@ -53,7 +53,7 @@ class Place:
 
 
 def is_image(name: str) -> bool:
-    """True if a file's name has the suffix of an image and does not begin with a dot (as macOS's ._a.png)."""
+    """True if a file's name has the suffix of an image and does not begin with a dot, as ._a.png does."""
     path = PurePosixPath(name)
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 

@@ -92,7 +92,7 @@ def make_manifests(
 
 
 def plan(experiment: Experiment, corpora: Sequence[Corpus], store: Store, *, training: bool) -> Plan:
-    """Plans the shards of one set: which sub-images go into which, and which images can't be used by their headers.
+    """Plans the shards of one set of images from their headers, and finds images that can't be used.
 
     Args:
         training: True for the training set, False for an evaluation set.

@@ -39,7 +39,7 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True)
 class ShardSpec:
-    """How the images of a set become samples; the same for all shards of the set."""
+    """Specification of a set's shards: how its images become samples."""
 
     task_name: str
     """Name of the restoration task."""

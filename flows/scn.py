@@ -4,7 +4,7 @@
 
 DVC decides which stages there are, in what order, and which of them are up to date; Prefect adds retries, timeouts,
 logs, schedules and the web page. A flow runs what is committed. Its results are the published version in the store, and
-DVC's cache: `dvc repro publish@E` in the project then finds everything made.
+DVC's cache: `dvc repro publish@E` in the project then only checks the files out.
 """
 
 import shutil

@@ -29,7 +29,7 @@ class CorporaConfig(Section):
     def _names(self) -> "CorporaConfig":
         for name in self.names:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-                raise ValueError(f"'{name}' is no name: use letters, digits, '_' and '-'")
+                raise ValueError(f"'{name}' is no name of a corpus: use letters, digits, '_' and '-'")
         for name, place in self.local.items():
             if place.startswith("~"):  # DVC, which watches it, would look for a folder of this name
                 raise ValueError(f"local.{name}: '{place}' is no path for DVC: write it without '~'")
@@ -60,7 +60,7 @@ class DataConfig(Section):
     encoding: Literal["npy", "png"] = "npy"
     """Encoding of the images in the shards (docs/decisions/0005)."""
     png_level: int = Field(default=1, ge=0, le=9)
-    """How hard zlib compresses png: 0 (not at all) to 9 (slowest)."""
+    """Effort of zlib for png, from 0 (no compression) to 9 (slowest)."""
     shard_mib: int = Field(default=128, ge=1)
     """Approximate size of a shard in MiB of uncompressed pixels, where there are enough images."""
     min_shards: int = Field(default=1, ge=1)
@@ -72,13 +72,15 @@ class DataConfig(Section):
     @classmethod
     def _distinct(cls, names: list[str]) -> list[str]:
         if len(set(names)) != len(names):
-            raise ValueError("names an evaluation set twice")
+            raise ValueError("names an evaluation set twice: leave one out")
         return names
 
     @model_validator(mode="after")
     def _covers(self) -> "DataConfig":
         if 0 < self.sub_image < self.stride:
-            raise ValueError(f"stride: {self.stride} leaves gaps between sub-images of {self.sub_image} pixels")
+            raise ValueError(
+                f"stride: {self.stride} leaves gaps between sub-images of {self.sub_image} pixels: lower it"
+            )
         return self
 
 

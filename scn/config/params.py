@@ -168,7 +168,7 @@ def load_params(path: Path | str = PARAMS_FILE, settings: Iterable[str] = (), ex
         line = f" in line {where.line + 1}" if where else ""
         raise UserError(f"{path} is not valid YAML{line}: {getattr(error, 'problem', None) or error}.") from None
     if not isinstance(raw, dict):
-        raise UserError(f"{path} has no sections: restore it with `scn preset demo`.")
+        raise UserError(f"{path} has no sections: restore it from git.")
     document = check(_Document, raw, path)
     if settings:
         load_params(path)  # so that a mistake in the file is not told as one in the settings

@@ -1,4 +1,4 @@
-"""How a training is carried out: the section `run` of params.yaml. Nothing in it changes the weights."""
+"""The section `run` of params.yaml: the execution of a training. Nothing in it changes the weights."""
 
 from typing import Literal
 

@@ -58,7 +58,7 @@ class TrainConfig(Section):
     warmup_steps: int = Field(default=0, ge=0)
     """Steps in which the learning rate rises in a straight line from 0 to `learning_rate`."""
     schedule: Literal["halving", "cosine", "constant"] = "halving"
-    """How the learning rate falls after `hold_epochs` epochs: by halving, along a cosine to 0 at the end, or not."""
+    """Fall of the learning rate after `hold_epochs` epochs: by halving, along a cosine to 0 at the end, or none."""
     hold_epochs: int = Field(default=25, ge=0)
     """Epochs at the full learning rate."""
     halve_every_epochs: int = Field(default=3, ge=1)

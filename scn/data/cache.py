@@ -57,7 +57,10 @@ class Cache:
                 if len(content) <= self._most:
                     self._keep(shard, content)
         except OSError as error:  # the cache's disk fails: the run goes on, slower
-            warnings.warn(f"Shards are not kept in {self._folder} ({error.strerror}).", stacklevel=2)
+            warnings.warn(
+                f"Shards are not kept in {self._folder} ({error.strerror}): they are fetched anew; check the disk.",
+                stacklevel=2,
+            )
         return read_shard(self._store, shard, self._experiment) if content is None else content
 
     def _cached(self, shard: Shard) -> bytes | None:

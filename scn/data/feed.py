@@ -55,7 +55,7 @@ class Feed:
         self._held: dict[Group, tuple[Future[ImagePool], Event]] = {}
 
     def batch(self, step: int, rank: int = 0, world_size: int = 1) -> Batch:
-        """The batch of rank `rank` in step `step` (from 0): its part of the step's batch_size patches.
+        """The batch of one of `world_size` ranks in step `step` (from 0): its equal part of the step's patches.
 
         Raises:
             UserError: naming the shard that is missing or damaged, or if the images need too much memory.

@@ -31,8 +31,8 @@ class Groups:
 
     Every epoch shuffles the shards and fills groups with their images, up to a budget of memory. An image that lies in
     several shards belongs to the group of the first one, which reads the others too. So every image is in exactly one
-    group of each epoch, whatever the shards hold, and the number of processes does not depend on that of shards: each
-    process reads what its groups need.
+    group of each epoch, and any number of processes can share any number of shards: each reads those that its groups
+    need.
     """
 
     def __init__(self, experiment: Experiment, shards: Sequence[Shard], budget: int | None) -> None:

@@ -10,7 +10,7 @@ from numpy.random import Generator, Philox
 
 
 class Purpose(IntEnum):
-    """The purposes of random numbers; each names the numbers that say which place in the run they belong to."""
+    """Purposes of random numbers; in parentheses are the numbers that name a place in the run."""
 
     PLACE = 0
     """Places and symmetries of the patches of (step)."""
@@ -26,7 +26,7 @@ def generator(seed: int, purpose: Purpose, *place: int) -> Generator:
     """The generator of the random numbers for one purpose at one place in the run.
 
     Args:
-        place: up to three numbers, as the member of Purpose names them.
+        place: numbers that name the place, at most three, as in the docstring of the purpose.
     """
     # The counter's first word counts the numbers drawn.
     return Generator(Philox(key=[seed, purpose], counter=[0, *place, *[0] * (3 - len(place))]))

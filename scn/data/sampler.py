@@ -37,7 +37,7 @@ class Part:
         return len(self.image)
 
     def within(self, start: int, stop: int) -> "Part | None":
-        """Those of its patches that are number `start` to `stop` (not included) of the step; None if there are none."""
+        """The patches of this part that are `start` to `stop` (not included) of the step; None if there are none."""
         chosen = slice(max(start - self.start, 0), max(stop - self.start, 0))
         if not len(self.image[chosen]):
             return None

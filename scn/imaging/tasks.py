@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 Channels = Literal["rgb", "grey", "luma"]
-"""How a photograph becomes the target: `rgb` (3 channels), `grey` (1 channel, full range, MATLAB rgb2gray),
-`luma` (1 channel, studio range 16..235, MATLAB rgb2ycbcr; a grey photograph is taken as it is)."""
+"""Channels of the target that a photograph is converted to: `rgb` (3 channels), `grey` (1 channel, full range, MATLAB
+rgb2gray), `luma` (1 channel, studio range 16..235, MATLAB rgb2ycbcr; a grey photograph is taken as it is)."""
 
 Degradation = Literal["bicubic", "jpeg", "noise"]
 """Kind of degradation: bicubic reduction, JPEG compression or Gaussian noise."""
 
 OnColour = Literal["rgb", "each", "luma"]
-"""How the network restores a colour photograph: `rgb` all channels at once, `each` channel by itself, `luma` the luma
-only, with the chroma left as it is."""
+"""Channels of a colour photograph that the network restores: `rgb` all at once, `each` by itself, `luma` the luma only,
+with the chroma left as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How restored images are compared with the originals; every figure names its protocol.
+    """A rule for comparing restored images with the originals; every figure names its protocol.
 
     Images are rounded to 8 bits first; PSNR has a peak of 255; SSIM is the 11x11 Gaussian window
     (sigma 1.5, K1 0.01, K2 0.03), valid positions only.
@@ -32,7 +32,7 @@ class Protocol:
     luma: bool
     """True: RGB images are compared by their BT.601 studio-range luma, unrounded; False: as they are."""
     crop_scale: bool
-    """True: a frame as wide as the scale factor, in pixels, is left out."""
+    """True: a border of `scale` pixels, the upscaling factor, is left out on every side."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Task:
     degraded_name: str
     """Name of the degraded input in tables."""
     level_name: str
-    """Meaning of the level: the scale (a factor), the noise's sigma (where 255 is white) or the JPEG quality."""
+    """Name of the level: scale (a factor), sigma (of the noise, where 255 is white) or quality (of JPEG)."""
     level_range: tuple[int, int]
     """Lowest and highest level that an experiment may ask for."""
     channels: Channels

@@ -88,7 +88,7 @@ def encode(arrays: Mapping[str, Image], encoding: Encoding, png_level: int) -> d
 
     Args:
         arrays: name ("hr", "lr2", ...) -> uint8 image.
-        png_level: how hard zlib compresses png, 0..9.
+        png_level: effort of zlib for png, from 0 (no compression) to 9 (slowest).
     Returns:
         Suffix of the member ("hr.npy", ...) -> its content.
     """
@@ -102,7 +102,7 @@ def decode(members: Mapping[str, bytes], level: int) -> Sample:
 
     Args:
         members: suffix ("hr.npy", ..., "json") -> content.
-        level: the level whose degraded image is taken, if there is one.
+        level: strength of the degradation whose image is taken, if there is one.
     """
     images = {}
     for suffix, content in members.items():
@@ -119,7 +119,7 @@ def unpack(shard: bytes, level: int, images: Container[int] | None = None) -> It
     """Yields the samples in the content of a shard, in the order of their keys.
 
     Args:
-        level: the level whose degraded images are taken.
+        level: strength of the degradation whose images are taken.
         images: numbers of the images whose samples are wanted; None: all.
     """
     members: dict[str, dict[str, bytes]] = {}

@@ -51,7 +51,7 @@ class Store(ABC):
     def put(
         self, key: str, data: bytes | memoryview, *, sha256: str | None = None, names_content: bool = False
     ) -> bool:
-        """Stores `data` as the object `key`, checked before it counts as one.
+        """Stores `data` as the object `key`, which is compared with `data` before it counts as stored.
 
         Args:
             sha256: SHA-256 of `data` in hexadecimal, if it is known already, which saves computing it.

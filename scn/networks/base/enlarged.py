@@ -1,6 +1,6 @@
-"""The frame of the networks that work at the output's size: SRCNN, VDSR, DnCNN, ARCNN.
+"""The base class of the networks that work at the output's size: SRCNN, VDSR, DnCNN, ARCNN.
 
-At a scale above 1 their input is the image's bicubic enlargement (the kernel that made the low resolution, MATLAB's).
+At a scale above 1 their input is the image's bicubic enlargement with MATLAB's kernel, which made the low resolution.
 All are one chain of convolutions with ReLU between them; shapes: N batch, C channels, sH and sW height and width.
 """
 
@@ -51,5 +51,5 @@ class EnlargedNetwork(RestorationNetwork):
         return self.combine(image, self.layers(image))
 
     def combine(self, image: Tensor, features: Tensor) -> Tensor:
-        """Makes the result of the enlarged image and the last layer's output, both (N, C, sH, sW)."""
+        """Combines the enlarged image and the last layer's output to the result; all are (N, C, sH, sW)."""
         return features

@@ -37,7 +37,7 @@ class RestorationNetwork(nn.Module):
                 "convert the image first."
             )
         if image.shape[0] == 0:
-            raise UserError(f"The network takes one image or more, not {tuple(image.shape)}: leave it out.")
+            raise UserError(f"The network takes one image or more, not {tuple(image.shape)}: give it one.")
         own = next(self.parameters(), image).dtype  # under autocast it is the images' type, too
         if image.dtype != own:
             raise UserError(

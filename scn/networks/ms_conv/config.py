@@ -17,7 +17,7 @@ class MsConvConfig(NetworkConfig):
     conv: Conv = "standard"
     """Convolution of the layers: standard, or one of the multi-scale ones (docs/networks/ms-conv.md)."""
     branches: int | None = Field(default=None, ge=1, le=4, validate_default=True)
-    """Number of branches, each of half the height and width of the one before; null: the number that the paper has."""
+    """Number of branches, each of half the height and width of the one before; null: the number of the paper."""
     units: int = Field(default=64, ge=1, le=4096)
     """Channels of the features with one branch; with more branches each has half as many."""
     alpha: float = Field(default=0.5, gt=0, lt=1, validate_default=True)

@@ -7,9 +7,9 @@ from pydantic import Field, model_validator
 from scn.networks.base.config import WideConfig
 
 Resampling = Literal["bilinear", "pooling", "strided"]
-"""How a scale of a pyramid is resampled to the size of another (PyramidConfig.resampling)."""
+"""Kind of resampling between the scales of a pyramid (PyramidConfig.resampling)."""
 Ends = Literal["published", "zero", "replicate"]
-"""Features beyond the ends of a pyramid (PyramidConfig.ends)."""
+"""Kind of features beyond the ends of a pyramid (PyramidConfig.ends)."""
 
 LARGEST_MULTIPLE = 256
 """Most pixels that an image's sides may have to be multiples of, so that all scales divide them: enough for 8 scales of
@@ -110,13 +110,14 @@ class UNetConfig(WideConfig):
 
     name: Literal["scn-unet"] = "scn-unet"
     scales: int = Field(default=2, ge=1, le=8)
-    """Number of scales of encoder and decoder; `blocks` is a multiple of twice as many."""
+    """Number of scales of encoder and decoder; `blocks` must be a multiple of twice this number."""
 
     @model_validator(mode="after")
     def _even(self) -> "UNetConfig":
         if self.blocks % (2 * self.scales):
             raise ValueError(
-                f"blocks: {self.blocks} can't be split evenly among {self.scales} scales of encoder and decoder"
+                f"blocks: {self.blocks} can't be split evenly among {self.scales} scales of encoder and decoder: use a "
+                f"multiple of {2 * self.scales}"
             )
         return self
 

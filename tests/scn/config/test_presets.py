@@ -115,6 +115,15 @@ def test_an_unknown_preset_changes_nothing(tmp_path: Path) -> None:
     assert path.read_text() == PARAMS.read_text()
 
 
+@pytest.mark.parametrize("text", ["", "- a list\n", "train: {}\n"])
+def test_a_file_without_sections_is_told_and_kept(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"params\.yaml has no section corpora: restore it from git\.$"):
+        apply_preset("demo", path)
+    assert path.read_text() == text
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_each_says_what_it_is(name: str) -> None:
     description = presets()[name]
