@@ -62,6 +62,8 @@ def apply_preset(name: str, path: Path) -> None:
         raise UserError(f"{path} does not exist: name the configuration with --params.") from None
     except YAMLError as error:
         raise UserError(f"{path} is not valid YAML ({str(error).splitlines()[0]}): restore it from git.") from None
+    if not isinstance(document, CommentedMap) or not isinstance(document.get("corpora"), CommentedMap):
+        raise UserError(f"{path} has no section corpora: restore it from git.")
     for other in known:  # corpora that another preset put there may not be on this machine
         for kind, corpora in _values(other)["corpora"].items():
             present = document["corpora"].get(kind) or {}
