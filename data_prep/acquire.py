@@ -219,7 +219,7 @@ def _alone(params: Params, name: str) -> Iterator[None]:
     """Lets no other process bring the same thing meanwhile."""
     folder = _archives(params)
     _make(folder)
-    said = f"{name}: waiting for another process that brings it"
+    said = f"{name}: waiting for another process that downloads it"
     with ExitStack() as held:
         try:
             held.enter_context(locked(folder / f"{name}.lock", lambda: print(said, file=sys.stderr, flush=True)))

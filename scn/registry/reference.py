@@ -131,7 +131,7 @@ def find(reference: str | Path, params_file: Path | str = PARAMS_FILE) -> tuple[
     if params := _params(params_file, f"{reference}: {shipped} serves"):
         if versions(open_store(params.storage.url, params.root), str(reference)):
             return resolve(str(reference), params)
-        print(f"{reference}: {shipped} serves, as no version is published in {params.storage.url}", file=sys.stderr)
+        print(f"{reference}: uses {shipped}, as no version is published in {params.storage.url}", file=sys.stderr)
     read_version(shipped)
     return shipped, ""
 

@@ -132,7 +132,7 @@ def test_what_the_cluster_lacks_is_one_sentence(project: Project, capsys: pytest
     try:
         with pytest.raises(
             UserError,
-            match=r"^sr-x2 needs 2 CPUs for 2 workers, the cluster has 1 even after 2 s: lower train\.workers",
+            match=r"^sr-x2 needs 2 CPUs for 2 workers, the cluster has 1 even after 2 s: lower run\.workers",
         ):
             train_stage(params, "sr-x2")
     finally:

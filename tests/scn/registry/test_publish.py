@@ -87,46 +87,6 @@ def test_a_version_holds_everything_and_the_receipt_says_where(project: Any) -> 
     assert_all_whole(project)
 
 
-def test_the_model_card_says_what_a_user_must_know(project: Any) -> None:
-    publish(project.params, NAME)
-    card = store_of(project).get(f"registry/{NAME}/v1/README.md").decode()
-    for fact in (
-        "# dn-s25: denoising, sigma 25",
-        "scn restore IN OUT --model dn-s25",
-        'scn.load("dn-s25")',
-        "`sample/train`",
-        "licences",
-        "dn: grey, full range, 8 bits, no crop",
-        "| sample/evaluation | 2      | 30.00 / 0.8000 | 31.50 / 0.8150 | 31.75 / 0.8175 |",
-        "d" * 64,
-        "c" * 64,
-    ):
-        assert fact in card
-    assert str(project.root) not in card
-
-
-def test_the_model_card_says_how_it_was_made_and_under_which_licences(project: Any) -> None:
-    config_file = project.root / "models" / NAME / "config.json"
-    config = json.loads(config_file.read_text())
-    config |= {"steps": 7, "seconds": 61, "machine": "a processor, 2 CPUs", "commit": "f" * 40}
-    config |= {"identity": {"train": {"loss": {"l1": 1.0}, "max_steps": 7}, "start_from": "e" * 64}}
-    config |= {"training_corpora": {"sample/train": "a" * 64}, "start_from": "models/other"}
-    config_file.write_text(json.dumps(config))
-    (project.root / "indexes").mkdir()
-    (project.root / "indexes" / "sample.json").write_text('{"licence": "free"}')
-    publish(project.params, NAME)
-    card = store_of(project).get(f"registry/{NAME}/v1/README.md").decode()
-    for fact in (
-        f"- `sample/train`, licence: free, SHA-256 of its images `{'a' * 64}`\n",
-        f"7 steps, 61 s, on a processor, 2 CPUs, at commit `{'f' * 40}`:\n",
-        f"    scn train --experiment {NAME} --plain \\\n",
-        "      --set 'model.blocks=1' \\\n",
-        "      --set 'train.loss={\"l1\": 1.0}' \\\n",
-        "      --set 'start_from=models/other'\n",
-    ):
-        assert fact in card
-
-
 def test_nothing_new_is_not_published_and_a_change_is_v2(project: Any) -> None:
     publish(project.params, NAME)
     before = store_of(project).list()
