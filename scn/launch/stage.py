@@ -54,23 +54,26 @@ def train_stage(
         UserError: if the loop or the cluster raised it, or a manifest is missing.
     """
     experiment = params.experiment(name)
+    # A mistake in what is read is told before anything is made.
+    validates = experiment.train.take_best_every or experiment.run.validate_every
+    manifest = training_manifest(params, name)
+    evaluation = evaluation_manifest(params, name) if validates else None
+    try:
+        experiment.train.check(manifest.images)
+    except ValueError as error:
+        raise UserError(f"train of {name}: {error}.") from None
     store = open_store(params.storage.url, params.root)
     store.check()
     start, start_sha256 = _start(params, name, store)
-    validates = experiment.train.take_best_every or experiment.run.validate_every
     run = Run(
         experiment=experiment,
-        manifest=training_manifest(params, name),
-        evaluation=evaluation_manifest(params, name) if validates else None,
+        manifest=manifest,
+        evaluation=evaluation,
         store=store,
         root=params.root.resolve(),
         start=start,
         start_sha256=start_sha256,
     )
-    try:
-        experiment.train.check(run.manifest.images)
-    except ValueError as error:
-        raise UserError(f"train of {name}: {error}.") from None
     if plain:
         with plain_world(experiment) as world, Stopping(minutes) as stopping:
             if world.rank == 0:
