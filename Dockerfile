@@ -9,7 +9,8 @@ RUN apt-get update \
 WORKDIR /app
 # The environment first: it changes less often than the code.
 COPY pyproject.toml constraints.txt Makefile README.md ./
-RUN mkdir -p scn/evaluation scn/networks scn/training data_prep flows && make setup && test -e .venv/simd
+RUN for package in scn data_prep flows; do mkdir $package && touch $package/__init__.py; done \
+ && make setup && test -e .venv/simd
 
 FROM python:3.11-slim-bookworm
 RUN apt-get update \
