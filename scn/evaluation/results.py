@@ -1,4 +1,4 @@
-"""What the stage `evaluate` finds, image by image. No PyTorch here."""
+"""The results of the stage `evaluate`, image by image; imports no PyTorch."""
 
 from collections.abc import Mapping
 

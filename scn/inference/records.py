@@ -1,4 +1,4 @@
-"""What is written down about a model: its figures, and where it was published. No PyTorch here."""
+"""Records of a model in files: its figures, and where it was published; imports no PyTorch."""
 
 import json
 from collections.abc import Mapping
@@ -71,7 +71,7 @@ class SetFigures(Record):
 
 
 class Provenance(Record):
-    """What figures were measured with."""
+    """The protocol, data, weights and code that figures were measured with."""
 
     protocol: str
     """The name of the task's protocol (scn.imaging.tasks.Protocol)."""
@@ -120,7 +120,7 @@ class Receipt(Record):
 
     experiment: str
     version: str
-    """As in "v3"."""
+    """The version, such as "v3"."""
     url: str
     """The version's folder in the store."""
     manifest_sha256: str

@@ -33,9 +33,9 @@ class ModelEntry:
 
     name: str
     version: str
-    """As in "v3"; "" if it ships with this installation."""
+    """The version, such as "v3"; "" if it ships with this installation."""
     task: str
-    """What it restores: "sr", "dn" or "car"; "" if its config.json does not say."""
+    """The task: "sr", "dn" or "car"; "" if its config.json does not say."""
     level: int | None
     """The degradation it was trained for: scale factor, sigma (of 255) or JPEG quality; None if not known."""
     scale: int
@@ -45,7 +45,7 @@ class ModelEntry:
 
     @property
     def reference(self) -> str:
-        """What `load` takes: "sr-x2@v3", or "sr-x2" if it ships; a published version of that name goes before it."""
+        """The name that `load` takes: "sr-x2@v3", or "sr-x2" if it ships; a published version of that name goes first."""
         return f"{self.name}@{self.version}" if self.version else self.name
 
 
