@@ -45,7 +45,7 @@ class ModelEntry:
 
     @property
     def reference(self) -> str:
-        """The name that `load` takes: "sr-x2@v3", or "sr-x2" if it ships; a published version of that name goes first."""
+        """The name for `load`: "sr-x2@v3", or "sr-x2" if it ships; a published version of that name goes first."""
         return f"{self.name}@{self.version}" if self.version else self.name
 
 
