@@ -164,8 +164,13 @@ def listing_of(params: Params, name: str) -> str:
         hint = f"put images there or correct corpora.local.{name} in {params.path}"
         (place,) = places_of(params, name)
         files = {image.name: image.path for image in list_images(place, name, hint)[0]}
-    found = {file: path.stat() for file, path in files.items()}
-    rows = {file: {"bytes": stat.st_size, "changed_ns": stat.st_mtime_ns} for file, stat in sorted(found.items())}
+    rows = {}
+    for file, path in sorted(files.items()):
+        try:
+            stat = path.stat()
+        except OSError as error:  # a link to nothing
+            raise UserError(f"{path} can't be read ({error.strerror}): mend it or take it out of the corpus.") from None
+        rows[file] = {"bytes": stat.st_size, "changed_ns": stat.st_mtime_ns}
     return json.dumps(rows, indent=1) + "\n"
 
 

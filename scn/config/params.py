@@ -25,7 +25,11 @@ _RENAMED = {
         **{"batch": "train.batch_size", "patch": "train.patch_size", "warm_up": "train.warmup_steps"},
         **{"hold": "train.hold_epochs", "halve_every": "train.halve_every_epochs", "clip": "train.max_grad_norm"},
         **{"ema": "train.ema_decay", "take": "train.take_best_every", "start_from": "start_from"},
-        **{"feed": "train.group_mib", "wait": "run.cluster_timeout_s", "patience": "run.store_timeout_s"},
+        **{
+            "feed": "train.group_mib (in MiB; null: all images at once)",
+            "wait": "run.cluster_timeout_s",
+            "patience": "run.store_timeout_s",
+        },
         "keep": "run.keep_checkpoints",
         **{key: f"run.{key}" for key in RunConfig.model_fields},
     }
@@ -194,11 +198,12 @@ def load_params(path: Path | str = PARAMS_FILE, settings: Iterable[str] = (), ex
             corpus = reference.partition("/")[0]
             if corpus not in document.corpora.names:
                 raise UserError(f"{source}: data of {name}: {unknown(corpus, document.corpora.names, 'corpus')}.")
+        network = network_config(model, source, f"{place}model")
         try:
             experiments[name] = Experiment.model_validate(
                 {
                     **{"name": name, "task_name": section.task, "level": section.level, "evaluate": document.evaluate},
-                    **{**merged, "model": network_config(model, source, f"{place}model")},
+                    **{**merged, "model": network},
                     "start_from": document.start_from.get(name),
                 }
             )
@@ -218,7 +223,9 @@ def _changed(raw: dict[str, Any], settings: Iterable[str], name: str, path: Path
             continue
         section, _, key = setting.partition(".")
         if section not in own or not key:
-            raise UserError(f"{SOURCE}: '{setting}' is no SECTION.KEY: begin with {', '.join(_SETTABLE)}.")
+            raise UserError(
+                f"{SOURCE}: '{setting}' is no SECTION.KEY: begin with {', '.join(_SETTABLE)}, or set start_from."
+            )
         if "." in key:
             key, _, inner = key.partition(".")
             raise UserError(f"{SOURCE}: '{setting}' is one key too deep: write '{section}.{key}={{{inner}: ...}}'.")

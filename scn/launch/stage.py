@@ -132,10 +132,10 @@ def _look_for_others(run: Run, resume: bool | None, resume_anyway: bool) -> None
     other = f" (another run stopped after step {shown.step}: {shown.difference})" if shown else ""
     if resume or resume_anyway:
         told = " by other code" if resume_anyway else ""
-        raise UserError(
-            f"{name} has no unfinished run of this configuration{told} to go on with{other}: leave "
-            f"{'--resume-anyway' if resume_anyway else '--resume'} out."
-        )
+        cure = f"leave {'--resume-anyway' if resume_anyway else '--resume'} out"
+        if same:  # leaving it out would begin anew
+            cure = "go on with that run by --resume-anyway, or start anew with --no-resume"
+        raise UserError(f"{name} has no unfinished run of this configuration{told} to go on with{other}: {cure}.")
     if shown:
         hint = "; --resume-anyway goes on from it" if same else ""
         print(f"{name}: starts a new run, as there is no unfinished one of this configuration{other}{hint}", flush=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
 import data_prep.shards
@@ -227,3 +228,31 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(UserError, match=r"file.json can't be written \(No space left on device\)"):
         write_atomically(path, b"new")
     assert [(p.name, p.read_text()) for p in path.parent.iterdir()] == [("file.json", "old")]
+
+
+def test_look_lists_sizes_and_times_and_opens_nothing(project: Path, run_cli: Callable[..., tuple]) -> None:
+    status, _, _ = run_cli("look", "photos", "--out", "photos.json")
+    assert status == 0
+    rows = json.loads(Path("photos.json").read_text())
+    first = next(iter(rows))
+    stat = (Path("photos") / first).stat()
+    assert rows[first] == {"bytes": stat.st_size, "changed_ns": stat.st_mtime_ns}
+    assert "notes.txt" not in rows
+    (Path("photos") / "nowhere.png").symlink_to("/nothing/here.png")
+    status, _, told = run_cli("look", "photos", "--out", "photos.json")
+    assert (status, told.count("\n")) == (1, 1)
+    assert "nowhere.png can't be read (No such file or directory): mend it or take it out of the corpus." in told
+    status, _, told = run_cli("look", "photo", "--out", "photos.json")
+    assert (status, told) == (
+        1,
+        "data-prep: params.yaml: corpora.local: 'photo' is no known corpus: did you mean 'photos'.\n",
+    )
+
+
+def test_an_index_names_the_licence_that_the_catalogue_knows(project: Path, run_cli: Callable[..., tuple]) -> None:
+    configure = yaml.safe_load(Path("params.yaml").read_text())
+    configure["corpora"]["download"] = {"sample": "catalogue"}
+    Path("params.yaml").write_text(yaml.safe_dump(configure))
+    for corpus, licence in (("sample", "free, see skimage.data"), ("photos", None)):
+        assert run_cli("download", corpus, "--index", f"{corpus}.json")[0] == 0
+        assert json.loads(Path(f"{corpus}.json").read_text()).get("licence") == licence
