@@ -19,10 +19,11 @@ from scn.core.errors import UserError
 from scn.core.files import write_atomically
 from scn.core.hashing import code_sha256, file_sha256, sources
 from scn.evaluation.code import evaluation_code
+from scn.networks import NETWORKS
 from scn.registry.model_card import licences
 from scn.training.identity import recipe
 
-_CARD = ("scn/registry/model_card.py",)
+_CARD = ("scn/inference/records.py", "scn/registry/model_card.py")
 START = "start.json"
 _DATA_PREPARATION = (
     *("data_prep/corpora.py", "data_prep/images.py", "data_prep/packing.py", "data_prep/prepare.py"),
@@ -44,7 +45,7 @@ def write_plan(params: Params, name: str) -> list[Path]:
         folder / "shards.json": _shards(params, experiment),
         folder / "train" / "recipe.json": _training(params, experiment),
         folder / "evaluation.json": _evaluation(experiment),
-        folder / "card.json": {"licences": licences(params, name), "code_sha256": code_sha256(sources(*_CARD))},
+        folder / "card.json": _card(params, experiment),
     }
     for path, content in written.items():
         _write(path, content)
@@ -105,6 +106,15 @@ def _evaluation(experiment: Experiment) -> dict[str, Any]:
         "evaluate": experiment.evaluate.model_dump(),
         "protocol": experiment.task.protocol.name,
         "code_sha256": evaluation_code(experiment.model.name),
+    }
+
+
+def _card(params: Params, experiment: Experiment) -> dict[str, Any]:
+    network = NETWORKS[experiment.model.name]
+    return {
+        "licences": licences(params, experiment.name),
+        "network": [network.title, network.paper, network.section],
+        "code_sha256": code_sha256(sources(*_CARD)),
     }
 
 

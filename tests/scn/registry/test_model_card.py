@@ -1,12 +1,15 @@
 """The model card of a published version."""
 
 import json
+import shlex
 from typing import Any
 
 import pytest
 
+from scn.config.params import load_params
 from scn.registry.publish import publish
 from scn.storage import open_store
+from scn.training.identity import recipe
 
 NAME = "dn-s25"
 
@@ -61,3 +64,20 @@ def test_the_model_card_says_how_it_was_made_and_under_which_licences(project: A
         "      --set 'start_from=models/other'\n",
     ):
         assert fact in card
+
+
+def test_the_command_on_the_card_asks_for_the_same_run(project: Any) -> None:
+    """Every setting can be given back as it is printed, and together they are the recipe that was trained."""
+    path = project.root / "params.yaml"
+    settings = ["train.loss={l1: 1.0, mse: 2.0}", "train.max_steps=7", "train.schedule=cosine", "model.units=4"]
+    trained = load_params(path, settings, NAME).experiment(NAME)
+    config_file = project.root / "models" / NAME / "config.json"
+    config = json.loads(config_file.read_text()) | {"steps": 7, "start_from": "models/other"}
+    config_file.write_text(json.dumps(config | {"identity": recipe(trained) | {"start_from": "e" * 64}}))
+    publish(project.params, NAME)
+    command = card_of(project).partition("    scn train ")[2].partition("\n\n")[0]
+    words = shlex.split(command.replace("\\\n", " "))
+    asked = load_params(path, [words[i + 1] for i, word in enumerate(words) if word == "--set"], NAME).experiment(NAME)
+    assert asked.train == trained.train
+    assert asked.architecture() == config["architecture"]
+    assert asked.start_from == "models/other"
