@@ -10,19 +10,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
 from urllib.parse import urldefrag, urlsplit
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from data_prep.archives import ORIGIN, unpack
-from data_prep.catalogue import Archive, load_catalogue
+from data_prep.archives import unpack
 from data_prep.fetch import Fetched, fetch
-from data_prep.places import CATALOGUE, Place, is_url, own_archive, places_of, root_of
 from scn.config.params import Params
 from scn.core.errors import UserError
 from scn.core.files import locked, write_atomically
 from scn.core.hashing import file_sha256
+from scn.corpora.catalogue import Archive, load_catalogue
+from scn.corpora.places import CATALOGUE, Place, is_url, own_archive, places_of, root_of
+from scn.corpora.unpacked import is_current, origin_of
 
 LOCK_FILE = "corpora.lock"
 """File beside params.yaml, to be committed, that records size and SHA-256 of archives without a published checksum."""
@@ -65,24 +65,6 @@ def acquire(params: Params, reference: str) -> None:
             with _alone(params, place.corpus):
                 if place.found is None:  # another process may have downloaded it meanwhile
                     _from_catalogue(params, place)
-
-
-def check_unpacked(params: Params, name: str) -> None:
-    """Raises UserError if the corpus `name` is a local archive that is not unpacked, or has changed since."""
-    archive = own_archive(params, name)
-    if archive and not _is_current(archive, root_of(params) / name):
-        raise UserError(
-            f"{archive} of the corpus '{name}' is not unpacked, or changed since: run `data-prep download {name}`."
-        )
-
-
-def origin_of(folder: Path) -> dict[str, Any]:
-    """The content of a folder's `.origin.json` (archive, content's SHA-256, ...); {} if the folder has none."""
-    try:
-        origin = json.loads((folder / ORIGIN).read_text())
-    except (OSError, ValueError):
-        return {}
-    return origin if isinstance(origin, dict) else {}
 
 
 def _from_catalogue(params: Params, place: Place) -> None:
@@ -155,7 +137,7 @@ def _from_url(params: Params, place: Place, asked: str) -> None:
 
 def _unpack_own(params: Params, name: str, archive: Path) -> None:
     target = root_of(params) / name
-    if _is_current(archive, target):
+    if is_current(archive, target):
         return
     if target.exists() and not origin_of(target):
         raise UserError(f"{target}, where {archive} would be unpacked, was not unpacked from it: move it away.")
@@ -163,13 +145,6 @@ def _unpack_own(params: Params, name: str, archive: Path) -> None:
         status = archive.stat()
         about = {"archive": archive.name, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
         unpack(archive, ".", target, about | {"sha256": file_sha256(archive)})
-
-
-def _is_current(archive: Path, target: Path) -> bool:
-    origin, status = origin_of(target), archive.stat()
-    if (origin.get("bytes"), origin.get("mtime_ns")) == (status.st_size, status.st_mtime_ns):
-        return True
-    return "mtime_ns" in origin and origin.get("sha256") == file_sha256(archive)
 
 
 @contextmanager

@@ -22,13 +22,11 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from data_prep.fetch import check_space
-from data_prep.places import is_image
 from scn.core.errors import UserError
 from scn.core.files import replace_folder
 from scn.core.hashing import digest
-
-ORIGIN = ".origin.json"
-"""Name of the file in an unpacked folder that says which archive it is from."""
+from scn.corpora.places import is_image
+from scn.corpora.unpacked import ORIGIN
 
 _CHUNK = 2**20
 _LONGEST_HEADER = 2**24  # bytes; tarfile reads one into memory as a whole

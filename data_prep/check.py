@@ -4,13 +4,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.acquire import check_unpacked, origin_of
-from data_prep.catalogue import Split, load_catalogue
-from data_prep.corpora import Source, content_sha256, list_images, look_at, open_corpus
 from data_prep.fetch import readable
-from data_prep.places import CATALOGUE, Place, is_image, package_folder, places_of
 from scn.config.params import Params
 from scn.core.errors import UserError
+from scn.corpora.catalogue import Split, load_catalogue
+from scn.corpora.corpora import Source, content_sha256, list_images, look_at, open_corpus
+from scn.corpora.places import CATALOGUE, Place, is_image, package_folder, places_of
+from scn.corpora.unpacked import check_unpacked, origin_of
 
 HEADER = ("corpus", "images", "size", "licence", "use", "where")
 """Columns of the table of corpora."""

@@ -51,8 +51,8 @@ def download(
     is resumed.
     """
     from data_prep.acquire import acquire
-    from data_prep.corpora import index_of, licence_of, open_corpus
     from scn.core.files import write_atomically
+    from scn.corpora.corpora import index_of, licence_of, open_corpus
 
     if index and len(names) > 1:
         raise UserError("--index takes the index of one corpus: download the others without it.")
@@ -78,8 +78,8 @@ def look(
     params: ParamsOption = PARAMS_FILE,
 ) -> None:
     """Write which files a corpus of your own has, without opening them: DVC compares it to see whether it changed."""
-    from data_prep.corpora import listing_of
     from scn.core.files import write_atomically
+    from scn.corpora.corpora import listing_of
 
     write_atomically(out, listing_of(load_params(params), name).encode())
 

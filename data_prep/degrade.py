@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from tqdm import tqdm
 
-from data_prep.images import decode
-from data_prep.places import files_below, is_image
 from scn.config.params import Experiment
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
+from scn.corpora.images import decode
+from scn.corpora.places import files_below, is_image
 from scn.imaging.degradation import degrade, evaluation_noise, modcrop, to_channels
 
 _PNG_COMPRESSION = 1  # the fastest: these files are read more often than sent
@@ -39,7 +39,7 @@ class Degraded:
     refused: int
     """Number of images that can't be used and were left out."""
     converted: dict[str, int]
-    """Conversion (see data_prep.images) -> number of images that went through it."""
+    """Conversion (see scn.corpora.images) -> number of images that went through it."""
 
 
 def degrade_folder(

@@ -16,9 +16,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from data_prep.catalogue import Archive
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
+from scn.corpora.catalogue import Archive
 
 ATTEMPTS = 5
 """Attempts in a row that bring no byte before a mirror is given up."""

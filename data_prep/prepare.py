@@ -8,14 +8,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from data_prep.corpora import Corpus, Source, check_disjoint, open_corpus, open_images
-from data_prep.images import found_pillow
 from data_prep.packing import pack
 from data_prep.shards import ImageMade, ShardJob, ShardMade, ShardSpec, make_shard, without_path
 from scn.config.params import Experiment, Params
 from scn.core.errors import UserError
 from scn.core.hashing import digest
 from scn.core.ray import start_ray
+from scn.corpora.corpora import Corpus, Source, check_disjoint, open_corpus, open_images
+from scn.corpora.images import found_pillow
 from scn.shards.manifest import EvaluationManifest, ImageSet, Manifests, TrainingManifest
 from scn.shards.samples import codec
 from scn.storage import open_store

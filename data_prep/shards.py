@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from data_prep import images
-from data_prep.corpora import Source
-from data_prep.images import decode
 from data_prep.packing import Piece, windows
 from scn.config.params import DataConfig
 from scn.core.errors import UserError
 from scn.core.hashing import code_sha256, digest, sources
+from scn.corpora import images
+from scn.corpora.corpora import Source
+from scn.corpora.images import decode
 from scn.imaging.degradation import bicubic_upscale, degrade, modcrop, to_channels
 from scn.imaging.tasks import TASKS, Task
 from scn.shards.manifest import Shard
@@ -111,7 +111,7 @@ class ImageMade(_Record):
     content: str = ""
     """SHA-256 of the target and its degraded versions."""
     converted: list[str] = []
-    """Conversions that the pixels went through (data_prep.images)."""
+    """Conversions that the pixels went through (scn.corpora.images)."""
     refused: str = ""
     """Sentence that says why the image could not be used; "" if it could."""
 
@@ -183,7 +183,7 @@ def make_shard(job: ShardJob) -> tuple[ShardMade, bool]:
 @cache
 def data_code() -> str:
     """SHA-256 of the Python sources that decide the content of a shard."""
-    own = ("data_prep/images.py", "data_prep/packing.py", "data_prep/shards.py")
+    own = ("scn/corpora/images.py", "data_prep/packing.py", "data_prep/shards.py")
     return code_sha256(sources(*own, "scn/imaging/degradation.py", "scn/shards/samples.py", "scn/imaging/tasks.py"))
 
 

@@ -10,13 +10,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = (
-    *("core", "storage", "imaging", "networks", "config", "shards", "data", "inference", "evaluation"),
-    *("zoo", "registry", "training", "monitoring", "launch"),
+    *("core", "storage", "imaging", "networks", "config", "corpora", "shards", "data", "inference"),
+    *("evaluation", "zoo", "registry", "training", "monitoring", "launch"),
 )
 """The rooms of scn; each imports only those before it, and itself (docs/design.md)."""
-FOR_DATA_PREPARATION = {"core", "storage", "imaging", "networks", "config", "shards"}
+FOR_DATA_PREPARATION = {"core", "storage", "imaging", "networks", "config", "corpora", "shards"}
 """Rooms that data_prep may enter."""
-WITHOUT_TORCH = ("core", "storage", "imaging", "config", "shards")
+WITHOUT_TORCH = ("core", "storage", "imaging", "config", "corpora", "shards")
 PIPELINES = {"scn.shards.pipeline", "scn.shards.pairs"}
 """Modules of scn.shards that import webdataset, and thus PyTorch."""
 TOP = {"__init__.py", "cli.py"}

@@ -26,7 +26,7 @@ from scn.training.identity import recipe
 _CARD = ("scn/inference/records.py", "scn/registry/model_card.py")
 START = "start.json"
 _DATA_PREPARATION = (
-    *("data_prep/corpora.py", "data_prep/images.py", "data_prep/packing.py", "data_prep/prepare.py"),
+    *("scn/corpora/corpora.py", "scn/corpora/images.py", "data_prep/packing.py", "data_prep/prepare.py"),
     *("data_prep/shards.py", "scn/imaging/degradation.py", "scn/imaging/tasks.py"),
     *("scn/shards/manifest.py", "scn/shards/samples.py"),
 )

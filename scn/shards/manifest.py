@@ -50,7 +50,7 @@ class ImageSet(_Record):
     content: str
     """SHA-256 over the pixels of all images and their degraded versions, however they were cut, encoded and spread."""
     converted: dict[str, int]
-    """Conversion (data_prep.images) -> number of images that went through it."""
+    """Conversion (scn.corpora.images) -> number of images that went through it."""
     refused: dict[str, str]
     """Images that could not be used: CORPUS/NAME -> why (with `data.unusable: skip`)."""
     shards: list[Shard]

@@ -14,10 +14,11 @@ import pytest
 from photo_folder import SIZES, write_photos
 from web_server import Server
 
-from data_prep.acquire import acquire, origin_of
-from data_prep.corpora import content_sha256, open_corpus
+from data_prep.acquire import acquire
 from scn.config.params import load_params
 from scn.core.errors import UserError
+from scn.corpora.corpora import content_sha256, open_corpus
+from scn.corpora.unpacked import origin_of
 
 Known = Callable[..., None]
 Configure = Callable[..., None]

@@ -12,8 +12,8 @@ from PIL import Image
 
 from data_prep.acquire import acquire
 from data_prep.check import Finding, check, rows
-from data_prep.corpora import content_sha256, open_corpus
 from scn.config.params import load_params
+from scn.corpora.corpora import content_sha256, open_corpus
 
 Known = Callable[..., None]
 Configure = Callable[..., None]

@@ -28,7 +28,7 @@ def test_help_answers_without_the_heavy_packages() -> None:
         "except SystemExit as end: assert end.code == 0\n"
         "heavy = {'torch', 'ray', 'boto3', 'skimage', 'scipy', 'webdataset'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
-        "from data_prep import acquire, corpora, images, shards\n"
+        "from data_prep import acquire, shards\nfrom scn.corpora import corpora, images\n"
         "assert not {'torch', 'ray', 'boto3', 'requests', 'skimage'} & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

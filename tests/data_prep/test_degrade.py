@@ -8,7 +8,7 @@ import pytest
 from photo_folder import SIZES, picture
 from PIL import Image
 
-from data_prep.images import PALETTE
+from scn.corpora.images import PALETTE
 from scn.imaging.degradation import bicubic_downscale, bicubic_upscale, evaluation_noise, jpeg, modcrop, to_channels
 
 Cli = Callable[..., tuple[int, str, str]]

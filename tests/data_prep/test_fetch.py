@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from web_server import Server
 
-from data_prep.catalogue import Archive
 from data_prep.fetch import ATTEMPTS, fetch, readable
 from scn.core.errors import UserError
+from scn.corpora.catalogue import Archive
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -181,7 +181,7 @@ def test_a_process_that_was_killed_leaves_what_the_next_one_continues(server: Se
     url = server.put("/a.zip", CONTENT, bytes_per_second=200_000)
     program = (
         "import sys; from pathlib import Path; from data_prep.fetch import fetch\n"
-        "from data_prep.catalogue import Archive\n"
+        "from scn.corpora.catalogue import Archive\n"
         "fetch(Archive(urls=[sys.argv[1]]), Path(sys.argv[2]))\n"
     )
     part = tmp_path / "a.zip.part"

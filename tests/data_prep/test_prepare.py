@@ -14,12 +14,12 @@ import pytest
 from photo_folder import SIZES, picture, write_photos
 from PIL import Image
 
-from data_prep.images import PALETTE, ROTATED
 from data_prep.packing import EQUAL
 from data_prep.prepare import make_manifests
 from scn.config.params import load_params
 from scn.core.errors import UserError
 from scn.core.ray import stop_ray
+from scn.corpora.images import PALETTE, ROTATED
 from scn.shards.manifest import Manifests, load_manifest
 from scn.shards.pipeline import read_samples
 from scn.storage import open_store

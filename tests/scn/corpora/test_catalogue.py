@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.catalogue import load_catalogue
 from data_prep.fetch import readable
 from scn.core.errors import UserError
+from scn.corpora.catalogue import load_catalogue
 
 Known = Callable[..., None]
 IMAGES = {
@@ -88,6 +88,6 @@ def test_a_wrong_catalogue_is_one_sentence(known: Known, corpus: dict[str, objec
 
 
 def test_an_unreadable_catalogue_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data_prep.catalogue.FILE", tmp_path / "none.yaml")
+    monkeypatch.setattr("scn.corpora.catalogue.FILE", tmp_path / "none.yaml")
     with pytest.raises(UserError, match=r"none.yaml can't be read \(.*\): install the project again"):
         load_catalogue()

@@ -14,10 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.acquire import check_unpacked, origin_of
-from data_prep.catalogue import load_catalogue
-from data_prep.images import read_header
-from data_prep.places import (
+from scn.config.params import Params
+from scn.core.errors import UserError
+from scn.core.hashing import digest
+from scn.core.schema import unknown
+from scn.corpora.catalogue import load_catalogue
+from scn.corpora.images import read_header
+from scn.corpora.places import (
     CATALOGUE,
     IMAGE_SUFFIXES,
     Place,
@@ -27,10 +30,7 @@ from data_prep.places import (
     package_folder,
     places_of,
 )
-from scn.config.params import Params
-from scn.core.errors import UserError
-from scn.core.hashing import digest
-from scn.core.schema import unknown
+from scn.corpora.unpacked import check_unpacked, origin_of
 
 _CHUNK = 4096  # files that threads take at a time: there may be millions
 _header_lock = threading.Lock()  # reading a header changes the process's warning filters meanwhile

@@ -11,9 +11,9 @@ import pytest
 from photo_folder import write_photos
 from PIL import Image
 
-from data_prep.corpora import check_disjoint, index_of, open_corpus, open_images
 from scn.config.params import load_params
 from scn.core.errors import UserError
+from scn.corpora.corpora import check_disjoint, index_of, open_corpus, open_images
 
 Known = Callable[..., None]
 
@@ -93,7 +93,7 @@ def test_an_image_that_cannot_be_used_is_among_the_others_with_its_sentence(proj
 
 def test_many_files_are_read_in_chunks_and_stay_in_order(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = opened("photos")
-    monkeypatch.setattr("data_prep.corpora._CHUNK", 2)
+    monkeypatch.setattr("scn.corpora.corpora._CHUNK", 2)
     assert opened("photos") == expected
 
 
@@ -179,7 +179,7 @@ def test_what_the_catalogue_says_of_a_package_is_checked(
 
 
 def test_the_sample_corpus_is_what_the_catalogue_says() -> None:
-    params = load_params(Path(__file__).parents[2] / "params.yaml")
+    params = load_params(Path(__file__).parents[3] / "params.yaml")
     corpus = open_corpus(params, "sample")
     assert len(corpus.images) == 13
     # The shards of earlier versions name this content.

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from data_prep.images import (
+from scn.core.errors import UserError
+from scn.corpora.images import (
     BILEVEL,
     EXPANDED,
     OPAQUE,
@@ -22,7 +23,6 @@ from data_prep.images import (
     profile_to_drop,
     read_header,
 )
-from scn.core.errors import UserError
 
 RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 GREY = RGB[..., 0].copy()

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from data_prep.catalogue import WHOLE, Split, load_catalogue
 from scn.config.params import Params
 from scn.core.errors import UserError
+from scn.corpora.catalogue import WHOLE, Split, load_catalogue
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 """Suffixes, in lower case, of files that are taken for images."""
