@@ -15,7 +15,10 @@ from tqdm import tqdm
 from benchmarks.measure import Row, parser, table, write_json
 from scn.config.params import Params, load_params
 from scn.core.errors import UserError
-from scn.evaluation.runner import evaluate
+from scn.evaluation.images import restorer
+from scn.evaluation.measuring import means
+from scn.evaluation.protocols import protocols_of
+from scn.evaluation.runner import measured_sets
 from scn.inference.model_files import check_fits, load_model
 from scn.inference.precision import Precision
 from scn.shards.manifest import evaluation_manifest
@@ -39,9 +42,14 @@ def rows(params: Params) -> Iterator[Row]:
             evaluation = params.experiment(name).evaluate.model_copy(update={"precision": precision})
             experiment = params.experiment(name).model_copy(update={"evaluate": evaluation})
             with mock.patch("scn.inference.precision.has_bfloat16", return_value=True):
-                psnr[precision] = evaluate(experiment, manifest, store, network)
-        for of_set, figures in psnr["float32"].items():
-            db = {"float32_db": figures.model.psnr, "bfloat16_db": psnr["bfloat16"][of_set].model.psnr}
+                methods = {"model": restorer(experiment, network)}
+                rule = protocols_of(experiment.task)[0].name
+                psnr[precision] = {
+                    of_set: means(image.result for image in measured)[rule]["model"].psnr
+                    for of_set, measured in measured_sets(experiment, manifest, store, methods)
+                }
+        for of_set, figure in psnr["float32"].items():
+            db = {"float32_db": figure, "bfloat16_db": psnr["bfloat16"][of_set]}
             yield {"experiment": name, "set": of_set, **db, "lost_db": db["float32_db"] - db["bfloat16_db"]}
 
 

@@ -35,12 +35,13 @@ def test_all_ten_experiments_have_all_stages() -> None:
 def test_one_experiment_end_to_end(workspace: Workspace) -> None:
     root = workspace.root
     metrics = json.loads((root / "metrics/sr-x2.json").read_text())
+    assert set(metrics) == {"sample/evaluation"}  # nothing but figures: a column each
     assert set(metrics["sample/evaluation"]) == {"input", "model", "ensemble"}
     assert all(set(figures) == {"psnr", "ssim"} for figures in metrics["sample/evaluation"].values())
     # The bicubic figures of the three photographs do not depend on the training.
     assert metrics["sample/evaluation"]["input"]["psnr"] == pytest.approx(31.9, abs=0.5)
-    provenance = metrics["provenance"]
-    assert provenance["protocol"].startswith("sr: luma")
+    provenance = json.loads((root / "evaluations/sr-x2/ensemble.json").read_text())["provenance"]
+    assert provenance["protocol"] == "sr-y-v1"
     assert all(len(provenance[f"{what}_sha256"]) == 64 for what in ("data", "weights", "code"))
     version = root / ".scn/store/registry/sr-x2/v1"
     names = {"model.safetensors", "config.json", "metrics.json", "README.md", "manifest.json"}

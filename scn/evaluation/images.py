@@ -1,21 +1,29 @@
 """One image of an evaluation set: degraded for the network, and restored by it."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from scn.config.params import Experiment
 from scn.core.errors import UserError
-from scn.evaluation.protocols import smallest_side
+from scn.evaluation.protocols import protocols_of
 from scn.imaging.degradation import evaluation_noise, to_uint8
-from scn.inference.apply import apply
+from scn.imaging.tiles import in_tiles
+from scn.inference.apply import apply, device_of, prepare
+from scn.inference.ensemble import self_ensemble
+from scn.inference.precision import Precision
 from scn.shards.samples import Sample
 
+Image = NDArray[np.uint8]
 
-def degrade(sample: Sample, experiment: Experiment) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+
+def degrade(sample: Sample, experiment: Experiment) -> tuple[NDArray[np.float32], Image]:
     """Returns the network's input for a sample, and the degraded image that a viewer would see without a network.
 
     Returns:
@@ -32,30 +40,79 @@ def degrade(sample: Sample, experiment: Experiment) -> tuple[NDArray[np.float32]
     return noisy.astype(np.float32), to_uint8(noisy)
 
 
-def restore(
-    function: Callable[[Tensor], Tensor],
-    device: torch.device,
-    image: NDArray[np.float32],
-    sample: Sample,
-    experiment: Experiment,
-) -> NDArray[np.uint8]:
-    """Restores an image by a network, or a function of one, on `device`, in the precision of evaluation.
+@dataclass(frozen=True, kw_only=True)
+class Restorer:
+    """A network as a method that is measured: called with a degraded image, it returns the restored one."""
+
+    network: nn.Module
+    channels: int
+    """Number of channels of the network's images, 1 or 3."""
+    scale: int
+    """Upscaling factor of the network."""
+    precision: Precision
+    ensemble: bool = False
+    """True: the mean over the 8 flips and rotations (scn.inference.ensemble)."""
+    tile: int | None = None
+    """An image of more than tile x tile pixels is restored in parts (scn.imaging.tiles); None: as a whole."""
+    device: torch.device | None = None
+    """Device that the network is on; None: it is moved to a GPU if there is one, and set to eval mode."""
+
+    def __call__(self, image: NDArray[np.float32]) -> Image:
+        """Restores an image.
+
+        Args:
+            image: (h, w) or (h, w, 3), 0 is black, 1 is white; noise may leave that range. A one-channel network
+                restores each channel of a colour image by itself; an RGB network restores a grey image as the mean of
+                its three results.
+        Returns:
+            (s h, s w) or (s h, s w, 3), 8 bits, where s is `scale`.
+        """
+        model = prepare(self.network) if self.device is None else self.network
+        function: Callable[[Tensor], Tensor] = partial(self_ensemble, model) if self.ensemble else model
+        run = partial(self._run, function, device_of(model))
+        pixels = image if image.ndim == 3 else image[..., None]
+        restored = to_uint8(run(pixels)) if self.tile is None else self._tiled(run, pixels)
+        return restored if image.ndim == 3 else restored[..., 0]
+
+    def _tiled(self, run: Callable[[NDArray[Any]], NDArray[np.float32]], pixels: NDArray[np.float32]) -> Image:
+        assert self.tile is not None
+        return in_tiles(run, pixels, self.scale, to_uint8, self.tile)
+
+    def _run(
+        self, function: Callable[[Tensor], Tensor], device: torch.device, pixels: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """(h, w, C) -> (s h, s w, C), float."""
+        colours = pixels.shape[-1]
+        if colours == self.channels:
+            return apply(function, pixels[None], device, self.precision)[0]
+        if self.channels == 1:
+            planes = apply(function, np.moveaxis(pixels, -1, 0)[..., None], device, self.precision)
+            return np.moveaxis(planes[..., 0], 0, -1)
+        batch = np.repeat(pixels[None], self.channels, axis=-1)
+        return apply(function, batch, device, self.precision)[0].mean(axis=-1, keepdims=True)
+
+
+def restorer(
+    experiment: Experiment, network: nn.Module, *, ensemble: bool = False, device: torch.device | None = None
+) -> Restorer:
+    """Returns the experiment's network as a method, in the precision of evaluation (section `evaluate`).
 
     Args:
-        image: the network's input, as `degrade` returned it for the sample.
-    Returns:
-        the restored image, 8 bits, of the shape of sample.hr.
+        ensemble, device: as in Restorer.
     """
-    batch = image.reshape(1, *image.shape[:2], -1)
-    if batch.shape[-1] == 1:  # a grey image is restored by an RGB network as the mean of its three results
-        batch = np.repeat(batch, experiment.task.image_channels, axis=-1)
-    restored = apply(function, batch, device, experiment.evaluate.precision)[0]
-    return to_uint8(restored.mean(axis=-1) if sample.hr.ndim == 2 else restored)
+    return Restorer(
+        network=network,
+        channels=experiment.task.image_channels,
+        scale=experiment.scale,
+        precision=experiment.evaluate.precision,
+        ensemble=ensemble,
+        device=device,
+    )
 
 
 def measurable(samples: Iterable[Sample], experiment: Experiment, set_name: str) -> Iterator[Sample]:
-    """Yields the samples; raises UserError at the first one that is too small for the protocol."""
-    smallest = smallest_side(experiment.task, experiment.scale)
+    """Yields the samples; raises UserError at the first one that is too small for the task's first protocol."""
+    smallest = protocols_of(experiment.task)[0].smallest_side(experiment.scale)
     for sample in samples:
         height, width = sample.hr.shape[:2]
         if min(height, width) < smallest:

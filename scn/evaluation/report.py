@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, TypeVar
 from scn.config.params import Params
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
-from scn.inference.records import Metrics, Receipt, Record
+from scn.evaluation.protocols import protocols_of
+from scn.evaluation.results import Evaluation, figures_of, result_file
+from scn.inference.records import Receipt, Record
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,14 +40,14 @@ class Line:
 
 
 def lines(params: Params) -> list[Line]:
-    """Returns a row for each evaluation set of each experiment that has metrics/<E>.json, in params.yaml's order.
+    """Returns a row for each evaluation set of each experiment that was measured, in params.yaml's order.
 
     Raises:
-        UserError: if no experiment has metrics yet, or a file can't be read.
+        UserError: if no experiment was measured yet, or a file can't be read.
     """
     found = [line for name in params.experiments for line in _lines(params, name)]
     if not found:
-        raise UserError(f"{params.root / 'metrics'} has no metrics of any experiment yet: run `dvc repro` first.")
+        raise UserError(f"{params.root / 'evaluations'} has no figures of any experiment yet: run `dvc repro` first.")
     return found
 
 
@@ -117,9 +119,11 @@ def markdown_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> 
 
 
 def _lines(params: Params, name: str) -> Iterator[Line]:
-    metrics = _read(Metrics, params.root / "metrics" / f"{name}.json", f"run `dvc repro ensemble@{name}`")
-    if metrics is None:
+    again = f"run `dvc repro ensemble@{name}`"
+    evaluation = _read(Evaluation, result_file(params.root, name, "ensemble"), again)
+    if evaluation is None:
         return
+    metrics = figures_of(evaluation)
     receipt = _read(Receipt, params.root / "published" / f"{name}.json", f"run `dvc repro publish@{name}`")
     for set_name, figures in metrics.sets.items():
         yield Line(
@@ -146,4 +150,5 @@ def _read(kind: type[R], path: Path, cure: str) -> R | None:
 def _protocols(params: Params) -> list[str]:
     """The protocols behind the lines, each once."""
     shown = dict.fromkeys(line.experiment for line in lines(params))
-    return list(dict.fromkeys(params.experiment(name).task.protocol.name for name in shown))
+    rules = [protocols_of(params.experiment(name).task)[0] for name in shown]
+    return list(dict.fromkeys(f"{rule.name}: {rule.title}" for rule in rules))

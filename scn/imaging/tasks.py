@@ -1,4 +1,4 @@
-"""The restoration tasks: their degradations, their channels, and the protocols that measure their results.
+"""The restoration tasks: their degradations and their channels.
 
 A task is a row of data, not a branch in the code: data preparation, training, evaluation and restoration read here how
 one task differs from another.
@@ -21,21 +21,6 @@ with the chroma left as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Protocol:
-    """A rule for comparing restored images with the originals; every figure names its protocol.
-
-    Images are rounded to 8 bits first; PSNR has a peak of 255; SSIM is the 11x11 Gaussian window
-    (sigma 1.5, K1 0.01, K2 0.03), valid positions only.
-    """
-
-    name: str
-    luma: bool
-    """True: RGB images are compared by their BT.601 studio-range luma, unrounded; False: as they are."""
-    crop_scale: bool
-    """True: a border of `scale` pixels, the upscaling factor, is left out on every side."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Task:
     """One restoration task of the SCN paper (section 4.1)."""
 
@@ -50,7 +35,6 @@ class Task:
     """Lowest and highest level that an experiment may ask for."""
     channels: Channels
     on_colour: OnColour
-    protocol: Protocol
     stored: bool
     """True: degraded images are made once and stored in the shards; False: they are made while training."""
 
@@ -76,7 +60,6 @@ TASKS: Mapping[str, Task] = {
             level_range=(2, 16),
             channels="rgb",
             on_colour="rgb",
-            protocol=Protocol(name="sr: luma, 8 bits, frame of scale pixels cropped", luma=True, crop_scale=True),
             stored=True,
         ),
         Task(
@@ -88,7 +71,6 @@ TASKS: Mapping[str, Task] = {
             level_range=(1, 100),
             channels="grey",
             on_colour="each",
-            protocol=Protocol(name="dn: grey, full range, 8 bits, no crop", luma=False, crop_scale=False),
             stored=False,
         ),
         Task(
@@ -100,7 +82,6 @@ TASKS: Mapping[str, Task] = {
             level_range=(1, 100),
             channels="luma",
             on_colour="luma",
-            protocol=Protocol(name="car: luma, 8 bits, no crop", luma=False, crop_scale=False),
             stored=True,
         ),
     )

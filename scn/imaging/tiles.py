@@ -1,6 +1,7 @@
 """Restores images of any size in limited memory, by overlapping tiles that are blended."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +12,13 @@ OVERLAP = 32
 """Input pixels that neighbouring tiles share. Tiles start at multiples of it, so that the scales of a feature pyramid
 (each half as large as the one before) sample the same pixels as in the whole image, up to 5 halvings."""
 
-TileFunction = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""A function that restores a tile: (h, w, C) uint8 -> (scale * h, scale * w, C) float32, 0 is black, 1 is white."""
+TileFunction = Callable[[NDArray[Any]], NDArray[np.float32]]
+"""A function that restores a tile: (h, w, C) -> (scale * h, scale * w, C) float32, where 0 is black and 1 is white."""
 
 
 def in_tiles(
     function: TileFunction,
-    image: NDArray[np.uint8],
+    image: NDArray[Any],
     scale: int,
     to_uint8: Callable[[NDArray[np.floating]], NDArray[np.uint8]],
     tile: int = TILE,
@@ -30,7 +31,7 @@ def in_tiles(
     the network's pyramid uses, depends on the size of what it resamples.
 
     Args:
-        image: (H, W, C) uint8.
+        image: (H, W, C), of any type that `function` takes.
         scale: upscaling factor of `function`.
         to_uint8: converts restored values to 8 bits.
         tile: side of a tile in input pixels, more than 2 * OVERLAP; one at the end may be OVERLAP - 1 longer.

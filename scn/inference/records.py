@@ -5,9 +5,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from scn.core.errors import UserError
+
+_EARLIER = {
+    "sr: luma, 8 bits, frame of scale pixels cropped": "sr-y-v1",
+    "dn: grey, full range, 8 bits, no crop": "dn-grey-v1",
+    "car: luma, 8 bits, no crop": "car-y-v1",
+}
+"""Words that versions which were published before protocols had names have in place of one -> its name."""
 
 
 class Record(BaseModel):
@@ -53,7 +60,15 @@ class Figures(Record):
     psnr: float
     """In dB."""
     ssim: float
-    """From -1 to 1, which is the same image."""
+    """SSIM with the 11x11 Gaussian window, from -1 to 1, which is the same image."""
+    ssim8: float | None = None
+    """SSIM with a uniform 8x8 window; None where the protocol does not have it."""
+    psnr_b: float | None = None
+    """PSNR-B in dB, which counts block edges as errors; None where the protocol does not have it."""
+    lpips: float | None = None
+    """LPIPS, 0 is the same image; None where it is not installed or the protocol does not have it."""
+    dists: float | None = None
+    """DISTS, 0 is the same image; None where it is not installed or the protocol does not have it."""
 
     def __str__(self) -> str:
         """`33.66 / 0.9299`, as the papers print them."""
@@ -68,13 +83,15 @@ class SetFigures(Record):
     model: Figures
     ensemble: Figures
     """The model with geometric self-ensemble."""
+    further: Mapping[str, Mapping[str, Figures]] | None = None
+    """Further protocol of the task -> input, model and ensemble -> figures; None where there is none."""
 
 
 class Provenance(Record):
     """The protocol, data, weights and code that figures were measured with."""
 
     protocol: str
-    """The name of the task's protocol (scn.imaging.tasks.Protocol)."""
+    """The name of the task's first protocol (scn.evaluation.protocols)."""
     precision: str | None = None
     """The precision that the network computed in; files of early versions do not say."""
     data_sha256: str
@@ -88,13 +105,22 @@ class Provenance(Record):
     ensemble_code_sha256: str | None = None
     """The same as code_sha256, when self-ensemble was measured."""
 
+    @field_validator("protocol")
+    @classmethod
+    def _named(cls, protocol: str) -> str:
+        return _EARLIER.get(protocol, protocol)
+
 
 class Metrics(Record):
-    """The content of metrics/<E>.json, and of metrics.json in the folder of a version."""
+    """The content of metrics.json in the folder of a version."""
 
     sets: Mapping[str, SetFigures]
     """Evaluation set -> its figures."""
     provenance: Provenance
+
+    def for_dvc(self) -> dict[str, Any]:
+        """Returns the figures alone, under the task's first protocol: a column each in `dvc metrics show`."""
+        return {name: figures.model_dump(exclude_none=True, exclude={"further"}) for name, figures in self.sets.items()}
 
     @model_validator(mode="after")
     def _counted(self) -> Self:

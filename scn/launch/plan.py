@@ -19,6 +19,7 @@ from scn.core.errors import UserError
 from scn.core.files import write_atomically
 from scn.core.hashing import code_sha256, file_sha256, sources
 from scn.evaluation.code import evaluation_code
+from scn.evaluation.protocols import protocols_of
 from scn.networks import NETWORKS
 from scn.registry.model_card import licences
 from scn.training.identity import recipe
@@ -104,7 +105,7 @@ def _training(params: Params, experiment: Experiment) -> dict[str, Any]:
 def _evaluation(experiment: Experiment) -> dict[str, Any]:
     return {
         "evaluate": experiment.evaluate.model_dump(),
-        "protocol": experiment.task.protocol.name,
+        "protocols": [rule.name for rule in protocols_of(experiment.task)],
         "code_sha256": evaluation_code(experiment.model.name),
     }
 

@@ -17,7 +17,9 @@ CURVES = "curves.csv"
 
 
 def land(params: Params, name: str) -> list[Path]:
-    """Writes models/<name>, metrics/<name>.json and curves/<name> as scn/zoo/<name>, in place of what is there.
+    """Writes the trained and measured model of the experiment `name`, with its curves, as scn/zoo/<name>.
+
+    It replaces what is there.
 
     Returns:
         the files written, manifest.json last.

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from scn.config.params import Experiment, Params
+from scn.evaluation.protocols import protocol
 from scn.evaluation.report import markdown_table
 from scn.inference.records import Metrics
 from scn.networks import NETWORKS
@@ -75,7 +76,7 @@ The licences of these images decide what the weights may be used for.
 ## Figures
 
 PSNR in dB / SSIM, means over each evaluation set; none of its images was trained on.
-Protocol: {provenance.protocol}.
+Protocol: {provenance.protocol} ({protocol(provenance.protocol).title}); docs/protocols.md explains it.
 
 {markdown_table(header, rows)}
 

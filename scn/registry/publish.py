@@ -25,7 +25,7 @@ from scn.storage.base import ObjectExists, ObjectNotFound, Store
 
 
 def publish(params: Params, experiment_name: str) -> Receipt:
-    """Publishes models/<E> and metrics/<E>.json as a new version, unless the newest version holds the same bytes.
+    """Publishes models/<E> with its figures as a new version, unless the newest version holds the same bytes.
 
     Returns:
         where it is published, also written to published/<E>.json.

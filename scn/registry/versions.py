@@ -15,8 +15,8 @@ from typing import Any
 
 from scn.config.params import Params
 from scn.core.errors import UserError
+from scn.evaluation.results import Evaluation, figures_of, result_file
 from scn.inference.model_files import CARD, CONFIG, METRICS, WEIGHTS, check_fits, load_model
-from scn.inference.records import Metrics
 from scn.registry.model_card import licences, model_card
 
 MANIFEST = "manifest.json"
@@ -44,29 +44,28 @@ class Version:
 
 
 def trained_version(params: Params, name: str) -> Version:
-    """Returns the version that the project's models/<name> and metrics/<name>.json make.
+    """Returns the version that the project's models/<name> and evaluations/<name>/ensemble.json make.
 
     Raises:
         UserError: if the model or its metrics are missing, or the metrics are those of other weights.
     """
     experiment = params.experiment(name)
-    model, metrics_file = params.root / "models" / name, params.root / "metrics" / f"{name}.json"
+    model, measured = params.root / "models" / name, result_file(params.root, name, "ensemble")
     config = load_model(model)[1]  # never publish what can't be loaded
     weights = (model / WEIGHTS).read_bytes()
     again = f"run `dvc repro ensemble@{name}`"
     try:
-        metrics_bytes = metrics_file.read_bytes()
+        metrics = figures_of(Evaluation.loads(measured.read_bytes(), measured, again))
     except FileNotFoundError:
-        raise UserError(f"{metrics_file} does not exist: {again}.") from None
-    metrics = Metrics.loads(metrics_bytes, metrics_file, again)
+        raise UserError(f"{measured} does not exist: {again}.") from None
     if metrics.provenance.weights_sha256 != sha256(weights):
-        raise UserError(f"{metrics_file} was measured with other weights than {model / WEIGHTS}: {again}.")
+        raise UserError(f"{measured} was measured with other weights than {model / WEIGHTS}: {again}.")
     check_fits(config, model, experiment)
     card = model_card(experiment, metrics, config, licences(params, name))
     content = {
         WEIGHTS: weights,
         CONFIG: (model / CONFIG).read_bytes(),
-        METRICS: metrics_bytes,
+        METRICS: metrics.dumps(),
         CARD: card.encode(),
     }
     return Version.of(name, content)

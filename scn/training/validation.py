@@ -13,8 +13,8 @@ from torch import nn
 from scn.config.params import Experiment
 from scn.core.errors import UserError
 from scn.core.schema import unknown
-from scn.evaluation.images import degrade, measurable, restore
-from scn.evaluation.protocols import average, measure_psnr, rounded
+from scn.evaluation.images import degrade, measurable, restorer
+from scn.evaluation.protocols import DIGITS, average, measure_psnr, protocols_of
 from scn.shards.manifest import EvaluationManifest
 from scn.shards.samples import Image, Sample, read_shard, unpack
 from scn.storage.base import Store
@@ -137,12 +137,13 @@ class Validation:
     def _measure(self, network: nn.Module, held: _Held, *, show: bool) -> _Figures:
         sample = held.sample
         image, seen = degrade(sample, self._experiment)
-        restored = restore(network, self._device, image, sample, self._experiment)
+        restored = restorer(self._experiment, network, device=self._device)(image)
         shown = (sample.name, side_by_side(seen, restored, sample.hr)) if show else None
         return _Figures(held.set_name, held.degraded, self._psnr(restored, sample), shown)
 
     def _psnr(self, image: Image, sample: Sample) -> float:
-        return rounded(measure_psnr(image, sample.hr, self._experiment.task, self._experiment.scale))
+        rule = protocols_of(self._experiment.task)[0]
+        return round(measure_psnr(image, sample.hr, rule, self._experiment.scale), DIGITS)
 
 
 def _gathered(ours: list[_Figures], world_size: int, device: torch.device) -> list[list[_Figures]]:

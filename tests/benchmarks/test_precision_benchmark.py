@@ -13,7 +13,8 @@ import scn.inference.precision
 from benchmarks import precision
 from scn.config.params import Experiment
 from scn.core.errors import UserError
-from scn.evaluation.results import SetEvaluation
+from scn.evaluation.measuring import Measured
+from scn.evaluation.results import ImageResult
 from scn.inference.records import Figures
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
@@ -24,15 +25,17 @@ def test_what_bfloat16_loses(
 ) -> None:
     asked = []
 
-    def evaluate(experiment: Experiment, *inputs: Any) -> dict[str, SetEvaluation]:
+    def measured_sets(experiment: Experiment, *inputs: Any) -> list[tuple[str, list[Measured]]]:
         native = scn.inference.precision.has_bfloat16(torch.device("cpu"))
         asked.append((experiment.name, experiment.evaluate.precision, native))
         figures = Figures(psnr={"float32": 33.3, "bfloat16": 33.296}[experiment.evaluate.precision], ssim=0.9)
-        return {"Set5": SetEvaluation(input=figures, model=figures, images=[])}
+        image = ImageResult(name="baby", height=9, width=9, figures={"dn-grey-v1": {"model": figures}})
+        return [("Set5", [Measured(result=image, pictures={})])]
 
     shutil.copy(PARAMS, tmp_path / "params.yaml")
     (tmp_path / "models" / "dn-s25").mkdir(parents=True)
-    monkeypatch.setattr(precision, "evaluate", evaluate)
+    monkeypatch.setattr(precision, "measured_sets", measured_sets)
+    monkeypatch.setattr(precision, "restorer", lambda experiment, network: None)
     monkeypatch.setattr(precision, "load_model", lambda folder: (SimpleNamespace(), {}))
     monkeypatch.setattr(precision, "evaluation_manifest", lambda params, name: None)
     precision.main(["--params", str(tmp_path / "params.yaml"), "--json", str(tmp_path / "result.json")])

@@ -14,6 +14,8 @@ import yaml
 
 from scn.config.params import Experiment, Params, load_params
 from scn.core.hashing import digest, file_sha256
+from scn.evaluation.protocols import protocols_of
+from scn.evaluation.results import result_file
 from scn.imaging.degradation import bicubic_upscale, degrade
 from scn.inference.model_files import save_model
 from scn.networks.build import build
@@ -90,8 +92,10 @@ class SmallProject:
         return folder
 
     def add_metrics(self, name: str, psnr: float = 30.0) -> Path:
+        experiment = self.params.experiment(name)
+        protocol = protocols_of(experiment.task)[0].name
         provenance = {
-            "protocol": self.params.experiment(name).task.protocol.name,
+            "protocol": protocol,
             "data_sha256": "d" * 64,
             "weights_sha256": file_sha256(self.root / "models" / name / "model.safetensors"),
             "code_sha256": "c" * 64,
@@ -99,9 +103,17 @@ class SmallProject:
         }
         gains = {"input": 0.0, "model": 1.5, "ensemble": 1.75}
         figures = {key: {"psnr": psnr + gain, "ssim": 0.8 + gain / 100} for key, gain in gains.items()}
-        path = self.root / "metrics" / f"{name}.json"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps({"sample/evaluation": figures, "provenance": provenance}))
+        images = [{"name": "a", "height": 32, "width": 40, "figures": {protocol: figures}}]
+        evaluation = {
+            "experiment": name,
+            "task": experiment.task_name,
+            "level": experiment.level,
+            "sets": {"sample/evaluation": {"mean": {protocol: figures}, "images": images}},
+            "provenance": provenance,
+        }
+        path = result_file(self.root, name, "ensemble")
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text(json.dumps(evaluation))
         return path
 
     def add_shards(self, name: str, images: dict[str, Any]) -> Manifests:

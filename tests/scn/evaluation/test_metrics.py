@@ -1,10 +1,10 @@
-"""PSNR and SSIM against values worked out by hand and against scikit-image."""
+"""PSNR, SSIM and PSNR-B against values worked out by hand and against scikit-image."""
 
 import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
 
-from scn.evaluation.metrics import PSNR_CAP, psnr, ssim
+from scn.evaluation.metrics import PSNR_CAP, psnr, psnr_b, ssim, ssim8
 
 
 def test_psnr_of_a_constant_difference() -> None:
@@ -68,3 +68,45 @@ def test_what_can_not_be_compared() -> None:
         psnr(image, image[:-1])
     with pytest.raises(ValueError, match="at least 11x11 pixels, not 12x10"):
         ssim(image[:10], image[:10])
+
+
+def test_ssim8_by_the_definition() -> None:
+    rng = np.random.default_rng(4)
+    a, b = rng.integers(0, 256, (2, 9, 75)).astype(np.float64)
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    found = []
+    for top in range(2):
+        for left in range(68):
+            x, y = (image[top : top + 8, left : left + 8] for image in (a, b))
+            covariance = ((x - x.mean()) * (y - y.mean())).mean()
+            above = (2 * x.mean() * y.mean() + c1) * (2 * covariance + c2)
+            found.append(above / ((x.mean() ** 2 + y.mean() ** 2 + c1) * (x.var() + y.var() + c2)))
+    assert ssim8(a, b) == pytest.approx(np.mean(found), abs=1e-10)
+    with pytest.raises(ValueError, match="at least 8x8 pixels, not 75x7"):
+        ssim8(a[:7], b[:7])
+
+
+def test_psnr_b_counts_steps_at_the_edges_of_blocks() -> None:
+    original = np.zeros((16, 24))
+    restored = original.copy()
+    restored[:, 8:16] = 10  # two edges of 16 rows, each a step of 10; of the error, a third of the pixels has 100
+    edges = 16 * 2 + 24  # pairs of neighbours across the edges: two upright ones, and one that lies
+    blocking = 100 * 16 * 2 / edges
+    error = 100 / 3 + np.log2(8) / np.log2(16) * blocking
+    assert psnr_b(restored, original) == pytest.approx(10 * np.log10(255**2 / error), abs=1e-10)
+
+
+def test_psnr_b_is_psnr_where_blocks_are_as_smooth_as_the_rest() -> None:
+    original = np.zeros((24, 24))
+    inside = original.copy()
+    inside[:, 4:12] = 10  # steps inside of blocks only
+    ramp = np.add.outer(np.arange(24.0), np.arange(24.0))
+    assert psnr_b(inside, original) == psnr(inside, original)
+    assert psnr_b(ramp, original) == pytest.approx(psnr(ramp, original), abs=1e-12)
+    assert psnr_b(original, original) == PSNR_CAP
+
+
+@pytest.mark.parametrize("shape", [(8, 40), (40, 8), (20, 20, 3)])
+def test_psnr_b_needs_more_than_a_block_of_grey(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="grey images of more than 8x8"):
+        psnr_b(np.zeros(shape), np.zeros(shape))

@@ -51,11 +51,11 @@ def test_the_printed_table_names_figures_protocols_and_places(project: Any, caps
         "+1.50",
         "file://store/registry/sr-x2/v1",
         "car-q10: not published",
-        "sr: luma, 8 bits, frame of scale pixels cropped",
-        "car: luma, 8 bits, no crop",
+        "sr-y-v1: luma, frame of scale pixels cropped",
+        "car-y-v1: luma, no crop",
     ):
         assert part in text
-    assert "dn:" not in text
+    assert "dn-" not in text
 
 
 def test_the_markdown_report(project: Any, tmp_path: Path) -> None:
@@ -65,22 +65,20 @@ def test_the_markdown_report(project: Any, tmp_path: Path) -> None:
         "| sr-x2      | sample/evaluation | 30.00 / 0.8000 | 31.50 / 0.8150 | 31.75 / 0.8175 "
         "| +1.50 | file://store/registry/sr-x2/v1 |" in text
     )
-    assert "- sr: luma, 8 bits, frame of scale pixels cropped" in text
+    assert "- sr-y-v1: luma, frame of scale pixels cropped" in text
     assert report_stage(project.params, tmp_path / "again.md").read_text() == text
 
 
 def test_nothing_measured_and_broken_files(small_project: Any, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"metrics has no metrics of any experiment yet: run `dvc repro` first"):
+    with pytest.raises(UserError, match=r"evaluations has no figures of any experiment yet: run `dvc repro` first"):
         report_stage(small_project.params, tmp_path / "report.md")
     small_project.add_model("sr-x2")
     path = small_project.add_metrics("sr-x2")
     whole = path.read_text()
     path.write_text(whole[:50])
-    with pytest.raises(UserError, match=r"sr-x2\.json holds no metrics \(.*\): run `dvc repro ensemble@sr-x2`"):
+    with pytest.raises(UserError, match=r"ensemble\.json holds no evaluation \(.*\): run `dvc repro ensemble@sr-x2`"):
         lines(small_project.params)
     path.write_text(whole.replace("ensemble", "elephant"))
-    with pytest.raises(
-        UserError, match=r"\(sets\.sample/evaluation\.ensemble: field required\): run `dvc repro ensemble"
-    ):
+    with pytest.raises(UserError, match="The figures of sr-x2 lack self-ensemble: run `dvc repro ensemble@sr-x2`"):
         lines(small_project.params)
     assert not (tmp_path / "report.md").exists()

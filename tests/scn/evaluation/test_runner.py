@@ -2,20 +2,25 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from scn.core.errors import UserError
 from scn.core.hashing import file_sha256
 from scn.core.ray import stop_ray
 from scn.evaluation.code import evaluation_code
-from scn.evaluation.protocols import measure
-from scn.evaluation.results import SetEvaluation
-from scn.evaluation.runner import add_ensemble, degrade, ensemble_stage, evaluate, evaluate_stage
+from scn.evaluation.images import Restorer, degrade, restorer
+from scn.evaluation.kept import Kept
+from scn.evaluation.measuring import Measured, means
+from scn.evaluation.protocols import measure, protocol
+from scn.evaluation.results import Evaluation, ImageResult, gain, picture_file, result_file
+from scn.evaluation.runner import ensemble_stage, evaluate_stage, measured_sets
 from scn.imaging.degradation import bicubic_downscale, bicubic_upscale, evaluation_noise, jpeg, to_uint8
 from scn.inference.model_files import load_model
 from scn.inference.records import Figures
@@ -44,53 +49,81 @@ def grey(photograph: Callable[..., Any]) -> dict[str, Any]:
     return {"a": photograph(24, 32, 1)[..., 0], "b": photograph(31, 17, 1)[..., 0]}
 
 
+def measured(project: Any, experiment: Any, manifest: Any, methods: dict[str, Any]) -> list[ImageResult]:
+    """The results of every image of the only set."""
+    store = open_store("file://store", project.root)
+    ((name, images),) = measured_sets(experiment, manifest, store, methods)
+    assert name == SET
+    return [image.result for image in images]
+
+
 def test_input_and_model_are_measured_image_by_image(small_project: Any, grey: dict[str, Any]) -> None:
     manifest = small_project.add_shards("car-q10", grey).evaluation
-    experiment = small_project.params.experiment("car-q10")
-    store = open_store("file://store", small_project.root)
-    result = evaluate(experiment, manifest, store, Darker())
-    assert list(result) == [SET]
-    rows = result[SET].images
-    assert [row.name for row in rows] == ["a", "b"]
+    experiment, rule = small_project.params.experiment("car-q10"), protocol("car-y-v1")
+    rows = measured(small_project, experiment, manifest, {"input": None, "model": restorer(experiment, Darker())})
+    assert [(row.name, row.height, row.width) for row in rows] == [("a", 24, 32), ("b", 31, 17)]
     for row, hr in zip(rows, grey.values(), strict=True):
+        assert list(row.figures) == ["car-y-v1"]
+        figures = row.figures["car-y-v1"]
         lr = jpeg(hr, 10)
         restored = to_uint8(lr / 255 * np.linspace(0.8, 1, len(hr), dtype=np.float32)[:, None])
-        expected = measure(lr, hr, experiment.task, 1)
-        assert row.input.psnr == pytest.approx(expected.psnr, abs=6e-5)
-        assert row.input.ssim == pytest.approx(expected.ssim, abs=6e-5)
-        assert row.model.psnr == pytest.approx(measure(restored, hr, experiment.task, 1).psnr, abs=1e-2)
-    assert result[SET].input.psnr == pytest.approx(np.mean([row.input.psnr for row in rows]), abs=6e-5)
-    assert result[SET].model.psnr == pytest.approx(np.mean([row.model.psnr for row in rows]), abs=6e-5)
+        expected = measure(lr, hr, rule, 1)
+        for metric in ("psnr", "ssim", "ssim8", "psnr_b"):
+            assert getattr(figures["input"], metric) == pytest.approx(getattr(expected, metric), abs=6e-5)
+        assert figures["model"].psnr == pytest.approx(measure(restored, hr, rule, 1).psnr, abs=1e-2)
+    average = means(rows)["car-y-v1"]
+    for method in ("input", "model"):
+        psnr = [row.figures["car-y-v1"][method].psnr for row in rows]
+        assert average[method].psnr == pytest.approx(np.mean(psnr), abs=6e-5)
 
 
 def test_ensemble_measures_the_mean_of_eight(small_project: Any, grey: dict[str, Any]) -> None:
     manifest = small_project.add_shards("car-q10", {"a": grey["a"]}).evaluation
-    experiment = small_project.params.experiment("car-q10")
-    store = open_store("file://store", small_project.root)
-    network = Darker()
-    first, second = Figures(psnr=1.0, ssim=0.1), Figures(psnr=2.0, ssim=0.2)
-    before = SetEvaluation(input=first, model=second, images=[])
-    result = add_ensemble({SET: before}, experiment, manifest, store, network)
-    assert len(network.inputs) == 8
-    assert (result[SET].input, result[SET].model) == (first, second)
+    experiment, network = small_project.params.experiment("car-q10"), Darker()
+    (row,) = measured(small_project, experiment, manifest, {"ensemble": restorer(experiment, network, ensemble=True)})
+    assert sum(len(x) for x in network.inputs) == 8
     # The eight darken every side alike: 0.9 on average, everywhere.
     restored = to_uint8(jpeg(grey["a"], 10) / 255 * 0.9)
-    expected = measure(restored, grey["a"], experiment.task, 1).psnr
-    assert result[SET].ensemble.psnr == pytest.approx(expected, abs=0.01)
+    expected = measure(restored, grey["a"], protocol("car-y-v1"), 1).psnr
+    assert row.figures["car-y-v1"]["ensemble"].psnr == pytest.approx(expected, abs=0.01)
 
 
 def test_super_resolution_measures_the_stored_enlargement(small_project: Any, photograph: Any) -> None:
     hr = photograph(32, 40)
     manifest = small_project.add_shards("sr-x2", {"a": hr, "grey": photograph(32, 40, 1)[..., 0]}).evaluation
-    experiment = small_project.params.experiment("sr-x2")
-    network = Darker(2)
-    result = evaluate(experiment, manifest, open_store("file://store", small_project.root), network)
+    experiment, network = small_project.params.experiment("sr-x2"), Darker(2)
+    rows = measured(small_project, experiment, manifest, {"input": None, "model": restorer(experiment, network)})
     lr = bicubic_downscale(hr, 2)
-    expected = measure(bicubic_upscale(lr, 2), hr, experiment.task, 2)
-    assert result[SET].images[0].input.psnr == pytest.approx(expected.psnr, abs=6e-5)
-    assert result[SET].images[0].input.ssim == pytest.approx(expected.ssim, abs=6e-5)
+    for name in ("sr-y-v1", "sr-rgb-v1"):
+        expected = measure(bicubic_upscale(lr, 2), hr, protocol(name), 2)
+        assert rows[0].figures[name]["input"].psnr == pytest.approx(expected.psnr, abs=6e-5)
+        assert rows[0].figures[name]["input"].ssim == pytest.approx(expected.ssim, abs=6e-5)
     torch.testing.assert_close(network.inputs[0][0], torch.from_numpy(lr.transpose(2, 0, 1) / np.float32(255)))
     assert network.inputs[1].shape == (1, 3, 16, 20)  # a grey photograph goes into an RGB network three times
+
+
+def test_a_protocol_that_an_image_is_too_small_for_has_no_mean(small_project: Any, photograph: Any) -> None:
+    manifest = small_project.add_shards("sr-x2", {"a": photograph(32, 40), "b": photograph(24, 40)}).evaluation
+    experiment = small_project.params.experiment("sr-x2")
+    rows = measured(small_project, experiment, manifest, {"input": None})
+    assert [list(row.figures) for row in rows] == [["sr-y-v1", "sr-rgb-v1"], ["sr-y-v1"]]
+    assert list(means(rows)) == ["sr-y-v1"]
+
+
+def test_a_one_channel_network_restores_each_channel_of_a_colour_image(small_project: Any) -> None:
+    experiment, network = small_project.params.experiment("dn-s25"), Darker()
+    image = np.random.default_rng(0).random((12, 16, 3), np.float32)
+    restored = restorer(experiment, network)(image)
+    assert [x.shape for x in network.inputs] == [(3, 1, 12, 16)]
+    expected = image * np.linspace(0.8, 1, 12, dtype=np.float32)[:, None, None]
+    np.testing.assert_allclose(restored, expected * 255, rtol=0, atol=0.51)
+
+
+def test_tiles_give_the_same_where_the_network_sees_one_pixel(small_project: Any) -> None:
+    experiment = small_project.params.experiment("dn-s25")
+    image = np.random.default_rng(0).random((150, 90), np.float32) * 1.4 - 0.2  # noise leaves [0, 1]
+    whole = Restorer(network=nn.Identity(), channels=1, scale=1, precision=experiment.evaluate.precision)
+    np.testing.assert_array_equal(replace(whole, tile=80)(image), whole(image))
 
 
 def test_noise_goes_into_the_network_unclipped_and_is_measured_as_seen(small_project: Any) -> None:
@@ -110,18 +143,20 @@ def test_the_stages_write_figures_with_their_provenance(small_project: Any, grey
     manifest = small_project.add_shards(name, grey).evaluation
     folder = small_project.add_model(name)
     params = small_project.params
-    evaluation = json.loads(evaluate_stage(params, name).read_text())
-    assert evaluate_stage(params, name) == small_project.root / "evaluations" / f"{name}.json"
+    evaluations = small_project.root / "evaluations" / name
+    assert evaluate_stage(params, name) == evaluations / "model.json"
     path = ensemble_stage(params, name)
     assert path == small_project.root / "metrics" / f"{name}.json"
-    metrics = json.loads(path.read_text())
-    assert list(metrics) == [SET, "provenance"]
-    assert {key: list(value) for key, value in metrics[SET].items()} == {
+    first, both = (json.loads((evaluations / f"{stage}.json").read_text()) for stage in ("model", "ensemble"))
+    figures = both["sets"][SET]["mean"]["dn-grey-v1"]
+    assert {key: list(value) for key, value in figures.items()} == {
         key: ["psnr", "ssim"] for key in ("input", "model", "ensemble")
     }
-    assert metrics[SET]["model"] == evaluation["sets"][SET]["model"]
-    assert metrics["provenance"] == {
-        "protocol": "dn: grey, full range, 8 bits, no crop",
+    assert {key: figures[key] for key in ("input", "model")} == first["sets"][SET]["mean"]["dn-grey-v1"]
+    assert [list(image["figures"]["dn-grey-v1"]) for image in both["sets"][SET]["images"]] == [list(figures)] * 2
+    assert json.loads(path.read_text()) == {SET: figures}  # DVC shows a column for each, and none for a hash
+    assert both["provenance"] == {
+        "protocol": "dn-grey-v1",
         "precision": "float32",
         "data_sha256": manifest.sha256,
         "weights_sha256": file_sha256(folder / "model.safetensors"),
@@ -129,6 +164,46 @@ def test_the_stages_write_figures_with_their_provenance(small_project: Any, grey
         "images": {SET: 2},
         "ensemble_code_sha256": evaluation_code("scn"),
     }
+
+
+def test_the_stages_keep_pictures_where_the_model_gains_most_and_least(small_project: Any, photograph: Any) -> None:
+    name = "dn-s25"
+    images = {f"{i}/x.png": photograph(20 + i, 24, 1)[..., 0] for i in range(6)}
+    small_project.add_shards(name, images)
+    small_project.add_model(name)
+    evaluate_stage(small_project.params, name)
+    ensemble_stage(small_project.params, name)
+    path = result_file(small_project.root, name, "ensemble")
+    result = Evaluation.loads(path.read_bytes(), path, "").sets[SET]
+    order = sorted(result.images, key=lambda image: gain(image, "dn-grey-v1"))
+    assert result.least == [image.name for image in order[:2]]
+    assert result.most == [image.name for image in order[:-3:-1]]
+    kept = {
+        path.parent.relative_to(small_project.root / "evaluations" / name / "pictures" / SET).as_posix()
+        for path in (small_project.root / "evaluations" / name / "pictures").rglob("truth.png")
+    }
+    assert kept == {*result.most, *result.least}
+    figures = next(image for image in result.images if image.name == result.most[0]).figures["dn-grey-v1"]
+    truth, *others = (
+        np.asarray(Image.open(picture_file(small_project.root, name, SET, result.most[0], picture)))
+        for picture in ("truth", "input", "model", "ensemble")
+    )
+    np.testing.assert_array_equal(truth, images[result.most[0]])
+    for picture, of_method in zip(others, figures.values(), strict=True):
+        assert measure(picture, truth, protocol("dn-grey-v1"), 1).psnr == pytest.approx(of_method.psnr, abs=6e-5)
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "least"), [(1, [1], []), (2, [2], [1]), (3, [3, 2], [1]), (9, [9, 8], [1, 2])]
+)
+def test_no_image_is_among_the_best_and_the_worst(count: int, most: list[int], least: list[int]) -> None:
+    kept = Kept("dn-grey-v1")
+    for i in np.random.default_rng(1).permutation(count) + 1:
+        figures = {"input": Figures(psnr=20.0, ssim=0), "model": Figures(psnr=20.0 + i, ssim=0)}
+        result = ImageResult(name=str(i), height=1, width=1, figures={"dn-grey-v1": figures})
+        assert kept.add(Measured(result=result, pictures={})) is result
+    assert (kept.most, kept.least) == ([str(i) for i in most], [str(i) for i in least])
+    assert len(kept.pictures) == len(most) + len(least)
 
 
 def test_the_stages_are_repeatable(small_project: Any, grey: dict[str, Any]) -> None:
@@ -152,8 +227,8 @@ def test_bfloat16_is_used_when_asked_for(
         (small_project.root / "params.yaml").write_text(f"{text}evaluate: {{precision: {precision}}}\n")
         experiment = small_project.params.experiment("dn-s25")
         manifest = small_project.add_shards("dn-s25", grey).evaluation
-        store = open_store("file://store", small_project.root)
-        results.append(evaluate(experiment, manifest, store, network)[SET].model.psnr)
+        rows = measured(small_project, experiment, manifest, {"model": restorer(experiment, network)})
+        results.append(means(rows)["dn-grey-v1"]["model"].psnr)
     assert results[0] != results[1]
     assert results[0] == pytest.approx(results[1], abs=0.3)
 
@@ -170,8 +245,11 @@ def test_bfloat16_is_used_when_asked_for(
         ),
         ("unknown experiment", "'dn-s26' is no known experiment: did you mean 'dn-s25'"),
         ("tiny image", r"sample/evaluation: the image tiny is 30x10 pixels, but dn-s25 is measured on at least 11x11"),
-        ("no evaluation", r"evaluations/dn-s25\.json does not exist: run `dvc repro evaluate@dn-s25`"),
-        ("broken evaluation", r"evaluations/dn-s25\.json holds no evaluation .*: run `dvc repro evaluate@dn-s25`"),
+        ("no evaluation", r"evaluations/dn-s25/model\.json does not exist: run `dvc repro evaluate@dn-s25`"),
+        (
+            "broken evaluation",
+            r"dn-s25/model\.json holds no evaluation .*: run `dvc repro evaluate@dn-s25`",
+        ),
         ("retrained", r"was measured with another weights_sha256 than this experiment has now: run `dvc repro"),
     ],
 )
@@ -180,7 +258,7 @@ def test_one_sentence_for_what_does_not_fit(small_project: Any, grey: dict[str, 
     small_project.add_shards(name, grey)
     small_project.add_model(name)
     stage: Callable[..., Any] = evaluate_stage
-    evaluation = root / "evaluations" / f"{name}.json"
+    evaluation = root / "evaluations" / name / "model.json"
     if spoil in ("no evaluation", "broken evaluation", "retrained"):
         evaluate_stage(small_project.params, name)
         stage = ensemble_stage

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from scn.core.errors import UserError
-from scn.evaluation.results import Evaluation, ImageFigures, SetEvaluation
+from scn.evaluation.results import Evaluation, ImageResult, SetResult, figures_of
 from scn.inference.records import Figures, Metrics, Provenance, SetFigures
 
 METRICS = """\
@@ -25,7 +25,7 @@ METRICS = """\
   }
  },
  "provenance": {
-  "protocol": "sr: luma",
+  "protocol": "sr-y-v1",
   "precision": "float32",
   "data_sha256": "d",
   "weights_sha256": "w",
@@ -40,19 +40,12 @@ METRICS = """\
 EVALUATION = """\
 {
  "experiment": "sr-x2",
+ "task": "sr",
+ "level": 2,
  "sets": {
   "Set5": {
-   "input": {
-    "psnr": 30.5,
-    "ssim": 0.9
-   },
-   "model": {
-    "psnr": 32.0,
-    "ssim": 0.95
-   },
-   "images": [
-    {
-     "name": "Set5/café",
+   "mean": {
+    "sr-y-v1": {
      "input": {
       "psnr": 30.5,
       "ssim": 0.9
@@ -62,11 +55,34 @@ EVALUATION = """\
       "ssim": 0.95
      }
     }
-   ]
+   },
+   "images": [
+    {
+     "name": "Set5/café",
+     "height": 20,
+     "width": 30,
+     "figures": {
+      "sr-y-v1": {
+       "input": {
+        "psnr": 30.5,
+        "ssim": 0.9
+       },
+       "model": {
+        "psnr": 32.0,
+        "ssim": 0.95
+       }
+      }
+     }
+    }
+   ],
+   "most": [
+    "Set5/café"
+   ],
+   "least": []
   }
  },
  "provenance": {
-  "protocol": "sr: luma",
+  "protocol": "sr-y-v1",
   "precision": "float32",
   "data_sha256": "d",
   "weights_sha256": "w",
@@ -79,7 +95,7 @@ EVALUATION = """\
 """
 INPUT, MODEL, ENSEMBLE = (Figures(psnr=p, ssim=s) for p, s in ((30.5, 0.9), (32.0, 0.95), (32.25, 0.96)))
 PROVENANCE = Provenance(
-    protocol="sr: luma",
+    protocol="sr-y-v1",
     precision="float32",
     data_sha256="d",
     weights_sha256="w",
@@ -99,17 +115,37 @@ def test_metrics_are_written_and_read_back() -> None:
 
 
 def test_evaluations_are_written_and_read_back() -> None:
-    image = ImageFigures(name="Set5/café", input=INPUT, model=MODEL)
-    of_set = SetEvaluation(input=INPUT, model=MODEL, images=[image])
-    evaluation = Evaluation(experiment="sr-x2", sets={"Set5": of_set}, provenance=PROVENANCE)
+    figures = {"sr-y-v1": {"input": INPUT, "model": MODEL}}
+    image = ImageResult(name="Set5/café", height=20, width=30, figures=figures)
+    of_set = SetResult(mean=figures, images=[image], most=["Set5/café"])
+    evaluation = Evaluation(experiment="sr-x2", task="sr", level=2, sets={"Set5": of_set}, provenance=PROVENANCE)
     assert evaluation.dumps() == EVALUATION.encode()
     assert Evaluation.loads(EVALUATION.encode(), PATH, "again") == evaluation
+
+
+def test_a_version_carries_the_means_under_all_protocols_and_dvc_those_of_the_first() -> None:
+    first, other = {"input": INPUT, "model": MODEL, "ensemble": ENSEMBLE}, {"input": MODEL, "ensemble": INPUT}
+    of_set = SetResult(mean={"sr-y-v1": first, "sr-rgb-v1": other}, images=[])
+    evaluation = Evaluation(experiment="sr-x2", task="sr", level=2, sets={"Set5": of_set}, provenance=PROVENANCE)
+    metrics = figures_of(evaluation)
+    assert metrics.sets["Set5"].model == MODEL
+    assert metrics.sets["Set5"].further == {"sr-rgb-v1": other}
+    assert Metrics.loads(metrics.dumps(), PATH, "again") == metrics
+    assert metrics.for_dvc() == {
+        "Set5": {name: figures.model_dump(exclude_none=True) for name, figures in first.items()}
+    }
+    without = of_set.model_copy(update={"mean": {"sr-y-v1": other | {"model": MODEL}}})
+    del without.mean["sr-y-v1"]["ensemble"]
+    with pytest.raises(UserError, match="figures of sr-x2 lack self-ensemble: run `dvc repro ensemble@sr-x2`"):
+        figures_of(evaluation.model_copy(update={"sets": {"Set5": without}}))
 
 
 def test_files_of_earlier_and_later_versions_are_read() -> None:
     earlier = METRICS.replace('  "precision": "float32",\n', "").replace(',\n  "ensemble_code_sha256": "e"', "")
     assert Metrics.loads(earlier.encode(), PATH, "again").provenance.precision is None
-    later = METRICS.replace('"psnr": 32.0,', '"psnr": 32.0, "lpips": 0.1,')
+    unnamed = METRICS.replace("sr-y-v1", "sr: luma, 8 bits, frame of scale pixels cropped")
+    assert Metrics.loads(unnamed.encode(), PATH, "again").provenance.protocol == "sr-y-v1"
+    later = METRICS.replace('"psnr": 32.0,', '"psnr": 32.0, "vif": 0.1,')
     assert Metrics.loads(later.encode(), PATH, "again").sets["Set5"].model == MODEL
 
 

@@ -35,7 +35,7 @@ def test_the_model_card_says_what_a_user_must_know(project: Any) -> None:
         'scn.load("dn-s25")',
         "`sample/train`",
         "licences",
-        "dn: grey, full range, 8 bits, no crop",
+        "dn-grey-v1 (grey, full range, no crop)",
         "| sample/evaluation | 2      | 30.00 / 0.8000 | 31.50 / 0.8150 | 31.75 / 0.8175 |",
         "d" * 64,
         "c" * 64,

@@ -82,8 +82,10 @@ def test_a_version_holds_everything_and_the_receipt_says_where(project: Any) -> 
         f'{{\n "experiment": "{NAME}",\n "version": "v1",\n "url": "file://store/registry/{NAME}/v1",\n'
         f' "manifest_sha256": "{receipt.manifest_sha256}"\n}}\n'
     )
-    metrics = (project.root / "metrics" / f"{NAME}.json").read_bytes()
-    assert store.get(f"registry/{NAME}/v1/metrics.json") == metrics
+    metrics = json.loads(store.get(f"registry/{NAME}/v1/metrics.json"))
+    evaluation = json.loads((project.root / "evaluations" / NAME / "ensemble.json").read_text())
+    figures = evaluation["sets"]["sample/evaluation"]["mean"]["dn-grey-v1"]
+    assert metrics == {"sample/evaluation": figures, "provenance": evaluation["provenance"]}
     assert_all_whole(project)
 
 
@@ -190,8 +192,11 @@ def test_a_damaged_version_is_named(project: Any, file: str, damage: str) -> Non
     ("spoil", "message"),
     [
         ("no model", "is no model folder"),
-        ("no metrics", r"metrics/dn-s25\.json does not exist: run `dvc repro ensemble@dn-s25`"),
-        ("broken metrics", r"metrics/dn-s25\.json holds no metrics .*: run `dvc repro ensemble@dn-s25`"),
+        ("no metrics", r"evaluations/dn-s25/ensemble\.json does not exist: run `dvc repro ensemble@dn-s25`"),
+        (
+            "broken metrics",
+            r"evaluations/dn-s25/ensemble\.json holds no evaluation .*: run `dvc repro ensemble@dn-s25`",
+        ),
         ("retrained", r"was measured with other weights than .*: run `dvc repro ensemble@dn-s25`"),
         (
             "other architecture",
@@ -200,7 +205,7 @@ def test_a_damaged_version_is_named(project: Any, file: str, damage: str) -> Non
     ],
 )
 def test_what_does_not_belong_together_is_not_published(project: Any, spoil: str, message: str) -> None:
-    metrics = project.root / "metrics" / f"{NAME}.json"
+    metrics = project.root / "evaluations" / NAME / "ensemble.json"
     match spoil:
         case "no model":
             shutil.rmtree(project.root / "models")

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from scn.config.params import Experiment
 from scn.core.errors import UserError
-from scn.evaluation.protocols import measure
-from scn.evaluation.runner import evaluate
+from scn.evaluation.images import restorer
+from scn.evaluation.measuring import means
+from scn.evaluation.protocols import measure, protocol
+from scn.evaluation.runner import measured_sets
 from scn.imaging.degradation import bicubic_upscale, degrade
 from scn.networks.build import build
 from scn.shards.manifest import EvaluationManifest
@@ -63,11 +65,13 @@ def test_the_figures_are_those_of_evaluation(small_project: Any, photograph: Cal
     ).evaluation
     experiment, store = small_project.params.experiment(name), open_store("file://store", small_project.root)
     network = build(experiment.architecture(), seed=1)
-    expected = evaluate(experiment, manifest, store, network)["sample/evaluation"]
+    methods = {"input": None, "model": restorer(experiment, network)}
+    ((_, measured),) = measured_sets(experiment, manifest, store, methods)
+    (expected,) = means(image.result for image in measured).values()
     device = next(network.parameters()).device
     result = Validation(experiment, manifest, store, device)(network)
-    assert result.psnr == {"sample/evaluation": expected.model.psnr}
-    assert result.degraded == {"sample/evaluation": expected.input.psnr}
+    assert result.psnr == {"sample/evaluation": expected["model"].psnr}
+    assert result.degraded == {"sample/evaluation": expected["input"].psnr}
 
 
 def test_every_named_set_is_measured_and_the_score_is_their_mean(
@@ -83,7 +87,7 @@ def test_every_named_set_is_measured_and_the_score_is_their_mean(
     result = Validation(both, manifest, store, CPU)(Watched())
     lr = degrade(hr, experiment.task, 2)
     assert lr is not None
-    expected = measure(lr.repeat(2, 0).repeat(2, 1), hr, experiment.task, 2).psnr
+    expected = measure(lr.repeat(2, 0).repeat(2, 1), hr, protocol("sr-y-v1"), 2).psnr
     assert result.psnr == {"other": pytest.approx(expected, abs=6e-5), **first.psnr}
     assert result.score == pytest.approx((result.psnr["other"] + first.psnr["sample/evaluation"]) / 2, abs=1e-9)
     assert [name for name, _ in result.samples] == ["x", "image-0", "image-1"]
