@@ -19,6 +19,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 
 run: setup
 	@dvc repro $(EXPERIMENTS:%=publish@%)
+	@dvc repro --quiet --single-item report
 	@scn report
 
 # A process for each CPU, and a file of tests in one of them.

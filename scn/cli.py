@@ -101,7 +101,7 @@ def plan(
 
 @app.command()
 def evaluate(experiment: ExperimentName, params: ParamsFile = PARAMS) -> None:
-    """Measure the degraded input and the model on the evaluation sets, into evaluations/EXPERIMENT.json."""
+    """Measure the degraded input and the model on the evaluation sets, into evaluations/EXPERIMENT/model.json."""
     from scn.config.params import load_params
     from scn.evaluation.runner import evaluate_stage
 
@@ -110,7 +110,7 @@ def evaluate(experiment: ExperimentName, params: ParamsFile = PARAMS) -> None:
 
 @app.command()
 def ensemble(experiment: ExperimentName, params: ParamsFile = PARAMS) -> None:
-    """Measure the model with self-ensemble and write metrics/EXPERIMENT.json."""
+    """Measure the model with self-ensemble, into evaluations/EXPERIMENT/ensemble.json."""
     from scn.config.params import load_params
     from scn.evaluation.runner import ensemble_stage
 
@@ -129,17 +129,25 @@ def publish(experiment: ExperimentName, params: ParamsFile = PARAMS) -> None:
 
 @app.command()
 def report(
-    out: Annotated[Path | None, typer.Option(help="Write the report to this Markdown file instead.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the table to this Markdown file.")] = None,
+    metrics: Annotated[Path | None, typer.Option(help="Write figures to this folder, for `dvc metrics`.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Write curves to this folder, for `dvc plots`.")] = None,
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Show the figures of all experiments that have been measured, and where the versions lie."""
+    """Show the figures of all experiments that have been measured, or write them to files."""
     from scn.config.params import load_params
+    from scn.evaluation.for_dvc import write_metrics, write_plots
     from scn.evaluation.report import print_report, report_stage
 
-    if out is None:
-        print_report(load_params(params))
-    else:
-        report_stage(load_params(params), out)
+    loaded = load_params(params)
+    if out:
+        report_stage(loaded, out)
+    if metrics:
+        write_metrics(loaded, metrics)
+    if plots:
+        write_plots(loaded, plots)
+    if not (out or metrics or plots):
+        print_report(loaded)
 
 
 @app.command()

@@ -20,6 +20,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """In which sr-x2 has been made."""
     made = Workspace(tmp_path_factory.mktemp("workspace")).fill()
     made.run("dvc", "repro", "publish@sr-x2")
+    made.run("dvc", "repro", "--single-item", "report")  # the whole of it waits for all ten experiments
     return made
 
 
@@ -57,13 +58,40 @@ def test_a_second_repro_does_nothing(workspace: Workspace) -> None:
 
 
 @pytest.mark.integration
-def test_dvc_shows_metrics_and_plots(workspace: Workspace) -> None:
-    shown = json.loads(workspace.run("dvc", "metrics", "show", "--json").stdout)
-    data = shown[""]["data"]["metrics/sr-x2.json"]["data"]
-    assert data["sample/evaluation"]["model"]["psnr"] > 0
-    plots = workspace.run("dvc", "plots", "show", "--out", "dvc_plots").stdout
-    page = Path(plots.strip().removeprefix("file://"))
-    assert "learning_rate" in page.read_text()
+def test_dvc_shows_figures_and_curves_of_what_was_made_and_no_word_of_the_rest(workspace: Workspace) -> None:
+    shown = workspace.run("dvc", "metrics", "show", "--md")
+    header = [cell.strip() for cell in shown.stdout.splitlines()[0].strip("| ").split("|")]
+    methods = ("input", "model", "ensemble")
+    figures = [f"sample/evaluation.{method}.{metric}" for method in methods for metric in ("psnr", "ssim")]
+    assert header == ["Path", *figures]
+    assert shown.stdout.count("metrics/") == 1  # sr-x2 alone was made
+    plots = workspace.run("dvc", "plots", "show", "--json")
+    assert {"plots/sr-x2/loss.tsv", "plots/sr-x2/learning_rate.tsv"} <= json.loads(plots.stdout)["data"].keys()
+    assert [json.loads(plots.stdout).get("errors", []), shown.stderr, plots.stderr] == [[], "", ""]
+
+
+@pytest.mark.integration
+def test_dvc_compares_two_revisions(workspace: Workspace) -> None:
+    workspace.commit()
+    path = workspace.root / "evaluations/sr-x2/ensemble.json"
+    before = path.read_bytes()
+    evaluation = json.loads(before)
+    figures = evaluation["sets"]["sample/evaluation"]["mean"]["sr-y-v1"]["model"]
+    figures["psnr"] += 0.25
+    try:
+        path.unlink()  # a link into DVC's cache, perhaps
+        path.write_text(json.dumps(evaluation))
+        workspace.run("dvc", "repro", "--single-item", "report")
+        shown = workspace.run("dvc", "metrics", "diff", "--json", "HEAD")
+        (changed,) = json.loads(shown.stdout)["diff"].values()
+        assert list(changed) == ["sample/evaluation.model.psnr"]
+        assert changed["sample/evaluation.model.psnr"]["diff"] == pytest.approx(0.25)
+        plots = json.loads(workspace.run("dvc", "plots", "diff", "--json", "HEAD").stdout)
+        assert not plots.get("errors")
+        assert plots["data"]["plots/sr-x2/loss.tsv"][0]["revisions"] == ["workspace"]  # both are the same
+    finally:
+        path.write_bytes(before)
+        workspace.run("dvc", "repro", "--single-item", "report")
 
 
 @pytest.mark.integration

@@ -1,6 +1,5 @@
 """The stages evaluate and ensemble: restore and measure an experiment's evaluation sets, and write the figures."""
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -21,7 +20,7 @@ from scn.evaluation.images import measurable, restorer
 from scn.evaluation.kept import Kept
 from scn.evaluation.measuring import INPUT, Measured, Method, means, measure_samples
 from scn.evaluation.protocols import protocols_of
-from scn.evaluation.results import Evaluation, ImageResult, SetResult, figures_of, picture_file, result_file
+from scn.evaluation.results import Evaluation, ImageResult, SetResult, picture_file, result_file
 from scn.inference.apply import device_of, prepare
 from scn.inference.model_files import WEIGHTS, check_fits, load_model
 from scn.inference.precision import computed
@@ -59,11 +58,10 @@ def evaluate_stage(params: Params, experiment_name: str) -> Path:
 def ensemble_stage(params: Params, experiment_name: str) -> Path:
     """The stage `ensemble`: adds the model with self-ensemble to the figures of the stage `evaluate`.
 
-    It reads evaluations/<E>/model.json and writes ensemble.json beside it, pictures of the images that have some
-    already, and metrics/<E>.json, the means under the task's first protocol, for DVC.
+    It reads evaluations/<E>/model.json and writes ensemble.json beside it, and pictures of the images that have some.
 
     Returns:
-        the path of metrics/<E>.json.
+        the path of evaluations/<E>/ensemble.json.
     Raises:
         UserError: as evaluate_stage, and if the evaluation is missing or was made with other data or weights.
     """
@@ -92,11 +90,7 @@ def ensemble_stage(params: Params, experiment_name: str) -> Path:
         sets[name] = SetResult(mean=means(images), images=images, most=earlier.most, least=earlier.least)
     # A change elsewhere in the package runs one stage again and not the other: each keeps the hash of its code.
     sources = before.model_copy(update={"ensemble_code_sha256": provenance.code_sha256})
-    written = _write(params, experiment, "ensemble", sets, sources)
-    figures = figures_of(Evaluation.loads(written.read_bytes(), written, again)).for_dvc()
-    target = params.root / "metrics" / f"{experiment_name}.json"
-    write_atomically(target, (json.dumps(figures, indent=1) + "\n").encode())
-    return target
+    return _write(params, experiment, "ensemble", sets, sources)
 
 
 def measured_sets(

@@ -102,7 +102,7 @@ class SmallProject:
             "images": {"sample/evaluation": 2},
         }
         gains = {"input": 0.0, "model": 1.5, "ensemble": 1.75}
-        figures = {key: {"psnr": psnr + gain, "ssim": 0.8 + gain / 100} for key, gain in gains.items()}
+        figures = {key: {"psnr": psnr + gain, "ssim": round(0.8 + gain / 100, 4)} for key, gain in gains.items()}
         images = [{"name": "a", "height": 32, "width": 40, "figures": {protocol: figures}}]
         evaluation = {
             "experiment": name,
