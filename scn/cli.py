@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -100,12 +101,86 @@ def plan(
 
 
 @app.command()
-def evaluate(experiment: ExperimentName, params: ParamsFile = PARAMS) -> None:
-    """Measure the degraded input and the model on the evaluation sets, into evaluations/EXPERIMENT/model.json."""
-    from scn.config.params import load_params
-    from scn.evaluation.runner import evaluate_stage
+def evaluate(
+    experiment: Annotated[
+        list[str], typer.Option("--experiment", "-e", help="Name of an experiment in params.yaml: its task and level.")
+    ],
+    images: Annotated[
+        list[str] | None,
+        typer.Option("--images", metavar="DIR|CORPUS", help="Measure on these images instead of the evaluation sets."),
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method", metavar="MODEL|bicubic|input", help="Measure this; MODEL is a reference as --model takes it."
+        ),
+    ] = None,
+    matrix: Annotated[
+        bool, typer.Option("--matrix", help="Measure every --method on all --images for every --experiment that fits.")
+    ] = False,
+    inputs: Annotated[
+        str | None,
+        typer.Option(metavar="DIR|CORPUS", help="Degraded versions of the images, such as published LR files."),
+    ] = None,
+    self_ensemble: Annotated[
+        bool, typer.Option("--self-ensemble", help="Average the results of the 8 flips and rotations.")
+    ] = False,
+    scales: Annotated[
+        str | None, typer.Option(metavar="N,...", help="Measure with so many scales instead of those of the training.")
+    ] = None,
+    ratio: Annotated[
+        str | None, typer.Option(metavar="R,...", help="Measure with this ratio of the scales, such as 0.5,0.667.")
+    ] = None,
+    tile: Annotated[
+        int | None, typer.Option(min=1, help="Restore images of more than N x N pixels in parts, as `restore` does.")
+    ] = None,
+    perceptual: Annotated[
+        bool, typer.Option("--perceptual", help="Measure LPIPS and DISTS, too, where they are installed.")
+    ] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write figures and hashes to this file.")
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the restored images into this folder, as PNG.")
+    ] = None,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Measure models, under the task's protocols.
 
-    print(f"{experiment}: the figures of input and model are in {evaluate_stage(load_params(params), experiment)}")
+    With --experiment alone, the stage of the pipeline: the degraded input and models/EXPERIMENT on the evaluation sets,
+    into evaluations/EXPERIMENT/model.json. With --images or --method any model on any images, or none, on the screen
+    and into the file of --json.
+    """
+    from scn.config.params import load_params
+
+    loaded = load_params(params)
+    if not any((images, method, matrix, inputs, self_ensemble, scales, ratio, tile, perceptual, json_file, save)):
+        from scn.evaluation.runner import evaluate_stage
+
+        for name in experiment:
+            print(f"{name}: the figures of input and model are in {evaluate_stage(loaded, name)}")
+        return
+    from scn.evaluation.asked import Asked, run
+    from scn.registry.reference import load
+
+    run(
+        loaded,
+        Asked(
+            experiments=experiment,
+            sets=images or [],
+            methods=method or [],
+            matrix=matrix,
+            inputs=inputs,
+            self_ensemble=self_ensemble,
+            scales=scales,
+            ratio=ratio,
+            tile=tile,
+            perceptual=perceptual,
+            json_file=json_file,
+            save=save,
+        ),
+        partial(load, params_file=params),
+    )
 
 
 @app.command()
@@ -157,6 +232,9 @@ def restore(
     model: Annotated[
         str, typer.Option("--model", "-m", help="EXPERIMENT, EXPERIMENT@vN, or a model folder: see `scn models list`.")
     ],
+    self_ensemble: Annotated[
+        bool, typer.Option("--self-ensemble", help="Average the results of the 8 flips and rotations: 8 times slower.")
+    ] = False,
     params: ParamsFile = PARAMS,
 ) -> None:
     """Restore a photograph, or all those in a folder, with a published model or one that ships."""
@@ -164,7 +242,8 @@ def restore(
     from scn.registry.reference import load
 
     todo = pairs(source, target)  # a mistake there is told before a model is fetched
-    written = restore_files(todo, load(model, params_file=params).restore_photograph)
+    restorer = partial(load(model, params_file=params).restore_photograph, self_ensemble=self_ensemble)
+    written = restore_files(todo, restorer)
     print(f"{len(written)} image{'s' if len(written) > 1 else ''} restored, in {target}")
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from scn.config.params import Experiment
 from scn.evaluation.images import degrade
-from scn.evaluation.protocols import mean, measure, protocols_of, rounded
+from scn.evaluation.protocols import Protocol, compared, mean, measure, protocols_of, rounded
 from scn.evaluation.results import ImageResult
 from scn.inference.records import Figures
 from scn.shards.samples import Sample
@@ -20,6 +20,8 @@ from scn.shards.samples import Sample
 Image = NDArray[np.uint8]
 Method = Callable[[NDArray[np.float32]], Image]
 """A function that restores a degraded image: scn.evaluation.images.Restorer, for example."""
+Distance = Callable[[Image, Image], float]
+"""A function that compares two 8-bit images."""
 INPUT = "input"
 """Name of the method that does nothing: the degraded image as a viewer sees it."""
 
@@ -33,20 +35,29 @@ class Measured:
     """`truth` and every method -> the image, 8 bits, (H, W) or (H, W, 3)."""
 
 
-def measure_sample(experiment: Experiment, methods: Mapping[str, Method | None], sample: Sample) -> Measured:
+def measure_sample(
+    experiment: Experiment, methods: Mapping[str, Method | None], distances: Mapping[str, Distance], sample: Sample
+) -> Measured:
     """Degrades a sample, restores it by every method and measures the results under every protocol that fits.
 
     Args:
         methods: name -> method; None stands for the degraded image as a viewer sees it.
+        distances: further figures -> functions, for the protocols that are perceptual (scn.evaluation.perceptual).
     Returns:
         figures, rounded as they stand in files, and the pictures.
     """
     image, seen = degrade(sample, experiment)
     pictures = {name: seen if method is None else method(image) for name, method in methods.items()}
+
+    def figures_under(rule: Protocol, picture: Image) -> Figures:
+        figures = measure(picture, sample.hr, rule, experiment.scale)
+        if rule.perceptual and distances:
+            a, b = compared(picture, sample.hr, rule, experiment.scale)
+            figures = figures.model_copy(update={name: distance(a, b) for name, distance in distances.items()})
+        return rounded(figures)
+
     figures = {
-        rule.name: {
-            name: rounded(measure(picture, sample.hr, rule, experiment.scale)) for name, picture in pictures.items()
-        }
+        rule.name: {name: figures_under(rule, picture) for name, picture in pictures.items()}
         for rule in protocols_of(experiment.task)
         if rule.fits(sample.hr, experiment.scale)
     }
@@ -56,13 +67,16 @@ def measure_sample(experiment: Experiment, methods: Mapping[str, Method | None],
 
 
 def measure_samples(
-    samples: Iterable[Sample], experiment: Experiment, methods: Mapping[str, Method | None]
+    samples: Iterable[Sample],
+    experiment: Experiment,
+    methods: Mapping[str, Method | None],
+    distances: Mapping[str, Distance] | None = None,
 ) -> Iterator[Measured]:
     """Yields what measure_sample finds, in the samples' order, with few images in memory at a time.
 
     With RAY_ADDRESS set, each image is a task of the cluster.
     """
-    score = partial(measure_sample, experiment, methods)
+    score = partial(measure_sample, experiment, methods, distances or {})
     if not os.environ.get("RAY_ADDRESS"):
         yield from map(score, samples)
         return

@@ -49,6 +49,8 @@ class Protocol:
     crop: int = 0
     """Pixels that are left out on every side besides."""
     metrics: tuple[Metric, ...] = ("psnr", "ssim")
+    perceptual: bool = False
+    """True: LPIPS and DISTS are measured, too, where they are asked for (scn.evaluation.perceptual)."""
 
     def frame(self, scale: int) -> int:
         """Returns the width in pixels of the frame that is left out on every side."""
@@ -69,12 +71,17 @@ PROTOCOLS: Mapping[str, tuple[Protocol, ...]] = {
     "sr": (
         Protocol(name="sr-y-v1", title="luma, frame of scale pixels cropped", target="rgb", luma=True, crop_scale=True),
         Protocol(
-            name="sr-rgb-v1", title="RGB, frame of scale + 6 pixels cropped", target="rgb", crop_scale=True, crop=6
+            name="sr-rgb-v1",
+            title="RGB, frame of scale + 6 pixels cropped",
+            target="rgb",
+            crop_scale=True,
+            crop=6,
+            perceptual=True,
         ),
     ),
     "dn": (
         Protocol(name="dn-grey-v1", title="grey, full range, no crop", target="grey"),
-        Protocol(name="dn-rgb-v1", title="RGB, no crop", target="rgb", colour_only=True),
+        Protocol(name="dn-rgb-v1", title="RGB, no crop", target="rgb", colour_only=True, perceptual=True),
     ),
     "car": (
         Protocol(name="car-y-v1", title="luma, no crop", target="luma", metrics=("psnr", "ssim", "ssim8", "psnr_b")),

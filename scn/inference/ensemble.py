@@ -6,23 +6,37 @@ import torch
 from torch import Tensor
 
 HEIGHT, WIDTH = 2, 3
+TOGETHER = 2**18
+"""Pixels of input that go through the model at once: up to so many, flips are stacked to one batch. It depends on the
+image alone, not on free memory, so that a figure does not depend on what else a machine does."""
+_FLIPS: tuple[tuple[int, ...], ...] = ((), (HEIGHT,), (WIDTH,), (HEIGHT, WIDTH))
 
 
 def self_ensemble(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Returns the mean of the model's results for the 8 flips and rotations of the input, each turned back.
 
     Args:
-        model: maps (N, C, H, W) to (N, C', sH, sW), for an input of any height and width.
-        x: (N, C, H, W); need not be square: four of the eight go in as (N, C, W, H).
+        model: maps (N, C, H, W) to (N, C', sH, sW), for an input of any batch size, height and width.
+        x: (N, C, H, W); need not be square: four of the eight go in as (N, C, W, H). Small inputs go through the model
+            as batches of 2 N or 4 N (see TOGETHER).
     Returns:
         (N, C', sH, sW) float32, whatever the precision of the model's output.
     """
+    pixels = len(x) * x.shape[HEIGHT] * x.shape[WIDTH]
+    together = next(count for count in (4, 2, 1) if count * pixels <= TOGETHER or count == 1)
     total: Tensor | None = None
     for transposed in (False, True):
-        for flips in ((), (HEIGHT,), (WIDTH,), (HEIGHT, WIDTH)):
-            turned = torch.flip(x, flips)
-            y = model(turned.transpose(HEIGHT, WIDTH) if transposed else turned).float()
-            y = torch.flip(y.transpose(HEIGHT, WIDTH) if transposed else y, flips)
-            total = y if total is None else total + y
+        turned = x.transpose(HEIGHT, WIDTH) if transposed else x
+        for start in range(0, len(_FLIPS), together):
+            flips = _FLIPS[start : start + together]
+            batch = torch.cat([torch.flip(turned, _swapped(axes, transposed)) for axes in flips])
+            for axes, y in zip(flips, model(batch).float().chunk(len(flips)), strict=True):
+                back = torch.flip(y.transpose(HEIGHT, WIDTH) if transposed else y, axes)
+                total = back if total is None else total + back
     assert total is not None
     return total / 8
+
+
+def _swapped(axes: tuple[int, ...], transposed: bool) -> tuple[int, ...]:
+    """The axes of a flip, in an image that is transposed or not."""
+    return tuple(HEIGHT + WIDTH - axis for axis in axes) if transposed else axes

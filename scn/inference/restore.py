@@ -1,11 +1,12 @@
 """Restores a user's images with a trained model: `scn restore IN OUT --model REFERENCE`."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from scn.core.errors import UserError
@@ -14,6 +15,7 @@ from scn.imaging.image_io import Photograph, check_target, read_photograph, writ
 from scn.imaging.tasks import OnColour
 from scn.imaging.tiles import TILE, in_tiles
 from scn.inference.apply import apply, device_of
+from scn.inference.ensemble import self_ensemble
 
 SMALLEST = 8
 """Shortest side, in pixels, of an image to restore: in a smaller one a network sees more padding than picture."""
@@ -56,6 +58,7 @@ def restore_photograph(
     scale: int,
     *,
     tile: int = TILE,
+    ensemble: bool = False,
     name: str = "the image",
     model: str = "the network",
 ) -> Photograph:
@@ -64,6 +67,7 @@ def restore_photograph(
     Args:
         on_colour: how the network is applied to colour and grey photographs, see scn.imaging.tasks.Task.on_colour.
         tile: a photograph of more than tile x tile pixels is restored in parts (scn.imaging.tiles).
+        ensemble: the mean over the 8 flips and rotations, in 8 times the time (scn.inference.ensemble).
         name, model: what errors call the image and the network.
     Raises:
         UserError: if a side is shorter than SMALLEST, or the network's result is not finite.
@@ -72,9 +76,10 @@ def restore_photograph(
     if min(height, width) < SMALLEST:
         raise UserError(f"{name} is {width}x{height} pixels: give an image of at least {SMALLEST}x{SMALLEST}.")
     device = device_of(network)
+    function: Callable[[Tensor], Tensor] = partial(self_ensemble, network) if ensemble else network
 
     def run(batch: Floats) -> Floats:
-        restored = apply(network, batch, device)
+        restored = apply(function, batch, device)
         if not np.isfinite(restored).all():
             raise UserError(f"{model} gives values that are not finite for {name}: publish or import the model again.")
         return restored

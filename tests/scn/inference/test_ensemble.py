@@ -1,9 +1,10 @@
 """Self-ensemble is the mean over the 8 symmetries of the square, each turned back."""
 
+import pytest
 import torch
 from torch import Tensor
 
-from scn.inference.ensemble import self_ensemble
+from scn.inference.ensemble import TOGETHER, self_ensemble
 
 
 def double(x: Tensor) -> Tensor:
@@ -36,7 +37,7 @@ def test_eight_different_views_go_in() -> None:
     views = []
 
     def record(image: Tensor) -> Tensor:
-        views.append(image)
+        views.extend(image.split(1))
         return image
 
     self_ensemble(record, torch.rand(1, 1, 3, 5))
@@ -49,3 +50,19 @@ def test_low_precision_is_averaged_in_float32() -> None:
     y = self_ensemble(lambda image: image.bfloat16(), x)
     assert y.dtype == torch.float32
     torch.testing.assert_close(y, x.bfloat16().float(), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "batches"),
+    [(8, 12, [4, 4]), (TOGETHER // 2**9, 2**7, [4, 4]), (TOGETHER // 2**9 + 1, 2**7, [2] * 4), (513, 512, [1] * 8)],
+)
+def test_small_images_go_through_the_model_together(height: int, width: int, batches: list[int]) -> None:
+    sizes = []
+
+    def record(image: Tensor) -> Tensor:
+        sizes.append(len(image))
+        return image
+
+    x = torch.rand(1, 1, height, width)
+    torch.testing.assert_close(self_ensemble(record, x), x, rtol=0, atol=1e-6)
+    assert sizes == batches

@@ -116,3 +116,20 @@ def test_an_imported_model_names_no_level_and_fits_any(small_project: Any) -> No
     config = {key: value for key, value in load_model(folder)[1].items() if key != "level"}
     check_fits(config, folder, small_project.params.experiment("dn-s25"))
     assert "level" not in config
+
+
+def test_self_ensemble_is_asked_for_and_is_the_mean_of_eight(
+    small_project: Any, photograph: Callable[..., Any]
+) -> None:
+    model = Model(small_project.add_model("dn-s25"), "cpu")
+    pixels = photograph(24, 16, 1)[..., 0]
+    views = [np.rot90(pixels if flip else pixels[:, ::-1], turns) for flip in (0, 1) for turns in range(4)]
+    results = []
+    for i, view in enumerate(views):
+        batch = torch.from_numpy(np.ascontiguousarray(view)[None, None] / np.float32(255))
+        back = np.rot90(model.network(batch).detach()[0, 0].numpy(), -(i % 4))
+        results.append(back if i >= 4 else back[:, ::-1])
+    expected = np.rint(np.mean(results, axis=0).clip(0, 1) * 255)
+    restored = model.restore(pixels, self_ensemble=True)
+    assert np.abs(restored - expected).max() <= 1
+    assert not np.array_equal(restored, model.restore(pixels))

@@ -1,0 +1,306 @@
+"""Measures any model, or none, on any images: `scn evaluate --images SET --method METHOD`."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from pydantic import Field, SerializeAsAny
+from tqdm import tqdm
+
+from scn.config.params import Experiment, Params
+from scn.core.errors import UserError
+from scn.core.hashing import file_sha256
+from scn.evaluation.code import evaluation_code
+from scn.evaluation.images import Restorer
+from scn.evaluation.measuring import Distance, Method, means, measure_samples
+from scn.evaluation.perceptual import perceptual
+from scn.evaluation.photographs import Photographs, open_photographs
+from scn.evaluation.protocols import protocols_of
+from scn.evaluation.results import ImageResult
+from scn.imaging.tiles import OVERLAP
+from scn.inference.apply import device_of, prepare
+from scn.inference.handle import Model
+from scn.inference.model_files import WEIGHTS
+from scn.inference.precision import computed
+from scn.inference.records import Figures, Record
+from scn.networks.build import build, fold
+
+INPUT, BICUBIC = "input", "bicubic"
+"""Methods without a network: the degraded image as a viewer sees it, and bicubic enlargement."""
+_ONLY = "method"  # each image is restored by one method here
+
+
+class ImageFigures(Figures):
+    """The figures of one image."""
+
+    name: str
+    """The image's name in its set."""
+    height: int
+    """Height of the original in pixels."""
+    width: int
+    """Width of the original in pixels."""
+
+
+class UnderProtocol(Record):
+    """Figures under one protocol."""
+
+    protocol: str
+    mean: Figures
+    """Means over the images."""
+    images: list[SerializeAsAny[ImageFigures]]
+
+
+class Hashes(Record):
+    """Everything that decides the figures of a measurement, besides experiment and method, by its SHA-256."""
+
+    data_sha256: str
+    """The images: their names and files."""
+    inputs_sha256: str | None = None
+    """The degraded images, where --inputs gave them."""
+    weights_sha256: str | None = None
+    """The model's weights; None without a model."""
+    code_sha256: str
+    """The sources that decide the figures."""
+
+
+class Measurement(UnderProtocol):
+    """One method, measured on one set, under the task's first protocol; `further` has the others."""
+
+    experiment: str
+    task: str
+    level: int
+    set: str
+    """The images, as they were asked for."""
+    method: str
+    """`input`, `bicubic` or the reference of a model."""
+    self_ensemble: bool
+    scales: int | None = None
+    """Number of scales of the pyramid, where it is another than in training."""
+    ratio: float | None = None
+    """Ratio of the scales of the pyramid, where it is another than in training."""
+    tile: int | None = None
+    precision: str | None = None
+    """Precision that the network computed in; None without a model."""
+    further: list[UnderProtocol] = Field(default=[])
+    notes: list[str] = Field(default=[])
+    """Sentences on what is not as usual."""
+    provenance: Hashes
+
+    @property
+    def title(self) -> str:
+        """The method in a few words, for tables."""
+        parts = [self.method] + ["self-ensemble"] * self.self_ensemble
+        parts += [f"{self.scales} scales"] if self.scales else []
+        parts += [f"ratio {self.ratio:g}"] if self.ratio else []
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How methods are applied."""
+
+    self_ensemble: bool = False
+    tile: int | None = None
+    """Images of more than tile x tile pixels are restored in parts; None: as a whole."""
+    scales: Sequence[int] = ()
+    """Numbers of scales of the pyramid to measure; empty: that of the training."""
+    ratios: Sequence[float] = ()
+    """Ratios of the scales of the pyramid to measure; empty: that of the training."""
+    perceptual: bool = False
+    """True: LPIPS and DISTS are measured, too."""
+    save: Path | None = None
+    """Folder for the restored images."""
+
+    def check(self) -> None:
+        """Raises UserError for a tile that is too small."""
+        if self.tile is not None and self.tile <= 2 * OVERLAP:
+            raise UserError(f"--tile: {self.tile} is too small: give more than {2 * OVERLAP} pixels.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ready:
+    """A method, ready to be measured."""
+
+    method: Method | None
+    network: str | None = None
+    """Name of the network in the table of networks."""
+    about: dict[str, Any] = field(default_factory=dict)
+    """Fields of Measurement that it decides."""
+    weights_sha256: str | None = None
+
+
+def compare(
+    params: Params,
+    *,
+    experiments: Sequence[str],
+    sets: Sequence[str],
+    methods: Sequence[str],
+    load: Callable[[str], Model],
+    inputs: str | None = None,
+    options: Options | None = None,
+) -> Iterator[Measurement]:
+    """Measures every method on every set for every experiment; each model is loaded once.
+
+    Args:
+        experiments: names in params.yaml; they give task, level and precision.
+        sets: corpora or folders of images; empty: the evaluation sets of each experiment.
+        methods: `input`, `bicubic`, or references that `load` takes.
+        load: loads a model (scn.registry.reference.load).
+        inputs: folder or corpus with the degraded versions of the images, which then are not degraded here.
+    Yields:
+        a measurement for each that fits: where several are asked for, a model of another task or scale, or `bicubic`
+        without super-resolution, is passed over.
+    Raises:
+        UserError: if images, a model or an option can't be used; if nothing fits.
+    """
+    options = options or Options()
+    options.check()
+    asked = [params.experiment(name) for name in experiments]
+    several = len(asked) * len(methods) > 1
+    opened: dict[tuple[str, str], Photographs] = {}
+    for experiment, of_set in ((e, s) for e in asked for s in (sets or e.data.evaluation)):
+        opened[experiment.name, of_set] = open_photographs(params, experiment, of_set, inputs)
+    distances = perceptual() if options.perceptual else {}
+    fits = False
+    for method in methods:
+        model = None if method in (INPUT, BICUBIC) else load(method)
+        for experiment in asked:
+            misfit = _misfit(method, model, experiment)
+            if misfit and several:
+                continue
+            if misfit:
+                raise UserError(misfit)
+            fits = True
+            for ready in _variants(method, model, experiment, options):
+                for of_set in sets or experiment.data.evaluation:
+                    photographs = opened[experiment.name, of_set]
+                    yield _measured(photographs, of_set, ready, options, distances, several or len(sets) > 1)
+    if not fits:
+        raise UserError(f"None of {', '.join(methods)} is for {', '.join(experiments)}: name a model of its task.")
+
+
+def _misfit(method: str, model: Model | None, experiment: Experiment) -> str:
+    """Why a method can't be measured for an experiment, as a sentence; "" if it can."""
+    if method == BICUBIC and experiment.scale == 1:
+        return f"--method: bicubic enlarges, which {experiment.name} does not: measure {INPUT} or a model."
+    if model and (model.task.name, model.scale) != (experiment.task_name, experiment.scale):
+        what = f"{model.task.title} x{model.scale}" if model.scale > 1 else model.task.title
+        return f"--method: {method} is for {what}, not for {experiment.name}: name a model of its task and scale."
+    return ""
+
+
+def _variants(method: str, model: Model | None, experiment: Experiment, options: Options) -> Iterator[_Ready]:
+    """The method, as often as the options ask for other scales or ratios."""
+    if model is None:
+        yield _Ready(method=None, about={"method": method, "self_ensemble": False})
+        return
+    architecture = model.config["architecture"]
+    sweep: Iterator[tuple[int | None, float | None]] = product(options.scales or (None,), options.ratios or (None,))
+    for scales, ratio in sweep:
+        about: dict[str, Any] = {"method": method, "self_ensemble": options.self_ensemble, "tile": options.tile}
+        network = model.network
+        changed = {key: value for key, value in (("scales", scales), ("ratio", ratio)) if value is not None}
+        if changed:
+            network = _with(model, changed, method)
+            about |= changed
+        restorer = Restorer(
+            network=network,
+            channels=model.channels,
+            scale=model.scale,
+            precision=experiment.evaluate.precision,
+            ensemble=options.self_ensemble,
+            tile=options.tile,
+            device=device_of(model.network),
+        )
+        about["precision"] = computed(device_of(network), experiment.evaluate.precision)
+        if model.level not in (None, experiment.level):
+            name = experiment.task.level_name
+            about["notes"] = [f"{method} was trained for {name} {model.level}, not {experiment.level}."]
+        sha256 = file_sha256(model.folder / WEIGHTS)
+        yield _Ready(method=restorer, network=architecture["name"], about=about, weights_sha256=sha256)
+
+
+def _with(model: Model, changed: dict[str, Any], method: str) -> Any:
+    """The model's weights in a network of other scales; raises UserError if they don't fit there."""
+    architecture = model.config["architecture"]
+    if unknown := [key for key in changed if key not in architecture]:
+        raise UserError(f"--{unknown[0]}: {method} has no pyramid of scales: leave the option out.")
+    network = fold(build({**architecture, **changed}))
+    try:
+        network.load_state_dict(model.network.state_dict())
+    except RuntimeError:
+        raise UserError(
+            f"{method} has weights of its own for each scale, so that it can't have others than in training: leave "
+            "--scales and --ratio out, or name a model that shares its weights."
+        ) from None
+    return prepare(network, device_of(model.network)).requires_grad_(False)
+
+
+def _measured(
+    photographs: Photographs,
+    of_set: str,
+    ready: _Ready,
+    options: Options,
+    distances: Mapping[str, Distance],
+    several: bool,
+) -> Measurement:
+    """One measurement; the images are restored once for each kind of target that the protocols have."""
+    experiment, found = photographs.experiment, dict[str, list[ImageResult]]()
+    targets = photographs.targets
+    for target in targets:
+        samples = photographs.samples(target)
+        measured = measure_samples(samples, experiment, {_ONLY: ready.method}, distances)
+        # disable=None: only where there is a terminal
+        bar = partial(tqdm, total=len(photographs), desc=of_set, unit="image", leave=False, disable=None)
+        rows = found[target] = []
+        for image in bar(measured):
+            rows.append(image.result)
+            if options.save:
+                parts = [experiment.name, photographs.corpus.reference, ready.about["method"]] if several else []
+                folder = options.save.joinpath(*parts, *([target] if len(targets) > 1 else []))
+                _save(folder / image.result.name, image.pictures[_ONLY])
+    under = [
+        UnderProtocol(
+            protocol=rule.name,
+            mean=mean[rule.name][_ONLY],
+            images=[
+                ImageFigures(
+                    name=row.name, height=row.height, width=row.width, **row.figures[rule.name][_ONLY].model_dump()
+                )
+                for row in found[rule.target]
+            ],
+        )
+        for rule in protocols_of(experiment.task)
+        if rule.target in found and rule.name in (mean := means(found[rule.target]))
+    ]
+    about = {**ready.about, "notes": [*photographs.notes(), *ready.about.get("notes", [])]}
+    return Measurement(
+        **dict(under[0]),
+        experiment=experiment.name,
+        task=experiment.task_name,
+        level=experiment.level,
+        set=of_set,
+        further=under[1:],
+        provenance=Hashes(
+            data_sha256=photographs.corpus.sha256,
+            inputs_sha256=photographs.inputs_sha256,
+            weights_sha256=ready.weights_sha256,
+            code_sha256=evaluation_code(ready.network),
+        ),
+        **about,
+    )
+
+
+def _save(path: Path, pixels: NDArray[np.uint8]) -> None:
+    target = path.with_suffix(".png") if path.suffix.lower() == ".png" else path.with_name(f"{path.name}.png")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Pillow.fromarray(pixels).save(target)
+    except OSError as error:
+        raise UserError(f"{target} can't be written ({error.strerror}): give --save a folder that can.") from None

@@ -1,0 +1,77 @@
+"""LPIPS and DISTS, perceptual distances by their authors' packages, where these and their weights are on the machine.
+
+LPIPS: Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, CVPR 2018 (version 0.1,
+AlexNet). DISTS: Ding et al., Image Quality Assessment: Unifying Structure and Texture Similarity, PAMI 2020 (VGG-16).
+Nothing is downloaded: the weights of AlexNet and VGG-16 have to lie in PyTorch's folder of checkpoints.
+"""
+
+import importlib.util
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scn.core.errors import UserError
+
+Distance = Callable[[NDArray[np.uint8], NDArray[np.uint8]], float]
+"""A function of two 8-bit images, (H, W) or (H, W, 3), that is 0 for the same image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Needed:
+    module: str
+    package: str
+    weights: str
+    """Pattern of the file in PyTorch's folder of checkpoints."""
+    make: Callable[[Any], Any]
+    """Makes the distance of the imported module: (N, 3, H, W) in [0, 1], twice, -> a tensor of one value."""
+
+
+def _lpips(module: Any) -> Any:
+    network = module.LPIPS(net="alex", verbose=False).eval()
+    return lambda a, b: network(a, b, normalize=True)  # it takes [-1, 1] otherwise
+
+
+_DISTANCES: Mapping[str, _Needed] = {
+    "lpips": _Needed(module="lpips", package="lpips", weights="alexnet-owt-*.pth", make=_lpips),
+    "dists": _Needed(
+        module="DISTS_pytorch", package="DISTS-pytorch", weights="vgg16-*.pth", make=lambda m: m.DISTS().eval()
+    ),
+}
+
+
+def perceptual() -> dict[str, Distance]:
+    """Returns the distances that can be computed here, by the names of their figures: lpips, dists.
+
+    Raises:
+        UserError: if there is none, saying what to install.
+    """
+    checkpoints = Path(torch.hub.get_dir()) / "checkpoints"
+    found = {}
+    for name, needed in _DISTANCES.items():
+        if importlib.util.find_spec(needed.module) and any(checkpoints.glob(needed.weights)):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the arguments that their packages pass to torchvision
+                found[name] = _distance(needed.make(importlib.import_module(needed.module)))
+    if not found:
+        wanted = " or ".join(f"{needed.package} and {needed.weights}" for needed in _DISTANCES.values())
+        raise UserError(f"--perceptual: install {wanted}, the weights in {checkpoints}, or leave the option out.")
+    return found
+
+
+def _distance(compute: Any) -> Distance:
+    def distance(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+        with torch.inference_mode():
+            return float(compute(_tensor(a), _tensor(b)))
+
+    return distance
+
+
+def _tensor(image: NDArray[np.uint8]) -> torch.Tensor:
+    colours = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=-1)
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(colours, -1, 0)[None]) / np.float32(255))

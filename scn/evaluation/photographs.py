@@ -1,0 +1,170 @@
+"""Images of a folder or a corpus as an evaluation set: the samples that the shards of the stages would hold."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scn.config.params import Experiment, Params
+from scn.core.errors import UserError
+from scn.corpora.corpora import Corpus, Source, open_images
+from scn.corpora.images import decode
+from scn.evaluation.protocols import protocols_of
+from scn.imaging.degradation import bicubic_resize, degrade, modcrop, to_channels
+from scn.imaging.tasks import Channels
+from scn.shards.samples import About, Sample
+
+Image = NDArray[np.uint8]
+MOST_TOLD = 10
+"""Number of problems that one message tells."""
+_GREY = ("1", "L", "LA", "La")
+"""Modes of image files whose pixels are grey; a palette may be either."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photographs:
+    """The images of a set, checked by their headers."""
+
+    experiment: Experiment
+    corpus: Corpus
+    inputs: Mapping[str, Source] | None = None
+    """Name of an image -> the file of its degraded version; None: images are degraded as the task says."""
+    inputs_sha256: str | None = None
+    """SHA-256 over names and contents of the degraded files."""
+
+    def __len__(self) -> int:
+        """Returns the number of images."""
+        return len(self.corpus.images)
+
+    @property
+    def targets(self) -> list[Channels]:
+        """The channels that the images are measured in: those of the task's protocols that fit all images."""
+        rules = protocols_of(self.experiment.task)
+        grey = self._grey()
+        return list(dict.fromkeys(rule.target for rule in rules if not (rule.colour_only and grey)))
+
+    def notes(self) -> list[str]:
+        """Returns a sentence for everything about the images that is not as usual."""
+        count, scale, told = len(self), self.experiment.scale, list[str]()
+        if self.corpus.ignored:
+            told.append(f"{self.corpus.ignored} other files lie beside the images and are passed over.")
+        if cropped := sum(bool(image.height % scale or image.width % scale) for image in self.corpus.images):
+            told.append(f"{cropped} of {count} images are cropped to multiples of {scale} pixels.")
+        if grey := self._grey():
+            told.append(f"{grey} of {count} images are grey and are measured as they are, at full range.")
+            colour = [rule.name for rule in protocols_of(self.experiment.task) if rule.colour_only]
+            if colour and grey < count:
+                told.append(f"{', '.join(colour)} needs colour in all images, and is left out.")
+        return told
+
+    def samples(self, target: Channels) -> Iterator[Sample]:
+        """Yields the images in the order of their names, degraded at the experiment's level.
+
+        Args:
+            target: channels of the originals; of `rgb`, grey photographs stay grey.
+        Raises:
+            UserError: at the first file that is damaged, or whose degraded version does not fit.
+        """
+        task, level, scale = self.experiment.task, self.experiment.level, self.experiment.scale
+        for index, source in enumerate(self.corpus.images):
+            pixels, _ = decode(source.read(), source.path)
+            hr = modcrop(pixels, scale)
+            if target != "rgb":  # to be measured, a grey photograph stays grey, as in the papers' bicubic rows
+                hr = to_channels(hr, target)
+            lr = (
+                degrade(hr, task, level) if self.inputs is None else _input(self.inputs[source.name], source, hr, scale)
+            )
+            up = bicubic_resize(lr, Fraction(scale)) if lr is not None and scale > 1 else None
+            about = About(name=source.name, sha256=source.sha256, index=index, height=hr.shape[0], width=hr.shape[1])
+            yield Sample(about=about, hr=hr, lr=lr, up=up)
+
+    def _grey(self) -> int:
+        return sum(image.mode in _GREY for image in self.corpus.images)
+
+
+def open_photographs(params: Params, experiment: Experiment, reference: str, inputs: str | None = None) -> Photographs:
+    """Finds the images of a set, hashes them and reads their headers.
+
+    Args:
+        reference: NAME or NAME/SPLIT of a corpus of params.yaml or of the catalogue, or a folder, with its sub-folders.
+        inputs: folder or corpus with the images' degraded versions, matched by name (docs/protocols.md).
+    Raises:
+        UserError: if a set is not here, or naming all images that can't be used.
+    """
+    corpus = open_images(params, reference)
+    smallest = protocols_of(experiment.task)[0].smallest_side(experiment.scale)
+    problems = []
+    for image in corpus.images:
+        side = min(image.height, image.width)
+        if image.refusal:
+            problems.append(image.refusal)
+        elif side - side % experiment.scale < smallest:
+            problems.append(
+                f"{image.path} is {image.width}x{image.height} pixels, but {experiment.name} is measured on at least "
+                f"{smallest}x{smallest}: take it out."
+            )
+    if inputs is None:
+        _tell(problems)
+        return Photographs(experiment=experiment, corpus=corpus)
+    if not experiment.task.stored:
+        raise UserError(
+            f"--inputs: the noise of {experiment.name} is made when an image is measured, as 8 bits would cut it off: "
+            "leave --inputs out."
+        )
+    degraded = open_images(params, inputs)
+    problems += [image.refusal for image in degraded.images if image.refusal]
+    matched = _matched(corpus, degraded, experiment.scale, problems)
+    _tell(problems)
+    return Photographs(experiment=experiment, corpus=corpus, inputs=matched, inputs_sha256=degraded.sha256)
+
+
+def _tell(problems: list[str]) -> None:
+    """Raises UserError with all problems, if there are some."""
+    if not problems:
+        return
+    more = [f"... and {len(problems) - MOST_TOLD} more."] if len(problems) > MOST_TOLD else []
+    raise UserError("\n".join([*problems[:MOST_TOLD], *more]))
+
+
+def _matched(images: Corpus, degraded: Corpus, scale: int, problems: list[str]) -> dict[str, Source]:
+    """Name of an image -> its degraded version; adds a sentence to `problems` for each image without one."""
+    found = {}
+    exact = {_stem(source.name): source for source in degraded.images}
+    plain = Counter(_plain(source.name, scale) for source in degraded.images)
+    by_plain = {_plain(source.name, scale): source for source in degraded.images}
+    for image in images.images:
+        key = _plain(image.name, scale)
+        if _stem(image.name) in exact:
+            found[image.name] = exact[_stem(image.name)]
+        elif plain[key] == 1:
+            found[image.name] = by_plain[key]
+        else:
+            what = "no file" if not plain[key] else f"{plain[key]} files"
+            problems.append(f"--inputs has {what} for {image.name} (x{scale}): put one of its name there.")
+    return found
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name).stem
+
+
+def _plain(name: str, scale: int) -> str:
+    """The name without what published sets add to it: baby_HR, baby_LRBI_x2, 0801x2, img_001_SRF_2_LR."""
+    return re.sub(rf"(_?(HR|LR|GT|LRBI|SRF|bicubic)|[_-]?x{scale}|_{scale})+$", "", _stem(name), flags=re.IGNORECASE)
+
+
+def _input(source: Source, image: Source, hr: Image, scale: int) -> Image:
+    """The degraded version of an image; raises UserError if it does not have the size or the channels for it."""
+    lr, _ = decode(source.read(), source.path)
+    if hr.ndim == 2 and lr.ndim == 3 and (lr == lr[..., :1]).all():
+        lr = lr[..., 0]
+    expected = (hr.shape[0] // scale, hr.shape[1] // scale, *hr.shape[2:])
+    if lr.shape != expected:
+        have, need = (f"{shape[1]}x{shape[0]} {'RGB' if len(shape) == 3 else 'grey'}" for shape in (lr.shape, expected))
+        raise UserError(f"{source.path} is {have}, but {image.path} needs {need}: give the file that belongs to it.")
+    return lr

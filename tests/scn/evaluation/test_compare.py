@@ -1,0 +1,303 @@
+"""Any model on any images: `scn evaluate --images ... --method ...`."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scn.cli import app
+from scn.core.errors import UserError
+from scn.core.hashing import file_sha256
+from scn.evaluation.code import evaluation_code
+from scn.evaluation.compare import Measurement, Options, compare
+from scn.evaluation.photographs import open_photographs
+from scn.evaluation.protocols import measure, protocol
+from scn.evaluation.results import result_file
+from scn.evaluation.runner import ensemble_stage, evaluate_stage
+from scn.imaging.degradation import bicubic_downscale, bicubic_resize, bicubic_upscale, evaluation_noise, to_uint8
+from scn.inference.handle import Model
+from scn.registry.reference import load
+
+
+@pytest.fixture
+def folder(tmp_path: Path, photograph: Callable[..., Any]) -> Path:
+    """Two colour photographs, one of them in a sub-folder and of odd size."""
+    path = tmp_path / "photographs"
+    (path / "sub").mkdir(parents=True)
+    Image.fromarray(photograph(40, 48)).save(path / "a.png")
+    Image.fromarray(photograph(45, 51)).save(path / "sub" / "b.png")
+    return path
+
+
+def measured(project: Any, name: str, sets: list[str], methods: list[str], **options: Any) -> list[Measurement]:
+    inputs = options.pop("inputs", None)
+    found = compare(
+        project.params,
+        experiments=[name],
+        sets=sets,
+        methods=methods,
+        load=lambda reference: load(reference, "cpu", params_file=project.params.path),
+        inputs=inputs,
+        options=Options(**options),
+    )
+    return list(found)
+
+
+def test_bicubic_on_a_folder_by_hand(small_project: Any, folder: Path) -> None:
+    (result,) = measured(small_project, "sr-x2", [str(folder)], ["bicubic"])
+    assert (result.protocol, result.method, result.self_ensemble) == ("sr-y-v1", "bicubic", False)
+    assert [(row.name, row.height, row.width) for row in result.images] == [("a.png", 40, 48), ("sub/b.png", 44, 50)]
+    for rule, under in ((protocol("sr-y-v1"), result), (protocol("sr-rgb-v1"), result.further[0])):
+        psnr = []
+        for row in under.images:
+            hr = np.asarray(Image.open(folder / row.name))[: row.height, : row.width]
+            expected = measure(bicubic_upscale(bicubic_downscale(hr, 2), 2), hr, rule, 2)
+            assert row.psnr == pytest.approx(expected.psnr, abs=6e-5)
+            assert row.ssim == pytest.approx(expected.ssim, abs=6e-5)
+            psnr.append(row.psnr)
+        assert (under.protocol, under.mean.psnr) == (rule.name, pytest.approx(np.mean(psnr), abs=6e-5))
+    assert result.notes == ["1 of 2 images are cropped to multiples of 2 pixels."]
+    assert result.provenance.code_sha256 == evaluation_code(None)
+    assert (result.provenance.weights_sha256, result.precision) == (None, None)
+
+
+@pytest.mark.parametrize("name", ["sr-x2", "car-q10", "dn-s25"])
+def test_the_stages_measure_the_same(small_project: Any, photograph: Callable[..., Any], name: str) -> None:
+    images = {"a.png": photograph(40, 48), "b.png": photograph(32, 36)}
+    if name != "sr-x2":  # the shards hold the one channel that the task is measured in
+        images = {key: image[..., 0].copy() for key, image in images.items()}
+    small_project.add_shards(name, images)
+    model = small_project.add_model(name)
+    evaluate_stage(small_project.params, name)
+    ensemble_stage(small_project.params, name)
+    stage = json.loads(result_file(small_project.root, name, "ensemble").read_text())
+    folder = small_project.root / "files"
+    folder.mkdir()
+    for key, image in images.items():
+        Image.fromarray(image).save(folder / key)
+    found = {
+        method: measured(small_project, name, [str(folder)], [reference], self_ensemble=method == "ensemble")[0]
+        for method, reference in (("input", "input"), ("model", str(model)), ("ensemble", str(model)))
+    }
+    mean = stage["sets"]["sample/evaluation"]["mean"]
+    for method, result in found.items():
+        assert result.mean.model_dump(exclude_none=True) == mean[result.protocol][method]
+    assert [each.provenance.code_sha256 for each in found.values()][1:] == [evaluation_code("scn")] * 2
+    assert found["model"].provenance.weights_sha256 == file_sha256(model / "model.safetensors")
+    assert found["model"].precision == "float32"
+
+
+def test_noise_is_measured_in_grey_and_in_colour(small_project: Any, folder: Path, photograph: Any) -> None:
+    (result,) = measured(small_project, "dn-s25", [str(folder)], ["input"])
+    assert [result.protocol, *(under.protocol for under in result.further)] == ["dn-grey-v1", "dn-rgb-v1"]
+    hr = np.asarray(Image.open(folder / "a.png"))
+    seen = to_uint8((hr + evaluation_noise("a.png", hr.shape, 25)) / 255)
+    assert result.further[0].images[0].psnr == pytest.approx(measure(seen, hr, protocol("dn-rgb-v1"), 1).psnr, abs=6e-5)
+    Image.fromarray(photograph(20, 20, 1)[..., 0]).save(folder / "grey.png")
+    (result,) = measured(small_project, "dn-s25", [str(folder)], ["input"])
+    assert result.further == []
+    assert result.notes == [
+        "1 of 3 images are grey and are measured as they are, at full range.",
+        "dn-rgb-v1 needs colour in all images, and is left out.",
+    ]
+
+
+def test_a_colour_photograph_is_saved_as_it_was_measured(small_project: Any, folder: Path, tmp_path: Path) -> None:
+    small_project.add_model("dn-s25")
+    model = str(small_project.root / "models" / "dn-s25")
+    (result,) = measured(small_project, "dn-s25", [str(folder)], [model], save=tmp_path / "out")
+    for kind, under in (("grey", result), ("rgb", result.further[0])):
+        hr = np.asarray(Image.open(folder / "sub" / "b.png"))
+        restored = np.asarray(Image.open(tmp_path / "out" / kind / "sub" / "b.png"))
+        if kind == "rgb":
+            figure = measure(restored, hr, protocol("dn-rgb-v1"), 1).psnr
+            assert under.images[1].psnr == pytest.approx(figure, abs=6e-5)
+        assert restored.shape == (hr.shape if kind == "rgb" else hr.shape[:2])
+
+
+def test_published_inputs_are_taken_as_they_are(small_project: Any, folder: Path, tmp_path: Path) -> None:
+    lr = {}
+    (tmp_path / "lr").mkdir()
+    for name, file in (("a.png", "aX2.png"), ("sub/b.png", "b_LRBI_x2.png")):
+        hr = np.asarray(Image.open(folder / name))
+        lr[name] = bicubic_downscale(hr[: len(hr) // 2 * 2, : hr.shape[1] // 2 * 2], 2) ^ 1  # other pixels than ours
+        Image.fromarray(lr[name]).save(tmp_path / "lr" / file)
+    (result,) = measured(small_project, "sr-x2", [str(folder)], ["input"], inputs=str(tmp_path / "lr"))
+    (ours,) = measured(small_project, "sr-x2", [str(folder)], ["input"])
+    hr = np.asarray(Image.open(folder / "a.png"))
+    figure = measure(bicubic_resize(lr["a.png"], 2), hr, protocol("sr-y-v1"), 2).psnr
+    assert result.images[0].psnr == pytest.approx(figure, abs=6e-5)
+    assert result.mean.psnr != ours.mean.psnr
+    assert result.provenance.inputs_sha256
+    assert ours.provenance.inputs_sha256 is None
+
+
+@pytest.mark.parametrize(
+    ("image", "degraded", "found"),
+    [
+        ("baby.png", "baby.png", True),
+        ("baby_GT.png", "baby_LRBI_x2.png", True),
+        ("0801.png", "0801x2.png", True),
+        ("img_001_SRF_2_HR.png", "img_001_SRF_2_LR.png", True),
+        ("0802.png", "080.png", False),
+        ("baby.png", "bird.png", False),
+    ],
+)
+def test_names_that_belong_together(
+    small_project: Any, tmp_path: Path, photograph: Any, image: str, degraded: str, found: bool
+) -> None:
+    for where, name, pixels in (("hr", image, photograph(40, 40)), ("lr", degraded, photograph(20, 20))):
+        (tmp_path / where).mkdir()
+        Image.fromarray(pixels).save(tmp_path / where / name)
+    asked = (small_project.params, small_project.params.experiment("sr-x2"), str(tmp_path / "hr"), str(tmp_path / "lr"))
+    if found:
+        assert open_photographs(*asked).inputs
+    else:
+        with pytest.raises(UserError, match=rf"^--inputs has no file for {image} \(x2\): put one of its name there\.$"):
+            open_photographs(*asked)
+
+
+def test_scales_other_than_in_training(small_project: Any, folder: Path) -> None:
+    small_project.add_model("dn-s25")
+    model = str(small_project.root / "models" / "dn-s25")
+    (trained,) = measured(small_project, "dn-s25", [str(folder)], [model])
+    sweep = measured(small_project, "dn-s25", [str(folder)], [model], scales=[1, 2, 3], ratios=[0.5])
+    assert [each.title.removeprefix(model) for each in sweep] == [f", {n} scales, ratio 0.5" for n in (1, 2, 3)]
+    assert sweep[1].mean == trained.mean  # it was trained with two
+    assert len({each.mean.psnr for each in sweep}) == 3
+
+
+def test_tiles(small_project: Any, tmp_path: Path, photograph: Callable[..., Any]) -> None:
+    small_project.add_model("sr-x2")
+    model = str(small_project.root / "models" / "sr-x2")
+    (tmp_path / "wide").mkdir()
+    Image.fromarray(photograph(60, 400)).save(tmp_path / "wide" / "a.png")
+    whole, tiled = (measured(small_project, "sr-x2", [str(tmp_path / "wide")], [model], tile=t)[0] for t in (None, 70))
+    assert tiled.tile == 70
+    assert tiled.mean.psnr == pytest.approx(whole.mean.psnr, abs=0.05)
+    assert tiled.mean.psnr != whole.mean.psnr
+
+
+def test_a_model_of_another_level_is_measured_and_told(small_project: Any, folder: Path) -> None:
+    text = (small_project.root / "params.yaml").read_text()
+    (small_project.root / "params.yaml").write_text(f"{text}  dn-s15: {{task: dn, level: 15}}\n")
+    small_project.add_model("dn-s15")
+    model = str(small_project.root / "models" / "dn-s15")
+    (result,) = measured(small_project, "dn-s25", [str(folder)], [model])
+    assert result.notes == [f"{model} was trained for sigma 15, not 25."]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("dn-s25", ["bicubic"], {}), "^--method: bicubic enlarges, which dn-s25 does not: measure input or a model"),
+        (("dn-s25", ["models/sr-x2"], {}), "^--method: models/sr-x2 is for super-resolution x2, not for dn-s25: name"),
+        (("sr-x2", ["models/sr-x2"], {"tile": 64}), "^--tile: 64 is too small: give more than 64 pixels"),
+        (("dn-s25", ["input"], {"inputs": "photographs"}), "^--inputs: the noise of dn-s25 is made when an image is"),
+        (("sr-x2", ["input"], {"inputs": "photographs"}), r"a\.png is 48x40 RGB, but .*a\.png needs 24x20 RGB: give"),
+        (("dn-s25", ["nothing"], {}), "'?nothing'? is"),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(
+    small_project: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: Any, message: str
+) -> None:
+    name, methods, options = arguments
+    small_project.add_model("sr-x2")
+    monkeypatch.chdir(small_project.root)
+    folder.rename(small_project.root / "photographs")
+    with pytest.raises(UserError, match=message):
+        measured(small_project, name, ["photographs"], methods, **options)
+
+
+def test_all_images_that_can_not_be_used_are_told_at_once(small_project: Any, folder: Path, photograph: Any) -> None:
+    (folder / "broken.png").write_bytes(b"no image")
+    (folder / "notes.txt").write_text("")
+    Image.fromarray(photograph(40, 14)).save(folder / "tiny.png")
+    with pytest.raises(UserError) as told:
+        measured(small_project, "sr-x2", [str(folder)], ["input"])
+    first, second = str(told.value).splitlines()
+    assert "broken.png is no image, whatever its name says" in first
+    assert "tiny.png is 14x40 pixels, but sr-x2 is measured on at least 15x15: take it out." in second
+    for i in range(12):
+        Image.fromarray(photograph(40, 14)).save(folder / f"{i}.png")
+    with pytest.raises(UserError, match=r"\n\.\.\. and 4 more\.$"):
+        measured(small_project, "sr-x2", [str(folder)], ["input"])
+
+
+def test_a_matrix_loads_each_model_once_and_passes_over_what_does_not_fit(
+    small_project: Any,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("sr-x2", "dn-s25"):
+        small_project.add_model(name)
+    monkeypatch.chdir(small_project.root)
+    loaded = []
+    before = Model.__init__
+
+    def init(self: Model, path: Path, *arguments: Any, **options: Any) -> None:
+        loaded.append(path.name)
+        before(self, path, *arguments, **options)
+
+    monkeypatch.setattr(Model, "__init__", init)
+    command = ["evaluate", "-e", "sr-x2", "-e", "dn-s25", "--images", str(folder), "--images", str(folder / "sub")]
+    for method in ("input", "bicubic", "models/sr-x2", "models/dn-s25"):
+        command += ["--method", method]
+    with pytest.raises(
+        UserError, match=r"^--experiment is given 2 times: add --matrix to measure every combination\.$"
+    ):
+        app(command, standalone_mode=False)
+    app([*command, "--matrix", "--json", str(tmp_path / "all.json")], standalone_mode=False)
+    assert loaded == ["sr-x2", "dn-s25"]
+    found = json.loads((tmp_path / "all.json").read_text())
+    assert [(each["method"], each["experiment"]) for each in found[::2]] == [
+        ("input", "sr-x2"),
+        ("input", "dn-s25"),
+        ("bicubic", "sr-x2"),
+        ("models/sr-x2", "sr-x2"),
+        ("models/dn-s25", "dn-s25"),
+    ]
+    assert [len(each["images"]) for each in found] == [2, 1] * 5
+    table = capsys.readouterr().out
+    assert table.count("sr-rgb-v1") == 6
+    assert f"{found[0]['mean']['psnr']:.2f}" in table
+    command = ["evaluate", "-e", "dn-s25", "--matrix", "--images", str(folder)]
+    with pytest.raises(UserError, match="None of bicubic, models/sr-x2 is for dn-s25: name a model of its task"):
+        app([*command, "--method", "bicubic", "--method", "models/sr-x2"], standalone_mode=False)
+
+
+def test_one_measurement_is_one_object_with_the_trained_model_by_default(
+    small_project: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_project.add_model("sr-x2")
+    monkeypatch.chdir(small_project.root)
+    app(
+        ["evaluate", "-e", "sr-x2", "--images", str(folder), "--json", str(tmp_path / "one.json")],
+        standalone_mode=False,
+    )
+    found = json.loads((tmp_path / "one.json").read_text())
+    assert Path(found["method"]).name == "sr-x2"
+    assert {"protocol", "mean", "images", "provenance", "further"} <= found.keys()
+    assert set(found["provenance"]) == {"data_sha256", "weights_sha256", "code_sha256"}
+
+
+@pytest.mark.parametrize("text", ["3,x", "0", "-1", "2;3"])
+def test_lists_of_numbers_are_checked(small_project: Any, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.chdir(small_project.root)
+    with pytest.raises(UserError, match=rf"^--scales: '{text}' is no list of numbers above 0: write it as 3,6,9\.$"):
+        app(["evaluate", "-e", "dn-s25", "--scales", text], standalone_mode=False)
+
+
+def test_a_model_with_weights_for_each_scale_has_no_sweep(small_project: Any, folder: Path) -> None:
+    text = (small_project.root / "params.yaml").read_text()
+    (small_project.root / "params.yaml").write_text(text.replace("scales: 2", "scales: 2\n  shared: false"))
+    small_project.add_model("dn-s25")
+    model = str(small_project.root / "models" / "dn-s25")
+    with pytest.raises(UserError, match="has weights of its own for each scale"):
+        measured(small_project, "dn-s25", [str(folder)], [model], scales=[3])
