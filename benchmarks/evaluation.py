@@ -6,7 +6,7 @@
 weights: files opened, hashed, decoded and degraded, the network, both protocols, PSNR and SSIM of each. Its peer is the
 sum of the same network's forward passes alone. DIR is a folder of photographs, such as the corpus Set14; without it,
 14 generated ones of its sizes serve. `metrics` compares an image of 512x512 with scikit-image's functions, asked for
-the same figure; the largest difference stands beside it. `self-ensemble` is beside one pass, of 96x96 and 256x256 pixels.
+the same figure; the largest difference stands beside it. `self-ensemble` is beside one pass, of 96x96 and 256x256.
 `memory` is the most that evaluation needs for 4 and for 32 images of 512x512, each in a process of its own.
 """
 
