@@ -89,7 +89,7 @@ def degrade_image(
     target = modcrop(pixels, experiment.scale)
     if experiment.scale == 1:  # to be measured, a grey photograph stays grey, as in the papers' bicubic rows
         target = to_channels(target, experiment.task.channels)
-    degraded = degrade(target, experiment.task, experiment.level)
+    degraded = degrade(target, experiment.task, experiment.level, experiment.data.edges)
     return target + evaluation_noise(name, target.shape, experiment.level, seed) if degraded is None else degraded
 
 

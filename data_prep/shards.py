@@ -77,6 +77,7 @@ class ShardSpec:
             "training": self.training,
         }
         names = ["sub_image", "stride", "encoding", "unusable"] + ["png_level"] * (self.data.encoding == "png")
+        names += ["edges"] * (self.data.edges != "mirror")  # so that shards of before there was a choice are found
         return about | {name: getattr(self.data, name) for name in names}
 
 
@@ -199,10 +200,10 @@ def _degraded(pixels: Image, spec: ShardSpec) -> tuple[Image, dict[str, Image]]:
     target = modcrop(pixels, spec.multiple)
     if not enlarged:  # to be measured, a grey photograph stays grey, as in the papers' bicubic rows
         target = to_channels(target, task.channels)
-    stored = {f"lr{level}": degrade(target, task, level) for level in spec.levels}
+    stored = {f"lr{level}": degrade(target, task, level, spec.data.edges) for level in spec.levels}
     degraded = {name: image for name, image in stored.items() if image is not None}
     if enlarged:
-        degraded["up"] = bicubic_upscale(degraded[f"lr{spec.levels[0]}"], task.scale(spec.levels[0]))
+        degraded["up"] = bicubic_upscale(degraded[f"lr{spec.levels[0]}"], task.scale(spec.levels[0]), spec.data.edges)
     return target, degraded
 
 

@@ -32,6 +32,7 @@ CHANGES: Mapping[str, Any] = {
     "data.evaluation": ["sample/train"],
     "data.sub_image": 240,
     "data.stride": 120,
+    "data.edges": "replicate",
     "data.levels": [2, 3],
     "data.unusable": "skip",
     "data.encoding": "png",

@@ -57,6 +57,9 @@ class DataConfig(Section):
     levels: list[int] = Field(default=[])
     """Further levels of the task whose degraded images lie in the same training shards, so that experiments share the
     originals; empty: the experiment's own level only."""
+    edges: Literal["mirror", "replicate"] = "mirror"
+    """How bicubic resizing goes on beyond the edges of an image: `mirror` as MATLAB's imresize does now, `replicate` as
+    the older one that made the published files of Urban100, Set14 and BSD100 (docs/shards.md)."""
     encoding: Literal["npy", "png"] = "npy"
     """Encoding of the images in the shards (docs/decisions/0005)."""
     png_level: int = Field(default=1, ge=0, le=9)

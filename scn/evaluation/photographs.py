@@ -4,7 +4,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -15,7 +14,7 @@ from scn.core.errors import UserError
 from scn.corpora.corpora import Corpus, Source, open_images
 from scn.corpora.images import decode
 from scn.evaluation.protocols import protocols_of
-from scn.imaging.degradation import bicubic_resize, degrade, modcrop, to_channels
+from scn.imaging.degradation import bicubic_upscale, degrade, modcrop, to_channels
 from scn.imaging.tasks import Channels
 from scn.shards.samples import About, Sample
 
@@ -71,15 +70,18 @@ class Photographs:
             UserError: at the first file that is damaged, or whose degraded version does not fit.
         """
         task, level, scale = self.experiment.task, self.experiment.level, self.experiment.scale
+        edges = self.experiment.data.edges
         for index, source in enumerate(self.corpus.images):
             pixels, _ = decode(source.read(), source.path)
             hr = modcrop(pixels, scale)
             if target != "rgb":  # to be measured, a grey photograph stays grey, as in the papers' bicubic rows
                 hr = to_channels(hr, target)
             lr = (
-                degrade(hr, task, level) if self.inputs is None else _input(self.inputs[source.name], source, hr, scale)
+                degrade(hr, task, level, edges)
+                if self.inputs is None
+                else _input(self.inputs[source.name], source, hr, scale)
             )
-            up = bicubic_resize(lr, Fraction(scale)) if lr is not None and scale > 1 else None
+            up = bicubic_upscale(lr, scale, edges) if lr is not None and scale > 1 else None
             about = About(name=source.name, sha256=source.sha256, index=index, height=hr.shape[0], width=hr.shape[1])
             yield Sample(about=about, hr=hr, lr=lr, up=up)
 

@@ -9,6 +9,7 @@ import io
 import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 from numpy.random import Generator, Philox
@@ -24,6 +25,10 @@ FIXED_POINT_FACTORS = (2, 3, 4, 8)
 pillow-simd (14 to 18 bits) gives exact values (proof: tests/scn/imaging/test_fixed_point.py). At 5, 6 and 7 up to 1 %
 of pillow-simd's values are off by 1."""
 
+Edges = Literal["mirror", "replicate"]
+"""How a resize goes on beyond the edges of an image: `mirror` as MATLAB's imresize does now (the edge pixel stands
+twice), `replicate` as an older one did, which repeated the edge pixel."""
+
 _WIDTH, _HEIGHT = 0, 1  # the axes in Pillow's order
 _FLIP = {_WIDTH: Pillow.Transpose.FLIP_LEFT_RIGHT, _HEIGHT: Pillow.Transpose.FLIP_TOP_BOTTOM}
 
@@ -36,7 +41,7 @@ def modcrop(image: Image, scale: int) -> Image:
     return image[: height - height % scale, : width - width % scale]
 
 
-def bicubic_resize(image: Image, scale: Fraction) -> Image:
+def bicubic_resize(image: Image, scale: Fraction, edges: Edges = "mirror") -> Image:
     """MATLAB's `imresize(image, scale, 'bicubic')`, with antialiasing where it reduces: bit for bit, at any scale.
 
     Where `scale` is no power of two and its numerator times its denominator is even (1/6, 2/3), a few values lie
@@ -45,6 +50,7 @@ def bicubic_resize(image: Image, scale: Fraction) -> Image:
     Args:
         image: (H, W) or (H, W, 3), of any size but 0.
         scale: above 0; a fraction, because in floating point the new size could come out a pixel larger.
+        edges: see Edges; only the outermost two pixels of an enlargement's input or a reduction's result depend on it.
     Returns:
         (ceil(H*scale), ceil(W*scale)), or the same with 3 channels.
     Raises:
@@ -54,17 +60,17 @@ def bicubic_resize(image: Image, scale: Fraction) -> Image:
     if scale <= 0 or not image.size:
         raise ValueError(f"an image of {width}x{height} pixels can't be resized by {scale}")
     if not _fixed_point_serves(scale, height, width):
-        return _resize_float64(_resize_float64(image, 0, scale), 1, scale)
+        return _resize_float64(_resize_float64(image, 0, scale, edges), 1, scale, edges)
     image = np.ascontiguousarray(image)
     if scale > 1 or image[0].size % 4:
-        return np.array(bicubic_resize_pillow(_as_pillow(image), scale))
+        return np.array(bicubic_resize_pillow(_as_pillow(image), scale, edges))
     # Along the height every byte is resized alike, so rows may pass for pixels of four bytes, which Pillow takes as
     # they lie in memory: RGB would be copied, and single bytes are slow in pillow-simd.
-    rows = np.asarray(_resize_axis(_as_pillow(image.reshape(height, -1, 4)), _HEIGHT, scale))
-    return np.array(_resize_axis(_as_pillow(rows.reshape(-1, *image.shape[1:])), _WIDTH, scale))
+    rows = np.asarray(_resize_axis(_as_pillow(image.reshape(height, -1, 4)), _HEIGHT, scale, edges))
+    return np.array(_resize_axis(_as_pillow(rows.reshape(-1, *image.shape[1:])), _WIDTH, scale, edges))
 
 
-def bicubic_resize_pillow(image: Pillow.Image, scale: Fraction) -> Pillow.Image:
+def bicubic_resize_pillow(image: Pillow.Image, scale: Fraction, edges: Edges = "mirror") -> Pillow.Image:
     """The resize of bicubic_resize from Pillow image to Pillow image, without a conversion to an array.
 
     Args:
@@ -78,14 +84,15 @@ def bicubic_resize_pillow(image: Pillow.Image, scale: Fraction) -> Pillow.Image:
             f"an image of mode {image.mode} and {image.width}x{image.height} pixels can't be resized by {scale} in "
             "fixed point: use bicubic_resize"
         )
-    return _resize_axis(_resize_axis(image, _HEIGHT, scale), _WIDTH, scale)
+    return _resize_axis(_resize_axis(image, _HEIGHT, scale, edges), _WIDTH, scale, edges)
 
 
-def bicubic_downscale(image: Image, scale: int) -> Image:
+def bicubic_downscale(image: Image, scale: int, edges: Edges = "mirror") -> Image:
     """MATLAB's `imresize(image, 1/scale, 'bicubic')`, bit for bit.
 
     Args:
         image: (H, W) or (H, W, 3), H and W multiples of `scale`.
+        edges: see Edges.
     Returns:
         (H/scale, W/scale) or (H/scale, W/scale, 3).
     Raises:
@@ -94,18 +101,19 @@ def bicubic_downscale(image: Image, scale: int) -> Image:
     height, width = image.shape[:2]
     if height % scale or width % scale or not image.size:
         raise ValueError(f"an image of {width}x{height} pixels can't be reduced by {scale}: use modcrop first")
-    return bicubic_resize(image, Fraction(1, scale))
+    return bicubic_resize(image, Fraction(1, scale), edges)
 
 
-def bicubic_upscale(image: Image, scale: int) -> Image:
+def bicubic_upscale(image: Image, scale: int, edges: Edges = "mirror") -> Image:
     """MATLAB's `imresize(image, scale, 'bicubic')`, bit for bit: the papers' baseline.
 
     Args:
         image: (H, W) or (H, W, 3).
+        edges: see Edges.
     Returns:
         (H*scale, W*scale) or (H*scale, W*scale, 3).
     """
-    return bicubic_resize(image, Fraction(scale))
+    return bicubic_resize(image, Fraction(scale), edges)
 
 
 def jpeg(image: Image, quality: int) -> Image:
@@ -176,14 +184,15 @@ def to_channels(image: Image, channels: Channels) -> Image:
     return _TO_CHANNELS[channels](image)
 
 
-def degrade(image: Image, task: Task, level: int) -> Image | None:
+def degrade(image: Image, task: Task, level: int, edges: Edges = "mirror") -> Image | None:
     """The degraded image that is stored beside a target; None for denoising, whose noise is made while training.
 
     Args:
         image: the target, as to_channels makes it; for super-resolution with sides that are multiples of the scale.
         level: strength of the degradation: scale factor or JPEG quality.
+        edges: see Edges; it counts for super-resolution only.
     """
-    return _DEGRADE[task.degradation](image, level) if task.stored else None
+    return _DEGRADE[task.degradation](image, level, edges) if task.stored else None
 
 
 def to_uint8(image: NDArray[np.floating]) -> NDArray[np.uint8]:
@@ -203,7 +212,10 @@ _TO_CHANNELS: Mapping[Channels, Callable[[Image], Image]] = {
     "luma": lambda image: image if image.ndim == 2 else _rounded(rgb_to_luma(image)),
 }
 
-_DEGRADE: Mapping[Degradation, Callable[[Image, int], Image]] = {"bicubic": bicubic_downscale, "jpeg": jpeg}
+_DEGRADE: Mapping[Degradation, Callable[[Image, int, Edges], Image]] = {
+    "bicubic": bicubic_downscale,
+    "jpeg": lambda image, level, edges: jpeg(image, level),
+}
 
 
 def _rounded(values: NDArray[np.float64]) -> Image:
@@ -222,12 +234,12 @@ def _as_pillow(pixels: Image) -> Pillow.Image:
     return Pillow.frombuffer(mode, pixels.shape[1::-1], pixels, "raw", mode, 0, 1)
 
 
-def _resize_axis(image: Pillow.Image, axis: int, scale: Fraction) -> Pillow.Image:
+def _resize_axis(image: Pillow.Image, axis: int, scale: Fraction, edges: Edges) -> Pillow.Image:
     """One pass of imresize in fixed point, at sizes and scales for which _fixed_point_serves is true.
 
-    At the edges Pillow cuts its kernel off, where MATLAB mirrors the image. The kernel reaches 2*down pixels to each
+    At the edges Pillow cuts its kernel off, where MATLAB continues the image. The kernel reaches 2*down pixels to each
     side, so only the outermost 2*up pixels of the result see an edge. They are taken from a second, small image: the
-    first without its middle, in a mirrored frame. Framing the first itself would cost copying it.
+    first without its middle, in a frame of what lies beyond the edges. Framing the first itself would cost copying it.
     """
     length, across = image.size[axis], image.size[1 - axis]
     up, down = scale.numerator, scale.denominator
@@ -241,23 +253,26 @@ def _resize_axis(image: Pillow.Image, axis: int, scale: Fraction) -> Pillow.Imag
         return source.resize(size, Pillow.Resampling.BICUBIC, box(start, stop))
 
     if length < 4 * reach:  # there is no middle; and the smallest images are mirrored more than once
-        positions = _mirrored(np.arange(-reach, length + reach), length)
+        positions = _CONTINUED[edges](np.arange(-reach, length + reach), length)
         return resize(_as_pillow(np.asarray(image).take(positions, 1 - axis)), reach, reach + length)
 
     framed = Pillow.new(image.mode, box(0, 6 * reach)[2:])
     framed.paste(image.crop(box(0, 2 * reach)), box(reach, 3 * reach))
     framed.paste(image.crop(box(length - 2 * reach, length)), box(3 * reach, 5 * reach))
-    for source, target in ((reach, 0), (4 * reach, 5 * reach)):
-        mirrored = framed.crop(box(source, source + reach)).transpose(_FLIP[axis])
-        framed.paste(mirrored, box(target, target + reach))
-    edges = resize(framed, reach, 5 * reach)
+    for source, edge, target in ((reach, reach, 0), (4 * reach, 5 * reach - 1, 5 * reach)):
+        if edges == "mirror":
+            beyond = framed.crop(box(source, source + reach)).transpose(_FLIP[axis])
+        else:
+            beyond = framed.crop(box(edge, edge + 1)).resize(box(0, reach)[2:], Pillow.Resampling.NEAREST)
+        framed.paste(beyond, box(target, target + reach))
+    ends = resize(framed, reach, 5 * reach)
     result = resize(image, 0, length)
-    for source, target in ((0, 0), (edges.size[axis] - seen, result.size[axis] - seen)):
-        result.paste(edges.crop(box(source, source + seen)), box(target, target + seen))
+    for source, target in ((0, 0), (ends.size[axis] - seen, result.size[axis] - seen)):
+        result.paste(ends.crop(box(source, source + seen)), box(target, target + seen))
     return result
 
 
-def _resize_float64(image: Image, axis: int, scale: Fraction) -> Image:
+def _resize_float64(image: Image, axis: int, scale: Fraction, edges: Edges) -> Image:
     """One pass of imresize, in float64 and the order of operations of its source (`contributions`, `cubic`).
 
     Products are added one tap after the other: a matrix product's order of summation would depend on the machine.
@@ -272,7 +287,7 @@ def _resize_float64(image: Image, axis: int, scale: Fraction) -> Image:
     taps = np.floor(centre - width / 2)[:, None] + np.arange(math.ceil(width) + 2)
     weights = shrinking * _cubic(shrinking * (centre[:, None] - taps))
     weights /= np.cumsum(weights, axis=1)[:, -1:]
-    sources = _mirrored(taps.astype(np.int64) - 1, len(rows))
+    sources = _CONTINUED[edges](taps.astype(np.int64) - 1, len(rows))
     lines = max(1, _BLOCK // rows.shape[1])
     for start in range(0, len(result), lines):
         block = slice(start, start + lines)
@@ -296,3 +311,14 @@ def _mirrored(positions: NDArray[np.int64], length: int) -> NDArray[np.int64]:
     """Positions on a line of `length` pixels that goes on, both ways, as its own mirror image."""
     positions = positions % (2 * length)
     return np.minimum(positions, 2 * length - 1 - positions)
+
+
+def _repeated(positions: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    """Positions on a line of `length` pixels that goes on, both ways, as its last pixel."""
+    return np.clip(positions, 0, length - 1)
+
+
+_CONTINUED: Mapping[Edges, Callable[[NDArray[np.int64], int], NDArray[np.int64]]] = {
+    "mirror": _mirrored,
+    "replicate": _repeated,
+}

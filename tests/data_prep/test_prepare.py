@@ -59,7 +59,7 @@ def test_the_manifest_says_what_is_there_and_how_it_was_made(project: Path, conf
     assert manifest.evaluation.sets["tests"].samples == 2
     assert manifest.train.samples == sum(shard.samples for shard in manifest.train.shards) > 20
     assert manifest.train.parameters == {
-        **{"sub_image": 24, "stride": 12, "levels": [2], "encoding": "npy", "png_level": 4},
+        **{"sub_image": 24, "stride": 12, "levels": [2], "edges": "mirror", "encoding": "npy", "png_level": 4},
         **{"shard_mib": 128, "unusable": "stop", "min_shards": 4},
     }
     store = open_store("file://.scn/store")

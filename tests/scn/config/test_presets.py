@@ -201,7 +201,7 @@ def test_the_modern_recipe(preset: Callable[..., Params], name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_corpora_are_in_the_catalogue(preset: Callable[..., Params], name: str) -> None:
-    known = yaml.safe_load((PARAMS.parent / "data_prep" / "catalogue.yaml").read_text())["corpora"]
+    known = yaml.safe_load((PARAMS.parent / "scn" / "corpora" / "catalogue.yaml").read_text())["corpora"]
     params = preset(name)
     assert set(params.corpora.download.values()) == {"catalogue"}
     assert params.corpora.download.keys() <= known.keys()

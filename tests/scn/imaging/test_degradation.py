@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from scn.imaging.degradation import (
+    Edges,
     Image,
     bicubic_downscale,
     bicubic_resize,
@@ -31,16 +32,21 @@ from scn.imaging.tasks import TASKS
 CORPORA = Path(__file__).parents[4] / "shared" / "corpora"
 
 
-def imresize(image: Image, scale: float) -> Image:
-    """MATLAB's imresize(image, scale, 'bicubic') as its source describes it, in float64."""
+def imresize(image: Image, scale: float, edges: Edges = "mirror") -> Image:
+    """MATLAB's imresize(image, scale, 'bicubic') as its source describes it, in float64, or an older one."""
     height, width = (math.ceil(round(side * scale, 9)) for side in image.shape[:2])
-    columns = _along_first(image, height, scale)
-    return np.swapaxes(_along_first(np.swapaxes(columns, 0, 1), width, scale), 0, 1)
+    columns = _along_first(image, height, scale, edges)
+    return np.swapaxes(_along_first(np.swapaxes(columns, 0, 1), width, scale, edges), 0, 1)
 
 
-def _along_first(image: Image, length: int, scale: float) -> Image:
+def _along_first(image: Image, length: int, scale: float, edges: Edges) -> Image:
     antialiasing = min(scale, 1.0)
+    last = image.shape[0] - 1
     mirrored = [*range(image.shape[0]), *reversed(range(image.shape[0]))]
+
+    def source(tap: int) -> int:
+        return mirrored[(tap - 1) % len(mirrored)] if edges == "mirror" else min(max(tap - 1, 0), last)
+
     result = np.empty((length, *image.shape[1:]), np.uint8)
     for row in range(length):
         centre = (row + 1) / scale + 0.5 * (1 - 1 / scale)
@@ -48,9 +54,7 @@ def _along_first(image: Image, length: int, scale: float) -> Image:
         taps = range(left, left + math.ceil(4 / antialiasing) + 2)
         weights = [antialiasing * _cubic(antialiasing * (centre - tap)) for tap in taps]
         total = sum(weights)
-        values = sum(
-            w / total * image[mirrored[(tap - 1) % len(mirrored)]] for w, tap in zip(weights, taps, strict=True)
-        )
+        values = sum(w / total * image[source(tap)] for w, tap in zip(weights, taps, strict=True))
         result[row] = np.clip(np.floor(values + 0.5), 0, 255)
     return result
 
@@ -79,14 +83,26 @@ def photograph(height: int, width: int, channels: int) -> Image:
     return pixels[..., 0] if channels == 1 else pixels
 
 
+@pytest.mark.parametrize("edges", ["mirror", "replicate"])
 @pytest.mark.parametrize("make", [photograph, noise_image])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("scale", [2, 3, 4, 5, 6, 7, 8, 13])
-def test_bicubic_is_matlabs_bit_for_bit(make, channels: int, scale: int) -> None:
+def test_bicubic_is_matlabs_bit_for_bit(make, channels: int, scale: int, edges: Edges) -> None:
     image = make(31 * scale, 23 * scale, channels)
 
-    np.testing.assert_array_equal(bicubic_downscale(image, scale), imresize(image, 1 / scale))
-    np.testing.assert_array_equal(bicubic_upscale(image[:61, :50], scale), imresize(image[:61, :50], scale))
+    np.testing.assert_array_equal(bicubic_downscale(image, scale, edges), imresize(image, 1 / scale, edges))
+    part = image[:61, :50]
+    np.testing.assert_array_equal(bicubic_upscale(part, scale, edges), imresize(part, scale, edges))
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 5])
+def test_edges_change_no_pixel_that_is_more_than_two_from_the_frame(scale: int) -> None:
+    image = photograph(40 * scale, 30 * scale, 3)
+    mirrored, repeated = (bicubic_downscale(image, scale, edges) for edges in ("mirror", "replicate"))
+    np.testing.assert_array_equal(mirrored[2:-2, 2:-2], repeated[2:-2, 2:-2])
+    assert (mirrored != repeated).any()
+    # The edge pixel stands twice in either: beyond it they differ, which one reduced pixel at most gives much weight.
+    assert (mirrored != repeated).mean() < 0.1
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -98,16 +114,19 @@ def test_bicubic_at_any_rational_scale_and_size(scale: str, channels: int) -> No
         resized = bicubic_resize(image, factor)
         assert resized.shape[:2] == (math.ceil(height * factor), math.ceil(width * factor))
         np.testing.assert_array_equal(resized, imresize(image, float(factor)))
+        repeated = bicubic_resize(image, factor, "replicate")
+        np.testing.assert_array_equal(repeated, imresize(image, float(factor), "replicate"))
         assert resized.flags.c_contiguous
 
 
+@pytest.mark.parametrize("edges", ["mirror", "replicate"])
 @pytest.mark.parametrize("scale", [2, 3, 4, 5, 8])
 @pytest.mark.parametrize("side", [1, 2, 3, 4, 5])
-def test_bicubic_mirrors_images_smaller_than_the_kernel(side: int, scale: int) -> None:
+def test_bicubic_continues_images_smaller_than_the_kernel(side: int, scale: int, edges: Edges) -> None:
     thin = noise_image(side * scale, 9 * scale, 3)
 
-    np.testing.assert_array_equal(bicubic_downscale(thin, scale), imresize(thin, 1 / scale))
-    np.testing.assert_array_equal(bicubic_upscale(thin[:side], scale), imresize(thin[:side], scale))
+    np.testing.assert_array_equal(bicubic_downscale(thin, scale, edges), imresize(thin, 1 / scale, edges))
+    np.testing.assert_array_equal(bicubic_upscale(thin[:side], scale, edges), imresize(thin[:side], scale, edges))
 
 
 @pytest.mark.parametrize("scale", ["1/2", "1/3", "2", "4"])
@@ -117,6 +136,8 @@ def test_bicubic_from_pillow_image_to_pillow_image(channels: int, scale: str) ->
     resized = bicubic_resize_pillow(Pillow.fromarray(image), Fraction(scale))
     assert resized.mode == ("L" if channels == 1 else "RGB")
     np.testing.assert_array_equal(np.asarray(resized), imresize(image, float(Fraction(scale))))
+    repeated = bicubic_resize_pillow(Pillow.fromarray(image), Fraction(scale), "replicate")
+    np.testing.assert_array_equal(np.asarray(repeated), imresize(image, float(Fraction(scale)), "replicate"))
 
 
 @pytest.mark.parametrize(("mode", "size", "scale"), [("RGBA", (8, 8), "2"), ("L", (8, 9), "1/2"), ("L", (8, 8), "1/5")])
