@@ -83,12 +83,12 @@ def test_dvc_compares_two_revisions(workspace: Workspace) -> None:
         path.write_text(json.dumps(evaluation))
         workspace.run("dvc", "repro", "--single-item", "report")
         shown = workspace.run("dvc", "metrics", "diff", "--json", "HEAD")
-        (changed,) = json.loads(shown.stdout)["diff"].values()
+        (changed,) = json.loads(shown.stdout).values()
         assert list(changed) == ["sample/evaluation.model.psnr"]
         assert changed["sample/evaluation.model.psnr"]["diff"] == pytest.approx(0.25)
         plots = json.loads(workspace.run("dvc", "plots", "diff", "--json", "HEAD").stdout)
         assert not plots.get("errors")
-        assert plots["data"]["plots/sr-x2/loss.tsv"][0]["revisions"] == ["workspace"]  # both are the same
+        assert plots["data"]["plots/sr-x2/loss.tsv"][0]["revisions"] == ["workspace", "HEAD"]
     finally:
         path.write_bytes(before)
         workspace.run("dvc", "repro", "--single-item", "report")

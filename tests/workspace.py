@@ -66,7 +66,7 @@ class Workspace:
     def commit(self) -> None:
         self.run("git", "add", "--all")
         who = ["-c", "user.name=Test", "-c", "user.email=test@localhost"]
-        self.run("git", *who, "commit", "--quiet", "-m", "State")
+        self.run("git", *who, "commit", "--quiet", "--allow-empty", "-m", "State")
 
     def status(self, *targets: str) -> set[str]:
         """The stages that `dvc repro` of the targets would run, but for those that follow from them."""

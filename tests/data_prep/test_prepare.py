@@ -120,6 +120,10 @@ def test_the_data_are_the_same_however_they_are_stored(project: Path, configure:
         other = made("sr-x2")
         assert other.train.shards != first.train.shards
         assert [m.sha256 for m in other] == [m.sha256 for m in first]
+    configure("data", edges="replicate")
+    repeated = made("sr-x2")
+    assert all(m.sha256 not in {f.sha256 for f in first} for m in repeated)
+    configure("data", edges="mirror")
     write_photos(Path("photos"), ["e.png"])
     Image.fromarray(255 - np.asarray(Image.open("photos/e.png"))).save("photos/e.png")
     assert made("sr-x2").train.sha256 != first.train.sha256
