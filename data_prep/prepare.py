@@ -84,7 +84,7 @@ def make_manifests(
         TrainingManifest(**about, parameters={**parameters, "levels": levels[0]}, **dict(sets[0])),
         EvaluationManifest(
             **about,
-            parameters={"encoding": parameters["encoding"], "levels": levels[1]},
+            parameters={key: parameters[key] for key in ("edges", "encoding")} | {"levels": levels[1]},
             sets={corpus.reference: made_of for corpus, made_of in zip(evaluation, sets[1:], strict=True)},
         ),
     )

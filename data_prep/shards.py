@@ -77,7 +77,7 @@ class ShardSpec:
             "training": self.training,
         }
         names = ["sub_image", "stride", "encoding", "unusable"] + ["png_level"] * (self.data.encoding == "png")
-        names += ["edges"] * (self.data.edges != "mirror")  # so that shards of before there was a choice are found
+        names += ["edges"] * (self.multiple > 1)  # where nothing is resized they change no pixel
         return about | {name: getattr(self.data, name) for name in names}
 
 

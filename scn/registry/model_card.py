@@ -151,4 +151,6 @@ def _degradation(experiment: Experiment) -> str:
         "noise": "additive white Gaussian noise",
     }
     task = experiment.task
-    return f"{kinds[task.degradation]} ({task.level_name} {experiment.level})"
+    repeated = task.degradation == "bicubic" and experiment.data.edges == "replicate"
+    older = ", an older one that repeats the edge pixel" if repeated else ""
+    return f"{kinds[task.degradation]} ({task.level_name} {experiment.level}{older})"

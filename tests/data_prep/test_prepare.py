@@ -62,6 +62,7 @@ def test_the_manifest_says_what_is_there_and_how_it_was_made(project: Path, conf
         **{"sub_image": 24, "stride": 12, "levels": [2], "edges": "mirror", "encoding": "npy", "png_level": 4},
         **{"shard_mib": 128, "unusable": "stop", "min_shards": 4},
     }
+    assert manifest.evaluation.parameters == {"edges": "mirror", "encoding": "npy", "levels": [2]}
     store = open_store("file://.scn/store")
     assert {shard.key for shard in manifest.shards()} == {key for key in store.list("shards") if key.endswith(".tar")}
     for shard in manifest.shards():

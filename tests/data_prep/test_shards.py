@@ -179,9 +179,26 @@ def test_what_decides_the_bytes_is_in_the_identity(project: Path) -> None:
         with_data(encoding="png"),
         with_data(encoding="png", png_level=3),
         with_data(unusable="skip"),
+        with_data(edges="replicate"),
     ]
     assert len(set(different)) == len(different)
     assert with_data(png_level=3) == with_data(shard_mib=7) == identity()
+
+
+@pytest.mark.parametrize(("experiment", "resized"), [("sr-x2", True), ("dn-s25", False), ("car-q10", False)])
+def test_edges_make_other_shards_where_images_are_resized(
+    project: Path, configure: Configure, experiment: str, resized: bool
+) -> None:
+    mirrored = made(experiment)
+    configure("data", edges="replicate")
+    _, reused = make_manifests(load_params(), experiment, workers=0)
+    assert reused == (0 if resized else 2)
+    repeated = made(experiment)
+    assert [ours.sha256 != theirs.sha256 for ours, theirs in zip(repeated, mirrored, strict=True)] == [resized] * 2
+    if resized:
+        for sample in read_samples(open_store(STORE), repeated.evaluation.sets["tests"].shards, experiment, 2):
+            np.testing.assert_array_equal(sample.lr, degrade(sample.hr, TASKS["sr"], 2, "replicate"))
+            np.testing.assert_array_equal(sample.up, bicubic_upscale(sample.lr, 2, "replicate"))
 
 
 def test_other_code_makes_the_shards_anew(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

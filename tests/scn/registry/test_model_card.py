@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from scn.config.params import load_params
+from scn.evaluation.results import Evaluation, figures_of
+from scn.registry.model_card import model_card
 from scn.registry.publish import publish
 from scn.storage import open_store
 from scn.training.identity import recipe
@@ -81,3 +83,20 @@ def test_the_command_on_the_card_asks_for_the_same_run(project: Any) -> None:
     assert asked.train == trained.train
     assert asked.architecture() == config["architecture"]
     assert asked.start_from == "models/other"
+
+
+@pytest.mark.parametrize(
+    ("name", "edges", "told"),
+    [
+        ("sr-x2", "mirror", "MATLAB's bicubic imresize (scale 2)"),
+        ("sr-x2", "replicate", "MATLAB's bicubic imresize (scale 2, an older one that repeats the edge pixel)"),
+        ("car-q10", "replicate", "a JPEG encoder (quality 10)"),
+    ],
+)
+def test_the_card_says_how_images_were_degraded(small_project: Any, name: str, edges: str, told: str) -> None:
+    small_project.add_model(name)
+    path = small_project.add_metrics(name)
+    params = load_params(small_project.root / "params.yaml", [f"data.edges={edges}"], name)
+    metrics = figures_of(Evaluation.loads(path.read_bytes(), path, ""))
+    card = model_card(params.experiment(name), metrics, {})
+    assert f"It was trained on images degraded by {told}; of other degradations expect less." in card
