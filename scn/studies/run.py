@@ -1,0 +1,204 @@
+"""Runs a study: works out its number of steps, trains and measures what is missing, and writes its result."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from scn.config.params import Params, load_params
+from scn.core.errors import Stopped, UserError
+from scn.core.files import write_atomically
+from scn.core.hashing import file_sha256
+from scn.core.ray import start_ray
+from scn.inference.model_files import CONFIG, WEIGHTS, load_model
+from scn.launch.machine import machine
+from scn.launch.stage import train_stage
+from scn.shards.manifest import evaluation_manifest, training_manifest
+from scn.storage import open_store
+from scn.studies.budget import steps_within, time_training
+from scn.studies.declaration import Study, load_study, parse_settings
+from scn.studies.folder import Folder, check_plan, open_folder, read
+from scn.studies.measure import key_of, measure, precision_of, sweep
+from scn.studies.page import write_page
+from scn.studies.records import Measured, Plan, Row, Timing
+from scn.studies.result import collect
+from scn.training.identity import identity
+
+MINUTES = 30.0
+"""Minutes of a study that was not told any."""
+PLAN = "plan.json"
+R = TypeVar("R", Row, Timing)
+
+
+def run_study(
+    name: str,
+    params: Params,
+    *,
+    minutes: float | None = None,
+    steps: int | None = None,
+    seeds: int | None = None,
+    size: str | None = None,
+    experiment: str | None = None,
+    settings: Sequence[str] = (),
+    out: Path | None = None,
+) -> Path:
+    """Runs a study, or goes on with one, and returns the folder with result.json, README.md and plot.svg.
+
+    What is finished there is not made again. With RAY_ADDRESS set, trainings are tasks of that cluster.
+
+    Args:
+        name: a study that ships, or the path of a YAML file.
+        params: the project whose images are used.
+        minutes: that all trainings together take, one after the other; None: as the folder's study was begun, or 30.
+        steps: number of steps, in place of minutes.
+        seeds: number of trainings of each variant; None: as the study says. More than before are added.
+        size: of the networks; None: as the folder's study was begun, or the study's first one.
+        experiment: whose shards are used; None: as before, or the first one of the study's task and level.
+        settings: KEY=VALUE of model or train, which go before the study's own; none: as before.
+        out: None: the project's folder studies/NAME.
+    Raises:
+        Stopped: by SIGTERM or SIGINT while a network was trained; the same call goes on from there.
+        UserError: for a mistake in the study or the arguments, missing shards, or a folder that holds another study.
+    """
+    study = load_study(name)
+    path = out or params.root / "studies" / study.name
+    seeds = study.seeds if seeds is None else seeds
+    if minutes is not None and steps is not None:
+        raise UserError("--minutes and --steps both say how long to train: give one of them.")
+    plan: Plan | None = read(Plan, path / PLAN, f"remove {path}, or name another folder with --out")
+    if plan:
+        size, experiment, settings = size or plan.size, experiment or plan.experiment, settings or plan.settings
+    folder = open_folder(study, params, path, study.check_size(size), parse_settings(settings), experiment)
+    if plan is None:
+        plan = _planned(folder, settings, None if steps else minutes or MINUTES, steps, seeds)
+    check_plan(plan, folder, minutes, steps)
+    mine = folder.write_params(seeds, plan.steps)
+    trainings = [(variant, seed) for variant in study.variants for seed in range(seeds)]
+    print(f"{study.name}: {len(trainings)} trainings of {plan.steps} steps, measured on {', '.join(folder.sets)}")
+    jobs = [(study, mine.path, variant, seed, folder.sets) for variant, seed in trainings]
+    rows = list(_each(train_and_measure, jobs))
+    result = collect(folder, plan, mine, rows, _input(folder, mine))
+    write_atomically(path / "result.json", result.dumps())
+    write_page(result, path)
+    return path
+
+
+def train_and_measure(study: Study, params_file: Path, variant: str, seed: int, sets: Sequence[str]) -> Row:
+    """Trains a variant with a seed and measures it, unless the folder of `params_file` has both; returns its row.
+
+    Raises:
+        Stopped, UserError: as scn.launch.stage.train_stage.
+    """
+    params = load_params(params_file)
+    name = f"{study.name}-{variant}-{seed}"
+    experiment, manifest = params.experiment(name), evaluation_manifest(params, name)
+    model = params.root / "models" / name
+    wanted = json.loads(json.dumps(identity(experiment, training_manifest(params, name), None, None)))
+    if not _trained(model, wanted):
+        train_stage(params, name, plain=True)
+    values: list[float] = []
+    if study.sweep:
+        values = sorted({*study.sweep.values, experiment.model.model_dump()[study.sweep.key]})
+    measured = key_of(experiment, manifest, sets, study.sweep.key if study.sweep else "", values)
+    path = params.root / "rows" / f"{variant}-{seed}.json"
+    row: Row | None = read(Row, path, "remove it")
+    weights = file_sha256(model / WEIGHTS)
+    if row is None or (row.weights_sha256, row.measured) != (weights, measured):
+        network, config = load_model(model)
+        figures = partial(
+            measure,
+            experiment=experiment,
+            manifest=manifest,
+            store=open_store(params.storage.url, params.root),
+            sets=sets,
+        )
+        row = Row(
+            variant=variant,
+            seed=seed,
+            steps=config["steps"],
+            sets=figures(network),
+            sweep=sweep(network, study.sweep.key, values, figures) if study.sweep else [],
+            seconds=config["seconds"],
+            weights_sha256=weights,
+            training_code_sha256=config["identity"]["code_sha256"],
+            measured=measured,
+            precision=precision_of(network, experiment),
+            machine=config["machine"],
+            commit=config["commit"],
+        )
+        write_atomically(path, row.dumps())
+    shown = ", ".join(f"{set_name} {each.psnr:.2f} dB" for set_name, each in row.sets.items())
+    print(f"{name}: {shown}", flush=True)
+    return row
+
+
+def _trained(model: Path, wanted: Mapping[str, Any]) -> bool:
+    """True if a folder holds the model that a training with the identity `wanted` ends with."""
+    try:
+        found = json.loads((model / CONFIG).read_bytes())["identity"]
+    except (OSError, ValueError, KeyError):
+        return False
+    if found != wanted:
+        print(f"{model.name}: is trained again, as its recipe, images or code are others than when it was", flush=True)
+    return bool(found == wanted) and (model / WEIGHTS).is_file()
+
+
+def _planned(folder: Folder, settings: Sequence[str], minutes: float | None, steps: int | None, seeds: int) -> Plan:
+    """Works out the number of steps and writes plan.json."""
+    timings: dict[str, Timing] = {}
+    if steps is None:
+        assert minutes is not None
+        trial = folder.write_params(1, 1)
+        names = {variant: folder.experiment_name(variant, 0) for variant in folder.study.variants}
+        print(f"{folder.study.name}: times a few steps of {len(names)} variants", flush=True)
+        timings = dict(zip(names, _each(time_training, [(trial, name) for name in names.values()]), strict=True))
+        shares = {variant: about.share for variant, about in folder.study.variants.items()}
+        steps = steps_within(minutes, timings, shares, seeds)
+    plan = Plan(
+        study=folder.study.name,
+        size=folder.size,
+        experiment=folder.base.name,
+        settings=list(settings),
+        sha256=folder.sha256,
+        steps=steps,
+        minutes=minutes,
+        timings=timings,
+        machine=machine(),
+    )
+    write_atomically(folder.path / PLAN, plan.dumps())
+    return plan
+
+
+def _input(folder: Folder, params: Params) -> Measured:
+    """The figures of the degraded images, measured unless they were."""
+    name = next(iter(params.experiments))
+    experiment, manifest = params.experiment(name), evaluation_manifest(params, name)
+    path, measured = folder.path / "rows" / "input.json", key_of(experiment, manifest, folder.sets)
+    found: Measured | None = read(Measured, path, "remove it")
+    if found is None or found.measured != measured:
+        store = open_store(params.storage.url, params.root)
+        found = Measured(sets=measure(None, experiment, manifest, store, folder.sets), measured=measured)
+        write_atomically(path, found.dumps())
+    return found
+
+
+def _each(function: Callable[..., R], calls: Iterable[tuple[Any, ...]]) -> Iterator[R]:
+    """The results of the calls, in order; with RAY_ADDRESS set, each call is a task of the cluster."""
+    if not os.environ.get("RAY_ADDRESS"):
+        for call in calls:
+            yield function(*call)
+        return
+    import ray
+
+    start_ray()
+    gpus = 1 if ray.cluster_resources().get("GPU") else 0
+    task: Any = ray.remote(num_gpus=gpus)(function)
+    for reference in [task.remote(*call) for call in calls]:
+        try:
+            yield ray.get(reference)
+        except ray.exceptions.RayTaskError as error:  # its own message is a traceback
+            if isinstance(error.cause, UserError | Stopped):
+                raise error.cause from None
+            raise

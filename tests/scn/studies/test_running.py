@@ -1,0 +1,240 @@
+"""Running studies: the same bits after a kill, nothing made twice, the number of steps, and messages."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scn.config.params import Params, load_params
+from scn.core.errors import Stopped, UserError
+from scn.launch.stage import train_stage
+from scn.studies.budget import steps_within
+from scn.studies.records import Plan, Timing
+from scn.studies.run import run_study
+
+Tiny = Callable[[str], list[str]]
+TABLE = "scn-table4"
+
+
+def figures(folder: Path) -> dict[str, Any]:
+    """The content of result.json without what a clock decides."""
+    content: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    for part in (content["provenance"], *content["rows"]):
+        part.pop("seconds")
+    return content
+
+
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of all trainings from now on, as they begin."""
+    names: list[str] = []
+
+    def train(params: Params, name: str, **options: Any) -> None:
+        names.append(name)
+        train_stage(params, name, **options)
+
+    monkeypatch.setattr("scn.studies.run.train_stage", train)
+    return names
+
+
+def test_what_is_finished_is_not_made_again(studied: Params, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = trained(monkeypatch)
+    folder = run_study(TABLE, studied, steps=3, seeds=1, settings=tiny(TABLE))
+    assert names == [f"{TABLE}-{variant}-0" for variant in ("unet", "pspnet", "scn")]
+    first = (folder / "result.json").read_bytes()
+
+    names.clear()
+    monkeypatch.setattr("scn.studies.run.measure", lambda *a, **k: pytest.fail("it was measured again"))
+    run_study(TABLE, studied, seeds=1)
+    assert names == []
+    assert (folder / "result.json").read_bytes() == first
+
+
+def test_seeds_are_added(studied: Params, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = run_study(TABLE, studied, steps=3, seeds=1, settings=tiny(TABLE))
+    before = figures(folder)
+    names = trained(monkeypatch)
+    run_study(TABLE, studied, seeds=2)
+    assert names == [f"{TABLE}-{variant}-1" for variant in ("unet", "pspnet", "scn")]
+    after = figures(folder)
+    assert [row for row in after["rows"] if row["seed"] == 0] == before["rows"]
+    assert after["seeds"] == 2
+    summary = after["variants"]["unet"]["sets"]["sample/evaluation"]
+    assert summary["psnr"]["n"] == summary["difference"]["n"] == 2
+    assert summary["psnr"]["std"] > 0
+
+
+def test_a_damaged_model_is_trained_again(studied: Params, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = run_study(TABLE, studied, steps=3, seeds=1, settings=tiny(TABLE))
+    before = figures(folder)
+    (folder / "models" / f"{TABLE}-scn-0" / "model.safetensors").unlink()
+    names = trained(monkeypatch)
+    run_study(TABLE, studied, seeds=1)
+    assert names == [f"{TABLE}-scn-0"]
+    assert figures(folder) == before
+
+
+def test_other_code_trains_everything_again(
+    studied: Params, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr("scn.training.identity.training_code", lambda experiment: "c" * 64)
+        run_study(TABLE, studied, steps=2, seeds=1, settings=tiny(TABLE))
+    names = trained(monkeypatch)
+    run_study(TABLE, studied, seeds=1)
+    assert len(names) == 3
+    assert f"{TABLE}-unet-0: is trained again, as its recipe, images or code are others" in capsys.readouterr().out
+
+
+def test_a_killed_study_ends_with_the_same_bits(studied: Params, tiny: Tiny, tmp_path: Path) -> None:
+    steps, settings = 90, tiny(TABLE)
+    whole = figures(run_study(TABLE, studied, steps=steps, seeds=1, settings=settings, out=tmp_path / "whole"))
+    program = (
+        "from pathlib import Path; from scn.config.params import load_params; from scn.studies.run import run_study; "
+        f"run_study({TABLE!r}, load_params({str(studied.path)!r}), steps={steps}, seeds=1, settings={settings!r}, "
+        f"out=Path({str(tmp_path / 'killed')!r}))"
+    )
+    running = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    runs = tmp_path / "killed" / ".scn" / "runs" / f"{TABLE}-pspnet-0"
+    while not list(runs.rglob("step-*.pt")):  # the second of three has a checkpoint, and is not finished
+        assert running.poll() is None, "it ended before it could be killed"
+        time.sleep(0.01)
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    assert (tmp_path / "killed" / "models" / f"{TABLE}-unet-0").is_dir()
+    assert not (tmp_path / "killed" / "models" / f"{TABLE}-scn-0").exists()
+    assert figures(run_study(TABLE, studied, seeds=1, out=tmp_path / "killed")) == whole
+
+
+def test_a_stopped_study_says_so_and_goes_on(
+    studied: Params, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stops(params: Params, name: str, **options: Any) -> None:
+        train_stage(params, name, minutes=0, **options)
+
+    with monkeypatch.context() as stopping:
+        stopping.setattr("scn.studies.run.train_stage", stops)
+        with pytest.raises(Stopped, match=f"{TABLE}-unet-0: stopped after step 1 of 20"):
+            run_study(TABLE, studied, steps=20, seeds=1, settings=tiny(TABLE))
+    run_study(TABLE, studied, seeds=1)
+    assert f"{TABLE}-unet-0: goes on from step 1 of 20" in capsys.readouterr().out
+
+
+def test_a_sweep_at_the_trainings_own_pyramid_is_the_plain_figure(studied: Params, tiny: Tiny) -> None:
+    for name, key in (("scn-figure7", "scales"), ("scn-figure8", "ratio")):
+        result = figures(run_study(name, studied, steps=30, seeds=1, settings=tiny(name)))
+        for row in result["rows"]:
+            own = result["variants"][row["variant"]]["model"][key]
+            points = {point["value"]: point["sets"] for point in row["sweep"]}
+            assert points[own] == row["sets"]
+            others = [sets for value, sets in points.items() if value != own]
+            assert any(sets != row["sets"] for sets in others), "another pyramid changes nothing"
+        summaries = {p["value"]: p for p in result["variants"][row["variant"]]["sweep"]}
+        assert [value for value, point in summaries.items() if point["trained"]] == [own]
+        assert "difference" not in summaries[own]["sets"]["sample/evaluation"]
+
+
+def test_minutes_become_steps_that_are_kept(studied: Params, tiny: Tiny) -> None:
+    folder = run_study(TABLE, studied, minutes=0.1, seeds=2, settings=tiny(TABLE))
+    plan = Plan.loads((folder / "plan.json").read_bytes(), folder, "")
+    assert set(plan.timings) == {"unet", "pspnet", "scn"}
+    assert plan.steps == steps_within(0.1, plan.timings, dict.fromkeys(plan.timings, 1.0), 2)
+    result = figures(folder)
+    assert result["minutes"] == 0.1
+    assert {row["steps"] for row in result["rows"]} == {plan.steps}
+    run_study(TABLE, studied, seeds=1)
+    assert Plan.loads((folder / "plan.json").read_bytes(), folder, "") == plan
+    for options, message in (
+        ({"minutes": 5.0}, r"begun with --minutes 0\.1 \(\d+ steps\): leave that out"),
+        ({"steps": plan.steps + 1}, rf"begun with {plan.steps} steps: leave that out"),
+        ({"size": "paper"}, "begun as scn-table4, size small, on sr-x2: leave that out"),
+        ({"settings": ["model.units=6"]}, "begun with other networks, recipes or images"),
+    ):
+        with pytest.raises(UserError, match=message):
+            run_study(TABLE, studied, **options)  # type: ignore[arg-type]
+
+
+def test_steps_within_minutes() -> None:
+    timings = {"a": Timing(start=1, step=0.5), "b": Timing(start=2, step=1)}
+    # 3 seeds: starts 9 s of 69 s; a step of both 1.5 s, of which b takes half as many
+    assert steps_within(69 / 60, timings, {"a": 1, "b": 1}, 3) == 13
+    assert steps_within(69 / 60, timings, {"a": 1, "b": 0.5}, 3) == 20
+    with pytest.raises(
+        UserError, match=r"2 variants with 3 seeds each don't do a step in 0\.1 minutes: they take 0\.23"
+    ):
+        steps_within(0.1, timings, {"a": 1, "b": 1}, 3)
+
+
+def test_steps_are_those_of_the_schedule(studied: Params, tiny: Tiny) -> None:
+    folder = run_study("replication-table1", studied, steps=8, seeds=2, settings=tiny("replication-table1"))
+    params = load_params(folder / "params.yaml")
+    for name, experiment in params.experiments.items():
+        steps = 6 if "original-short" in name else 8
+        train = experiment.train
+        assert train.steps(2) == steps
+        assert train.seed == int(name[-1])
+        assert train.learning_rate_at(0, 2) == train.learning_rate
+        assert train.learning_rate_at(steps // 2, 2) == pytest.approx(train.learning_rate / 2)
+        assert train.learning_rate_at(steps - 1, 2) < 0.1 * train.learning_rate
+
+
+def test_missing_shards_are_told_with_the_command(studied: Params) -> None:
+    (studied.root / "shards" / "sr-x2" / "train.json").unlink()
+    with pytest.raises(UserError, match=r"scn-table4 uses the shards of sr-x2: .* `dvc repro shard@sr-x2`"):
+        run_study(TABLE, studied, steps=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"experiment": "sr-x4"}, "sr-x4 is no experiment of sr, level 2"),
+        ({"experiment": "sr-x3"}, "'sr-x3' is no known experiment: did you mean"),
+        ({"size": "papers"}, "--size: 'papers' is no known size of scn-table4: did you mean 'paper'"),
+        ({"settings": ["data.stride=1"]}, "--set: 'data.stride' is no setting of a study: begin with model. or train."),
+        ({"settings": ["train.seed=1"]}, "--set: 'train.seed' is no setting of a study, which gives all trainings"),
+        ({"settings": ["train.batch=1"], "steps": 1}, r"variant unet, size small: 'batch' is no known key"),
+        ({"minutes": 1.0, "steps": 1}, "--minutes and --steps both say how long"),
+    ],
+)
+def test_mistakes(studied: Params, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        run_study(TABLE, studied, **options)
+    assert not (studied.root / "studies").exists()
+
+
+ON_RAY = """
+import os, ray
+os.environ["RAY_ADDRESS"] = ray.init(num_cpus=2, include_dashboard=False).address_info["address"]
+from pathlib import Path
+from scn.config.params import load_params
+from scn.core.errors import UserError
+from scn.studies.run import run_study
+params = load_params({params!r})
+run_study({study!r}, params, steps=5, seeds=2, settings={settings!r}, out=Path({out!r}))
+try:
+    run_study({study!r}, params, steps=5, seeds=1, settings=["train.patch_size=64"], out=Path({out!r}, "large"))
+except UserError as error:
+    print(error)
+"""
+
+
+@pytest.mark.integration
+def test_trainings_on_ray_give_the_same_rows_and_messages(studied: Params, tiny: Tiny, tmp_path: Path) -> None:
+    settings, out = tiny(TABLE), tmp_path / "there"
+    here = figures(run_study(TABLE, studied, steps=5, seeds=2, settings=settings, out=tmp_path / "here"))
+    program = ON_RAY.format(params=str(studied.path), study=TABLE, settings=settings, out=str(out))
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert figures(out)["rows"] == here["rows"]
+    assert "is 64x64 pixels, smaller than a patch of 128x128: take it out" in done.stdout.splitlines()[-1]
