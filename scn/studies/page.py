@@ -8,6 +8,9 @@ from scn.evaluation.report import markdown_table
 from scn.studies.plot import Mark, Plot, Series, templates, write_plot
 from scn.studies.records import Difference, Result, SetSummary, Spread, VariantResult
 
+BESIDE = 0.06
+"""Distance of a measured point and a printed one from the middle of their column, in columns."""
+
 
 def write_page(result: Result, folder: Path) -> None:
     """Writes README.md and plot.svg into a folder."""
@@ -45,10 +48,10 @@ def plot_of(result: Result) -> Plot:
         curves = [Series(name=name, marks=marks, joined=True) for name, marks in lines.items()]
         return Plot(title=on, x=result.axis, y="PSNR [dB]", series=curves)
     places = {name: float(i) for i, name in enumerate(result.variants)}
-    ours = [_against(places[name], about.sets[set_name].difference) for name, about in result.variants.items()]
+    ours = [_against(places[name] - BESIDE, about.sets[set_name].difference) for name, about in result.variants.items()]
     series = [Series(name="measured, 95 %", marks=ours)]
     if printed := _printed_differences(result, set_name):
-        marks = [Mark(x=places[name], y=value) for name, value in printed.items()]
+        marks = [Mark(x=places[name] + BESIDE, y=value) for name, value in printed.items()]
         series.append(Series(name="printed", marks=marks, hollow=True))
     return Plot(
         title=on,
@@ -84,7 +87,7 @@ def _table(result: Result, set_name: str) -> str:
             str(about.steps),
             _beside(f"{about.parameters:,}", about.printed_parameters),
             _beside(f"{about.macs / 1e9:.2f} G", about.printed_macs),
-            _shown(figures.psnr, 2),
+            _shown(figures.psnr, 3),
             _shown(figures.ssim, 4),
             _difference(figures.difference),
         ]
@@ -110,11 +113,11 @@ def _sweep_table(result: Result, set_name: str) -> str:
 
 
 def _point(figures: SetSummary, *, trained: bool) -> list[str]:
-    return [_shown(figures.psnr, 2), "in training" if trained else _difference(figures.difference)]
+    return [_shown(figures.psnr, 3), "in training" if trained else _difference(figures.difference)]
 
 
 def _shown(spread: Spread, digits: int) -> str:
-    return f"{spread.mean:.{digits}f}" + ("" if spread.std is None else f" ± {spread.std:.{digits + 1}f}")
+    return f"{spread.mean:.{digits}f}" + ("" if spread.std is None else f" ± {spread.std:.{digits}f}")
 
 
 def _difference(found: Difference | None) -> str:

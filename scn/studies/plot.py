@@ -65,7 +65,7 @@ class Axis:
 
     def ticks(self) -> dict[float, str]:
         """Up to eight round values inside the axis, with their labels."""
-        raw = (self.high - self.low) / 6
+        raw = (self.high - self.low) / 8
         unit = 10 ** floor(log10(raw))
         step = next(m * unit for m in (1, 2, 5, 10) if m * unit >= raw * 0.999)
         digits = max(0, ceil(-log10(step) - 1e-9))

@@ -194,11 +194,20 @@ def _each(function: Callable[..., R], calls: Iterable[tuple[Any, ...]]) -> Itera
 
     start_ray()
     gpus = 1 if ray.cluster_resources().get("GPU") else 0
-    task: Any = ray.remote(num_gpus=gpus)(function)
-    for reference in [task.remote(*call) for call in calls]:
-        try:
-            yield ray.get(reference)
-        except ray.exceptions.RayTaskError as error:  # its own message is a traceback
-            if isinstance(error.cause, UserError | Stopped):
-                raise error.cause from None
-            raise
+    task: Any = ray.remote(num_gpus=gpus)(_outcome)
+    started = [task.remote(function, call) for call in calls]
+    for reference in started:
+        outcome = ray.get(reference)
+        if isinstance(outcome, Exception):
+            for other in started:
+                ray.cancel(other)
+            raise outcome
+        yield outcome
+
+
+def _outcome(function: Callable[..., R], call: tuple[Any, ...]) -> R | UserError | Stopped:
+    """The result of a call, or a mistake that it met: Ray would show every task's as a traceback."""
+    try:
+        return function(*call)
+    except (UserError, Stopped) as error:
+        return error

@@ -63,7 +63,10 @@ def test_every_study_is_listed() -> None:
         (lambda c: c["common"].update({"data.stride": 3}), "'data.stride' is no setting of a study"),
         (lambda c: c["common"].update({"train.max_steps": 3}), "'train.max_steps' is no setting of a study"),
         (lambda c: c["common"].update({"train.take_best_every": 3}), "'train.take_best_every' is no setting"),
-        (lambda c: c["common"].update({"train.batch": 3}), "train.batch"),
+        (
+            lambda c: c["common"].update({"train.batch": 3}),
+            "'batch' is no known key (at train): did you mean 'batch_size'",
+        ),
         (lambda c: c["common"].update({"train.schedule": "halving"}), "halving can't be scaled to any number of steps"),
         (lambda c: c["common"].update({"model.nuits": 3}), "'nuits' is no known key (at model): did you mean 'units'"),
         (lambda c: c["variants"]["shared"].update(share=0), "variants.shared.share"),

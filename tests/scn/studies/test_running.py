@@ -233,8 +233,10 @@ def test_trainings_on_ray_give_the_same_rows_and_messages(studied: Params, tiny:
         [sys.executable, "-c", program],
         check=True,
         env={**os.environ, "PYTHONPATH": str(Path.cwd())},
-        stdout=subprocess.PIPE,
+        capture_output=True,
         text=True,
     )
     assert figures(out)["rows"] == here["rows"]
-    assert "is 64x64 pixels, smaller than a patch of 128x128: take it out" in done.stdout.splitlines()[-1]
+    assert "\nThe image a is 64x64 pixels, smaller than a patch of 128x128: take it out" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert "UserError" not in done.stderr
