@@ -13,6 +13,7 @@ from scn.config.overrides import SOURCE, parse
 from scn.config.train import TrainConfig
 from scn.core.errors import UserError
 from scn.core.schema import Section, check, unknown
+from scn.evaluation.protocols import PROTOCOLS
 from scn.imaging.tasks import TASKS
 from scn.networks import network_config
 
@@ -57,7 +58,7 @@ class Variant(Section):
 class Printed(Section):
     """What is to be known about the printed figures."""
 
-    protocol: str
+    how: str
     """How the paper measured them."""
     note: str = ""
     """What the paper shows without figures, such as the course of a curve."""
@@ -124,6 +125,8 @@ class Study(Section):
     go before its own, these before those of `all`, and these before `common`."""
     variants: dict[str, Variant] = Field(min_length=2)
     """The variants, by name."""
+    protocol: str
+    """Protocol of the figures that are shown, that of the printed ones (scn.evaluation.protocols)."""
     printed: Printed
     """What is to be known about the paper's figures."""
     sweep: Sweep | None = None
@@ -135,6 +138,9 @@ class Study(Section):
     def _fits(self) -> "Study":
         if self.task not in TASKS:
             raise ValueError(f"task: {unknown(self.task, list(TASKS), 'task')}")
+        known = [rule.name for rule in PROTOCOLS[self.task]]
+        if self.protocol not in known:
+            raise ValueError(f"protocol: {unknown(self.protocol, known, f'protocol of {self.task}')}")
         for name in self.variants:
             if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name) or name == ALL:
                 raise ValueError(f"variants: '{name}' is no name of a variant: use a-z, 0-9, '-' and '.'")

@@ -8,7 +8,6 @@ shards and keeps checkpoints while it runs.
 """
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +86,9 @@ class Folder:
         write_atomically(path, yaml.safe_dump(document, sort_keys=False).encode())
         params = load_params(path)
         for name in params.experiments:
-            mine = Manifests(*(manifest.model_copy(update={"experiment": name}) for manifest in self.manifests))
+            train, evaluation = self.manifests
+            named = {"experiment": name}
+            mine = Manifests(train.model_copy(update=named), evaluation.model_copy(update=named))
             shards = params.root / "shards" / name
             if not _same(shards, mine):
                 write_manifests(shards, mine)
@@ -160,6 +161,7 @@ def check_plan(plan: Plan, folder: Folder, minutes: float | None, steps: int | N
         raise UserError(f"{begun} with {plan.steps} steps: {anew}.")
 
 
-def _same(folder: Path, manifests: Iterable[Any]) -> bool:
-    files = (folder / name for name in ("train.json", "evaluation.json"))
-    return all(file.is_file() and file.read_text() == m.dumps() for file, m in zip(files, manifests, strict=True))
+def _same(folder: Path, manifests: Manifests) -> bool:
+    """True if a folder holds these manifests already."""
+    files = {"train.json": manifests.train.dumps(), "evaluation.json": manifests.evaluation.dumps()}
+    return all((folder / name).is_file() and (folder / name).read_text() == text for name, text in files.items())

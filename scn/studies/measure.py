@@ -2,42 +2,46 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
 from scn.config.params import Experiment
 from scn.core.hashing import digest
-from scn.evaluation import protocols
 from scn.evaluation.code import evaluation_code
-from scn.evaluation.images import degrade, measurable, restore
-from scn.evaluation.protocols import average, rounded
+from scn.evaluation.images import measurable, restorer
+from scn.evaluation.measuring import Method, means, measure_sample
 from scn.inference.apply import device_of, prepare
 from scn.inference.precision import computed
 from scn.inference.records import Figures
 from scn.networks.scn.network import SCN
 from scn.shards.manifest import EvaluationManifest
 from scn.shards.pipeline import read_samples
-from scn.shards.samples import Sample
 from scn.storage.base import Store
 from scn.studies.records import Point
+
+ONLY = "network"
+"""Name of the method that is measured."""
 
 
 def measure(
     network: nn.Module | None, experiment: Experiment, manifest: EvaluationManifest, store: Store, sets: Sequence[str]
-) -> dict[str, Figures]:
-    """Measures a network, or for None the degraded images, on evaluation sets under the task's protocol.
+) -> dict[str, dict[str, Figures]]:
+    """Measures a network, or for None the degraded images, on evaluation sets under every protocol of the task.
 
     Returns:
-        evaluation set -> means over its images.
+        protocol -> evaluation set -> means over its images; a set with images that a protocol can't measure is not
+        there.
     Raises:
-        UserError: if a shard is missing or damaged, or an image is too small for the protocol.
+        UserError: if a shard is missing or damaged, or an image is too small for the task's first protocol.
     """
-    found = {}
+    methods: dict[str, Method | None] = {ONLY: None if network is None else restorer(experiment, network)}
+    found: dict[str, dict[str, Figures]] = {}
     for name in sets:
         samples = read_samples(store, manifest.sets[name].shards, experiment.name, experiment.level)
-        figures = [_figures(network, experiment, sample) for sample in measurable(samples, experiment, name)]
-        found[name] = Figures(psnr=average(f.psnr for f in figures), ssim=average(f.ssim for f in figures))
+        images = (
+            measure_sample(experiment, methods, {}, sample).result for sample in measurable(samples, experiment, name)
+        )
+        for protocol, figures in means(images).items():
+            found.setdefault(protocol, {})[name] = figures[ONLY]
     return found
 
 
@@ -69,31 +73,19 @@ def precision_of(network: nn.Module, experiment: Experiment) -> str:
     return computed(device_of(prepare(network)), experiment.evaluate.precision)
 
 
-def key_of(
-    experiment: Experiment,
-    manifest: EvaluationManifest,
-    sets: Sequence[str],
-    key: str = "",
-    values: Sequence[float] = (),
-) -> str:
-    """A hash of all that decides figures besides the weights: two that agree need not be measured again."""
+def key_of(experiment: Experiment, manifest: EvaluationManifest, sets: Sequence[str], *further: object) -> str:
+    """A hash of all that decides figures besides the weights: two that agree need not be measured again.
+
+    Args:
+        further: what decides them besides, as JSON can hold it: protocol and pyramids.
+    """
     return digest(
         {
             "images": {name: manifest.sets[name].content for name in sets},
-            "protocol": experiment.task.protocol.name,
+            "task": experiment.task_name,
             "level": experiment.level,
             "evaluate": experiment.evaluate.model_dump(),
             "code": evaluation_code(experiment.model.name),
-            "sweep": [key, *map(float, values)],
+            "further": list(further),
         }
     )
-
-
-def _figures(network: nn.Module | None, experiment: Experiment, sample: Sample) -> Figures:
-    image, seen = degrade(sample, experiment)
-    shown: NDArray[np.uint8] = seen
-    if network is not None:
-        model = prepare(network)
-        shown = restore(model, device_of(model), image, sample, experiment)
-    figures = protocols.measure(shown, sample.hr, experiment.task, experiment.scale)
-    return Figures(psnr=rounded(figures.psnr), ssim=rounded(figures.ssim))

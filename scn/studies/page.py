@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scn.core.files import write_atomically
+from scn.evaluation.protocols import protocol
 from scn.evaluation.report import markdown_table
 from scn.studies.plot import Mark, Plot, Series, templates, write_plot
 from scn.studies.records import Difference, Result, SetSummary, Spread, VariantResult
@@ -15,7 +16,8 @@ BESIDE = 0.06
 def write_page(result: Result, folder: Path) -> None:
     """Writes README.md and plot.svg into a folder."""
     text = templates().get_template("page.md.jinja").render(
-        result=result, about=result.provenance, tables=list(_tables(result))
+        result=result, about=result.provenance, rule=protocol(result.provenance.protocol).title,
+        tables=list(_tables(result)),
     )  # fmt: skip
     write_atomically(folder / "README.md", text.encode())
     write_plot(folder / "plot.svg", plot_of(result))

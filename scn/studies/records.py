@@ -64,7 +64,9 @@ class Row(Record):
     seed: int
     steps: int
     sets: Mapping[str, Figures]
-    """Evaluation set -> figures."""
+    """Evaluation set -> figures under the protocol that is shown."""
+    further: Mapping[str, Mapping[str, Figures]]
+    """Further protocol of the task -> evaluation set -> figures."""
     sweep: list[Point]
     """In the order of the values; empty if the study sweeps nothing."""
     seconds: int
@@ -87,6 +89,7 @@ class Measured(Record):
     """The figures of the degraded images, as a viewer sees them without a network."""
 
     sets: Mapping[str, Figures]
+    """Evaluation set -> figures under the protocol that is shown."""
     measured: str
     """As in Row."""
 
@@ -167,7 +170,7 @@ class StudyProvenance(Record):
     """Data, code and machines of a study; each row names its weights and the code that trained them."""
 
     protocol: str
-    """Protocol of the figures (scn.imaging.tasks.Protocol)."""
+    """Name of the protocol of all figures but Row.further (scn.evaluation.protocols)."""
     precisions: list[str]
     """Precisions of the networks while they were measured."""
     training_data_sha256: str
@@ -200,7 +203,7 @@ class Result(Record):
     question: str
     equal: str
     unlike: str
-    printed_protocol: str
+    printed_how: str
     """How the paper measured what it prints."""
     printed_note: str
     """What the paper shows without figures."""

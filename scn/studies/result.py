@@ -40,7 +40,7 @@ def collect(folder: Folder, plan: Plan, params: Params, rows: Sequence[Row], mea
     return Result(
         study=study.name,
         **study.model_dump(include={"title", "paper", "table", "question", "equal", "unlike", "task", "level", "axis"}),
-        printed_protocol=study.printed.protocol,
+        printed_how=study.printed.how,
         printed_note=study.printed.note,
         size=plan.size,
         settings=plan.settings,
@@ -54,7 +54,7 @@ def collect(folder: Folder, plan: Plan, params: Params, rows: Sequence[Row], mea
         variants={name: _variant(folder, params, plan, name, by_variant) for name in study.variants},
         rows=list(rows),
         provenance=StudyProvenance(
-            protocol=folder.base.task.protocol.name,
+            protocol=study.protocol,
             precisions=sorted({row.precision for row in rows}),
             training_data_sha256=train.sha256,
             evaluation_data_sha256=evaluation.sha256,

@@ -13,6 +13,7 @@ from scn.core.files import write_atomically
 from scn.core.hashing import file_sha256
 from scn.core.ray import start_ray
 from scn.inference.model_files import CONFIG, WEIGHTS, load_model
+from scn.inference.records import Figures
 from scn.launch.machine import machine
 from scn.launch.stage import train_stage
 from scn.shards.manifest import evaluation_manifest, training_manifest
@@ -101,7 +102,7 @@ def train_and_measure(study: Study, params_file: Path, variant: str, seed: int, 
     values: list[float] = []
     if study.sweep:
         values = sorted({*study.sweep.values, experiment.model.model_dump()[study.sweep.key]})
-    measured = key_of(experiment, manifest, sets, study.sweep.key if study.sweep else "", values)
+    measured = key_of(experiment, manifest, sets, study.protocol, study.sweep and study.sweep.key, values)
     path = params.root / "rows" / f"{variant}-{seed}.json"
     row: Row | None = read(Row, path, "remove it")
     weights = file_sha256(model / WEIGHTS)
@@ -114,12 +115,16 @@ def train_and_measure(study: Study, params_file: Path, variant: str, seed: int, 
             store=open_store(params.storage.url, params.root),
             sets=sets,
         )
+        further = figures(network)
         row = Row(
             variant=variant,
             seed=seed,
             steps=config["steps"],
-            sets=figures(network),
-            sweep=sweep(network, study.sweep.key, values, figures) if study.sweep else [],
+            sets=shown(further, study, sets),
+            further={rule: found for rule, found in further.items() if rule != study.protocol},
+            sweep=sweep(network, study.sweep.key, values, lambda changed: shown(figures(changed), study, sets))
+            if study.sweep
+            else [],
             seconds=config["seconds"],
             weights_sha256=weights,
             training_code_sha256=config["identity"]["code_sha256"],
@@ -129,9 +134,21 @@ def train_and_measure(study: Study, params_file: Path, variant: str, seed: int, 
             commit=config["commit"],
         )
         write_atomically(path, row.dumps())
-    shown = ", ".join(f"{set_name} {each.psnr:.2f} dB" for set_name, each in row.sets.items())
-    print(f"{name}: {shown}", flush=True)
+    told = ", ".join(f"{set_name} {each.psnr:.2f} dB" for set_name, each in row.sets.items())
+    print(f"{name}: {told}", flush=True)
     return row
+
+
+def shown(figures: Mapping[str, Mapping[str, Figures]], study: Study, sets: Sequence[str]) -> Mapping[str, Figures]:
+    """The figures under the study's protocol; raises UserError for a set that it can't measure."""
+    found = figures.get(study.protocol, {})
+    for name in sets:
+        if name not in found:
+            raise UserError(
+                f"{name}: an image is too small for {study.protocol}, by which {study.name} measures: take it out of "
+                "the evaluation set."
+            )
+    return found
 
 
 def _trained(model: Path, wanted: Mapping[str, Any]) -> bool:
@@ -175,11 +192,15 @@ def _input(folder: Folder, params: Params) -> Measured:
     """The figures of the degraded images, measured unless they were."""
     name = next(iter(params.experiments))
     experiment, manifest = params.experiment(name), evaluation_manifest(params, name)
-    path, measured = folder.path / "rows" / "input.json", key_of(experiment, manifest, folder.sets)
+    path, measured = (
+        folder.path / "rows" / "input.json",
+        key_of(experiment, manifest, folder.sets, folder.study.protocol),
+    )
     found: Measured | None = read(Measured, path, "remove it")
     if found is None or found.measured != measured:
         store = open_store(params.storage.url, params.root)
-        found = Measured(sets=measure(None, experiment, manifest, store, folder.sets), measured=measured)
+        figures = measure(None, experiment, manifest, store, folder.sets)
+        found = Measured(sets=shown(figures, folder.study, folder.sets), measured=measured)
         write_atomically(path, found.dumps())
     return found
 

@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 
-from scn.evaluation.protocols import rounded
+from scn.evaluation.protocols import DIGITS
 from scn.inference.records import Figures
 from scn.studies.records import Difference, SetSummary, Spread
 
@@ -39,3 +39,8 @@ def summary(ours: Iterable[Figures], reference: Iterable[Figures] | None = None)
         ssim=spread([each.ssim for each in figures]),
         difference=None if reference is None else difference(psnr, [each.psnr for each in reference]),
     )
+
+
+def rounded(figure: float) -> float:
+    """Rounds a number of decibels, or a similarity, as figures stand in files."""
+    return round(figure, DIGITS)

@@ -1,5 +1,7 @@
 """The schema of a study: every mistake is one sentence that names file and key."""
 
+import re
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,6 +74,7 @@ def test_every_study_is_listed() -> None:
         (lambda c: c["variants"]["shared"].update(share=0), "variants.shared.share"),
         (lambda c: c["variants"]["shared"].update(place={"line": "a", "x": 1}), "give it to all or to none"),
         (lambda c: c.update(sweep={"scales": [2, 4]}), "sweep: the network of baseline has no pyramid"),
+        (lambda c: c.update(protocol="sr-v1"), "protocol: 'sr-v1' is no known protocol of sr: did you mean 'sr-y-v1'"),
         (lambda c: c.update(sweep={}), "give one of scales and ratio"),
         (lambda c: c.update(sweep={"scales": [4, 2]}), "scales: the values must ascend"),
     ],
@@ -93,3 +96,14 @@ def test_names_that_lead_nowhere(tmp_path: Path) -> None:
         (tmp_path / "bad.yaml").write_text(content)
         with pytest.raises(UserError, match=message):
             load_study(str(tmp_path / "bad.yaml"))
+
+
+def test_the_page_names_every_study_and_its_example_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "studies.md").read_text()
+    assert sorted(re.findall(r"^\| `([a-z0-9-]+)` \|", page, re.MULTILINE)) == study_names()
+    example = page.partition("    paper: ")[1:]
+    path = tmp_path / "width.yaml"
+    path.write_text(textwrap.dedent("".join(example).partition("\n\n")[0]))
+    study = load_study(str(path))
+    assert list(study.variants) == ["width-2", "width-4"]
+    assert study.sections("width-2", "small")["model"]["units"] == 32

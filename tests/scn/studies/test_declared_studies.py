@@ -95,7 +95,7 @@ def test_every_scale_of_the_training_reaches_the_result(name: str, size: str) ->
 @pytest.mark.skipif(not REFERENCE.is_dir(), reason="the reference figures are not on this machine")
 def test_printed_figures_are_those_of_the_reference() -> None:
     def rows(file: str) -> list[dict[str, str]]:
-        return list(csv.DictReader((REFERENCE / file).open()))
+        return list(csv.DictReader((REFERENCE / file).read_text().splitlines()))
 
     expected: dict[str, list[float]] = {}
     for row in rows("ablations_scn.csv"):

@@ -10,10 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from scn.cli import app
 from scn.config.params import Params, load_params
 from scn.core.errors import Stopped, UserError
+from scn.evaluation.runner import evaluate_stage
 from scn.launch.stage import train_stage
 from scn.studies.budget import steps_within
 from scn.studies.records import Plan, Timing
@@ -140,6 +144,25 @@ def test_a_sweep_at_the_trainings_own_pyramid_is_the_plain_figure(studied: Param
         assert "difference" not in summaries[own]["sets"]["sample/evaluation"]
 
 
+def test_figures_are_those_of_scn_evaluate(studied: Params, tiny: Tiny) -> None:
+    folder = run_study(TABLE, studied, steps=3, seeds=1, settings=tiny(TABLE))
+    row = figures(folder)["rows"][0]
+    evaluation = json.loads(evaluate_stage(load_params(folder / "params.yaml"), f"{TABLE}-unet-0").read_text())
+    measured = evaluation["sets"]["sample/evaluation"]["mean"]
+    assert {"sr-rgb-v1": row["sets"], **row["further"]} == {
+        rule: {"sample/evaluation": methods["model"]} for rule, methods in measured.items()
+    }
+    assert row["further"].keys() == {"sr-y-v1"}
+    degraded = {rule: methods["input"] for rule, methods in measured.items()}
+    assert figures(folder)["input"] == {"sample/evaluation": degraded["sr-rgb-v1"]}
+
+
+def test_an_image_that_the_protocol_can_not_measure_is_told(studied: Params, tiny: Tiny, small_project: Any) -> None:
+    small_project.add_shards("sr-x2", {"small": np.full((24, 64, 3), 9, np.uint8)})
+    with pytest.raises(UserError, match="sample/evaluation: an image is too small for sr-rgb-v1, by which scn-table4"):
+        run_study(TABLE, studied, steps=1, seeds=1, settings=tiny(TABLE))
+
+
 def test_minutes_become_steps_that_are_kept(studied: Params, tiny: Tiny) -> None:
     folder = run_study(TABLE, studied, minutes=0.1, seeds=2, settings=tiny(TABLE))
     plan = Plan.loads((folder / "plan.json").read_bytes(), folder, "")
@@ -240,3 +263,14 @@ def test_trainings_on_ray_give_the_same_rows_and_messages(studied: Params, tiny:
     assert "\nThe image a is 64x64 pixels, smaller than a patch of 128x128: take it out" in done.stdout
     assert "Traceback" not in done.stderr
     assert "UserError" not in done.stderr
+
+
+def test_the_command(studied: Params, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(studied.root)
+    run = CliRunner().invoke
+    assert run(app, ["study"]).stdout.splitlines()[0].startswith("ms-conv-table1 ")
+    settings = [word for setting in tiny(TABLE) for word in ("--set", setting)]
+    done = run(app, ["study", TABLE, "--steps", "2", "--seeds", "1", *settings, "--out", "here"])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[-1] == "The study is in here/README.md"
+    assert figures(Path("here"))["steps"] == 2

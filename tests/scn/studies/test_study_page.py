@@ -30,18 +30,19 @@ def variant(title: str, psnr: list[Figures], reference: list[Figures] | None, **
 def result(**about: Any) -> Result:
     worse, better = figures(30.0, 30.2, 30.4), figures(30.5, 30.71, 30.9)
     provenance = StudyProvenance(
-        protocol="luma", precisions=["float32"], training_data_sha256="a" * 64, evaluation_data_sha256="b" * 64,
+        protocol="sr-y-v1", precisions=["float32"], training_data_sha256="a" * 64, evaluation_data_sha256="b" * 64,
         training_images=7, corpora={"T91": "c" * 64}, images={SET: 5}, measuring_code_sha256="d" * 64,
         machines=["one CPU"], commits=[], seconds=60,
     )  # fmt: skip
     rows = [
-        Row(variant="a", seed=seed, steps=100, sets={SET: each}, sweep=[], seconds=20, weights_sha256="e" * 64,
-            training_code_sha256="f" * 64, measured="0" * 64, precision="float32", machine="one CPU")
+        Row(variant="a", seed=seed, steps=100, sets={SET: each}, further={}, sweep=[], seconds=20,
+            weights_sha256="e" * 64, training_code_sha256="f" * 64, measured="0" * 64, precision="float32",
+            machine="one CPU")
         for seed, each in enumerate(worse)
     ]  # fmt: skip
     usual: dict[str, Any] = {
         **{"study": "mine", "title": "A < B", "paper": "Somebody: 2020", "table": "Table 9", "question": "Is it?"},
-        **{"equal": "all.", "unlike": "nothing.", "printed_protocol": "PSNR.", "printed_note": "", "task": "sr"},
+        **{"equal": "all.", "unlike": "nothing.", "printed_how": "PSNR.", "printed_note": "", "task": "sr"},
         **{"level": 2, "size": "small", "settings": [], "experiment": "sr-x2", "seeds": 3, "steps": 100},
         **{"reference": "a", "axis": "", "input": {SET: Figures(psnr=29.0, ssim=0.8)}, "rows": rows},
         "variants": {
