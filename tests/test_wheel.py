@@ -143,6 +143,9 @@ def test_the_commands_find_what_they_need(installed: Installed) -> None:
     assert installed.run("scn", "--version") == f"scn {version('scn')}\n"
     assert installed.run("scn", "preset").startswith("demo\n")
     assert "srresnet: SRResNet" in installed.run("scn", "networks")
+    assert "scn-table5" in installed.run("scn", "study")
+    templates = installed.python("from scn.studies.plot import templates; print(*templates().list_templates())")
+    assert {"page.md.jinja", "plot.svg.jinja"} <= set(templates[0].split())
     assert f"| {SHIPPED} " in installed.run("scn", "models", "list")
     catalogue = [line.split()[:2] for line in installed.run("data-prep", "list").splitlines() if line.strip()]
     assert ["Set5", "5"] in catalogue
