@@ -82,7 +82,7 @@ class Folder:
             "evaluate": self.base.evaluate.model_dump(),
             "experiments": {self.experiment_name(*each): self._experiment(*each, steps) for each in trainings},
         }
-        path = self.path / "params.yaml"
+        path = (self.path / "params.yaml").resolve()  # a task of Ray has another current folder
         write_atomically(path, yaml.safe_dump(document, sort_keys=False).encode())
         params = load_params(path)
         for name in params.experiments:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from scn.config.params import Params, load_params
 from scn.core.errors import Stopped, UserError
-from scn.core.files import write_atomically
+from scn.core.files import locked, write_atomically
 from scn.core.hashing import file_sha256
 from scn.core.ray import start_ray
 from scn.inference.model_files import CONFIG, WEIGHTS, load_model
@@ -29,7 +29,7 @@ from scn.training.identity import identity
 
 MINUTES = 30.0
 """Minutes of a study that was not told any."""
-PLAN = "plan.json"
+PLAN, LOCK = "plan.json", ".scn-lock"
 R = TypeVar("R", Row, Timing)
 
 
@@ -68,22 +68,24 @@ def run_study(
     seeds = study.seeds if seeds is None else seeds
     if minutes is not None and steps is not None:
         raise UserError("--minutes and --steps both say how long to train: give one of them.")
-    plan: Plan | None = read(Plan, path / PLAN, f"remove {path}, or name another folder with --out")
-    if plan:
-        size, experiment, settings = size or plan.size, experiment or plan.experiment, settings or plan.settings
-    folder = open_folder(study, params, path, study.check_size(size), parse_settings(settings), experiment)
-    if plan is None:
-        plan = _planned(folder, settings, None if steps else minutes or MINUTES, steps, seeds)
-    check_plan(plan, folder, minutes, steps)
-    mine = folder.write_params(seeds, plan.steps)
-    trainings = [(variant, seed) for variant in study.variants for seed in range(seeds)]
-    print(f"{study.name}: {len(trainings)} trainings of {plan.steps} steps, measured on {', '.join(folder.sets)}")
-    jobs = [(study, mine.path, variant, seed, folder.sets) for variant, seed in trainings]
-    rows = list(_each(train_and_measure, jobs))
-    result = collect(folder, plan, mine, rows, _input(folder, mine))
-    write_atomically(path / "result.json", result.dumps())
-    write_page(result, path)
-    return path
+    told = f"{study.name}: waits for another process that runs the study in {path}"
+    with locked(path / LOCK, lambda: print(told, flush=True)):
+        plan: Plan | None = read(Plan, path / PLAN, f"remove {path}, or name another folder with --out")
+        if plan:
+            size, experiment, settings = size or plan.size, experiment or plan.experiment, settings or plan.settings
+        folder = open_folder(study, params, path, study.check_size(size), parse_settings(settings), experiment)
+        if plan is None:
+            plan = _planned(folder, settings, MINUTES if minutes is None and steps is None else minutes, steps, seeds)
+        check_plan(plan, folder, minutes, steps)
+        mine = folder.write_params(seeds, plan.steps)
+        trainings = [(variant, seed) for variant in study.variants for seed in range(seeds)]
+        print(f"{study.name}: {len(trainings)} trainings of {plan.steps} steps, measured on {', '.join(folder.sets)}")
+        jobs = [(study, mine.path, variant, seed, folder.sets) for variant, seed in trainings]
+        rows = list(_each(train_and_measure, jobs))
+        result = collect(folder, plan, mine, rows, _input(folder, mine))
+        write_atomically(path / "result.json", result.dumps())
+        write_page(result, path)
+        return path
 
 
 def train_and_measure(study: Study, params_file: Path, variant: str, seed: int, sets: Sequence[str]) -> Row:
