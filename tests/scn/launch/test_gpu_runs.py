@@ -61,9 +61,10 @@ def test_every_command_exists(params: Callable[[str], Params], words: list[str])
         command = commands_of[rest.pop(0)]
     given = command.make_context(words[0], rest).params  # UsageError for an option that there is not
     if "experiment" in given:
-        assert given["experiment"] in params("gpu").experiments
+        asked = given["experiment"] if isinstance(given["experiment"], list | tuple) else [given["experiment"]]
+        assert set(asked) <= params("gpu").experiments.keys()
     if command.name == "download":
-        known = yaml.safe_load((ROOT / "data_prep" / "catalogue.yaml").read_text())["corpora"]
+        known = yaml.safe_load((ROOT / "scn" / "corpora" / "catalogue.yaml").read_text())["corpora"]
         for corpus, _, split in (name.partition("/") for name in given["names"]):
             assert corpus in known
             assert not split or split in known[corpus]["splits"]
