@@ -205,25 +205,37 @@ def publish(experiment: ExperimentName, params: ParamsFile = PARAMS) -> None:
 
 @app.command()
 def report(
-    out: Annotated[Path | None, typer.Option(help="Write the table to this Markdown file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the tables to this Markdown file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write tables, plots, pictures to this HTML file.")] = None,
     metrics: Annotated[Path | None, typer.Option(help="Write figures to this folder, for `dvc metrics`.")] = None,
     plots: Annotated[Path | None, typer.Option(help="Write curves to this folder, for `dvc plots`.")] = None,
+    no_timing: Annotated[
+        bool, typer.Option("--no-timing", help="Time no network for --html, which takes up to a minute.")
+    ] = False,
+    shipped: Annotated[bool, typer.Option("--shipped", help="Show the models that ship, too.")] = False,
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Show the figures of all experiments that have been measured, or write them to files."""
+    """Show the figures of all experiments that have been measured beside published ones, or write them to files."""
+    from scn import zoo
     from scn.config.params import load_params
     from scn.evaluation.for_dvc import write_metrics, write_plots
+    from scn.evaluation.page.page import write_page
     from scn.evaluation.report import print_report, report_stage
+    from scn.evaluation.runs import read_shipped
+    from scn.launch.machine import machine
 
     loaded = load_params(params)
+    models = [read_shipped(folder) for name in zoo.names() if (folder := zoo.folder(name))] if shipped else []
     if out:
-        report_stage(loaded, out)
+        report_stage(loaded, out, models)
+    if html:
+        write_page(loaded, html, timed=not no_timing, machine=machine(), shipped=models)
     if metrics:
         write_metrics(loaded, metrics)
     if plots:
         write_plots(loaded, plots)
-    if not (out or metrics or plots):
-        print_report(loaded)
+    if not (out or html or metrics or plots):
+        print_report(loaded, models)
 
 
 @app.command()

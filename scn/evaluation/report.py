@@ -1,23 +1,27 @@
-"""The report: a table of the figures of all experiments, and where their published versions lie."""
+"""The report as tables: the figures of all experiments, beside published ones, and where their versions lie."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from scn.config.params import Params
-from scn.core.errors import UserError
 from scn.core.files import write_atomically
-from scn.evaluation.protocols import protocols_of
-from scn.evaluation.results import Evaluation, figures_of, result_file
-from scn.inference.records import Receipt, Record
+from scn.evaluation.comparison import MARKS, Beside, Comparison, comparisons, size_of
+from scn.evaluation.paper_networks import parameters_of
+from scn.evaluation.protocols import PROTOCOLS
+from scn.evaluation.published import citation
+from scn.evaluation.runs import Run, read_runs
+from scn.imaging.tasks import TASKS
+from scn.inference.records import Figures
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 FIGURES_HEADER = ("experiment", "evaluation set", "input", "model", "self-ensemble", "gain")
 HEADER = (*FIGURES_HEADER, "published as")
-R = TypeVar("R", bound=Record)
+BESIDE_HEADER = ("method", "PSNR / SSIM", "ours minus theirs", "parameters", "marks", "source", "trained on")
+_TITLE = "PSNR in dB / SSIM of the degraded input and of the model's result"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,72 +43,89 @@ class Line:
         return astuple(self)
 
 
-def lines(params: Params) -> list[Line]:
-    """Returns a row for each evaluation set of each experiment that was measured, in params.yaml's order.
-
-    Raises:
-        UserError: if no experiment was measured yet, or a file can't be read.
-    """
-    found = [line for name in params.experiments for line in _lines(params, name)]
-    if not found:
-        raise UserError(f"{params.root / 'evaluations'} has no figures of any experiment yet: run `dvc repro` first.")
-    return found
+def lines(runs: Sequence[Run]) -> list[Line]:
+    """Returns a row for each evaluation set of each run, under the task's first protocol."""
+    return [line for run in runs for line in _lines(run)]
 
 
-def table(params: Params) -> "Table":
-    """Returns the figures as a table for a terminal of 80 columns or more; raises UserError as `lines`."""
-    from rich import box
-    from rich.table import Table
+def beside(compared: Comparison) -> list[tuple[bool, tuple[str, ...]]]:
+    """Returns ours and the published figures of a set, by PSNR: whether it is ours, and the cells of BESIDE_HEADER."""
+    rows: list[tuple[float, bool, tuple[str, ...]]] = []
+    for run in compared.runs:
+        count = size_of(run)
+        size = f"{count:,}" if count else ""
+        for method, name in (("model", run.name), ("ensemble", f"{run.name}, self-ensemble")):
+            figures = compared.figures(run, method)
+            rows.append(
+                (figures.psnr, True, (name, str(figures), "", size, "", "ours", ", ".join(run.training_corpora)))
+            )
+    rows += [(each.row.psnr or 0, False, _published(each)) for each in compared.published]
+    return [(ours, cells) for _, ours, cells in sorted(rows, key=lambda row: row[0])]
 
-    result = Table(
-        title="PSNR in dB / SSIM of the degraded input and of the model's result",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
-    )
-    for column in FIGURES_HEADER:
-        result.add_column(
-            column,
-            justify="left" if column in ("experiment", "evaluation set") else "right",
-            no_wrap=column != "evaluation set",  # the only one that may be folded in a narrow terminal
-            overflow="fold",
-        )
-    for line in lines(params):
+
+def table(runs: Sequence[Run]) -> "Table":
+    """Returns the figures of runs as a table for a terminal of 80 columns or more."""
+    result = _table(_TITLE, FIGURES_HEADER, fold="evaluation set", left=("experiment", "evaluation set"))
+    for line in lines(runs):
         result.add_row(*line.cells()[: len(FIGURES_HEADER)])
     return result
 
 
-def print_report(params: Params) -> None:
-    """Prints the table, the protocols, and where the versions lie; raises UserError as `lines`."""
+def print_report(params: Params, shipped: Sequence[Run] = ()) -> None:
+    """Prints the tables, the protocols, and where the versions lie.
+
+    Args:
+        shipped: models that ship, shown beside the experiments.
+    Raises:
+        UserError: if no experiment was measured yet, or a file can't be read.
+    """
     from rich.console import Console
 
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=120)  # a log or a pipe has no width of its own
-    console.print(table(params))
+    runs = [*read_runs(params), *shipped]
+    console.print(table(runs))
+    compared = _compared(runs)
+    for each in compared:
+        header = BESIDE_HEADER[:-1]  # what they were trained on is too long for a terminal; the marks tell the rest
+        rows = _table(_heading(each), header, fold="source", left=("method", "marks", "source"))
+        for ours, row in beside(each):
+            rows.add_row(*row[: len(header)], style="bold" if ours else None)
+        console.print(rows)
+    told = [line for line in lines(runs) if line.published]
     for heading, texts in (
-        ("Measured by", _protocols(params)),
-        ("Published", dict.fromkeys(f"{line.experiment}: {line.published}" for line in lines(params))),
+        ("Marks", _marks(compared)),
+        ("Papers", _papers(compared)),
+        ("Measured by", _protocols(runs)),
+        ("Published", dict.fromkeys(f"{line.experiment}: {line.published}" for line in told)),
     ):
-        console.print(heading)
+        if texts:
+            console.print(heading)
         for text in texts:
             console.print(f"  {text}", soft_wrap=True, markup=False)
 
 
-def report_stage(params: Params, out: Path) -> Path:
-    """The stage `report`: writes the table as Markdown to `out` and returns `out`; raises UserError as `lines`."""
+def report_stage(params: Params, out: Path, shipped: Sequence[Run] = ()) -> Path:
+    """The stage `report`: writes the tables as Markdown to `out` and returns `out`; the rest is as for print_report."""
+    runs = [*read_runs(params), *shipped]
+    compared = _compared(runs)
     text = [
         "# What the models reach",
         "",
         "PSNR in dB / SSIM of the degraded input, of the model, and of the model with self-ensemble (the mean over the "
         "8 flips and rotations): means over each evaluation set. Gain: PSNR of the model over the input.",
         "",
-        markdown_table(HEADER, [line.cells() for line in lines(params)]),
+        markdown_table(HEADER, [line.cells() for line in lines(runs)]),
         "",
-        *(f"- {protocol}" for protocol in _protocols(params)),
+        *(f"- {protocol}" for protocol in _protocols(runs)),
         "",
     ]
+    for each in compared:
+        rows = [(f"**{name}**" if ours else name, *cells) for ours, (name, *cells) in beside(each)]
+        text += [f"## {_heading(each)}", "", markdown_table(BESIDE_HEADER, rows), ""]
+    if compared:
+        text += [*(f"- {line}" for line in (*_marks(compared), *_papers(compared))), ""]
     write_atomically(out, "\n".join(text).encode())
     return out
 
@@ -118,37 +139,68 @@ def markdown_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> 
     return "\n".join(f"| {line} |" for line in text)
 
 
-def _lines(params: Params, name: str) -> Iterator[Line]:
-    again = f"run `dvc repro ensemble@{name}`"
-    evaluation = _read(Evaluation, result_file(params.root, name, "ensemble"), again)
-    if evaluation is None:
-        return
-    metrics = figures_of(evaluation)
-    receipt = _read(Receipt, params.root / "published" / f"{name}.json", f"run `dvc repro publish@{name}`")
-    for set_name, figures in metrics.sets.items():
+def _lines(run: Run) -> Iterator[Line]:
+    for name, result in run.evaluation.sets.items():
+        figures: Mapping[str, Figures] = next(iter(result.mean.values()))
         yield Line(
-            experiment=name,
-            evaluation_set=set_name,
-            input=str(figures.input),
-            model=str(figures.model),
-            ensemble=str(figures.ensemble),
-            gain=f"{figures.model.psnr - figures.input.psnr:+.2f}",
-            published="not published" if receipt is None else receipt.url,
+            experiment=f"{run.name} (ships)" if run.ships else run.name,
+            evaluation_set=name,
+            input=str(figures["input"]),
+            model=str(figures["model"]),
+            ensemble=str(figures["ensemble"]),
+            gain=f"{figures['model'].psnr - figures['input'].psnr:+.2f}",
+            published="" if run.ships else run.version_url or "not published",
         )
 
 
-def _read(kind: type[R], path: Path, cure: str) -> R | None:
-    """The record in a file; None if there is none."""
-    try:
-        return kind.loads(path.read_bytes(), path, cure)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise UserError(f"{path} can't be read ({error.strerror}): {cure}.") from None
+def _published(each: Beside) -> tuple[str, ...]:
+    row, size = each.row, parameters_of(each.row)
+    ssim = "" if row.ssim is None else f" / {row.ssim:.4f}"
+    return (
+        row.method,
+        f"{row.psnr:.2f}{ssim}",
+        "" if each.difference is None else f"{each.difference:+.2f}",
+        f"{size:,}" if size else "",
+        " ".join(each.marks),
+        f"{row.paper}, {row.table}",
+        row.training_data,
+    )
 
 
-def _protocols(params: Params) -> list[str]:
+def _compared(runs: Sequence[Run]) -> list[Comparison]:
+    """The evaluation sets that something is published of."""
+    return [each for each in comparisons(runs) if each.published]
+
+
+def _heading(each: Comparison) -> str:
+    task = TASKS[each.task]
+    return f"{task.title}, {task.level_name} {each.level}, {each.set_name}: beside published figures"
+
+
+def _table(title: str, header: Sequence[str], *, fold: str, left: Sequence[str]) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    result = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for column in header:
+        # Only one column may be folded in a narrow terminal.
+        justify = "left" if column in left else "right"
+        result.add_column(column, justify=justify, no_wrap=column != fold, overflow="fold")  # type: ignore[arg-type]
+    return result
+
+
+def _marks(compared: Sequence[Comparison]) -> list[str]:
+    used = "".join(row.marks for each in compared for row in each.published)
+    return [f"{mark}: {text}" for mark, text in MARKS.items() if mark in used]
+
+
+def _papers(compared: Sequence[Comparison]) -> list[str]:
+    papers = dict.fromkeys(row.row.paper for each in compared for row in each.published)
+    return [f"{paper}: {citation(paper)}" for paper in papers]
+
+
+def _protocols(runs: Sequence[Run]) -> list[str]:
     """The protocols behind the lines, each once."""
-    shown = dict.fromkeys(line.experiment for line in lines(params))
-    rules = [protocols_of(params.experiment(name).task)[0] for name in shown]
-    return list(dict.fromkeys(f"{rule.name}: {rule.title}" for rule in rules))
+    tasks = dict.fromkeys(run.evaluation.task for run in runs)
+    rules = [PROTOCOLS[task][0] for task in tasks]
+    return [f"{rule.name}: {rule.title}" for rule in rules]

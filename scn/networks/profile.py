@@ -52,12 +52,23 @@ def profile(architecture: Mapping[str, Any], height: int, width: int) -> Profile
     """
     return Profile(
         params=_count(_on_meta(architecture)),
-        params_folded=_count(fold(_on_meta(architecture))),
+        params_folded=count_parameters(architecture),
         macs=count_macs(architecture, height, width),
         receptive_field=receptive_field(architecture),
         activation_bytes=activation_bytes(architecture, height, width),
         training_bytes=training_bytes(architecture, height, width),
     )
+
+
+def count_parameters(architecture: Mapping[str, Any]) -> int:
+    """Returns the number of parameters in inference, weight normalisation folded; nothing is computed.
+
+    Args:
+        architecture: as for scn.networks.build.build.
+    Raises:
+        UserError: for an architecture that can't be built.
+    """
+    return _count(fold(_on_meta(architecture)))
 
 
 def count_macs(network: RestorationNetwork | Mapping[str, Any], height: int, width: int) -> int:

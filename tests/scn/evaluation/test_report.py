@@ -4,9 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from finished_runs import finish
 
+from scn import zoo
+from scn.config.params import Params
 from scn.core.errors import UserError
-from scn.evaluation.report import lines, print_report, report_stage
+from scn.evaluation.report import BESIDE_HEADER, lines, print_report, report_stage
+from scn.evaluation.runs import read_runs, read_shipped
 from scn.registry.publish import publish
 
 
@@ -20,7 +24,7 @@ def project(small_project: Any) -> Any:
 
 
 def test_a_line_per_experiment_that_was_measured(project: Any) -> None:
-    assert [line.cells() for line in lines(project.params)] == [
+    assert [line.cells() for line in lines(read_runs(project.params))] == [
         (
             "sr-x2",
             "sample/evaluation",
@@ -77,8 +81,43 @@ def test_nothing_measured_and_broken_files(small_project: Any, tmp_path: Path) -
     whole = path.read_text()
     path.write_text(whole[:50])
     with pytest.raises(UserError, match=r"ensemble\.json holds no evaluation \(.*\): run `dvc repro ensemble@sr-x2`"):
-        lines(small_project.params)
+        read_runs(small_project.params)
     path.write_text(whole.replace("ensemble", "elephant"))
     with pytest.raises(UserError, match="The figures of sr-x2 lack self-ensemble: run `dvc repro ensemble@sr-x2`"):
-        lines(small_project.params)
+        read_runs(small_project.params)
     assert not (tmp_path / "report.md").exists()
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Params:
+    return finish(tmp_path / "finished", {"sr-x2": ("sr", 2)})
+
+
+def test_published_figures_stand_beside_ours(finished: Params, capsys: pytest.CaptureFixture[str]) -> None:
+    mean = read_runs(finished)[0].evaluation.sets["Set5"].mean["sr-y-v1"]
+    print_report(finished)
+    text = capsys.readouterr().out
+    assert "super-resolution, scale 2, Set5: beside published figures" in text
+    assert "sample/evaluation: beside" not in text
+    rows = {line.split("  ")[0].strip(): line.split() for line in text.splitlines()}
+    assert rows["SCN"][1:6] == ["38.18", "/", "0.9614", f"{mean['model'].psnr - 38.18:+.2f}", "19,436,956"]
+    assert rows["SCN+"][4] == f"{mean['ensemble'].psnr - 38.29:+.2f}"
+    assert "S: its parameters differ from ours by more than 10%" in text
+    assert "scn-aaai2020: Fan, Yu, Liu, Huang: Scale-wise Convolution for Image Restoration, AAAI 2020" in text
+
+
+def test_the_markdown_has_them_in_the_order_of_psnr(finished: Params, tmp_path: Path) -> None:
+    text = report_stage(finished, tmp_path / "report.md").read_text()
+    table = text.partition("beside published figures\n\n")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in table.splitlines()]
+    assert tuple(rows[0]) == BESIDE_HEADER
+    psnr = [float(row[1].split(" / ")[0]) for row in rows[2:]]
+    assert psnr == sorted(psnr)
+    assert [row[0] for row in rows if "**" in row[0]] == ["**sr-x2**", "**sr-x2, self-ensemble**"]
+
+
+def test_models_that_ship_are_told_apart(finished: Params, tmp_path: Path) -> None:
+    shipped = read_shipped(Path(zoo.__file__).parent / "dn-s25")
+    text = report_stage(finished, tmp_path / "report.md", [shipped]).read_text()
+    assert "| dn-s25 (ships) | BSD68 " in text
+    assert "denoising, sigma 25, BSD68" in text

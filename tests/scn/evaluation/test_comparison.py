@@ -1,0 +1,112 @@
+"""Our figures beside published ones: differences, and marks."""
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from finished_runs import finish
+
+from scn.evaluation.comparison import MARKS, TRAINED_ON, UNTRAINED, Comparison, comparisons, size_of
+from scn.evaluation.published import FILE, Published
+from scn.evaluation.runs import Run, read_runs
+
+Publish = Callable[..., None]
+
+
+def row(method: str, psnr: float, **fields: Any) -> Published:
+    given = {
+        **{"paper": "a-paper", "table": "table1", "task": "sr", "level": 2, "set": "Set5", "protocol": "sr-y-v1"},
+        **{"ssim": 0.9, "ssim8": None, "parameters": None, "multiply_adds": None, "training_data": "", "note": ""},
+    }
+    return Published(method=method, psnr=psnr, **(given | fields))
+
+
+@pytest.fixture
+def publish(monkeypatch: pytest.MonkeyPatch) -> Publish:
+    """Puts rows in the place of the published figures."""
+
+    def put(*rows: Published) -> None:
+        def published(task: str, level: int, set_name: str | None = None) -> Sequence[Published]:
+            return [each for each in rows if (each.task, each.level, each.set) == (task, level, set_name)]
+
+        monkeypatch.setattr("scn.evaluation.comparison.published", published)
+
+    return put
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return read_runs(finish(tmp_path, {"sr-x2": ("sr", 2)}))[0]
+
+
+def on_set5(*runs: Run) -> Comparison:
+    return next(each for each in comparisons(runs) if each.set_name == "Set5")
+
+
+def test_the_difference_is_ours_minus_theirs_with_self_ensemble_where_they_have_it(run: Run, publish: Publish) -> None:
+    publish(row("SCN", 30.0), row("SCN+", 30.0), row("A+", 30.0), row("SRResNet-MS3-Conv+", 30.0))
+    found = on_set5(run)
+    model, ensemble = found.figures(run, "model").psnr, found.figures(run, "ensemble").psnr
+    assert [each.difference for each in found.published] == [model - 30, ensemble - 30, model - 30, model - 30]
+    assert ensemble > model + 0.5
+
+
+def test_marks_tell_what_does_not_compare_alike(run: Run, publish: Publish) -> None:
+    size, data = size_of(run), "DIV2K (800 training images)"
+    assert size is not None
+    publish(
+        row("alike", 30, parameters=round(size * 1.09), training_data=data),
+        row("larger", 30, parameters=round(size * 1.2), training_data=data),
+        row("elsewhere", 30, parameters=size, training_data="BSD (200 training and 200 test images)"),
+        row("silent", 30),
+        row("Bicubic", 30),
+        row("other rule", 30, parameters=size, training_data=data, protocol="sr-rgb-v1"),
+        row("wrong", 30, parameters=size, training_data=data, note="misprint: it is 29"),
+    )
+    found = on_set5(run).published
+    assert {each.row.method: each.marks for each in found} == {
+        **{"alike": "", "larger": "S", "elsewhere": "D", "silent": "?", "Bicubic": ""},
+        **{"other rule": "P", "wrong": "!"},
+    }
+    assert [each.difference is None for each in found] == [False] * 5 + [True, False]
+    assert set("".join(each.marks for each in found)) <= set(MARKS)
+
+
+def test_a_protocol_that_most_published_rows_have_is_the_sets(tmp_path: Path, publish: Publish) -> None:
+    params = finish(tmp_path, {"sr-x2": ("sr", 2)})
+    path = tmp_path / "evaluations/sr-x2/ensemble.json"
+    evaluation = json.loads(path.read_text())
+    mean = evaluation["sets"]["Set5"]["mean"]
+    mean["sr-rgb-v1"] = {method: {"psnr": 25.0, "ssim": 0.8} for method in mean["sr-y-v1"]}
+    path.write_text(json.dumps(evaluation))
+    (run,) = read_runs(params)
+    publish(row("one", 30), row("two", 24, protocol="sr-rgb-v1"), row("three", 24, protocol="sr-rgb-v1"))
+    found = on_set5(run)
+    assert found.protocol == "sr-rgb-v1"
+    assert found.published[1].difference == 1.0
+    assert found.published[0].difference == run.evaluation.sets["Set5"].mean["sr-y-v1"]["model"].psnr - 30
+
+
+def test_several_runs_stand_in_one_table_and_the_best_is_the_reference(tmp_path: Path, publish: Publish) -> None:
+    publish()
+    params = finish(tmp_path, {"worse": ("dn", 25), "better": ("dn", 25), "other": ("dn", 50)})
+    path = tmp_path / "evaluations/better/ensemble.json"
+    evaluation = json.loads(path.read_text())
+    evaluation["sets"]["Set5"]["mean"]["dn-grey-v1"]["model"]["psnr"] = 40.0
+    path.write_text(json.dumps(evaluation))
+    runs = read_runs(params)
+    found = on_set5(*runs)
+    assert [run.name for run in found.runs] == ["worse", "better"]
+    assert found.reference.name == "better"
+    keys = [(each.level, each.set_name) for each in comparisons(runs)]
+    assert keys == [(25, "Set5"), (25, "sample/evaluation"), (50, "Set5"), (50, "sample/evaluation")]
+
+
+def test_the_tables_know_what_the_published_figures_name() -> None:
+    with FILE.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {each["training_data"] for each in rows} - {""} == set(TRAINED_ON)
+    assert set(UNTRAINED) <= {each["method"] for each in rows}
