@@ -42,7 +42,7 @@ class Beside:
     row: Published
     difference: float | None
     """Our PSNR in dB, with self-ensemble where the row has it, minus the published one; None where ours was not
-    measured under its protocol."""
+    measured under its protocol, or the published one is a misprint."""
     marks: str
     """Keys of MARKS."""
 
@@ -123,7 +123,8 @@ def _beside(row: Published, reference: Run, set_name: str, size: int | None) -> 
         if size and theirs and abs(theirs / size - 1) > SAME_SIZE:
             marks += "S"
         marks += "" if row.training_data and theirs else "?"
-    marks += "!" if row.note.startswith("misprint") else ""
+    if row.note.startswith("misprint"):
+        ours, marks = None, f"{marks}!"
     assert row.psnr is not None
     return Beside(row=row, difference=None if ours is None else ours - row.psnr, marks=marks)
 
