@@ -151,9 +151,9 @@ def _plots(curves: Mapping[tuple[int, str], Mapping[str, Curve]], runs: Sequence
         if batch := (identity.get("train") or {}).get("batch_size"):
             speed[number, name] = [(step, batch / seconds) for step, seconds in steps if seconds > 0]
     plots = [
-        lines("Loss", "loss", of("loss"), log=True),
+        lines("Loss", "", of("loss"), log=True),
         lines("Validation", "PSNR [dB]", validation),
-        lines("Learning rate", "learning rate", of("learning_rate")),
+        lines("Learning rate", "", of("learning_rate")),
         lines("Throughput", "patches per second", speed, log=True),
     ]
     return [plot for plot in plots if plot]

@@ -100,12 +100,21 @@ def pictures(root: Path, runs: Sequence[Run], budget: int = BUDGET) -> dict[tupl
     return found
 
 
-def place_of(truth: Image, before: Image, after: Image, side: int = CROP) -> tuple[int, int, int, int]:
-    """Returns where the squared errors of two images differ most: left, top, width and height of a square, or of
-    the whole side where the image is narrower than `side`."""
-    errors = [np.square(_grey(picture) - _grey(truth)) for picture in (before, after)]
+def place_of(
+    truth: Image, before: Image, after: Image, *, gains_most: bool, side: int = CROP
+) -> tuple[int, int, int, int]:
+    """Returns where crops of an image show most: left, top, width and height in pixels.
+
+    Where the model gains most, that is where the squared errors of the degraded image and of the result differ most;
+    where it gains least, where the result's own are largest, which is where it fails.
+
+    Args:
+        side: side of the square, unless the image is smaller.
+    """
+    squared = [np.square(_grey(picture) - _grey(truth)) for picture in (before, after)]
+    errors = squared[0] - squared[1] if gains_most else squared[1]
     height, width = min(side, truth.shape[0]), min(side, truth.shape[1])
-    sums = np.pad(errors[0] - errors[1], ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
+    sums = np.pad(errors, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
     boxes = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
     top, left = np.unravel_index(int(np.abs(boxes).argmax()), boxes.shape)
     return int(left), int(top), width, height
@@ -143,7 +152,7 @@ def _shown(root: Path, run: Run, set_name: str, image: ImageResult, gains_most: 
     files = {kind: picture_file(root, run.name, set_name, image.name, kind) for kind in METHODS}
     pixels = {kind: _read(path, run.name) for kind, path in files.items() if path.is_file()}
     truth, before, after = (pixels[kind] for kind in METHODS[:3])
-    left, top, width, height = place = place_of(truth, before, after)
+    left, top, width, height = place = place_of(truth, before, after, gains_most=gains_most)
     distance, factor = difference_map(truth, after)
     protocol, figures = next(iter(image.figures.items()))  # the task's first, which the order of the images is by
     for longest, quality in RUNGS:

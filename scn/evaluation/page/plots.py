@@ -9,7 +9,7 @@ from typing import Literal
 from scn.evaluation.runs import Curve
 
 WIDTH, HEIGHT = 460, 300
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 12, 44
+LEFT, RIGHT, TOP, BOTTOM = 64, 14, 12, 44
 """Margins in pixels, with room for the labels of the axes."""
 LETTER, LINE = 6.0, 13.0
 """Width of a letter and height of a line of a label, in pixels, about."""
@@ -149,6 +149,7 @@ class Lines:
 
     title: str
     y_name: str
+    """Name of the vertical axis; empty where the title says it."""
     columns: Axis
     rows: Axis
     lines: Sequence[Line]

@@ -25,20 +25,23 @@ def decoded(uri: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(data)))
 
 
-def test_crops_stand_where_the_squared_errors_differ_most() -> None:
+def test_crops_stand_where_the_errors_differ_most_or_where_the_model_fails() -> None:
     truth = np.full((200, 300), 128, np.uint8)
     before, after = truth.copy(), truth.copy()
-    before[10:20, 10:20] += 20
-    after[10:20, 10:20] += 20  # both are wrong here
+    before[10:20, 10:20] += 50
+    after[10:20, 10:20] += 50  # both are wrong here
     before[150:160, 230:240] += 40  # here only one
-    left, top, width, height = place_of(truth, before, after)
+    left, top, width, height = place = place_of(truth, before, after, gains_most=True)
     assert (width, height) == (CROP, CROP)
     assert left <= 230
     assert left + CROP >= 240
     assert top <= 150
     assert top + CROP >= 160
-    assert place_of(truth, after, before) == (left, top, width, height)
-    assert place_of(truth[:50, :60], before[:50, :60], after[:50, :60])[2:] == (60, 50)
+    assert place_of(truth, after, before, gains_most=True) == place
+    left, top, *_ = place_of(truth, before, after, gains_most=False)
+    assert (left <= 10, top <= 10) == (True, True)
+    small = [image[:50, :60] for image in (truth, before, after)]
+    assert place_of(*small, gains_most=True)[2:] == (60, 50)
 
 
 def test_a_difference_is_amplified_by_a_factor_that_is_told() -> None:
