@@ -11,7 +11,7 @@ from scn.evaluation.runs import Curve
 WIDTH, HEIGHT = 460, 300
 LEFT, RIGHT, TOP, BOTTOM = 64, 14, 12, 44
 """Margins in pixels, with room for the labels of the axes."""
-LETTER, LINE = 6.0, 13.0
+LETTER, LINE = 6.5, 14.0
 """Width of a letter and height of a line of a label, in pixels, about."""
 MOST_POINTS = 240
 """Points of a curve that are drawn; more are averaged in groups."""

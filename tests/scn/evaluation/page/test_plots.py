@@ -71,7 +71,7 @@ def test_points_stand_where_their_values_are_and_labels_cover_nothing() -> None:
         assert TOP < placed.y < HEIGHT - BOTTOM
         if placed.label:
             x, y, anchor = placed.label
-            wide = 6.0 * len(placed.point.name)
+            wide = 6.5 * len(placed.point.name)
             left = x - {"start": 0, "middle": wide / 2, "end": wide}[anchor]
             boxes.append((left, y - 10, left + wide, y + 3))
     assert 2 <= len(boxes) < 13  # there is no room for all of them
