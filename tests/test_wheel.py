@@ -109,6 +109,8 @@ def test_it_is_the_wheel_that_is_imported_and_it_is_light(installed: Installed) 
         "assert not {'torch', 'numpy', 'prefect', 'ray', 'dvc'} & set(sys.modules)\n"
         "print(*(module.__file__ for module in (scn, data_prep, flows)), scn.__version__, sep='\\n')\n"
         "print(*(network.name for network in scn.list_networks()))\n"
+        "from importlib.resources import files\n"
+        "assert (files('scn.evaluation.page') / 'templates' / 'report.css').is_file()\n"
         "from scn.evaluation.published import published\n"
         "assert published('sr', 2, 'Set5')\n"
         "assert 'torch' not in sys.modules\n"

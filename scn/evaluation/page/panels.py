@@ -84,7 +84,9 @@ class Panel:
         return f"{level_of(self.compared.task, self.compared.level)}, {self.compared.set_name}"
 
     def has(self, figure: Literal["ssim8", "psnr_b", "seconds", "parameters", "macs"]) -> bool:
-        """True if a row has the figure, so that the table needs a column for it."""
+        """True if the table needs a column for the figure: a row has it; for multiply-adds, a paper prints it."""
+        if figure == "macs":
+            return any(row.beside and row.beside.row.multiply_adds for row in self.rows)
         return any(getattr(row, figure) is not None for row in self.rows)
 
 
