@@ -9,7 +9,6 @@ GAIN_DB = {"sr-x2": 1.0, "dn-s25": 7.0, "car-q10": 0.5}
 failed = False
 for experiment, least in GAIN_DB.items():
     sets = json.loads(Path("metrics", f"{experiment}.json").read_text())
-    sets.pop("provenance")
     for name, figures in sets.items():
         gain = figures["model"]["psnr"] - figures["input"]["psnr"]
         better = figures["ensemble"]["psnr"] >= figures["model"]["psnr"]
