@@ -21,6 +21,7 @@ pytestmark = [
     pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromium-driver are not installed"),
 ]
 PHONE, DESKTOP = 390, 1280
+LOADED = "return document.readyState === 'complete' && document.querySelectorAll('.legend button').length > 1"
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,8 @@ def show(
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     browser.get("about:blank")
     browser.get(page.as_uri() + fragment)
+    # On a busy machine `get` may return while the blank page is still there.
+    WebDriverWait(browser, 60).until(lambda _: run(browser, LOADED))
     return browser
 
 
