@@ -23,6 +23,7 @@ from benchmarks import growth, measure, transfer
 from benchmarks.measure import Row, Timing
 from benchmarks.photographs import HEIGHT, WIDTH, write_photographs
 from data_prep import prepare
+from data_prep.parallel import carry_out
 from data_prep.shards import ShardJob, ShardSpec, make_shard
 from scn.config.params import Experiment, Params, load_params
 from scn.core.ray import start_ray, stop_ray
@@ -90,7 +91,7 @@ def one_core(params: Params, runs: int) -> list[Row]:
                 {
                     "alone": partial(_decode_and_encode, jobs),
                     "and stored as files": partial(_decode_and_encode, jobs, params.root / "files"),
-                    "shards": partial(_anew, clear, partial(prepare.run, jobs, 0)),
+                    "shards": partial(_anew, clear, partial(_make, jobs, 0)),
                 },
                 runs,
             )
@@ -122,8 +123,8 @@ def workers(params: Params, runs: int) -> list[Row]:
             for count in (1, 2):
                 stop_ray()
                 start_ray(count)
-                prepare.run(jobs[:count], count)  # starts the workers
-                candidates = {f"Ray tasks, {count} workers": partial(_anew, clear, partial(prepare.run, jobs, count))}
+                _make(jobs[:count], count)  # starts the workers
+                candidates = {f"Ray tasks, {count} workers": partial(_anew, clear, partial(_make, jobs, count))}
                 if count == 2:
                     candidates["Ray Data, 2 workers"] = partial(_anew, clear, partial(_with_ray_data, jobs))
                 taken |= measure.medians(candidates, runs, warm_up=0)
@@ -197,6 +198,10 @@ def _empty_store(params: Params) -> Iterator[Callable[[], None]]:
 
     yield clear
     clear()
+
+
+def _make(jobs: Sequence[ShardJob], count: int) -> None:
+    list(carry_out(make_shard, jobs, count, unit="shard"))
 
 
 def _anew(clear: Callable[[], None], make: Callable[[], object]) -> None:

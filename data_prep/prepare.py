@@ -1,20 +1,19 @@
 """Makes the shards of an experiment from its corpora, and the manifests that name them."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from data_prep.overlap import find_overlaps, label, refusal
 from data_prep.packing import pack
+from data_prep.parallel import carry_out
 from data_prep.shards import ImageMade, ShardJob, ShardMade, ShardSpec, make_shard, without_path
 from scn.config.params import Experiment, Params
 from scn.core.errors import UserError
 from scn.core.hashing import digest
-from scn.core.ray import start_ray
-from scn.corpora.corpora import Corpus, Source, check_disjoint, open_corpus, open_images
+from scn.corpora.corpora import Corpus, Source, open_corpus, open_images
 from scn.corpora.images import found_pillow
 from scn.shards.manifest import EvaluationManifest, ImageSet, Manifests, TrainingManifest
 from scn.shards.samples import codec
@@ -34,7 +33,7 @@ class Plan:
     jobs: tuple[ShardJob, ...]
     """A job for each shard."""
     refused: dict[str, str]
-    """Images whose headers tell that they can't be used: CORPUS/NAME -> why."""
+    """Images that are left out, or whose headers tell that they can't be used: CORPUS/NAME -> why."""
 
 
 def make_manifests(
@@ -53,7 +52,8 @@ def make_manifests(
     Returns:
         The manifests, and the number of shards that were in the store already.
     Raises:
-        UserError: if the experiment, a corpus, an image or the store can't be used.
+        UserError: if the experiment, a corpus, an image or the store can't be used, or training images show what is
+            measured on (unless `data.overlap` is `leave_out`).
     """
     experiment = params.experiment(name)
     _check_sizes(params, experiment)
@@ -61,14 +61,18 @@ def make_manifests(
     store.check()
     train = _open_distinct(params, name, [images] if images else experiment.data.train)
     evaluation = [open_corpus(params, reference) for reference in experiment.data.evaluation]
-    check_disjoint(train, evaluation)
+    workers = min(workers, sum(len(corpus.images) for corpus in (*train, *evaluation)))
 
     plans = [plan(experiment, train, store, training=True)]
     plans += [plan(experiment, [corpus], store, training=False) for corpus in evaluation]
-    results = run([job for plan in plans for job in plan.jobs], workers)
-    remaining = iter(made for made, _ in results)
-    made = [[next(remaining) for _ in plan.jobs] for plan in plans]
-    _check_pixels(made[0], [shard for of_set in made[1:] for shard in of_set])
+    if overlaps := find_overlaps(train, evaluation, store, workers):
+        if experiment.data.overlap == "stop":
+            raise refusal(overlaps, f"{params.path}: {name}")
+        left_out = {pair.train: f"shows the evaluation image {pair.evaluation} ({pair.how})" for pair in overlaps}
+        plans[0] = plan(experiment, train, store, training=True, left_out=left_out)
+    results = dict(carry_out(make_shard, [job for plan in plans for job in plan.jobs], workers, unit="shard"))
+    remaining = (results[number] for number in range(len(results)))
+    made = [[next(remaining)[0] for _ in plan.jobs] for plan in plans]
     sets = [_image_set(plan, of_set) for plan, of_set in zip(plans, made, strict=True)]
     if not sets[0].shards:
         raise UserError(f"No training image of {name} can be used: see docs/images.md for what can.")
@@ -88,14 +92,22 @@ def make_manifests(
             sets={corpus.reference: made_of for corpus, made_of in zip(evaluation, sets[1:], strict=True)},
         ),
     )
-    return manifests, sum(stored for _, stored in results)
+    return manifests, sum(stored for _, stored in results.values())
 
 
-def plan(experiment: Experiment, corpora: Sequence[Corpus], store: Store, *, training: bool) -> Plan:
+def plan(
+    experiment: Experiment,
+    corpora: Sequence[Corpus],
+    store: Store,
+    *,
+    training: bool,
+    left_out: Mapping[str, str] | None = None,
+) -> Plan:
     """Plans the shards of one set of images from their headers, and finds images that can't be used.
 
     Args:
         training: True for the training set, False for an evaluation set.
+        left_out: images that are not to be used: CORPUS/NAME -> why.
     Raises:
         UserError: for an image that can't be used (unless `data.unusable` is `skip`), or too few training images for
             `data.min_shards` shards.
@@ -108,13 +120,15 @@ def plan(experiment: Experiment, corpora: Sequence[Corpus], store: Store, *, tra
         training=training,
         data=experiment.data,
     )
-    refused, used = {}, list[tuple[int, Source]]()
-    for index, (label, source) in enumerate(_labelled(corpora)):
+    refused, used = dict(left_out or {}), list[tuple[int, Source]]()
+    for index, (name, source) in enumerate(_labelled(corpora)):
+        if name in refused:
+            continue
         sentence = source.refusal or _too_small(source, experiment, spec)
         if sentence is None:
             used.append((index, source))
         elif training and experiment.data.unusable == "skip":
-            refused[label] = without_path(UserError(sentence), source)
+            refused[name] = without_path(UserError(sentence), source)
         else:
             raise UserError(sentence)
 
@@ -193,18 +207,6 @@ def _check_sizes(params: Params, experiment: Experiment) -> None:
         )
 
 
-def _check_pixels(train: Sequence[ShardMade], evaluation: Sequence[ShardMade]) -> None:
-    """Raises UserError if an image is both trained on and measured on, even if it was saved in another format."""
-    trained = {image.pixels: image.name for made in train for image in made.images if image.pixels}
-    for made in evaluation:
-        for image in made.images:
-            if image.pixels in trained:
-                raise UserError(
-                    f"The training image {trained[image.pixels]} has the pixels of the evaluation image {image.name}: "
-                    "take it out of one of the corpora."
-                )
-
-
 def _open_distinct(params: Params, name: str, references: Sequence[str]) -> list[Corpus]:
     for reference in references:
         if references.count(reference) > 1:
@@ -224,13 +226,12 @@ def _open_distinct(params: Params, name: str, references: Sequence[str]) -> list
 def _labelled(corpora: Sequence[Corpus]) -> Iterator[tuple[str, Source]]:
     """The images of a set in order, each with a name that is unique in the set."""
     for corpus in corpora:
-        name = corpus.reference.partition("/")[0]
-        yield from ((f"{name}/{source.name}", source) for source in corpus.images)
+        yield from ((label(corpus, source), source) for source in corpus.images)
 
 
 def _image_set(plan: Plan, made: Sequence[ShardMade]) -> ImageSet:
     images: dict[int, ImageMade] = {image.index: image for of_shard in made for image in of_shard.images}
-    labels = [label for label, _ in _labelled(plan.corpora)]
+    labels = [name for name, _ in _labelled(plan.corpora)]
     used = [images[index] for index in sorted(images) if not images[index].refused]
     return ImageSet(
         corpora={corpus.reference: corpus.sha256 for corpus in plan.corpora},
@@ -241,41 +242,3 @@ def _image_set(plan: Plan, made: Sequence[ShardMade]) -> ImageSet:
         refused=plan.refused | {labels[image.index]: image.refused for image in images.values() if image.refused},
         shards=[of_shard.shard for of_shard in made if of_shard.shard],
     )
-
-
-def run(jobs: Sequence[ShardJob], workers: int) -> list[tuple[ShardMade, bool]]:
-    """Makes the shard of every job; returns the results of make_shard in the order of the jobs.
-
-    Args:
-        workers: as for make_manifests.
-    """
-    # disable=None: only where there is a terminal
-    with tqdm(total=len(jobs), desc="shards", unit="shard", leave=False, disable=None) as bar:
-        if workers == 0:
-            results = []
-            for job in jobs:
-                results.append(make_shard(job))
-                bar.update()
-            return results
-        start_ray(min(workers, len(jobs)))
-        import ray
-
-        task = ray.remote(make_shard)
-        # Two tasks per CPU keep the CPUs busy; more would only hold more jobs in the cluster's memory.
-        in_flight = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
-        made: dict[int, tuple[ShardMade, bool]] = {}
-        pending: dict[ray.ObjectRef, int] = {}
-        waiting = iter(enumerate(jobs))
-        while len(made) < len(jobs):
-            while len(pending) < in_flight and (following := next(waiting, None)):
-                number, job = following
-                pending[task.remote(job)] = number
-            (done,), _ = ray.wait(list(pending), num_returns=1)
-            try:
-                made[pending.pop(done)] = ray.get(done)
-            except ray.exceptions.RayTaskError as error:
-                if isinstance(error.cause, UserError):  # Ray's wrapper would turn the sentence into a traceback
-                    raise error.cause from None
-                raise
-            bar.update()
-        return [made[number] for number in range(len(jobs))]

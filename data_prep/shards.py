@@ -107,8 +107,6 @@ class ImageMade(_Record):
     """Number of the image in its set."""
     name: str
     """Name of the image in its corpus."""
-    pixels: str = ""
-    """SHA-256 of the pixels: the same in every file format, and for grey stored in one channel or in three."""
     content: str = ""
     """SHA-256 of the target and its degraded versions."""
     converted: list[str] = []
@@ -162,7 +160,6 @@ def make_shard(job: ShardJob) -> tuple[ShardMade, bool]:
             ImageMade(
                 index=piece.image,
                 name=source.name,
-                pixels=_sha256(pixels[..., 0]) if _is_grey(pixels) else whole,
                 content=digest(parts),
                 converted=converted,
             )
@@ -271,11 +268,6 @@ def _stored(store: Store, record: str) -> ShardMade | None:
         return None
     shard = made.shard
     return made if shard is None or store.holds(shard.key, sha256=shard.sha256, size=shard.bytes) else None
-
-
-def _is_grey(pixels: Image) -> bool:
-    """True if an RGB image has three equal channels; the first row is tried first, as colours mostly show there."""
-    return pixels.ndim == 3 and all((part == part[..., :1]).all() for part in (pixels[:1], pixels))
 
 
 def _sha256(image: Image) -> str:

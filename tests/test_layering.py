@@ -21,7 +21,7 @@ PIPELINES = {"scn.shards.pipeline", "scn.shards.pairs"}
 """Modules of scn.shards that import webdataset, and thus PyTorch."""
 TOP = {"__init__.py", "cli.py"}
 """The files that stand outside of the rooms."""
-HEAVY = {"torch", "ray", "prefect", "dvc", "dvclive", "boto3", "skimage", "matplotlib", "pandas", "webdataset"}
+HEAVY = {"torch", "ray", "cv2", "prefect", "dvc", "dvclive", "boto3", "skimage", "matplotlib", "pandas", "webdataset"}
 
 
 def imports(path: Path) -> set[str]:

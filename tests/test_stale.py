@@ -35,6 +35,7 @@ CHANGES: Mapping[str, Any] = {
     "data.edges": "replicate",
     "data.levels": [2, 3],
     "data.unusable": "skip",
+    "data.overlap": "leave_out",
     "data.encoding": "png",
     "data.png_level": 2,
     "data.shard_mib": 1,

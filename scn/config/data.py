@@ -49,7 +49,7 @@ class DataConfig(Section):
     train: list[str] = Field(min_length=1)
     """Corpora to train on: `NAME`, or `NAME/SPLIT` for one split (of a folder of your own: a sub-folder)."""
     evaluation: list[str] = Field(min_length=1)
-    """Corpora to measure on, named as in `train`; no image may be in both."""
+    """Corpora to measure on, named as in `train`; no picture may be in both."""
     sub_image: int = Field(default=480, ge=0)
     """Side in pixels of the sub-images that training images are cut into; 0: whole images."""
     stride: int = Field(default=240, ge=1)
@@ -70,6 +70,9 @@ class DataConfig(Section):
     """Smallest number of training shards, for training loops that need one for each reader."""
     unusable: Literal["stop", "skip"] = "stop"
     """Treatment of a training image that can't be used: `stop` with an error, or `skip` and name it in the manifest."""
+    overlap: Literal["stop", "leave_out"] = "stop"
+    """Treatment of a training image that shows what is measured on, whole or in part: `stop` with an error, or
+    `leave_out` and name it in the manifest."""
 
     @field_validator("evaluation")
     @classmethod

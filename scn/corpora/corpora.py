@@ -194,19 +194,6 @@ def index_of(corpus: Corpus, licence: str = "") -> str:
     return json.dumps(index, indent=1, sort_keys=True) + "\n"
 
 
-def check_disjoint(train: list[Corpus], evaluation: list[Corpus]) -> None:
-    """Raises UserError, naming both files, if an image is both trained on and measured on."""
-    trained = {image.sha256: (corpus, image) for corpus in train for image in corpus.images}
-    for corpus in evaluation:
-        for image in corpus.images:
-            if image.sha256 in trained:
-                other, same = trained[image.sha256]
-                raise UserError(
-                    f"The training image {same.name} of {other.reference} is the evaluation image {image.name} of "
-                    f"{corpus.reference}: take it out of one of them."
-                )
-
-
 def list_images(place: Place, reference: str, hint: str) -> tuple[list[Listed], int]:
     """The image files of a place, sorted by name, and the number of other files.
 

@@ -60,7 +60,7 @@ def test_the_manifest_says_what_is_there_and_how_it_was_made(project: Path, conf
     assert manifest.train.samples == sum(shard.samples for shard in manifest.train.shards) > 20
     assert manifest.train.parameters == {
         **{"sub_image": 24, "stride": 12, "levels": [2], "edges": "mirror", "encoding": "npy", "png_level": 4},
-        **{"shard_mib": 128, "unusable": "stop", "min_shards": 4},
+        **{"shard_mib": 128, "unusable": "stop", "overlap": "stop", "min_shards": 4},
     }
     assert manifest.evaluation.parameters == {"edges": "mirror", "encoding": "npy", "levels": [2]}
     store = open_store("file://.scn/store")
@@ -283,13 +283,13 @@ def test_a_corpus_named_twice_is_an_error(project: Path, configure: Configure) -
 
 
 def test_training_on_what_is_measured_is_an_error(project: Path) -> None:
-    with pytest.raises(UserError, match=r"is the evaluation image one.png of tests"):
+    with pytest.raises(UserError, match=r"  tests/one.png shows tests/one.png \(the same file\)"):
         made("sr-x2", images="tests")
 
 
 def test_a_picture_in_both_sets_is_an_error_in_another_format_too(project: Path) -> None:
     Image.open("tests/one.png").save("photos/renamed.bmp")
-    with pytest.raises(UserError, match=r"image renamed.bmp has the pixels of the evaluation image one.png"):
+    with pytest.raises(UserError, match=r"  photos/renamed.bmp shows tests/one.png \(the same pixels\)"):
         made("sr-x2")
 
 
@@ -297,7 +297,7 @@ def test_a_grey_picture_saved_in_colour_is_the_same_picture(project: Path) -> No
     grey = Image.fromarray(picture(77, 50, 60, channels=1))
     grey.save("tests/grey.png")
     grey.convert("RGB").save("photos/colour.png")
-    with pytest.raises(UserError, match=r"image colour.png has the pixels of the evaluation image grey.png"):
+    with pytest.raises(UserError, match=r"  photos/colour.png shows tests/grey.png \(the same pixels\)"):
         made("dn-s25")
 
 

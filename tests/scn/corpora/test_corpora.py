@@ -13,7 +13,7 @@ from PIL import Image
 
 from scn.config.params import load_params
 from scn.core.errors import UserError
-from scn.corpora.corpora import check_disjoint, index_of, open_corpus, open_images
+from scn.corpora.corpora import index_of, open_corpus, open_images
 
 Known = Callable[..., None]
 
@@ -102,13 +102,6 @@ def test_an_image_that_changes_meanwhile_is_named(project: Path) -> None:
     Image.new("L", (20, 20)).save("photos/a.png")
     with pytest.raises(UserError, match=r"a.png changed while it was being prepared"):
         source.read()
-
-
-def test_the_same_image_on_both_sides_is_named(project: Path) -> None:
-    shutil.copy("photos/sub/b.png", "tests/renamed.png")
-    with pytest.raises(UserError, match=r"training image sub/b.png of photos is the evaluation image renamed.png"):
-        check_disjoint([opened("photos")], [opened("tests")])
-    check_disjoint([opened("photos")], [])
 
 
 @pytest.mark.parametrize(

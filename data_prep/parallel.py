@@ -1,0 +1,58 @@
+"""Carries out many jobs of one kind, in this process or as Ray tasks."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from scn.core.errors import UserError
+from scn.core.ray import start_ray
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+def carry_out(
+    function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, *, unit: str
+) -> Iterator[tuple[int, Result]]:
+    """Calls a function with every job; yields the number of a job and its result as soon as it is there.
+
+    Results that nobody keeps take no memory, and no more than two jobs per CPU wait.
+
+    Args:
+        workers: number of jobs carried out at once; 0: one, in this process, without Ray. If RAY_ADDRESS is set, the
+            cluster's size decides.
+        unit: what a job makes, for the progress bar.
+    Raises:
+        UserError: that of the first job that fails with one.
+    """
+    # disable=None: only where there is a terminal
+    with tqdm(total=len(jobs), desc=f"{unit}s", unit=unit, leave=False, disable=None) as bar:
+        if workers == 0:
+            for number, job in enumerate(jobs):
+                yield number, function(job)
+                bar.update()
+            return
+        start_ray(workers)
+        import ray
+
+        task = ray.remote(function)
+        # Two tasks per CPU keep the CPUs busy; more would only hold more jobs in the cluster's memory.
+        in_flight = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+        pending: dict[ray.ObjectRef, int] = {}
+        waiting = iter(enumerate(jobs))
+        for _ in jobs:
+            while len(pending) < in_flight and (following := next(waiting, None)):
+                number, job = following
+                pending[task.remote(job)] = number
+            (done,), _ = ray.wait(list(pending), num_returns=1)
+            number = pending.pop(done)
+            try:
+                result = ray.get(done)
+            except ray.exceptions.RayTaskError as error:
+                if isinstance(error.cause, UserError):  # Ray's wrapper would turn the sentence into a traceback
+                    raise error.cause from None
+                raise
+            del done
+            yield number, result
+            bar.update()
