@@ -155,7 +155,8 @@ def evaluate(
     from scn.config.params import load_params
 
     loaded = load_params(params)
-    if not any((images, method, matrix, inputs, self_ensemble, scales, ratio, tile, perceptual, json_file, save)):
+    options = (images, method, matrix, self_ensemble, scales, ratio, tile, perceptual, json_file, save)
+    if not any(options) and inputs is None:
         from scn.evaluation.runner import evaluate_stage
 
         for name in experiment:

@@ -49,6 +49,9 @@ def run(params: Params, asked: Asked, load: Callable[[str], Model]) -> None:
     for option, given in (("experiment", asked.experiments), ("images", asked.sets), ("method", asked.methods)):
         if len(given) > 1 and not asked.matrix:
             raise UserError(f"--{option} is given {len(given)} times: add --matrix to measure every combination.")
+    for option, given in (("images", asked.sets), ("inputs", [asked.inputs] if asked.inputs is not None else [])):
+        if not all(given):
+            raise UserError(f"--{option} is empty: name a folder or a corpus.")
     options = Options(
         self_ensemble=asked.self_ensemble,
         tile=asked.tile,

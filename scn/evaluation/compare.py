@@ -87,6 +87,8 @@ class Measurement(UnderProtocol):
     tile: int | None = None
     precision: str | None = None
     """Precision that the network computed in; None without a model."""
+    edges: str | None = None
+    """How images were reduced beyond their edges (data.edges); None where nothing was reduced here."""
     further: list[UnderProtocol] = Field(default=[])
     notes: list[str] = Field(default=[])
     """Sentences on what is not as usual."""
@@ -166,6 +168,8 @@ def compare(
     opened: dict[tuple[str, str], Photographs] = {}
     for experiment, of_set in ((e, s) for e in asked for s in (sets or e.data.evaluation)):
         opened[experiment.name, of_set] = open_photographs(params, experiment, of_set, inputs)
+        if options.save and options.save.resolve().is_relative_to(Path(of_set).resolve()):
+            raise UserError(f"--save: {options.save} lies in {of_set}, which is measured: name a folder outside of it.")
     distances = perceptual() if options.perceptual else {}
     fits = False
     for method in methods:
@@ -263,6 +267,7 @@ def _measured(
             rows.append(image.result)
             if options.save:
                 parts = [experiment.name, photographs.corpus.reference, ready.about["method"]] if several else []
+                parts += [f"{key}-{ready.about[key]}" for key in ("scales", "ratio") if key in ready.about]
                 folder = options.save.joinpath(*parts, *([target] if len(targets) > 1 else []))
                 _save(folder / image.result.name, image.pictures[_ONLY])
     under = [
@@ -285,6 +290,7 @@ def _measured(
         experiment=experiment.name,
         task=experiment.task_name,
         level=experiment.level,
+        edges=experiment.data.edges if experiment.scale > 1 and photographs.inputs is None else None,
         set=of_set,
         further=under[1:],
         provenance=Hashes(

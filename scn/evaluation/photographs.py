@@ -1,9 +1,10 @@
 """Images of a folder or a corpus as an evaluation set: the samples that the shards of the stages would hold."""
 
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -50,6 +51,8 @@ class Photographs:
     def notes(self) -> list[str]:
         """Returns a sentence for everything about the images that is not as usual."""
         count, scale, told = len(self), self.experiment.scale, list[str]()
+        if self.experiment.data.edges != "mirror" and scale > 1 and self.inputs is None:
+            told.append("Images are reduced and enlarged by an older imresize (data.edges: replicate).")
         if self.corpus.ignored:
             told.append(f"{self.corpus.ignored} other files lie beside the images and are passed over.")
         if cropped := sum(bool(image.height % scale or image.width % scale) for image in self.corpus.images):
@@ -135,20 +138,27 @@ def _tell(problems: list[str]) -> None:
 
 def _matched(images: Corpus, degraded: Corpus, scale: int, problems: list[str]) -> dict[str, Source]:
     """Name of an image -> its degraded version; adds a sentence to `problems` for each image without one."""
-    found = {}
-    exact = {_stem(source.name): source for source in degraded.images}
-    plain = Counter(_plain(source.name, scale) for source in degraded.images)
-    by_plain = {_plain(source.name, scale): source for source in degraded.images}
+    found, taken = dict[str, Source](), dict[str, str]()
+    # The same path first; then, whatever the format, the same path and the same name; then what published sets add.
+    rules: list[Callable[[str], str]] = [str, _without_suffix, _stem, partial(_plain, scale=scale)]
+    tables = [defaultdict[str, list[Source]](list) for _ in rules]
+    for source in degraded.images:
+        for rule, table in zip(rules, tables, strict=True):
+            table[rule(source.name)].append(source)
     for image in images.images:
-        key = _plain(image.name, scale)
-        if _stem(image.name) in exact:
-            found[image.name] = exact[_stem(image.name)]
-        elif plain[key] == 1:
-            found[image.name] = by_plain[key]
-        else:
-            what = "no file" if not plain[key] else f"{plain[key]} files"
+        candidates = next(filter(None, (t.get(rule(image.name)) for rule, t in zip(rules, tables, strict=True))), [])
+        if len(candidates) != 1:
+            what = f"{len(candidates)} files" if candidates else "no file"
             problems.append(f"--inputs has {what} for {image.name} (x{scale}): put one of its name there.")
+        elif (other := taken.setdefault(candidates[0].name, image.name)) != image.name:
+            problems.append(f"--inputs has only {candidates[0].name} for {other} and {image.name}: give one for each.")
+        else:
+            found[image.name] = candidates[0]
     return found
+
+
+def _without_suffix(name: str) -> str:
+    return PurePosixPath(name).with_suffix("").as_posix()
 
 
 def _stem(name: str) -> str:

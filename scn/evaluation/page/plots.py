@@ -49,7 +49,7 @@ class Axis:
     def ticks(self) -> list[tuple[float, str]]:
         """The pixel and the label of each tick: three to seven round values."""
         values = _decades(self.low, self.high) if self.log else _steps(self.low, self.high)
-        if len(values) < 3:  # a logarithmic axis over a narrow range
+        if self.log and len(values) < 3:  # over a narrow range
             values = [value for value in _steps(10**self.low, 10**self.high) if value > 0]
         return [(self.place(value), label(value, () if self.log else values)) for value in values]
 
@@ -63,7 +63,12 @@ class Axis:
 
 
 def _steps(low: float, high: float) -> list[float]:
-    raw = (high - low) / 5
+    """Round values at equal distances from `low` to `high`, at least three."""
+    return next(values for parts in (5, 7, 9, 12) if len(values := _round_values(low, high, parts)) > 2)
+
+
+def _round_values(low: float, high: float, parts: int) -> list[float]:
+    raw = (high - low) / parts
     unit = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * unit for factor in (1, 2, 2.5, 5, 10) if factor * unit >= raw * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)

@@ -301,3 +301,53 @@ def test_a_model_with_weights_for_each_scale_has_no_sweep(small_project: Any, fo
     model = str(small_project.root / "models" / "dn-s25")
     with pytest.raises(UserError, match="has weights of its own for each scale"):
         measured(small_project, "dn-s25", [str(folder)], [model], scales=[3])
+
+
+def test_inputs_are_matched_by_their_path_first(small_project: Any, tmp_path: Path, photograph: Any) -> None:
+    for name in ("x/a.png", "y/a.png"):
+        hr = photograph(40, 40)
+        lr = bicubic_downscale(hr, 2)
+        for folder, pixels in (("hr", hr), ("lr", lr)):
+            (tmp_path / folder / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / folder / name)
+    hr, lr = str(tmp_path / "hr"), str(tmp_path / "lr")
+    (ours,) = measured(small_project, "sr-x2", [hr], ["input"])
+    (theirs,) = measured(small_project, "sr-x2", [hr], ["input"], inputs=lr)
+    assert theirs.images == ours.images
+    (one,) = measured(small_project, "sr-x2", [f"{hr}/y"], ["input"], inputs=f"{lr}/y")
+    assert one.mean.psnr == ours.images[1].psnr
+    with pytest.raises(UserError, match=r"^--inputs has only a\.png for x/a\.png and y/a\.png: give one for each\.$"):
+        measured(small_project, "sr-x2", [hr], ["input"], inputs=f"{lr}/x")
+    with pytest.raises(UserError, match=r"^--inputs has 2 files for a\.png \(x2\): put one of its name there\.$"):
+        measured(small_project, "sr-x2", [f"{hr}/x"], ["input"], inputs=lr)
+
+
+def test_edges_are_told(small_project: Any, folder: Path) -> None:
+    (mirrored,) = measured(small_project, "sr-x2", [str(folder)], ["input"])
+    text = (small_project.root / "params.yaml").read_text()
+    (small_project.root / "params.yaml").write_text(text.replace("data:", "data:\n  edges: replicate"))
+    (repeated,) = measured(small_project, "sr-x2", [str(folder)], ["input"])
+    assert (mirrored.edges, repeated.edges) == ("mirror", "replicate")
+    assert repeated.mean.psnr != mirrored.mean.psnr
+    assert repeated.notes[0] == "Images are reduced and enlarged by an older imresize (data.edges: replicate)."
+    (noise,) = measured(small_project, "dn-s25", [str(folder)], ["input"])
+    assert noise.edges is None
+
+
+def test_pictures_of_a_sweep_lie_apart_and_never_among_the_images(
+    small_project: Any, folder: Path, tmp_path: Path
+) -> None:
+    small_project.add_model("sr-x2")
+    model = str(small_project.root / "models" / "sr-x2")
+    measured(small_project, "sr-x2", [str(folder)], [model], scales=[1, 2], save=tmp_path / "out")
+    one, two = ((tmp_path / "out" / f"scales-{n}" / "a.png").read_bytes() for n in (1, 2))
+    assert one != two
+    with pytest.raises(UserError, match=r"^--save: .* lies in .*, which is measured: name a folder outside of it\.$"):
+        measured(small_project, "sr-x2", [str(folder)], ["input"], save=folder / "out")
+
+
+@pytest.mark.parametrize("option", ["images", "inputs"])
+def test_an_empty_name_is_no_folder(small_project: Any, monkeypatch: pytest.MonkeyPatch, option: str) -> None:
+    monkeypatch.chdir(small_project.root)
+    with pytest.raises(UserError, match=f"^--{option} is empty: name a folder or a corpus"):
+        app(["evaluate", "-e", "sr-x2", "--method", "input", f"--{option}", ""], standalone_mode=False)

@@ -114,3 +114,16 @@ def test_a_histogram_counts_every_image_once() -> None:
     assert plot.mean == plot.columns.place(sum(gains) / 5)
     assert all("." not in text for _, text in plot.rows.ticks)
     assert sum(int(bar.told.split(": ")[1].split()[0]) for bar in histogram([0.5]).bars) == 1
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_ticks_lie_on_the_axis_whatever_its_range(log: bool) -> None:
+    """PSNR of 22.65 to 31.7 dB once had two steps of 5, and then those of a logarithmic axis."""
+    for low in (0.001, 0.7, 22.65, 24.3, 29.97, 31.2, 4321.0):
+        for wide in (0.01, 0.37, 1.9, 3.3, 9.1, 77.7):
+            axis = Axis([low, low + wide], 100, 400, log=log)
+            places = [place for place, _ in axis.ticks]
+            assert 3 <= len(places) <= 16
+            assert 100 <= min(places) <= max(places) <= 400
+            if low < 100 and wide > 0.1:  # labels have four digits
+                assert len({text for _, text in axis.ticks}) == len(places)
