@@ -235,7 +235,10 @@ def report(
         write_metrics(loaded, metrics)
     if plots:
         write_plots(loaded, plots)
-    if not (out or html or metrics or plots):
+    written = [str(path) for path in (out, html, metrics, plots) if path]
+    if written:
+        print(f"The report is in {', '.join(written)}")
+    else:
         print_report(loaded, models)
 
 

@@ -119,6 +119,12 @@ class Options:
     save: Path | None = None
     """Folder for the restored images."""
 
+    @property
+    def of_networks(self) -> str:
+        """The first option that is given and needs a network; "" for none."""
+        given = {"self-ensemble": self.self_ensemble, "tile": self.tile, "scales": self.scales, "ratio": self.ratios}
+        return next((name for name, value in given.items() if value), "")
+
     def check(self) -> None:
         """Raises UserError for a tile that is too small."""
         if self.tile is not None and self.tile <= 2 * OVERLAP:
@@ -170,6 +176,8 @@ def compare(
         opened[experiment.name, of_set] = open_photographs(params, experiment, of_set, inputs)
         if options.save and options.save.resolve().is_relative_to(Path(of_set).resolve()):
             raise UserError(f"--save: {options.save} lies in {of_set}, which is measured: name a folder outside of it.")
+    if set(methods) <= {INPUT, BICUBIC} and (given := options.of_networks):
+        raise UserError(f"--{given}: {methods[0]} has no network: leave the option out, or name a model by --method.")
     distances = perceptual() if options.perceptual else {}
     fits = False
     for method in methods:

@@ -54,11 +54,12 @@ class Photographs:
         if self.experiment.data.edges != "mirror" and scale > 1 and self.inputs is None:
             told.append("Images are reduced and enlarged by an older imresize (data.edges: replicate).")
         if self.corpus.ignored:
-            told.append(f"{self.corpus.ignored} other files lie beside the images and are passed over.")
+            files = "other files lie" if self.corpus.ignored > 1 else "other file lies"
+            told.append(f"{self.corpus.ignored} {files} beside the images, passed over.")
         if cropped := sum(bool(image.height % scale or image.width % scale) for image in self.corpus.images):
-            told.append(f"{cropped} of {count} images are cropped to multiples of {scale} pixels.")
+            told.append(f"{cropped} of {count} images {_are(cropped)} cropped to multiples of {scale} pixels.")
         if grey := self._grey():
-            told.append(f"{grey} of {count} images are grey and are measured as they are, at full range.")
+            told.append(f"{grey} of {count} images {_are(grey)} grey and measured at full range.")
             colour = [rule.name for rule in protocols_of(self.experiment.task) if rule.colour_only]
             if colour and grey < count:
                 told.append(f"{', '.join(colour)} needs colour in all images, and is left out.")
@@ -159,6 +160,10 @@ def _matched(images: Corpus, degraded: Corpus, scale: int, problems: list[str]) 
 
 def _without_suffix(name: str) -> str:
     return PurePosixPath(name).with_suffix("").as_posix()
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def _stem(name: str) -> str:

@@ -60,7 +60,7 @@ def test_bicubic_on_a_folder_by_hand(small_project: Any, folder: Path) -> None:
             assert row.ssim == pytest.approx(expected.ssim, abs=6e-5)
             psnr.append(row.psnr)
         assert (under.protocol, under.mean.psnr) == (rule.name, pytest.approx(np.mean(psnr), abs=6e-5))
-    assert result.notes == ["1 of 2 images are cropped to multiples of 2 pixels."]
+    assert result.notes == ["1 of 2 images is cropped to multiples of 2 pixels."]
     assert result.provenance.code_sha256 == evaluation_code(None)
     assert (result.provenance.weights_sha256, result.precision) == (None, None)
 
@@ -101,7 +101,7 @@ def test_noise_is_measured_in_grey_and_in_colour(small_project: Any, folder: Pat
     (result,) = measured(small_project, "dn-s25", [str(folder)], ["input"])
     assert result.further == []
     assert result.notes == [
-        "1 of 3 images are grey and are measured as they are, at full range.",
+        "1 of 3 images is grey and measured at full range.",
         "dn-rgb-v1 needs colour in all images, and is left out.",
     ]
 
@@ -199,6 +199,8 @@ def test_a_model_of_another_level_is_measured_and_told(small_project: Any, folde
         (("sr-x2", ["models/sr-x2"], {"tile": 64}), "^--tile: 64 is too small: give more than 64 pixels"),
         (("dn-s25", ["input"], {"inputs": "photographs"}), "^--inputs: the noise of dn-s25 is made when an image is"),
         (("sr-x2", ["input"], {"inputs": "photographs"}), r"a\.png is 48x40 RGB, but .*a\.png needs 24x20 RGB: give"),
+        (("sr-x2", ["input"], {"self_ensemble": True}), "^--self-ensemble: input has no network: leave the option out"),
+        (("sr-x2", ["bicubic"], {"scales": [3]}), "^--scales: bicubic has no network: leave the option out, or name"),
         (("dn-s25", ["nothing"], {}), "'?nothing'? is"),
     ],
 )
