@@ -7,8 +7,10 @@ from torch import Tensor
 
 HEIGHT, WIDTH = 2, 3
 TOGETHER = 2**18
-"""Pixels of input that go through the model at once: up to so many, flips are stacked to one batch. It depends on the
-image alone, not on free memory, so that a figure does not depend on what else a machine does."""
+"""Pixels of input that go through the model at once on a GPU: up to so many, flips are stacked to one batch.
+
+It depends on the image alone, not on free memory, so that a figure does not depend on what else a machine does. A CPU
+takes one view after the other: there batches of four were up to a quarter slower (benchmarks.evaluation)."""
 _FLIPS: tuple[tuple[int, ...], ...] = ((), (HEIGHT,), (WIDTH,), (HEIGHT, WIDTH))
 
 
@@ -17,13 +19,14 @@ def self_ensemble(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
     Args:
         model: maps (N, C, H, W) to (N, C', sH, sW), for an input of any batch size, height and width.
-        x: (N, C, H, W); need not be square: four of the eight go in as (N, C, W, H). Small inputs go through the model
-            as batches of 2 N or 4 N (see TOGETHER).
+        x: (N, C, H, W); need not be square: four of the eight go in as (N, C, W, H). On a GPU small inputs go through
+            the model as batches of 2 N or 4 N (see TOGETHER).
     Returns:
         (N, C', sH, sW) float32, whatever the precision of the model's output.
     """
     pixels = len(x) * x.shape[HEIGHT] * x.shape[WIDTH]
-    together = next(count for count in (4, 2, 1) if count * pixels <= TOGETHER or count == 1)
+    counts = (1,) if x.device.type == "cpu" else (4, 2, 1)
+    together = next(count for count in counts if count * pixels <= TOGETHER or count == 1)
     total: Tensor | None = None
     for transposed in (False, True):
         turned = x.transpose(HEIGHT, WIDTH) if transposed else x
