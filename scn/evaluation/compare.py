@@ -7,9 +7,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image as Pillow
 from pydantic import Field, SerializeAsAny
 from tqdm import tqdm
 
@@ -23,6 +20,7 @@ from scn.evaluation.perceptual import perceptual
 from scn.evaluation.photographs import Photographs, open_photographs
 from scn.evaluation.protocols import protocols_of
 from scn.evaluation.results import ImageResult
+from scn.imaging.image_io import write_pixels
 from scn.imaging.tiles import OVERLAP
 from scn.inference.apply import device_of, prepare
 from scn.inference.handle import Model
@@ -277,7 +275,7 @@ def _measured(
                 parts = [experiment.name, photographs.corpus.reference, ready.about["method"]] if several else []
                 parts += [f"{key}-{ready.about[key]}" for key in ("scales", "ratio") if key in ready.about]
                 folder = options.save.joinpath(*parts, *([target] if len(targets) > 1 else []))
-                _save(folder / image.result.name, image.pictures[_ONLY])
+                write_pixels(_png(folder / image.result.name), image.pictures[_ONLY])
     under = [
         UnderProtocol(
             protocol=rule.name,
@@ -311,10 +309,6 @@ def _measured(
     )
 
 
-def _save(path: Path, pixels: NDArray[np.uint8]) -> None:
-    target = path.with_suffix(".png") if path.suffix.lower() == ".png" else path.with_name(f"{path.name}.png")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        Pillow.fromarray(pixels).save(target)
-    except OSError as error:
-        raise UserError(f"{target} can't be written ({error.strerror}): give --save a folder that can.") from None
+def _png(path: Path) -> Path:
+    """The path of a saved picture: a.png stays, a.jpg becomes a.jpg.png, so that both have a place."""
+    return path if path.suffix == ".png" else path.with_name(f"{path.name}.png")

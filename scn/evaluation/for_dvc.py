@@ -24,7 +24,7 @@ def write_metrics(params: Params, folder: Path) -> list[Path]:
     Returns:
         the files, in the order of params.yaml.
     Raises:
-        UserError: if figures or the folder can't be read or written.
+        UserError: if figures or the folder can't be read or written, or the folder holds files of another kind.
     """
     figures = {}
     for name in params.experiments:
@@ -43,7 +43,7 @@ def write_plots(params: Params, folder: Path) -> list[Path]:
     Returns:
         the files, in the order of params.yaml.
     Raises:
-        UserError: if the folder can't be written.
+        UserError: if the folder can't be written, or holds files of another kind.
     """
     tables = {
         f"{name}/{path.name}": path.read_text()
@@ -55,7 +55,11 @@ def write_plots(params: Params, folder: Path) -> list[Path]:
 
 def _replace(folder: Path, files: dict[str, str]) -> list[Path]:
     with _told(folder):
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.is_dir():
+            strange = [path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".json", ".tsv")]
+            if strange:  # a folder of the user's own, named by mistake
+                raise UserError(f"{folder} holds other files, such as {strange[0].name}: name a folder of its own.")
+            shutil.rmtree(folder)
         folder.mkdir(parents=True)
         for name, text in files.items():
             (folder / name).parent.mkdir(exist_ok=True)

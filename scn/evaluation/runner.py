@@ -5,9 +5,6 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image as Pillow
 from torch import nn
 from tqdm import tqdm
 
@@ -21,6 +18,7 @@ from scn.evaluation.kept import Kept
 from scn.evaluation.measuring import INPUT, Measured, Method, means, measure_samples
 from scn.evaluation.protocols import protocols_of
 from scn.evaluation.results import Evaluation, ImageResult, SetResult, picture_file, result_file
+from scn.imaging.image_io import write_pixels
 from scn.inference.apply import device_of, prepare
 from scn.inference.model_files import WEIGHTS, check_fits, load_model
 from scn.inference.precision import computed
@@ -51,7 +49,7 @@ def evaluate_stage(params: Params, experiment_name: str) -> Path:
         for image in kept.pictures:
             for picture in ("truth", "input", "model"):
                 path = picture_file(params.root, experiment_name, name, image.result.name, picture)
-                _write_png(path, image.pictures[picture])
+                write_pixels(path, image.pictures[picture])
     return _write(params, experiment, "model", sets, provenance)
 
 
@@ -86,7 +84,7 @@ def ensemble_stage(params: Params, experiment_name: str) -> Path:
             images.append(_joined(row, image.result))
             if row.name in (*earlier.most, *earlier.least):
                 target = picture_file(params.root, experiment_name, name, row.name, "ensemble")
-                _write_png(target, image.pictures["ensemble"])
+                write_pixels(target, image.pictures["ensemble"])
         sets[name] = SetResult(mean=means(images), images=images, most=earlier.most, least=earlier.least)
     # A change elsewhere in the package runs one stage again and not the other: each keeps the hash of its code.
     sources = before.model_copy(update={"ensemble_code_sha256": provenance.code_sha256})
@@ -145,8 +143,3 @@ def _write(
     path = result_file(params.root, experiment.name, "model" if stage == "model" else "ensemble")
     write_atomically(path, evaluation.dumps())
     return path
-
-
-def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Pillow.fromarray(pixels).save(path)

@@ -112,6 +112,12 @@ def write_photograph(path: Path, photograph: Photograph) -> None:
     write_atomically(path, encoded.getvalue())
 
 
+def write_pixels(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Writes pixels, (H, W) or (H, W, 3), as `write_photograph` does, and makes the folder; errors are the same."""
+    shaped = pixels if pixels.ndim == 3 else pixels[..., None]
+    write_photograph(path, Photograph(pixels=shaped, alpha=None, icc_profile=None))
+
+
 def _check(image: Image.Image, path: Path | str) -> None:
     # Pillow reads 16-bit colour as 8 bits and says so only in the decoder's raw mode ("RGB;16B").
     deep = any(";16" in str(tile[3]) for tile in getattr(image, "tile", []))

@@ -353,3 +353,10 @@ def test_an_empty_name_is_no_folder(small_project: Any, monkeypatch: pytest.Monk
     monkeypatch.chdir(small_project.root)
     with pytest.raises(UserError, match=f"^--{option} is empty: name a folder or a corpus"):
         app(["evaluate", "-e", "sr-x2", "--method", "input", f"--{option}", ""], standalone_mode=False)
+
+
+def test_a_place_that_can_not_be_written_is_one_sentence(small_project: Any, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match=r"file/a\.png can't be written \(.*\): name a file in a folder you may write"):
+        measured(small_project, "sr-x2", [str(folder)], ["input"], save=tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"

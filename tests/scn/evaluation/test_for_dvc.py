@@ -41,6 +41,15 @@ def test_plots_are_the_curves_of_every_experiment(small_project: Any, tmp_path: 
     assert files[1].read_text() == "step\tloss\n1\t7\n"
 
 
+def test_a_folder_of_the_users_own_is_left_alone(small_project: Any, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "sub").mkdir(parents=True)
+    (tmp_path / "mine" / "sub" / "photo.jpg").write_bytes(b"dear")
+    for write in (write_metrics, write_plots):
+        with pytest.raises(UserError, match=r"mine holds other files, such as photo\.jpg: name a folder of its own\.$"):
+            write(small_project.params, tmp_path / "mine")
+    assert (tmp_path / "mine" / "sub" / "photo.jpg").read_bytes() == b"dear"
+
+
 def test_a_folder_that_can_not_be_written_is_one_sentence(small_project: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file can't be written \(File exists\): make room there"):

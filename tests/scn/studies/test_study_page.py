@@ -73,6 +73,16 @@ def test_a_table_has_measured_and_printed_figures(tmp_path: Path) -> None:
     assert ET.parse(tmp_path / "plot.svg").getroot().find(f"{SVG}text").text == "A < B, Set5"  # type: ignore[union-attr]
 
 
+def test_settings_of_a_run_are_told_beside_what_is_declared(tmp_path: Path) -> None:
+    warning = "- Held equal: all. As declared: the settings of this run go before it"
+    for settings, told in (([], False), (["model.units=4"], True)):
+        write_page(result(settings=settings), tmp_path)
+        page = (tmp_path / "README.md").read_text()
+        assert (warning in page) == told
+        assert ("with `model.units=4`" in page) == told
+        assert "\n- Unlike the paper: nothing." in page
+
+
 def test_figures_printed_for_another_set_are_named(tmp_path: Path) -> None:
     variants = {
         "a": variant("A", figures(30.0), None, printed={"DIV2K/validation": 34.7}),
