@@ -155,8 +155,9 @@ def throughput(device: torch.device, runs: int) -> list[Row]:
         for precision in precisions:
             for compiled in (False, True) if device.type == "cuda" else (False,):
                 name = f"ours, {precision}" + ", compiled" * compiled
-                changed = config.model_copy(update={"precision": precision, "compile": compiled})
-                experiment = run.experiment.model_copy(update={"train": changed})
+                changed = config.model_copy(update={"precision": precision})
+                how = run.experiment.run.model_copy(update={"compile": compiled})
+                experiment = run.experiment.model_copy(update={"train": changed, "run": how})
                 forms[name] = precision
                 timed[name] = OurLearner(Learner(experiment, World(device=device)), feed.batch).step
             matrix = torch.rand(side, side, device=device, dtype=getattr(torch, precision))

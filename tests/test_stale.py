@@ -77,6 +77,7 @@ CHANGES: Mapping[str, Any] = {
     "run.accumulate": 2,
     "run.channels_last": False,
     "run.compile": True,
+    "run.cuda_graphs": False,
     "run.deterministic": True,
     "run.memory_mib": 100,
     "run.cache_mib": 100,

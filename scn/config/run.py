@@ -24,6 +24,8 @@ class RunConfig(Section):
     """Keep images and features in memory with channels last, which is faster on nearly every device."""
     compile: bool = False
     """Compile the network's forward and backward pass with torch.compile."""
+    cuda_graphs: bool = True
+    """On a GPU and without `compile`, record the kernels of a step and launch them as one; results are the same."""
     deterministic: bool = False
     """Make every run on a GPU give the same bits, at some cost in speed; on a CPU they are the same in any case."""
     memory_mib: int = Field(default=12288, ge=1)

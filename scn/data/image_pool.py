@@ -103,7 +103,9 @@ class Stack:
         first_row, first_column = top + upside_down * (side - 1), left + mirrored * (side - 1)
         corner = self._starts[image] + first_row * width + first_column
         along_rows, along_columns = np.where(transposed, right, down), np.where(transposed, down, right)
-        terms = torch.from_numpy(np.stack([corner, along_rows, along_columns])).to(device)
+        terms = torch.from_numpy(np.stack([corner, along_rows, along_columns]))
+        if device.type == "cuda":  # a pageable copy would wait for all that the GPU has to do before it
+            terms = terms.pin_memory().to(device, non_blocking=True)
         start, by_row, by_column = terms[:, :, None, None]
         ruler = torch.arange(side, device=device)
         places = start + by_row * ruler[:, None] + by_column * ruler

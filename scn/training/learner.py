@@ -2,14 +2,13 @@
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -17,16 +16,9 @@ from scn.config.params import Experiment
 from scn.config.train import LossConfig
 from scn.core.errors import UserError
 from scn.data import Batch
-from scn.inference.precision import autocast
 from scn.networks.build import build
+from scn.training.gradients import Gradients
 from scn.training.world import World
-
-LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "l1": F.l1_loss,
-    "smooth_l1": F.smooth_l1_loss,
-    "mse": F.mse_loss,
-}
-"""Terms of the loss (scn.config.train.LossConfig): name -> mean distance of two images of the same shape."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,15 +48,14 @@ class Learner:
 
     def __init__(self, experiment: Experiment, world: World) -> None:
         self.config, self.world = experiment.train, world
-        self.accumulate = experiment.run.accumulate
-        self.layout = torch.channels_last if experiment.run.channels_last else torch.contiguous_format
+        layout = torch.channels_last if experiment.run.channels_last else torch.contiguous_format
         self.network: nn.Module = build(experiment.architecture(), seed=self.config.seed)
-        self.network.to(world.device, memory_format=self.layout)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.config.learning_rate)
+        self.network.to(world.device, memory_format=layout)  # type: ignore[call-overload]
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.config.learning_rate, fused=True)
         self.average: AveragedModel | None = None
         if self.config.ema_decay:
             self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema_decay))
-        self.forward = torch.compile(self.network, dynamic=False) if experiment.run.compile else self.network
+        self.gradients = Gradients(experiment, self.network, world.device)
 
     @property
     def result(self) -> nn.Module:
@@ -80,15 +71,7 @@ class Learner:
             rate: the learning rate.
             stopping: True if this rank was asked to stop.
         """
-        self.optimizer.zero_grad()
-        total = torch.zeros((), device=self.world.device)
-        parts = self.accumulate
-        for input, target in zip(batch.input.chunk(parts), batch.target.chunk(parts), strict=True):
-            with autocast(self.world.device, self.config.precision):
-                restored = self.forward(input.contiguous(memory_format=self.layout))
-            part = distance(loss, restored.float(), target) / parts
-            part.backward()
-            total += part.detach()
+        total = self.gradients(batch, loss)
         gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
         total, asked = _averaged(gradients, [total, torch.full_like(total, float(stopping))], self.world.world_size)
         norm = torch.nn.utils.get_total_norm(gradients)
@@ -149,12 +132,6 @@ class Learner:
         if not taken:
             raise UserError(f"start_from: no weights of {name} fit this network: name a model of the same kind.")
         return taken
-
-
-def distance(weights: LossConfig, restored: Tensor, target: Tensor) -> Tensor:
-    """Returns the loss of images (B, C, H, W): the weighted sum of the terms in LOSSES."""
-    terms = [weight * LOSSES[name](restored, target) for name, weight in weights.model_dump().items() if weight]
-    return torch.stack(terms).sum()
 
 
 def network_of(experiment: Experiment, state: Mapping[str, Any]) -> nn.Module:

@@ -21,20 +21,37 @@ class Convolution(nn.Conv2d):
 
     The result is nn.Conv2d's, bit for bit; the weight's gradient differs by the rounding of float32.
 
+    Attributes:
+        made: within scn.networks.base.weights.made_once, the normalised weight that all calls of one forward pass read,
+            by its type; None: every call makes it again.
+
     Args:
         inputs, outputs: channels C and U.
         kernel: side K of the kernel, odd.
     """
 
+    made: dict[torch.dtype, Tensor] | None = None
+
     def __init__(self, inputs: int, outputs: int, kernel: int, *, bias: bool = True) -> None:
         super().__init__(inputs, outputs, kernel, padding=kernel // 2, bias=bias)
 
     def forward(self, input: Tensor) -> Tensor:
-        weight = self.weight
+        weight = self.weight if self.made is None else self._once(self.made)
         if self.kernel_size[0] > 1 and min(weight.shape[:2]) >= FEWEST and weight.requires_grad and _gains(input):
             result: Tensor = _ByProducts.apply(input, weight, self.bias)
             return result
         return F.conv2d(input, weight, self.bias, padding=self.padding)
+
+    def _once(self, made: dict[torch.dtype, Tensor]) -> Tensor:
+        direction: Tensor = self.parametrizations.weight.original1  # type: ignore[union-attr, assignment]
+        dtype, device = direction.dtype, direction.device.type
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+        if dtype not in made:
+            last = direction.is_contiguous(memory_format=torch.channels_last)  # the layout of the network
+            layout = torch.channels_last if last else torch.contiguous_format
+            made[dtype] = self.weight.to(dtype, memory_format=layout)
+        return made[dtype]
 
 
 def _gains(input: Tensor) -> bool:

@@ -1,11 +1,13 @@
 """The base class of all networks, their convolutions, and the enlargement by pixel shuffle."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm as with_weight_norm
 
 from scn.core.errors import UserError
 from scn.networks.base.convolution import Convolution
+from scn.networks.base.weights import made_once
 
 IMAGE_MEAN = 0.5
 """Mean that is subtracted from the input and added to the output (the code of SCN's authors; not in their paper)."""
@@ -48,7 +50,10 @@ class RestorationNetwork(nn.Module):
                 f"The network takes images of at least {self.smallest}x{self.smallest} pixels, not "
                 f"{image.shape[-1]}x{image.shape[-2]}: enlarge or pad the image first."
             )
-        return self.restore(image)
+        if torch.compiler.is_compiling() or not torch.is_grad_enabled():  # a compiler finds what is computed twice
+            return self.restore(image)
+        with made_once(self):
+            return self.restore(image)
 
     def restore(self, image: Tensor) -> Tensor:
         """The network's function: (N, C, H, W), which has been checked -> (N, C, sH, sW)."""

@@ -1,5 +1,7 @@
 """Resampling: bilinear with aligned corners between two sizes, and MATLAB's bicubic enlargement."""
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -31,10 +33,22 @@ def bilinear_by_products(x: Tensor, height: int, width: int) -> Tensor:
 
 def _weights(size: int, new_size: int, like: Tensor) -> Tensor:
     """The matrix (new_size, size) of bilinear weights."""
-    position = torch.arange(new_size, device=like.device, dtype=torch.float32)
+    if torch.compiler.is_compiling():
+        return _matrix(size, new_size, like.dtype, like.device)
+    return _kept_matrix(size, new_size, like.dtype, like.device)
+
+
+def _matrix(size: int, new_size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    position = torch.arange(new_size, device=device, dtype=torch.float32)
     position = position * ((size - 1) / max(new_size - 1, 1))
-    grid = torch.arange(size, device=like.device, dtype=torch.float32)
-    return (1 - (position[:, None] - grid[None, :]).abs()).clamp_(min=0).to(like.dtype)
+    grid = torch.arange(size, device=device, dtype=torch.float32)
+    return (1 - (position[:, None] - grid[None, :]).abs()).clamp_(min=0).to(dtype)
+
+
+@cache  # a training has few sizes, and asks for them in every block of every step
+def _kept_matrix(size: int, new_size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return _matrix(size, new_size, dtype, device)
 
 
 def bicubic(x: Tensor, scale: int) -> Tensor:

@@ -13,7 +13,8 @@ from scn.core.errors import UserError
 from scn.data import Batch
 from scn.networks import network_config
 from scn.networks.build import build, fold
-from scn.training.learner import Learner, distance, network_of
+from scn.training.gradients import distance
+from scn.training.learner import Learner, network_of
 from scn.training.world import World
 
 MODEL = {"name": "scn", "blocks": 2, "units": 6, "width": 2, "scales": 2}
