@@ -153,10 +153,13 @@ def throughput(device: torch.device, runs: int) -> list[Row]:
         forms: dict[str, Precision] = {"published": "float32"}
         timed: dict[str, Callable[[], object]] = {"published": PublishedLearner(run, device).step}
         for precision in precisions:
-            for compiled in (False, True) if device.type == "cuda" else (False,):
-                name = f"ours, {precision}" + ", compiled" * compiled
+            forms_here = {"": {"cuda_graphs": False}}
+            if device.type == "cuda":
+                forms_here |= {", CUDA graphs": {"cuda_graphs": True}, ", compiled": {"compile": True}}
+            for form, settings in forms_here.items():
+                name = f"ours, {precision}{form}"
                 changed = config.model_copy(update={"precision": precision})
-                how = run.experiment.run.model_copy(update={"compile": compiled})
+                how = run.experiment.run.model_copy(update=settings)
                 experiment = run.experiment.model_copy(update={"train": changed, "run": how})
                 forms[name] = precision
                 timed[name] = OurLearner(Learner(experiment, World(device=device)), feed.batch).step

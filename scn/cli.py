@@ -259,9 +259,11 @@ def restore(
     from scn.registry.reference import load
 
     todo = pairs(source, target)  # a mistake there is told before a model is fetched
-    restorer = partial(load(model, params_file=params).restore_photograph, self_ensemble=self_ensemble)
+    loaded = load(model, params_file=params)
+    restorer = partial(loaded.restore_photograph, self_ensemble=self_ensemble)
     written = restore_files(todo, restorer)
-    print(f"{len(written)} image{'s' if len(written) > 1 else ''} restored, in {target}")
+    by = f"{model.partition('@')[0]}@{loaded.version}" if loaded.version else model  # a published one goes first
+    print(f"{len(written)} image{'s' if len(written) > 1 else ''} restored by {by}, in {target}")
 
 
 @app.command()

@@ -112,7 +112,8 @@ def test_a_second_clone_pulls_and_finds_nothing_to_do(workspace: Workspace, tmp_
 def test_a_photograph_is_restored(workspace: Workspace, tmp_path: Path) -> None:
     source = tmp_path / "in.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(source)
-    workspace.run("scn", "restore", str(source), str(tmp_path / "out.png"), "--model", "sr-x2")
+    said = workspace.run("scn", "restore", str(source), str(tmp_path / "out.png"), "--model", "sr-x2")
+    assert said.stdout.startswith("1 image restored by sr-x2@v1, in ")
     with Image.open(tmp_path / "out.png") as restored:
         assert restored.size == (60, 40)
     program = "import scn, torch; print(tuple(scn.load('sr-x2')(torch.rand(1, 3, 8, 9)).shape))"

@@ -157,6 +157,6 @@ def test_the_commands_find_what_they_need(installed: Installed) -> None:
 def test_a_photograph_is_restored_by_the_command(installed: Installed, tmp_path: Path) -> None:
     Image.linear_gradient("L").crop((0, 0, 24, 16)).convert("RGB").save(tmp_path / "in.png")
     said = installed.run("scn", "restore", str(tmp_path / "in.png"), str(tmp_path / "out.png"), "--model", SHIPPED)
-    assert said == f"1 image restored, in {tmp_path / 'out.png'}\n"
+    assert said == f"1 image restored by {SHIPPED}, in {tmp_path / 'out.png'}\n"
     with Image.open(tmp_path / "out.png") as restored:
         assert (restored.size, restored.mode) == ((48, 32), "RGB")

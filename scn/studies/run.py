@@ -72,6 +72,8 @@ def run_study(
     with locked(path / LOCK, lambda: print(told, flush=True)):
         plan: Plan | None = read(Plan, path / PLAN, f"remove {path}, or name another folder with --out")
         if plan:
+            if plan.settings and not settings:
+                print(f"{study.name}: goes on with --set {' --set '.join(plan.settings)}, as it was begun", flush=True)
             size, experiment, settings = size or plan.size, experiment or plan.experiment, settings or plan.settings
         folder = open_folder(study, params, path, study.check_size(size), parse_settings(settings), experiment)
         if plan is None:

@@ -60,11 +60,15 @@ def test_what_is_finished_is_not_made_again(studied: Params, tiny: Tiny, monkeyp
     assert (folder / "result.json").read_bytes() == first
 
 
-def test_seeds_are_added(studied: Params, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seeds_are_added(
+    studied: Params, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = run_study(TABLE, studied, steps=3, seeds=1, settings=tiny(TABLE))
     before = figures(folder)
     names = trained(monkeypatch)
+    assert "goes on" not in capsys.readouterr().out
     run_study(TABLE, studied, seeds=2)
+    assert f"{TABLE}: goes on with --set {' --set '.join(tiny(TABLE))}, as it was begun\n" in capsys.readouterr().out
     assert names == [f"{TABLE}-{variant}-1" for variant in ("unet", "pspnet", "scn")]
     after = figures(folder)
     assert [row for row in after["rows"] if row["seed"] == 0] == before["rows"]

@@ -1,6 +1,7 @@
 """Training on a GPU: run by `pytest -m gpu` where there is one."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -30,6 +31,18 @@ def test_two_deterministic_runs_are_the_same_bits(project: Project, name: str, p
         results.append(weights(params, name))
     assert results[0] == results[1]
     assert open_store(params.storage.url, params.root).list("runs/") == []
+
+
+@pytest.mark.parametrize("settings", [{}, {"accumulate": 2}, {"late_loss": {"mse": 1.0}, "hold_epochs": 1}])
+def test_a_recorded_step_gives_the_bits_of_one_that_is_not(project: Project, settings: dict[str, Any]) -> None:
+    results = []
+    for recorded in (True, False):
+        params = project(
+            "sr-x2", deterministic=True, precision="bfloat16", cuda_graphs=recorded, use_gpu=True, epochs=3, **settings
+        )
+        train_stage(params, "sr-x2", plain=True, resume=False)
+        results.append(weights(params, "sr-x2"))
+    assert results[0] == results[1]
 
 
 @pytest.mark.parametrize("group_mib", [None, 0.5])
