@@ -36,7 +36,8 @@ class Convolution(nn.Conv2d):
         super().__init__(inputs, outputs, kernel, padding=kernel // 2, bias=bias)
 
     def forward(self, input: Tensor) -> Tensor:
-        weight = self.weight if self.made is None else self._once(self.made)
+        made = self.made  # read once: another thread's pass through the same network may end meanwhile
+        weight = self.weight if made is None else self._once(made)
         if self.kernel_size[0] > 1 and min(weight.shape[:2]) >= FEWEST and weight.requires_grad and _gains(input):
             result: Tensor = _ByProducts.apply(input, weight, self.bias)
             return result
