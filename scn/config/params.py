@@ -100,18 +100,25 @@ class Experiment(Section):
         return self
 
     def check_split(self, workers: int) -> None:
-        """Raises UserError if a batch can't be split evenly among `workers` and the `run.accumulate` parts of each."""
-        accumulate = self.run.accumulate
-        parts = f"{accumulate} parts of each of " if accumulate > 1 else ""
-        if self.train.batch_size % (workers * accumulate):
+        """Raises UserError if a batch can't be split evenly among `workers` and the parts that each computes it in."""
+        accumulate, lanes, batch = self.run.accumulate, self.train.lanes, self.train.batch_size
+        if lanes % workers:
             raise UserError(
-                f"train.batch_size of {self.name}: {self.train.batch_size} can't be split evenly among "
-                f"{parts}{workers} workers: set it to a multiple, or change run.workers and run.accumulate."
+                f"train.lanes of {self.name}: {lanes} lanes can't be dealt evenly to {workers} workers: set "
+                "run.workers to a power of two up to train.lanes."
             )
-        if workers * accumulate > 1 and not self.model.splits_batches:
+        sharers = f"{lanes} lanes (train.lanes)" if lanes else f"{workers} workers"
+        parts = f"{accumulate} parts of each of " if accumulate > 1 else ""
+        if batch % ((lanes or workers) * accumulate):
+            raise UserError(
+                f"train.batch_size of {self.name}: {batch} can't be split evenly among {parts}{sharers}: set it to a "
+                "multiple, or change run.workers and run.accumulate."
+            )
+        if (lanes or workers) * accumulate > 1 and not self.model.splits_batches:
             raise UserError(
                 f"The result of {self.model.name} with batch normalisation depends on how a batch is split: set "
-                f"run.workers and run.accumulate of {self.name} to 1, or model.batch_norm to false."
+                f"run.workers and run.accumulate of {self.name} to 1 and train.lanes to 0, or model.batch_norm to "
+                "false."
             )
 
     @property

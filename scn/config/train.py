@@ -72,6 +72,11 @@ class TrainConfig(Section):
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the network; bfloat16 is autocast on devices that support it. Weights, optimizer, loss: float32."""
 
+    # The arithmetic
+    lanes: int = Field(default=0, ge=0)
+    """Number of equal parts of a batch, a power of two, that are computed one by one and summed in one fixed order:
+    then any number of workers that divides it gives the same weights bit for bit. 0: each worker's share at once."""
+
     # The weights that the run ends with
     take_best_every: int | None = Field(default=None, ge=1)
     """Steps between validations; the run ends with the weights of the best one. null: with those of the last step."""
@@ -92,6 +97,8 @@ class TrainConfig(Section):
                 f"warmup_steps: {self.warmup_steps} of {self.max_steps} steps (max_steps): the warm-up would not end; "
                 "lower it"
             )
+        if self.lanes & (self.lanes - 1):
+            raise ValueError(f"lanes: {self.lanes} is no power of two; set it to one, or to 0 for none")
         if self.take_best_on and not self.take_best_every:
             raise ValueError("take_best_on: has no effect without take_best_every; set that too")
         return self

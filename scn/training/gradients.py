@@ -1,6 +1,6 @@
-"""Loss and gradients of a batch; on a GPU recorded once as a CUDA graph, and replayed from then on."""
+"""Loss and gradients of a step, over all ranks; on a GPU recorded once as a CUDA graph, and replayed from then on."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,8 @@ from scn.config.params import Experiment
 from scn.config.train import LossConfig
 from scn.data import Batch
 from scn.inference.precision import autocast
+from scn.training.reduction import Buckets, Lanes
+from scn.training.world import World
 
 LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "l1": F.l1_loss,
@@ -23,29 +25,55 @@ WARM_UP = 3
 
 
 class Gradients:
-    """Computes the loss of batches and its gradients, into the `grad` of a network's parameters.
+    """Computes the loss of steps and its gradients, into the `grad` of a network's parameters.
 
     A step of SCN is thousands of kernels of microseconds, so that a GPU waits for the host which launches them. There,
     after a few steps of the same shape and loss, the kernels of a step are recorded as a CUDA graph, which is launched
     as a whole. It is the same kernels with the same results.
     """
 
-    def __init__(self, experiment: Experiment, network: nn.Module, device: torch.device) -> None:
+    def __init__(self, experiment: Experiment, network: nn.Module, world: World) -> None:
         config, run = experiment.train, experiment.run
-        self.network, self.device = network, device
+        self.network, self.device = network, world.device
         self.precision, self.parts = config.precision, run.accumulate
         self.layout = torch.channels_last if run.channels_last else torch.contiguous_format
         self.forward = torch.compile(network, dynamic=False) if run.compile else network
-        self.records = device.type == "cuda" and run.cuda_graphs and not run.compile
+        self.records = world.device.type == "cuda" and run.cuda_graphs and not run.compile
         self.seen: tuple[object, int] = (None, 0)
         """Shapes and loss of the latest steps, and how many there were."""
         self.graph: _Graph | None = None
+        self.lanes = Lanes(config.lanes, world.world_size) if config.lanes else None
+        self.buckets: Buckets | None = None
+        if world.world_size > 1 and not self.lanes:
+            self.buckets = Buckets(network.parameters(), world.world_size)
 
-    def __call__(self, batch: Batch, loss: LossConfig) -> Tensor:
-        """Computes the gradients of the mean loss of this rank's patches; returns the loss, a scalar on the device.
+    def __call__(self, batch: Batch, loss: LossConfig, flags: Sequence[bool] = ()) -> list[Tensor]:
+        """Computes the gradients of the mean loss of all ranks' patches; every rank has to call it.
 
-        The loss is valid until the next call.
+        Args:
+            batch: this rank's share of the step's patches.
+            flags: what this rank has to tell the others.
+        Returns:
+            The loss, and for each flag the share of ranks that raised it: scalars on the device, valid until the next
+            call.
         """
+        if self.lanes:
+            inputs, targets = (images.chunk(self.lanes.own) for images in (batch.input, batch.target))
+            for input, target in zip(inputs, targets, strict=True):
+                numbers = self._numbers(self._here(Batch(input=input, target=target), loss), flags)
+                self.lanes.add(numbers, self._computed())
+            return self.lanes.average(len(numbers), self._computed())
+        numbers = self._numbers(self._here(batch, loss), flags)
+        return self.buckets.average(numbers) if self.buckets else numbers
+
+    def _numbers(self, total: Tensor, flags: Sequence[bool]) -> list[Tensor]:
+        return [total, *(torch.full_like(total, float(flag)) for flag in flags)]
+
+    def _computed(self) -> list[Tensor]:
+        return [p.grad for p in self.network.parameters() if p.grad is not None]
+
+    def _here(self, batch: Batch, loss: LossConfig) -> Tensor:
+        """Computes the gradients of the mean loss of these patches; returns the loss."""
         if not self.records:
             return self._compute(batch, loss)
         key = (batch.input.shape, batch.target.shape, loss)
@@ -62,10 +90,13 @@ class Gradients:
     def _compute(self, batch: Batch, loss: LossConfig) -> Tensor:
         self.network.zero_grad()
         total = torch.zeros((), device=self.device)
-        for input, target in zip(batch.input.chunk(self.parts), batch.target.chunk(self.parts), strict=True):
+        inputs, targets = batch.input.chunk(self.parts), batch.target.chunk(self.parts)
+        for number, (input, target) in enumerate(zip(inputs, targets, strict=True), 1):
             with autocast(self.device, self.precision):
                 restored = self.forward(input.contiguous(memory_format=self.layout))
             part = distance(loss, restored.float(), target) / self.parts
+            if self.buckets and number == self.parts and not self.records:  # a graph has no place for hooks
+                self.buckets.expect()
             part.backward()
             total += part.detach()
         return total

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -30,6 +29,8 @@ class StepResult:
     """L2 norm of the gradient over all weights, before clipping."""
     stopping: bool
     """True if any rank was asked to stop."""
+    abandoned: bool = False
+    """True if any rank had no patches: the step was not taken."""
 
     @property
     def finite(self) -> bool:
@@ -55,30 +56,31 @@ class Learner:
         self.average: AveragedModel | None = None
         if self.config.ema_decay:
             self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema_decay))
-        self.gradients = Gradients(experiment, self.network, world.device)
+        self.gradients = Gradients(experiment, self.network, world)
 
     @property
     def result(self) -> nn.Module:
         """The network to measure and keep: with the average of the weights where train.ema_decay is set."""
         return self.average.module if self.average else self.network
 
-    def step(self, batch: Batch, loss: LossConfig, rate: float, *, stopping: bool = False) -> StepResult:
-        """Takes one optimiser step; changes nothing if the loss or the gradient is not finite.
+    def step(
+        self, batch: Batch, loss: LossConfig, rate: float, *, stopping: bool = False, abandon: bool = False
+    ) -> StepResult:
+        """Takes one optimiser step; changes nothing if the loss or the gradient is not finite, or a rank abandons it.
 
         Args:
             batch: this rank's share of the step's patches.
             loss: weights of the loss's terms.
             rate: the learning rate.
             stopping: True if this rank was asked to stop.
+            abandon: True if this rank has no patches; `batch` then only has the right shape.
         """
-        total = self.gradients(batch, loss)
-        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
-        total, asked = _averaged(gradients, [total, torch.full_like(total, float(stopping))], self.world.world_size)
-        norm = torch.nn.utils.get_total_norm(gradients)
+        total, stops, abandons = self.gradients(batch, loss, (stopping, abandon))
+        norm = torch.nn.utils.get_total_norm(p.grad for p in self.network.parameters() if p.grad is not None)
         # The only place where a GPU is waited for.
-        loss_value, grad_norm, stops = torch.stack((total, norm, asked)).tolist()
-        result = StepResult(loss=loss_value, grad_norm=grad_norm, stopping=stops > 0)
-        if result.finite:
+        loss_value, grad_norm, asked, abandoned = torch.stack((total, norm, stops, abandons)).tolist()
+        result = StepResult(loss=loss_value, grad_norm=grad_norm, stopping=asked > 0, abandoned=abandoned > 0)
+        if result.finite and not result.abandoned:
             if self.config.max_grad_norm:
                 torch.nn.utils.clip_grads_with_norm_(self.network.parameters(), self.config.max_grad_norm, norm)
             for group in self.optimizer.param_groups:
@@ -163,19 +165,3 @@ class _Deterministic(AbstractContextManager[None]):
     def __exit__(self, *error: object) -> None:
         torch.use_deterministic_algorithms(self.before[0])
         torch.backends.cudnn.benchmark = self.before[1]
-
-
-def _averaged(gradients: list[Tensor], numbers: list[Tensor], world_size: int) -> list[Tensor]:
-    """Averages over the ranks: the gradients in place, the numbers as the result.
-
-    One sum over a flat buffer: parameters that the last block leaves without a gradient need no special care.
-    """
-    if world_size == 1:
-        return numbers
-    flat = torch.cat([torch.stack(numbers), *(g.reshape(-1) for g in gradients)])
-    dist.all_reduce(flat)
-    flat /= world_size
-    parts = flat[len(numbers) :].split([g.numel() for g in gradients])
-    for gradient, part in zip(gradients, parts, strict=True):
-        gradient.copy_(part.view_as(gradient))
-    return list(flat[: len(numbers)])
