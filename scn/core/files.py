@@ -16,6 +16,7 @@ from scn.core.errors import UserError
 HIDDEN = ".scn-"
 """Prefix of the names of temporary files, locks and probes; data never has such a name."""
 _STALE_SECONDS = 24 * 3600
+_ATTEMPTS = 100
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -35,29 +36,46 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 @contextmanager
 def written_beside(path: Path, write: Callable[[IO[bytes]], object]) -> Iterator[Path]:
-    """Context manager that gives a temporary file beside `path`, filled by `write` and synced to the disk.
+    """Context manager that gives a temporary file near `path`, filled by `write` and synced to the disk.
 
     Move it to `path` inside of the `with`: what is left of it at the end is removed. The folder is made if needed.
+    Temporary files lie in a hidden folder beside `path`, which is there only while they are: so to look for those of
+    killed processes takes the same time however many files lie beside `path`.
 
     Args:
         write: is called with the open binary file and writes the content.
     Raises:
         OSError: if the folder can't be made or the file can't be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f"{HIDDEN}tmp-*"):  # left by a process that was killed
-        with suppress(FileNotFoundError):
-            if left.stat().st_mtime < time.time() - _STALE_SECONDS:
-                left.unlink()
-    temporary = path.parent / f"{HIDDEN}tmp-{uuid.uuid4().hex}"
+    file = _new_file(path.parent / f"{HIDDEN}tmp")
+    temporary = Path(file.name)
     try:
-        with temporary.open("xb") as file:
+        with file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # other processes write there, or one of them has removed it
+            temporary.parent.rmdir()
+
+
+def _new_file(folder: Path) -> IO[bytes]:
+    """Opens a new file in `folder`, and removes from there what processes have left that were killed long ago."""
+    for left in range(_ATTEMPTS, 0, -1):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = (folder / uuid.uuid4().hex).open("xb")
+            break
+        except (FileNotFoundError, FileExistsError):  # another process has just removed the folder
+            if left == 1:
+                raise
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < time.time() - _STALE_SECONDS:
+                path.unlink()
+    return file
 
 
 def replace_folder(new: Path, target: Path) -> None:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -305,8 +306,8 @@ def test_a_killed_writer_leaves_no_object(tmp_path: Path, call: str) -> None:
         assert writer.stdout is not None
         assert writer.stdout.readline() == "written\n"
         writer.send_signal(signal.SIGKILL)
-    left = [path for path in (tmp_path / "a").iterdir() if path.stat().st_size == 1000000]
-    assert len(left) == 1
+    left = list((tmp_path / "a" / ".scn-tmp").iterdir())
+    assert [path.stat().st_size for path in left] == [1000000]
     store = open_store(url)
     assert store.list() == []
     assert store.exists("a/b") is False
@@ -315,7 +316,37 @@ def test_a_killed_writer_leaves_no_object(tmp_path: Path, call: str) -> None:
     two_days_ago = time.time() - 2 * 24 * 3600
     os.utime(left[0], (two_days_ago, two_days_ago))
     store.put("a/c", b"1")
-    assert not left[0].exists()
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["b", "c"]
+
+
+def test_what_a_put_costs_does_not_grow_with_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No folder that holds objects is read, and the calls to the system are the same."""
+    calls: list[str] = []
+
+    def counted(name: str) -> Callable[..., Any]:
+        call = getattr(os, name)
+        return lambda *args, **options: (calls.append(f"{name} {Path(args[0]).name}"), call(*args, **options))[1]
+
+    store, costs = FileStore(tmp_path), []
+    with monkeypatch.context() as patched:
+        for name in ("scandir", "listdir", "stat"):
+            patched.setattr(os, name, counted(name))
+        for number in range(50):
+            store.put(f"a/{number:02d}", b"1")
+            store.swap_pointer("a/pointer", str(number).encode(), store.read_pointer("a/pointer")[1])
+            costs.append(len(calls))
+            assert not {"scandir a", "listdir a"} & set(calls)
+            assert any(call.endswith(".scn-tmp") for call in calls)
+            calls.clear()
+    assert len(set(costs[1:])) == 1
+
+
+def test_writers_of_one_folder_do_not_take_it_from_each_other(tmp_path: Path) -> None:
+    """Each removes the folder of temporary files when it finds it empty."""
+    store = FileStore(tmp_path)
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda number: store.put(f"a/{number:03d}", b"1"), range(200)))
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [f"{number:03d}" for number in range(200)]
 
 
 def test_file_systems_without_hard_links_serve_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

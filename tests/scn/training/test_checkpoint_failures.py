@@ -92,7 +92,7 @@ def left_by(root: Path, name: str) -> Checkpoints:
 
 def test_a_save_that_was_killed_leaves_the_one_before(killed: tuple[Path, str]) -> None:
     a = left_by(killed[0], "middle")
-    assert [file.stat().st_size > 1_200_000 for file in a.folder.glob(".scn-tmp-*")] == [True]
+    assert [file.stat().st_size > 1_200_000 for file in a.folder.glob(".scn-tmp/*")] == [True]
     assert_found(a.load(), 1)
 
 
