@@ -33,10 +33,10 @@ from data_prep.prepare import make_manifests
 from scn.config.params import load_params
 from scn.config.run import RunConfig
 from scn.config.train import LossConfig
+from scn.core.ray import cpu_count
 from scn.data import Batch, Feed, open_feed
 from scn.inference.precision import Precision, has_bfloat16
 from scn.launch.ray_train import train_with_ray
-from scn.launch.world import use_threads
 from scn.networks.build import build
 from scn.networks.profile import count_macs
 from scn.storage import open_store
@@ -162,7 +162,8 @@ def throughput(device: torch.device, runs: int) -> list[Row]:
                 how = run.experiment.run.model_copy(update=settings)
                 experiment = run.experiment.model_copy(update={"train": changed, "run": how})
                 forms[name] = precision
-                timed[name] = OurLearner(Learner(experiment, World(device=device)), feed.batch).step
+                learner = Learner(experiment, World(device=device), compiled=experiment.run.compile)
+                timed[name] = OurLearner(learner, feed.batch).step
             matrix = torch.rand(side, side, device=device, dtype=getattr(torch, precision))
             timed[f"matrices, {precision}"] = lambda matrix=matrix: matrix @ matrix  # type: ignore[misc]
         times = medians({name: finished(call, device) for name, call in timed.items()}, runs, warm_up=2)
@@ -196,6 +197,7 @@ class _Clock:
         (first, start), (last, end) = self.points[0], self.points[-1]
         return (last - first) / (end - start)
 
+    def on_start(self, how: str) -> None: ...
     def on_resume(self, step: int) -> None: ...
     def on_validation(self, step: int, result: object) -> None: ...
     def on_checkpoint(self, step: int) -> None: ...
@@ -213,8 +215,7 @@ def workers(device: torch.device, runs: int) -> list[Row]:
                 if count:
                     train_with_ray(run, load_params(run.root / "params.yaml"), clock)
                 else:
-                    use_threads(1, None)
-                    train(run, World(device=device), clock, lambda: "")
+                    train(run, World(device=device, threads=cpu_count()), clock, lambda: "")
                 seen[name].append(clock.steps_per_second())
     peers = {"plain": "plain", "Ray Train, 1 worker": "plain", "Ray Train, 2 workers": "Ray Train, 1 worker"}
     return [

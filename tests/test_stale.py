@@ -71,6 +71,7 @@ CHANGES: Mapping[str, Any] = {
     "train.ema_decay": 0.9,
     "train.precision": "bfloat16",
     "train.lanes": 1,
+    "train.threads": 1,
     "train.take_best_every": 5,
     "train.take_best_on": {"take_best_every": 5, "take_best_on": ["sample/evaluation"]},
     "run.workers": 2,

@@ -76,6 +76,9 @@ class TrainConfig(Section):
     lanes: int = Field(default=0, ge=0)
     """Number of equal parts of a batch, a power of two, that are computed one by one and summed in one fixed order:
     then any number of workers that divides it gives the same weights bit for bit. 0: each worker's share at once."""
+    threads: int | None = Field(default=None, ge=1)
+    """Threads of PyTorch in each worker, to which a cluster gives as many CPUs; the last bits of sums depend on them.
+    null: 1 with `lanes`, else chosen at the start from the cores of a worker; an interrupted run goes on with it."""
 
     # The weights that the run ends with
     take_best_every: int | None = Field(default=None, ge=1)

@@ -80,6 +80,15 @@ def stop_ray() -> None:
         _started = False
 
 
+def cpus_per_worker(workers: int) -> int:
+    """Returns the most CPUs that each of so many workers can have on the nodes that there are; 1 at least."""
+    import ray
+
+    nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    fits = (each for each in range(max(nodes, default=1), 1, -1) if sum(n // each for n in nodes) >= workers)
+    return next(fits, 1)
+
+
 def wait_for_room(bundle: dict[str, float], count: int, seconds: float, waits: Callable[[str], None]) -> str:
     """Waits until the cluster has room for `count` workers.
 

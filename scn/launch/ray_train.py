@@ -12,14 +12,15 @@ from uuid import uuid4
 
 from scn.config.params import Experiment, Params
 from scn.core.errors import Stopped, UserError
-from scn.core.ray import cpu_count, start_ray, stop_ray, wait_for_room
+from scn.core.ray import cpu_count, cpus_per_worker, start_ray, stop_ray, wait_for_room
 from scn.launch.messages import HasFailed, Mailbox, Order, WasStopped
 from scn.launch.signals import Stopping
-from scn.launch.world import patience, use_threads
+from scn.launch.world import asked_threads, patience
 from scn.shards.manifest import EvaluationManifest, TrainingManifest
 from scn.storage import open_store
 from scn.storage.base import StoreError
-from scn.training.callbacks import Callbacks, Event, Logged, Measured, Resumed, Row, Saved
+from scn.training.arithmetic import fixed_threads
+from scn.training.callbacks import Callbacks, Event, Logged, Measured, Resumed, Row, Saved, Started
 from scn.training.loop import Run, train
 from scn.training.validation import Validated
 from scn.training.world import World
@@ -28,9 +29,14 @@ RESTARTS = 3
 """Number of times that a run is restarted, from its newest checkpoint, when a worker dies."""
 
 
-def train_with_ray(run: Run, params: Params, callbacks: Callbacks, minutes: float | None = None) -> None:
+def train_with_ray(
+    run: Run, params: Params, callbacks: Callbacks, minutes: float | None = None, threads: int | None = None
+) -> None:
     """Trains on as many Ray workers as the key run.workers says; calls `callbacks` in this process.
 
+    Args:
+        threads: PyTorch's threads in each worker; None: the recipe's number, OMP_NUM_THREADS, or all that the CPUs of
+            the cluster allow.
     Raises:
         Stopped: by SIGTERM, SIGINT or when `minutes` are over; the workers have stored a checkpoint.
         UserError: if the loop raised it, or the cluster had no room for the workers within run.cluster_timeout_s.
@@ -42,12 +48,12 @@ def train_with_ray(run: Run, params: Params, callbacks: Callbacks, minutes: floa
         # Progress comes through the mailbox; the workers' logs would bury it under those of Ray Train itself.
         start_ray(max(cpu_count(), config.workers), show_logs=False)
         try:
-            _drive(run, params, callbacks, stopping)
+            _drive(run, params, callbacks, stopping, threads)
         finally:
             stop_ray()
 
 
-def _drive(run: Run, params: Params, callbacks: Callbacks, stopping: Stopping) -> None:
+def _drive(run: Run, params: Params, callbacks: Callbacks, stopping: Stopping, threads: int | None) -> None:
     import ray
     from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -56,7 +62,10 @@ def _drive(run: Run, params: Params, callbacks: Callbacks, stopping: Stopping) -
     name, config = run.experiment.name, run.experiment.run
     gpus = ray.cluster_resources().get("GPU", 0)
     gpu = config.use_gpu is True or (config.use_gpu == "auto" and gpus >= config.workers)
-    bundle = {"GPU": 1.0} if gpu else {"CPU": 1.0}
+    cpus = cpus_per_worker(config.workers)
+    threads = threads or fixed_threads(run.experiment) or asked_threads() or cpus
+    # More threads than a worker's CPUs, where a run has moved to smaller machines, are slower and the same bits.
+    bundle = {"GPU": 1.0} if gpu else {"CPU": float(min(threads, cpus))}
     _wait_for_room(name, bundle, config.workers, config.cluster_timeout_s, stopping)
     # The limit holds when workers are restarted after a node was lost, too: Ray Train would wait for ever.
     os.environ.setdefault(
@@ -79,7 +88,7 @@ def _drive(run: Run, params: Params, callbacks: Callbacks, stopping: Stopping) -
                 "start": (run.start, run.start_sha256),
                 "code_sha256": run.identity["code_sha256"],
                 "mailbox": mailbox,
-                "threads": os.environ.get("OMP_NUM_THREADS"),
+                "threads": threads,
             },
             torch_config=TorchConfig(timeout_s=int(patience(config).total_seconds())),
             scaling_config=ScalingConfig(num_workers=config.workers, use_gpu=gpu, resources_per_worker=bundle),
@@ -180,9 +189,11 @@ def _worker(config: dict[str, Any]) -> None:
     if ray.get(mailbox.has_failed.remote()):
         return  # Ray Train has restarted the workers, but the failure would come again
     context = ray.train.get_context()
-    use_threads(context.get_local_world_size(), config["threads"])
     world = World(
-        rank=context.get_world_rank(), world_size=context.get_world_size(), device=ray.train.torch.get_device()
+        rank=context.get_world_rank(),
+        world_size=context.get_world_size(),
+        device=ray.train.torch.get_device(),
+        threads=config["threads"],
     )
     leads = world.rank == 0
     order = Order(mailbox) if leads else None  # the loop tells the others
@@ -214,6 +225,9 @@ class _Teller:
 
     def __init__(self, mailbox: Any, leads: bool) -> None:
         self._mailbox, self._leads = mailbox, leads
+
+    def on_start(self, how: str) -> None:
+        self._tell(Started(how))
 
     def on_resume(self, step: int) -> None:
         self._tell(Resumed(step))

@@ -24,6 +24,7 @@ from scn.monitoring.progress import Progress
 from scn.shards.manifest import evaluation_manifest, training_manifest
 from scn.storage import open_store
 from scn.storage.base import Store
+from scn.training.arithmetic import Arithmetic
 from scn.training.callbacks import Callbacks, Silent
 from scn.training.learner import Learner, network_of
 from scn.training.loop import Run, train
@@ -84,9 +85,9 @@ def train_stage(
                 return
     else:
         gpu = torch.cuda.is_available() and experiment.run.use_gpu
-        _begin(run, resume, resume_anyway, torch.device("cuda" if gpu else "cpu"))
+        before = _begin(run, resume, resume_anyway, torch.device("cuda" if gpu else "cpu"))
         with _progress(run, params, World()) as callbacks:
-            train_with_ray(run, params, callbacks, minutes)
+            train_with_ray(run, params, callbacks, minutes, threads=before.threads if before else None)
     _keep(run, params)
 
 
@@ -105,8 +106,12 @@ def _start(params: Params, name: str, store: Store) -> tuple[str, str | None]:
     return key, sha256
 
 
-def _begin(run: Run, resume: bool | None, resume_anyway: bool, device: torch.device) -> None:
-    """Finds or deletes what earlier runs have left, and prints what differs from the request."""
+def _begin(run: Run, resume: bool | None, resume_anyway: bool, device: torch.device) -> Arithmetic | None:
+    """Finds or deletes what earlier runs have left, and prints what differs from the request.
+
+    Returns:
+        How the run computes that is gone on with; None if there is none.
+    """
     name = run.experiment.name
     _check_folder(run.root / ".scn" / "runs")
     if resume is False:
@@ -116,8 +121,10 @@ def _begin(run: Run, resume: bool | None, resume_anyway: bool, device: torch.dev
         print(f"{name}: skips the damaged checkpoint {file}", file=sys.stderr, flush=True)
     if found is None and resume is not False:
         _look_for_others(run, resume, resume_anyway)
+        found = run.checkpoints.load() if resume_anyway else None
     if run.experiment.train.precision == "bfloat16" and "RAY_ADDRESS" not in os.environ and not has_bfloat16(device):
         print(f"{name}: this machine does not compute in bfloat16: float32 is used instead", flush=True)
+    return Arithmetic.of(found[1]) if found else None
 
 
 def _look_for_others(run: Run, resume: bool | None, resume_anyway: bool) -> None:

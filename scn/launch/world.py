@@ -33,14 +33,15 @@ def plain_world(experiment: Experiment) -> Iterator[World]:
                 f"--plain trains in one process: set run.workers to 1, not {config.workers}, "
                 f"or start it with `torchrun --nproc-per-node {config.workers} --no-python`."
             )
-        use_threads(1, os.environ.get("OMP_NUM_THREADS"))
-        yield World(device=torch.device("cuda" if wants_gpu(config, torch.cuda.is_available()) else "cpu"))
+        device = torch.device("cuda" if wants_gpu(config, torch.cuda.is_available()) else "cpu")
+        yield World(device=device, threads=asked_threads() or cpu_count())
         return
 
     rank, world_size, local_rank = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     experiment.check_split(world_size)
-    use_threads(here, os.environ.get("OMP_NUM_THREADS") if here == 1 else None)  # torchrun sets it to 1
+    # torchrun sets OMP_NUM_THREADS to 1 where there are several.
+    threads = (asked_threads() if here == 1 else None) or max(1, cpu_count() // here)
     gpu = wants_gpu(config, torch.cuda.device_count() >= here)
     device = torch.device("cuda", local_rank) if gpu else torch.device("cpu")
     if gpu:
@@ -54,7 +55,7 @@ def plain_world(experiment: Experiment) -> Iterator[World]:
             "or unset RANK, WORLD_SIZE and LOCAL_RANK."
         ) from None
     try:
-        yield World(rank=rank, world_size=world_size, device=device)
+        yield World(rank=rank, world_size=world_size, device=device, threads=threads)
     finally:
         dist.destroy_process_group()
 
@@ -75,11 +76,7 @@ def wants_gpu(config: RunConfig, available: bool) -> bool:
     return available and bool(config.use_gpu)
 
 
-def use_threads(processes: int, asked: str | None) -> None:
-    """Lets PyTorch use this process's share of the machine's cores.
-
-    Args:
-        processes: number of the run's processes on this machine.
-        asked: the user's OMP_NUM_THREADS, which has priority, not the one that Ray sets in its workers; None: not set.
-    """
-    torch.set_num_threads(int(asked) if asked and asked.isdecimal() else max(1, cpu_count() // processes))
+def asked_threads() -> int | None:
+    """Returns the user's OMP_NUM_THREADS; None if it is not set or no number."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdecimal() and int(asked) else None

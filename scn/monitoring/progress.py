@@ -52,9 +52,16 @@ class Progress:
         self.validated_step, self.psnr = -1, ""
         self.best: tuple[float, int] | None = None
         self.warned = False
+        self.how = ""
+
+    def on_start(self, how: str) -> None:
+        """Prints on what and how the run computes, unless a process before it has said the same."""
+        if how != self.how:
+            self._say(f"trains on {how}")
+        self.how = how
 
     def on_resume(self, step: int) -> None:
-        """Prints that the run goes on after `step` steps; called before any other method."""
+        """Prints that the run goes on after `step` steps; called before any report."""
         if not self.last:
             self.first = step
             self.bar.initial = self.bar.n = self.bar.last_print_n = step

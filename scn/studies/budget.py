@@ -12,6 +12,7 @@ from scn.launch.world import plain_world
 from scn.shards.manifest import training_manifest
 from scn.storage import open_store
 from scn.studies.records import Timing
+from scn.training.arithmetic import chosen
 from scn.training.learner import Learner, deterministic
 
 WARM = 2
@@ -31,9 +32,13 @@ def time_training(params: Params, name: str) -> Timing:
     experiment, manifest = params.experiment(name), training_manifest(params, name)
     store = open_store(params.storage.url, params.root)
     seconds: list[float] = []
-    with plain_world(experiment) as world, deterministic(world.device, experiment.run.deterministic):
+    with (
+        plain_world(experiment) as world,
+        deterministic(world.device, experiment.run.deterministic),
+        chosen(experiment, world).in_force(),
+    ):
         begin = time.perf_counter()
-        learner = Learner(experiment, world)
+        learner = Learner(experiment, world, compiled=experiment.run.compile is True)
         with closing(open_feed(store, manifest, experiment, world.device, cache=params.root / ".scn/shards")) as feed:
             feed.prepare(0)
             start = time.perf_counter() - begin

@@ -14,8 +14,11 @@ means over the steps since the point before."""
 class Callbacks(Protocol):
     """Methods that the training loop calls, each on the ranks that its description names."""
 
+    def on_start(self, how: str) -> None:
+        """Called once on rank 0, before any other method, with the devices and the way in which the run computes."""
+
     def on_resume(self, step: int) -> None:
-        """Called once on rank 0, before any other method, if the run goes on from a checkpoint after `step` steps."""
+        """Called once on rank 0, before any report, if the run goes on from a checkpoint after `step` steps."""
 
     def on_log(self, row: Row) -> None:
         """Called on rank 0 every `run.log_every` steps and after the last step.
@@ -36,6 +39,9 @@ class Callbacks(Protocol):
 class Silent:
     """Callbacks that do nothing, for ranks whose progress is not shown."""
 
+    def on_start(self, how: str) -> None:
+        pass
+
     def on_resume(self, step: int) -> None:
         pass
 
@@ -47,6 +53,16 @@ class Silent:
 
     def on_checkpoint(self, step: int) -> None:
         pass
+
+
+@dataclass(frozen=True)
+class Started:
+    """Message that carries a call of `on_start` to another process."""
+
+    how: str
+
+    def deliver(self, callbacks: Callbacks) -> None:
+        callbacks.on_start(self.how)
 
 
 @dataclass(frozen=True)
@@ -90,4 +106,4 @@ class Saved:
         callbacks.on_checkpoint(self.step)
 
 
-Event = Resumed | Logged | Measured | Saved
+Event = Started | Resumed | Logged | Measured | Saved

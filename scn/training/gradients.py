@@ -32,13 +32,13 @@ class Gradients:
     as a whole. It is the same kernels with the same results.
     """
 
-    def __init__(self, experiment: Experiment, network: nn.Module, world: World) -> None:
+    def __init__(self, experiment: Experiment, network: nn.Module, world: World, *, compiled: bool) -> None:
         config, run = experiment.train, experiment.run
         self.network, self.device = network, world.device
         self.precision, self.parts = config.precision, run.accumulate
         self.layout = torch.channels_last if run.channels_last else torch.contiguous_format
-        self.forward = torch.compile(network, dynamic=False) if run.compile else network
-        self.records = world.device.type == "cuda" and run.cuda_graphs and not run.compile
+        self.forward = torch.compile(network, dynamic=False) if compiled else network
+        self.records = world.device.type == "cuda" and run.cuda_graphs and not compiled
         self.seen: tuple[object, int] = (None, 0)
         """Shapes and loss of the latest steps, and how many there were."""
         self.graph: _Graph | None = None

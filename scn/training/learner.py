@@ -47,7 +47,8 @@ class Learner:
         network: the network that every step trains.
     """
 
-    def __init__(self, experiment: Experiment, world: World) -> None:
+    def __init__(self, experiment: Experiment, world: World, *, compiled: bool = False) -> None:
+        """Builds the network of an experiment; `compiled` says whether torch.compile compiles it."""
         self.config, self.world = experiment.train, world
         layout = torch.channels_last if experiment.run.channels_last else torch.contiguous_format
         self.network: nn.Module = build(experiment.architecture(), seed=self.config.seed)
@@ -56,7 +57,7 @@ class Learner:
         self.average: AveragedModel | None = None
         if self.config.ema_decay:
             self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema_decay))
-        self.gradients = Gradients(experiment, self.network, world)
+        self.gradients = Gradients(experiment, self.network, world, compiled=compiled)
 
     @property
     def result(self) -> nn.Module:

@@ -1,7 +1,9 @@
 """The training loop, in plain PyTorch; the caller gives it rank and world size."""
 
 import resource
+import socket
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -18,12 +20,13 @@ from scn.core.errors import Stopped, UserError
 from scn.data import open_feed
 from scn.shards.manifest import EvaluationManifest, TrainingManifest
 from scn.storage.base import Store
+from scn.training.arithmetic import Arithmetic, chosen
 from scn.training.callbacks import Callbacks, Row
 from scn.training.checkpoint import Checkpoints
 from scn.training.identity import identity
 from scn.training.learner import Learner, deterministic
 from scn.training.validation import Validated, Validation
-from scn.training.world import World, versions
+from scn.training.world import World, gathered, versions
 
 T = TypeVar("T")
 
@@ -86,9 +89,9 @@ class History:
         for name, value in {**values, "n": 1}.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
 
-    def note(self, step: int, code_sha256: str, device: torch.device) -> None:
+    def note(self, step: int, code_sha256: str, versions: dict[str, str]) -> None:
         """Notes code, versions and device of the steps from `step` on, unless they are those of the steps before."""
-        made_by = {"code_sha256": code_sha256, "versions": versions(device)}
+        made_by = {"code_sha256": code_sha256, "versions": versions}
         if not self.made_by or {**self.made_by[-1], "step": 0} != {**made_by, "step": 0}:
             self.made_by.append({"step": step, **made_by})
 
@@ -115,14 +118,23 @@ def train(run: Run, world: World, callbacks: Callbacks, stop_reason: Callable[[]
         UserError: if loss or gradient are not finite (the step is not taken), a shard is damaged, an image is smaller
             than a patch, or the store fails for longer than run.store_timeout_s.
     """
-    with deterministic(world.device, run.experiment.run.deterministic):
-        _train(run, world, callbacks, stop_reason)
+    found = _on_rank_0(world, run.checkpoints.load)
+    how = (Arithmetic.of(found[1]) if found else None) or _on_rank_0(world, lambda: chosen(run.experiment, world))
+    with how.in_force(), deterministic(world.device, run.experiment.run.deterministic):
+        _train(run, world, callbacks, stop_reason, found, how)
 
 
-def _train(run: Run, world: World, callbacks: Callbacks, stop_reason: Callable[[], str]) -> None:
+def _train(
+    run: Run,
+    world: World,
+    callbacks: Callbacks,
+    stop_reason: Callable[[], str],
+    found: tuple[int, dict[str, Any]] | None,
+    how: Arithmetic,
+) -> None:
     experiment, config, run_config = run.experiment, run.experiment.train, run.experiment.run
     images, leads = run.manifest.images, world.rank == 0
-    learner, history = Learner(experiment, world), History()
+    learner, history = Learner(experiment, world, compiled=how.compiled), History()
     first = kept = 0  # steps that an earlier process has done, and that are in the newest checkpoint
     rhythm = config.take_best_every or run_config.validate_every
     validation = Validation(experiment, run.evaluation, run.store, world.device) if run.evaluation and rhythm else None
@@ -137,13 +149,16 @@ def _train(run: Run, world: World, callbacks: Callbacks, stop_reason: Callable[[
         return result.score
 
     def save(step: int, score: float | None) -> None:
-        state = {**learner.state(), "history": vars(history)} if leads else {}
+        state = {**learner.state(), "arithmetic": how.state(), "history": vars(history)} if leads else {}
         nonlocal kept
         _on_rank_0(world, lambda: run.checkpoints.save(step, state, score))
         kept = step
         callbacks.on_checkpoint(step)
 
-    if found := _on_rank_0(world, run.checkpoints.load):
+    told = _devices(world, how)
+    if leads:
+        callbacks.on_start(told)
+    if found:
         first, state = found
         kept = first
         learner.load(state)
@@ -154,10 +169,12 @@ def _train(run: Run, world: World, callbacks: Callbacks, stop_reason: Callable[[
         if run.start:
             learner.start_from(load_safetensors(run.store.get(run.start)), experiment.start_from or run.start)
         validate(0)
-    history.note(first, run.identity["code_sha256"], world.device)
+    about = versions(world.device)
+    history.note(first, run.identity["code_sha256"], {**about, "device": f"{about['device']}, {how}"})
 
     with closing(open_feed(run.store, run.manifest, experiment, world.device, cache=run.root / ".scn/shards")) as feed:
-        feed.prepare(min(first, run.steps - 1))  # so that reading the images is in no step's time
+        if first < run.steps:
+            feed.prepare(first)  # so that reading the images is in no step's time
         for step in range(first, run.steps):
             start = time.perf_counter()
             batch = feed.batch(step, world.rank, world.world_size)
@@ -201,6 +218,15 @@ def _tell_again(first: int, history: History, callbacks: Callbacks) -> None:
         callbacks.on_log(row)
     for record in history.validations:
         callbacks.on_validation(record["step"], Validated(psnr=record["psnr"], degraded=record["degraded"], samples=[]))
+
+
+def _devices(world: World, how: Arithmetic) -> str:
+    """The devices of all ranks and how they compute, as text."""
+    mine = (socket.gethostname(), versions(world.device)["device"])
+    ranks = gathered(mine, world)
+    kinds = " and ".join(f"{count} x {kind}" for kind, count in Counter(kind for _, kind in ranks).items())
+    nodes = len({node for node, _ in ranks})
+    return f"{kinds}{f' on {nodes} nodes' if nodes > 1 else ''}, {how}{' each' if world.world_size > 1 else ''}"
 
 
 def _on_rank_0(world: World, do: Callable[[], T]) -> T:

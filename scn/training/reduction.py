@@ -21,7 +21,8 @@ class Buckets:
     def __init__(self, parameters: Iterable[nn.Parameter], world_size: int) -> None:
         """Divides the parameters, the last ones first, as their gradients come first."""
         self.world_size = world_size
-        self.buckets = [_Bucket(part) for part in _divided(reversed(list(parameters)))]
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        self.buckets = [_Bucket(part) for part in _divided(reversed(trained))]
         self.of = {parameter: bucket for bucket in self.buckets for parameter in bucket.parameters}
         self.open = False
         self.sent = 0

@@ -1,13 +1,11 @@
 """Validation: PSNR of a network in training, on evaluation sets, under the protocol of the task."""
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import nn
 
 from scn.config.params import Experiment
@@ -18,6 +16,7 @@ from scn.evaluation.protocols import DIGITS, average, measure_psnr, protocols_of
 from scn.shards.manifest import EvaluationManifest
 from scn.shards.samples import Image, Sample, read_shard, unpack
 from scn.storage.base import Store
+from scn.training.world import World, gathered
 
 SAMPLES = 3
 """Number of images that are shown of a validation."""
@@ -115,7 +114,7 @@ class Validation:
             ours = [self._measure(network, held, show=i < shown) for i, held in enumerate(self._held)]
         finally:
             network.train(training)
-        dealt = _gathered(ours, world_size, self._device)
+        dealt = gathered(ours, World(rank=rank, world_size=world_size, device=self._device))
         found = [dealt[i % world_size][i // world_size] for i in range(sum(map(len, dealt)))]
         return Validated(
             psnr={name: average(f.psnr for f in found if f.set_name == name) for name in self.sets},
@@ -144,17 +143,6 @@ class Validation:
     def _psnr(self, image: Image, sample: Sample) -> float:
         rule = protocols_of(self._experiment.task)[0]
         return round(measure_psnr(image, sample.hr, rule, self._experiment.scale), DIGITS)
-
-
-def _gathered(ours: list[_Figures], world_size: int, device: torch.device) -> list[list[_Figures]]:
-    """The figures of every rank, by rank."""
-    if world_size == 1:
-        return [ours]
-    dealt: list[list[_Figures]] = [[] for _ in range(world_size)]
-    # NCCL sends from the current GPU, which need not be the rank's.
-    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
-        dist.all_gather_object(dealt, ours)
-    return dealt
 
 
 def side_by_side(*images: Image) -> Image:

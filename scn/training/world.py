@@ -1,10 +1,15 @@
 """Rank, world size and device of a process in a run, and the versions that it computes with."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
+import torch.distributed as dist
 
 from scn.core.version import project_version
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +22,19 @@ class World:
     """Number of processes of the run, on all machines."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     """The device that this process computes on."""
+    threads: int = field(default_factory=torch.get_num_threads)
+    """Number of PyTorch's threads that this process has cores for."""
+
+
+def gathered(mine: T, world: World) -> list[T]:
+    """Returns the object that each rank gives, by rank; every rank has to call it."""
+    if world.world_size == 1:
+        return [mine]
+    found: list[Any] = [None] * world.world_size
+    # NCCL sends from the current GPU, which need not be the rank's.
+    with torch.cuda.device(world.device) if world.device.type == "cuda" else nullcontext():
+        dist.all_gather_object(found, mine)
+    return found
 
 
 def versions(device: torch.device) -> dict[str, str]:

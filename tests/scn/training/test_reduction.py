@@ -50,6 +50,7 @@ class Layers(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.a, self.b, self.unused = nn.Linear(4, 4), nn.Linear(4, 1), nn.Linear(4, 4)
+        self.fixed = nn.Parameter(torch.ones(1), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.b(self.a(x).relu())  # type: ignore[no-any-return]
