@@ -11,7 +11,8 @@ exec` and `tc qdisc ... tbf` give it a slower one. Within one group of workers a
     DDP             torch.nn.parallel.DistributedDataParallel, with a static graph
     lanes           scn.training.reduction.Lanes, one lane for each worker
 
-`model` is what `step_seconds` says of the form, from `alone` and the measured latency and rate of an all-reduce.
+`model` is what `step_seconds` says of the form, from `alone` and the measured latency and rate of an all-reduce. The
+last table is what the model says of GPUs (docs/scaling.md).
 """
 
 import socket
@@ -42,6 +43,14 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "scn 4x24": {"name": "scn", "blocks": 4, "units": 24, "width": 4, "scales": 3},
     "scn 16x64": {"name": "scn", "blocks": 16, "units": 64, "width": 4, "scales": 3},
 }
+GPU_STEPS: dict[str, tuple[float, float, float]] = {
+    "zoo, scn 6x24": (5.93e-3, 0.0917e-3, 1.05e6),
+    "gpu, scn 8x32": (9.17e-3, 0.1083e-3, 2.46e6),
+}
+"""Network -> seconds of a step of super-resolution x2 on an H200 whatever its patches, seconds for each patch of 48x48
+(both from the steps of 16 and of 64 patches in docs/results/2026-11-27-gpu.md), bytes of the gradients."""
+LINKS = {8: (10e-6, 300e9), 64: (10e-6, 12.5e9)}
+"""Number of GPUs -> assumed seconds of latency, bytes/s: NVLink within a node of 8; 100 Gbit/s between the nodes."""
 PATCHES, SIDE = 4, 32
 """Patches of each worker in a step, and their side in pixels."""
 SIZES = (2**10, 2**16, 2**20, 2**22, 2**24)
@@ -192,15 +201,42 @@ def measured(workers: int, runs: int, networks: Mapping[str, Mapping[str, Any]])
     return transfers, steps
 
 
+def predicted() -> list[Row]:
+    """Returns the model's steps for several GPUs, beside one GPU that computes as many patches as each of them."""
+    rows: list[Row] = []
+    for network, (fixed, each, size) in GPU_STEPS.items():
+        for gpus, (latency, rate) in LINKS.items():
+            for patches in (16, 64, 256):
+                alone = fixed + each * patches
+                # The kernels of a step are recorded, so gradients travel after them.
+                together = step_seconds(alone, size, gpus, latency, rate, overlap=0)
+                whole = fixed + each * patches * gpus
+                rows.append(
+                    {
+                        "network": network,
+                        "gpus": gpus,
+                        "patches_each": patches,
+                        "alone_ms": 1e3 * alone,
+                        "step_ms": 1e3 * together,
+                        "weak_%": 100 * alone / together,
+                        "times_as_fast_as_one": whole / together,
+                        "strong_%": 100 * whole / together / gpus,
+                    }
+                )
+    return rows
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the tables, and writes them to the file that --json names."""
     arguments = parser(__doc__.partition("\n")[0], runs=7)
     arguments.add_argument("--workers", type=int, default=2, metavar="N", help="processes (default: %(default)s)")
     options = arguments.parse_args(argv)
     transfers, steps = measured(options.workers, options.runs, NETWORKS)
-    print(f"{table(transfers)}\n\n{table(steps)}")
+    gpus = predicted()
+    print(f"{table(transfers)}\n\n{table(steps)}\n\n{table(gpus)}")
     if options.json:
         rows = [{"part": "all-reduce", **row} for row in transfers] + [{"part": "step", **row} for row in steps]
+        rows += [{"part": "predicted", **row} for row in gpus]
         write_json(options.json, TITLE, rows)
 
 
