@@ -18,6 +18,7 @@ last table is what the model says of GPUs (docs/scaling.md).
 import socket
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,7 @@ def _rank(rank: int, world_size: int, port: int, folder: str, runs: int, network
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size)
     buffers = {size: torch.zeros(size // 4) for size in SIZES}
-    sent = medians({str(size): lambda b=b: dist.all_reduce(b) for size, b in buffers.items()}, 3 * runs, warm_up=3)
+    sent = medians({str(size): partial(dist.all_reduce, b) for size, b in buffers.items()}, 3 * runs, warm_up=3)
     found: dict[str, Any] = {"sent": {int(size): timing.median for size, timing in sent.items()}, "steps": {}}
     for network, parameters in networks.items():
         forms, size = _forms(parameters, World(rank=rank, world_size=world_size))
@@ -167,7 +168,7 @@ def measured(workers: int, runs: int, networks: Mapping[str, Mapping[str, Any]])
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
         unused.close()
-        torch.multiprocessing.spawn(_rank, (workers, port, folder, runs, networks), nprocs=workers)  # type: ignore[no-untyped-call]
+        torch.multiprocessing.spawn(_rank, (workers, port, folder, runs, networks), nprocs=workers)
         found = torch.load(Path(folder) / "found.pt")
     latency, rate = fitted(list(found["sent"]), list(found["sent"].values()), workers)
     transfers: list[Row] = [
