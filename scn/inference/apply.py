@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from scn.inference.precision import Precision, autocast
+from scn.inference.precision import Precision, autocast, exact
 
 
 def prepare(network: nn.Module, device: torch.device | str | None = None) -> nn.Module:
@@ -34,7 +34,7 @@ def apply(
     """
     # (N, H, W, C) in memory seen as (N, C, H, W) is channels_last without a copy.
     x = torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2)
-    with torch.inference_mode(), autocast(device, precision):
+    with torch.inference_mode(), exact(), autocast(device, precision):
         y = function(x)
     return y.float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
 

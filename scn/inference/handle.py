@@ -15,6 +15,7 @@ from scn.imaging.tasks import TASKS, Task
 from scn.imaging.tiles import TILE
 from scn.inference.apply import prepare
 from scn.inference.model_files import CARD, METRICS, load_model
+from scn.inference.precision import exact
 from scn.inference.records import Metrics
 from scn.inference.restore import restore_photograph
 
@@ -100,7 +101,7 @@ class Model:
                 f"The network takes values in [0, 1], not {low:g} to {high:g}: divide 8-bit values by 255 first."
             )
         device = next(self.network.parameters()).device
-        with torch.inference_mode():
+        with torch.inference_mode(), exact():
             return self.network(images.to(device)).clamp(0, 1).to(images.device)
 
     @overload

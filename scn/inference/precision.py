@@ -1,7 +1,9 @@
 """The precision that a network computes in: float32, or bfloat16 on a device that is fast in it."""
 
 import platform
-from typing import Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, cast
 
 import torch
 
@@ -16,6 +18,25 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=computed(device, precision) == "bfloat16")
 
 
+@contextmanager
+def exact() -> Iterator[None]:
+    """Context in which float32 is computed as float32: no TF32 or bfloat16 in its place, whatever PyTorch was told.
+
+    PyTorch's own default is TF32, 10 bits instead of 23, for convolutions on a GPU.
+    """
+    backends = cast(Any, torch.backends)  # PyTorch's stubs lack these settings
+    # The operations of networks here. PyTorch refuses to tell the older allow_tf32 where both kinds of settings differ.
+    settings = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
+    before = [setting.fp32_precision for setting in settings]
+    try:
+        for setting in settings:
+            setting.fp32_precision = "ieee"
+        yield
+    finally:
+        for setting, precision in zip(settings, before, strict=True):
+            setting.fp32_precision = precision
+
+
 def computed(device: torch.device, precision: Precision) -> Precision:
     """Returns the precision that `device` computes in when asked for `precision`: it may lack bfloat16."""
     return precision if has_bfloat16(device) else "float32"
@@ -27,3 +48,10 @@ def has_bfloat16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     return not x86 or "AVX512" in torch.backends.cpu.get_cpu_capability().upper()
+
+
+def kind_of(device: torch.device) -> str:
+    """Returns the kind of a device, on which the last bits of a result depend: "CPU, AVX512", or the GPU's name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.backends.cpu.get_cpu_capability()}"

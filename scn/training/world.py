@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 
 from scn.core.version import project_version
+from scn.inference.precision import kind_of
 
 T = TypeVar("T")
 
@@ -39,8 +40,4 @@ def gathered(mine: T, world: World) -> list[T]:
 
 def versions(device: torch.device) -> dict[str, str]:
     """Returns the versions of the project and PyTorch and the kind of device, which may change bits of a result."""
-    if device.type == "cuda":
-        kind = torch.cuda.get_device_name(device)
-    else:
-        kind = f"CPU, {torch.backends.cpu.get_cpu_capability()}"
-    return {"scn": project_version(), "torch": str(torch.__version__), "device": kind}
+    return {"scn": project_version(), "torch": str(torch.__version__), "device": kind_of(device)}

@@ -1,11 +1,16 @@
-"""bfloat16 is computed where the device has it, and float32 everywhere else."""
+"""bfloat16 is computed where the device has it, and float32, which is not TF32, everywhere else."""
 
 import platform
+from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from scn.inference.precision import autocast, computed, has_bfloat16
+from scn.inference.apply import apply, prepare
+from scn.inference.precision import Precision, autocast, computed, exact, has_bfloat16, kind_of
 
 CPU = torch.device("cpu")
 
@@ -25,3 +30,67 @@ def test_which_processors_have_bfloat16(
         assert torch.is_autocast_enabled("cpu") is expected
     with autocast(CPU, "float32"):
         assert not torch.is_autocast_enabled("cpu")
+
+
+def settings() -> list[str]:
+    """How PyTorch computes float32 on a GPU and a CPU: products of matrices, convolutions."""
+    backends: Any = torch.backends
+    places = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
+    return [place.fp32_precision for place in places]
+
+
+@pytest.fixture
+def tf32() -> Iterator[list[str]]:
+    """PyTorch, told to compute float32 in TF32."""
+    backends: Any = torch.backends
+    before = settings()
+    backends.cuda.matmul.fp32_precision = backends.cudnn.conv.fp32_precision = "tf32"
+    yield settings()
+    backends.cuda.matmul.fp32_precision, backends.cudnn.conv.fp32_precision = before[:2]
+
+
+def test_float32_is_exact_inside_and_what_it_was_outside(tf32: list[str]) -> None:
+    assert tf32[:2] == ["tf32", "tf32"]
+    seen: list[str] = []
+
+    def fail() -> None:
+        with exact():
+            seen.extend(settings())
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert seen == ["ieee"] * 4
+    assert settings() == tf32
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_networks_are_applied_in_exact_float32(tf32: list[str], precision: Precision) -> None:
+    seen: list[str] = []
+
+    def network(x: Tensor) -> Tensor:
+        seen.extend(settings())
+        return x
+
+    apply(network, np.zeros((1, 4, 4, 1), np.float32), CPU, precision)
+    assert seen == ["ieee"] * 4
+    assert settings() == tf32
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+def test_a_gpu_computes_float32_and_not_tf32(tf32: list[str]) -> None:
+    network = torch.nn.Conv2d(64, 64, 3).requires_grad_(False)
+    images = np.random.default_rng(0).random((1, 32, 32, 64), np.float32)
+    gpu = torch.device("cuda")
+    expected = network.double()(torch.from_numpy(images).double().permute(0, 3, 1, 2)).permute(0, 2, 3, 1).numpy()
+    prepare(network.float(), gpu)
+    np.testing.assert_allclose(apply(network, images, gpu), expected, rtol=0, atol=1e-5)  # TF32: 1e-3
+    x = torch.from_numpy(images).to(gpu).permute(0, 3, 1, 2)
+    assert np.abs(network(x).permute(0, 2, 3, 1).cpu().numpy() - expected).max() > 1e-5
+    assert kind_of(gpu) == torch.cuda.get_device_name()
+
+
+def test_the_kind_of_a_processor_is_what_its_instructions_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    assert kind_of(CPU) == "CPU, AVX512"
