@@ -23,9 +23,9 @@ from benchmarks import growth, measure, transfer
 from benchmarks.measure import Row, Timing
 from benchmarks.photographs import HEIGHT, WIDTH, write_photographs
 from data_prep import prepare
-from data_prep.parallel import carry_out
 from data_prep.shards import ShardJob, ShardSpec, make_shard
 from scn.config.params import Experiment, Params, load_params
+from scn.core.parallel import carry_out
 from scn.core.ray import start_ray, stop_ray
 from scn.corpora.corpora import open_images
 from scn.imaging.degradation import bicubic_downscale

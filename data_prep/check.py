@@ -28,13 +28,14 @@ class Finding:
     """A sentence for each problem; empty if there is none."""
 
 
-def check(params: Params, reference: str) -> Iterator[Finding]:
+def check(params: Params, reference: str, workers: int = 0) -> Iterator[Finding]:
     """Checks a corpus on this machine: folders, number of images, their headers, and the content if its hash is known.
 
-    Nothing is downloaded, and no pixels are decoded.
+    Every file is read, whether it seems unchanged or not. Nothing is downloaded, and no pixels are decoded.
 
     Args:
         reference: NAME or NAME/SPLIT, of params.yaml or of the catalogue.
+        workers: number of processes for many files, as for scn.core.parallel.carry_out; 0: this one.
     Raises:
         UserError: if there is no such corpus, or it is an archive of the user's own that is not unpacked.
     """
@@ -43,16 +44,21 @@ def check(params: Params, reference: str) -> Iterator[Finding]:
         check_unpacked(params, name)
     places = places_of(params, reference)
     if not places:  # in a package: opening it compares every file with the catalogue
-        images = open_corpus(params, reference).images
-        yield _finding(reference, images, "in an installed package, each as the catalogue lists it")
+        opened = open_corpus(params, reference, recheck=True)
+        yield _finding(reference, opened.images, "in an installed package, each as the catalogue lists it")
     for place in places:
         try:
             listed, _ = list_images(place, place.title, f"run `data-prep download {place.title}`, or put them there")
-            images = tuple(look_at(listed))
+            images, differing = look_at(listed, params.root, workers, recheck=True)
         except UserError as error:
             yield Finding(title=place.title, summary="", problems=(str(error),))
             continue
         state, *problems = _compare(place, images)
+        problems += [
+            f"{image.path} holds something else than when it was last read, although its size and times are the same: "
+            "restore it if it is damaged, or `touch` it if the change was meant."
+            for image in differing
+        ]
         yield _finding(place.title, images, f"in {_shown(place.found)}, {state}", problems)
 
 

@@ -19,6 +19,14 @@ app = typer.Typer(
 )
 
 ParamsOption = Annotated[Path, typer.Option("--params", help="The configuration file.")]
+ReadersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=0,
+        help="Processes that read many files, by default one for each CPU; 0: this one, without Ray.",
+    ),
+]
 
 
 @app.command(name="list")
@@ -43,12 +51,14 @@ def download(
     index: Annotated[
         Path | None, typer.Option(help="Write the names, sizes and checksums of one corpus's images to this JSON file.")
     ] = None,
+    workers: ReadersOption = None,
     params: ParamsOption = PARAMS_FILE,
 ) -> None:
     """Download and unpack corpora that are missing on this machine, and read the headers of their images.
 
     Corpora are searched in $SCN_CORPORA first, then in corpora.root, where downloads go. A download that was stopped
-    is resumed.
+    is resumed. A file that has the size and times that it had when it was last read is not read again. If RAY_ADDRESS
+    is set, the cluster reads where there are many files.
     """
     from data_prep.acquire import acquire
     from scn.core.files import write_atomically
@@ -59,7 +69,7 @@ def download(
     loaded = load_params(params)
     for name in names:
         acquire(loaded, name)
-        corpus = open_corpus(loaded, name)
+        corpus = open_corpus(loaded, name, _workers(workers))
         for image in corpus.images:
             if image.refusal:
                 print(f"data-prep: {image.refusal}", file=sys.stderr)
@@ -89,18 +99,19 @@ def check(
     names: Annotated[
         list[str], typer.Argument(metavar="NAME...", help="Corpora of params.yaml or of the catalogue, or NAME/SPLIT.")
     ],
+    workers: ReadersOption = None,
     params: ParamsOption = PARAMS_FILE,
 ) -> None:
     """Check corpora on this machine: folders, number of images, headers, and the content if its hash is known.
 
-    It names what is missing or wrong, and downloads nothing.
+    It reads every file, names what is missing or wrong, and downloads nothing.
     """
     from data_prep.check import check as look
 
     loaded = load_params(params)
     wrong = 0
     for name in names:
-        for finding in look(loaded, name):
+        for finding in look(loaded, name, _workers(workers)):
             for problem in finding.problems:
                 print(f"data-prep: {problem}", file=sys.stderr)
             wrong += len(finding.problems)
@@ -132,7 +143,6 @@ def shard(
     the cluster's workers make them: folders of images and a file:// store must have the same path there.
     """
     from data_prep.prepare import make_manifests
-    from scn.core.ray import cpu_count
     from scn.shards.manifest import write_manifests
 
     start = time.monotonic()
@@ -142,7 +152,7 @@ def shard(
         experiment,
         images=images,
         store_url=store,
-        workers=cpu_count() if workers is None else workers,
+        workers=_workers(workers),
     )
     write_manifests(out, made, ordered=loaded.experiment(experiment).train.group_mib is not None)
     sets = made.image_sets
@@ -217,6 +227,12 @@ def degrade(
     )
     if made.refused:
         raise UserError(f"{made.refused} images of {folder} were left out: see the sentences above, then run it again.")
+
+
+def _workers(asked: int | None) -> int:
+    from scn.core.ray import cpu_count
+
+    return cpu_count() if asked is None else asked
 
 
 def main() -> None:

@@ -103,13 +103,13 @@ def _names(folder: Path, output: Path, suffix: str) -> dict[Path, str]:
             f"{output} and {folder} lie in one another: name a folder beside it, so that no original is lost."
         )
     try:
-        files = [path for path in files_below(folder) if is_image(path.name)]
+        files = sorted(filter(is_image, files_below(folder)))
     except OSError as error:
         raise UserError(f"The folder {error.filename} can't be read ({error.strerror}): make it readable.") from None
     if not files:
         raise UserError(f"The folder {folder} holds no image: put images there or name another one.")
     names: dict[Path, str] = {}
-    for name in sorted(path.relative_to(folder).as_posix() for path in files):
+    for name in files:
         target = Path(name).with_suffix(suffix)
         if target in names:
             raise UserError(f"{names[target]} and {name} in {folder} would both become {target}: rename one of them.")

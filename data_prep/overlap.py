@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.fingerprints import Fingerprint, FingerprintJob, fingerprints, grey, opencv
-from data_prep.parallel import carry_out
 from data_prep.placement import Placement, agreement
 from scn.core.errors import UserError
+from scn.core.parallel import carry_out
 from scn.corpora.corpora import Corpus, Source
 from scn.corpora.images import decode
 from scn.storage.base import Store
@@ -66,7 +66,7 @@ def find_overlaps(
 
     Args:
         store: where the fingerprints are kept.
-        workers: number of processes, as for data_prep.parallel.carry_out.
+        workers: number of processes, as for scn.core.parallel.carry_out.
     Raises:
         UserError: if a file has changed since the corpora were opened, or the store fails.
     """

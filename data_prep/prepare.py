@@ -8,11 +8,11 @@ from typing import Any
 
 from data_prep.overlap import find_overlaps, label, refusal
 from data_prep.packing import pack
-from data_prep.parallel import carry_out
 from data_prep.shards import ImageMade, ShardJob, ShardMade, ShardSpec, make_shard, without_path
 from scn.config.params import Experiment, Params
 from scn.core.errors import UserError
 from scn.core.hashing import digest
+from scn.core.parallel import carry_out
 from scn.corpora.corpora import Corpus, Source, open_corpus, open_images
 from scn.corpora.images import found_pillow
 from scn.shards.manifest import EvaluationManifest, ImageSet, Manifests, TrainingManifest
@@ -47,8 +47,8 @@ def make_manifests(
     Args:
         images: corpus, split of a corpus or folder that replaces data.train.
         store_url: store that replaces storage.url.
-        workers: number of shards made at once; 0: one, in this process, without Ray. If RAY_ADDRESS is set, the
-            cluster's size decides.
+        workers: number of shards made, or groups of files hashed, at once; 0: one, in this process, without Ray. If
+            RAY_ADDRESS is set, the cluster's size decides.
     Returns:
         The manifests, and the number of shards that were in the store already.
     Raises:
@@ -59,8 +59,8 @@ def make_manifests(
     _check_sizes(params, experiment)
     store = open_store(store_url or params.storage.url, params.root)
     store.check()
-    train = _open_distinct(params, name, [images] if images else experiment.data.train)
-    evaluation = [open_corpus(params, reference) for reference in experiment.data.evaluation]
+    train = _open_distinct(params, name, [images] if images else experiment.data.train, workers)
+    evaluation = [open_corpus(params, reference, workers) for reference in experiment.data.evaluation]
     workers = min(workers, sum(len(corpus.images) for corpus in (*train, *evaluation)))
 
     plans = [plan(experiment, train, store, training=True)]
@@ -207,11 +207,13 @@ def _check_sizes(params: Params, experiment: Experiment) -> None:
         )
 
 
-def _open_distinct(params: Params, name: str, references: Sequence[str]) -> list[Corpus]:
+def _open_distinct(params: Params, name: str, references: Sequence[str], workers: int) -> list[Corpus]:
     for reference in references:
         if references.count(reference) > 1:
             raise UserError(f"{params.path}: data.train of {name} names {reference} twice: remove one.")
-    corpora = [open_images(params, reference) for reference in references]
+    corpora = [open_images(params, reference, workers) for reference in references]
+    if len(corpora) == 1:  # to resolve a million paths takes minutes
+        return corpora
     seen: dict[Path, str] = {}
     for corpus in corpora:
         for image in corpus.images:

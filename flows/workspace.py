@@ -19,6 +19,7 @@ RUNS = Path(".scn/flow-runs")
 """Folder of the clones, below the project's folder."""
 
 _CORPORA_LOCK = "corpora.lock"
+_HASHES = ".scn/hashes"  # scn.corpora.hash_cache: a corpus is hashed once for all runs
 
 
 def find_commit(project: Path, ref: str | None) -> str:
@@ -74,8 +75,8 @@ def uncommitted(project: Path) -> list[str]:
 def make_workspace(project: Path, commit: str, params: Params, folder: Path) -> None:
     """Makes `folder` a clone of the project at `commit` that is ready for DVC; on an error it leaves none.
 
-    It shares the project's DVC cache, its store if that is a folder, the corpora that are not in git, and corpora.lock.
-    So the project and every other run have what this run downloads.
+    It shares the project's DVC cache, its store if that is a folder, the corpora that are not in git, what is known of
+    their files, and corpora.lock. So the project and every other run have what this run downloads.
     """
     shutil.rmtree(folder, ignore_errors=True)  # left by an earlier attempt of this run
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -89,6 +90,8 @@ def make_workspace(project: Path, commit: str, params: Params, folder: Path) -> 
         if scheme == "file" and not Path(store).expanduser().is_absolute():
             (project / store).mkdir(parents=True, exist_ok=True)
             _link(project, folder, store)
+        (project / _HASHES).mkdir(parents=True, exist_ok=True)
+        _link(project, folder, _HASHES)
         if not Path(params.corpora.root).expanduser().is_absolute():
             (project / params.corpora.root).mkdir(parents=True, exist_ok=True)
         for path in (params.corpora.root, *params.corpora.local.values()):

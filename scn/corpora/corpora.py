@@ -8,18 +8,16 @@ a folder under the same path.
 import builtins
 import hashlib
 import json
-import threading
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from sys import intern
 
 from scn.config.params import Params
 from scn.core.errors import UserError
-from scn.core.hashing import digest
 from scn.core.schema import unknown
 from scn.corpora.catalogue import load_catalogue
-from scn.corpora.images import read_header
+from scn.corpora.hash_cache import PATH, Facts
 from scn.corpora.places import (
     CATALOGUE,
     IMAGE_SUFFIXES,
@@ -30,13 +28,11 @@ from scn.corpora.places import (
     package_folder,
     places_of,
 )
+from scn.corpora.reading import facts_of, read_file
 from scn.corpora.unpacked import check_unpacked, origin_of
 
-_CHUNK = 4096  # files that threads take at a time: there may be millions
-_header_lock = threading.Lock()  # reading a header changes the process's warning filters meanwhile
 
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
     """One image file of a corpus."""
 
@@ -59,10 +55,13 @@ class Source:
     """Sentence that says why the image can't be used, if its header already tells; None otherwise."""
 
     def read(self) -> builtins.bytes:
-        """The file's content. Raises UserError if it has changed since the corpus was opened."""
-        data = _read(self.path)
+        """The file's content. Raises UserError if it is not what it was when it was hashed."""
+        data = read_file(self.path)
         if hashlib.sha256(data).hexdigest() != self.sha256:
-            raise UserError(f"{self.path} changed while it was being prepared: run the command again.")
+            raise UserError(
+                f"{self.path} changed while it was being prepared, or is damaged: run `data-prep check` on its corpus, "
+                "which reads every file again, and then this command."
+            )
         return data
 
 
@@ -82,7 +81,7 @@ class Corpus:
         return content_sha256(self.images)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Listed:
     """An image file that was found, but not opened yet."""
 
@@ -95,23 +94,32 @@ class Listed:
 
 def content_sha256(images: Iterable[Source], prefix: str = "") -> str:
     """SHA-256 over the contents of images and their names, from which `prefix` is removed."""
-    return digest([[image.name.removeprefix(prefix), image.sha256] for image in images])
+    whole = hashlib.sha256(b"[")  # scn.core.hashing.digest of the list of all pairs, which is not made
+    first = True
+    for image in images:
+        pair = json.dumps([image.name.removeprefix(prefix), image.sha256], separators=(",", ":"))
+        whole.update((pair if first else f",{pair}").encode())
+        first = False
+    whole.update(b"]")
+    return whole.hexdigest()
 
 
-def open_corpus(params: Params, reference: str) -> Corpus:
-    """Finds the images of a corpus, hashes them and reads their headers.
+def open_corpus(params: Params, reference: str, workers: int = 0, *, recheck: bool = False) -> Corpus:
+    """Finds the images of a corpus, hashes them and reads their headers (scn.corpora.reading).
 
     Images that can't be used are among them, with their `refusal`. Nothing is downloaded or unpacked.
 
     Args:
         reference: NAME or NAME/SPLIT, of params.yaml or of the catalogue.
+        workers: number of processes for many files, as for scn.core.parallel.carry_out; 0: this one.
+        recheck: reads files too that seem unchanged since they were last read.
     Raises:
         UserError: if the corpus is not here, empty or incomplete, or no such corpus is known.
     """
     name = reference.partition("/")[0]
     places = places_of(params, reference)
     if not places:
-        return _from_package(reference)
+        return _from_package(reference, params.root, recheck=recheck)
     hint = f"run `data-prep download {reference}`, or put them there"
     if name in params.corpora.local:
         check_unpacked(params, name)
@@ -119,25 +127,26 @@ def open_corpus(params: Params, reference: str) -> Corpus:
     images, ignored = list[Source](), 0
     for place in places:
         listed, others = list_images(place, reference, hint)
-        found = list(look_at(listed))
+        found, _ = look_at(listed, params.root, workers, recheck=recheck)
         _check_origin(place, found)
         images += found
         ignored += others
     return Corpus(reference=reference, images=tuple(images), ignored=ignored)
 
 
-def open_images(params: Params, reference: str) -> Corpus:
+def open_images(params: Params, reference: str, workers: int = 0) -> Corpus:
     """Opens a corpus like open_corpus, or any folder of images as a corpus of the folder's name.
 
     Args:
         reference: NAME or NAME/SPLIT, or the path of a folder.
+        workers: number of processes, as for open_corpus.
     Raises:
         UserError: as for open_corpus, or if `reference` is neither a corpus nor a folder.
     """
     name = reference.partition("/")[0]
     folder = Path(reference).expanduser().absolute()
     if name in params.corpora.names or (name in load_catalogue().corpora and not folder.is_dir()):
-        return open_corpus(params, reference)
+        return open_corpus(params, reference, workers)
     if not folder.is_dir():
         raise UserError(
             f"'{reference}' is neither a folder nor a corpus of {params.path} "
@@ -145,7 +154,8 @@ def open_images(params: Params, reference: str) -> Corpus:
         )
     place = Place(corpus=folder.resolve().name, split="", known=None, candidates=(folder,))
     listed, ignored = list_images(place, reference, "name another folder")
-    return Corpus(reference=place.corpus, images=tuple(look_at(listed)), ignored=ignored)
+    images, _ = look_at(listed, params.root, workers)
+    return Corpus(reference=place.corpus, images=tuple(images), ignored=ignored)
 
 
 def listing_of(params: Params, name: str) -> str:
@@ -182,16 +192,19 @@ def licence_of(params: Params, name: str) -> str:
 
 def index_of(corpus: Corpus, licence: str = "") -> str:
     """The index of a corpus: names, sizes and checksums of its images, as JSON without paths of this machine."""
-    rows = []
-    for image in corpus.images:
-        row: dict[str, object] = {"name": image.name, "bytes": image.bytes, "sha256": image.sha256}
-        row |= {"width": image.width, "height": image.height, "mode": image.mode}
-        row |= {"split": image.split} if image.split else {}
-        row |= {"refused": image.refusal.replace(str(image.path), image.name)} if image.refusal else {}
-        rows.append(row)
-    index: dict[str, object] = {"licence": licence} if licence else {}
-    index |= {"name": corpus.reference, "sha256": corpus.sha256, "ignored": corpus.ignored, "images": rows}
-    return json.dumps(index, indent=1, sort_keys=True) + "\n"
+    about: dict[str, object] = {"licence": licence} if licence else {}
+    about |= {"name": corpus.reference, "sha256": corpus.sha256, "ignored": corpus.ignored, "images": []}
+    before, images, after = json.dumps(about, indent=1, sort_keys=True).partition('"images": [')
+    # Row by row, as json.dumps takes kilobytes for each of what may be millions.
+    rows = [json.dumps(_row(image), indent=1, sort_keys=True).replace("\n", "\n  ") for image in corpus.images]
+    return before + images + "\n  " + ",\n  ".join(rows) + "\n " + after + "\n"
+
+
+def _row(image: Source) -> dict[str, object]:
+    row: dict[str, object] = {"name": image.name, "bytes": image.bytes, "sha256": image.sha256}
+    row |= {"width": image.width, "height": image.height, "mode": image.mode}
+    row |= {"split": image.split} if image.split else {}
+    return row | ({"refused": image.refusal.replace(str(image.path), image.name)} if image.refusal else {})
 
 
 def list_images(place: Place, reference: str, hint: str) -> tuple[list[Listed], int]:
@@ -211,11 +224,11 @@ def list_images(place: Place, reference: str, hint: str) -> tuple[list[Listed], 
         state = "is empty" if missing.is_dir() else "does not exist"
         raise UserError(f"The folder {missing}{tree} of the corpus '{reference}' {state}: {hint}.")
     try:
-        files = list(files_below(start))
+        names = [place.below + "/" * bool(place.below) + name for name in files_below(start)]
     except OSError as error:
         raise UserError(f"The folder {error.filename} can't be read ({error.strerror}): make it readable.") from None
     prefix = f"{place.split}/" if place.split else ""
-    images = {prefix + path.relative_to(folder).as_posix(): path for path in files if is_image(path.name)}
+    images = sorted(filter(is_image, names))
     if not images:
         suffixes = " ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
         raise UserError(f"The folder {start} of the corpus '{reference}' holds no image ({suffixes}): {hint}.")
@@ -225,11 +238,12 @@ def list_images(place: Place, reference: str, hint: str) -> tuple[list[Listed], 
             f"({place.known.images}: {place.known.tree}): complete it, or remove it and run `data-prep download "
             f"{reference}`."
         )
-    listed = [
-        Listed(name=name, path=images[name], split=name.split("/")[0] if "/" in name else None)
-        for name in sorted(images)
-    ]
-    return listed, len(files) - len(images)
+    listed = []
+    for below in images:
+        name = prefix + below
+        split = intern(name.partition("/")[0]) if "/" in name else None
+        listed.append(Listed(name=name, path=folder / below, split=split))
+    return listed, len(names) - len(images)
 
 
 def _check_origin(place: Place, images: Iterable[Source]) -> None:
@@ -242,14 +256,21 @@ def _check_origin(place: Place, images: Iterable[Source]) -> None:
         )
 
 
-def look_at(listed: list[Listed]) -> Iterator[Source]:
-    """Hashes the files in several threads and reads their headers; yields them in order."""
-    with ThreadPoolExecutor() as pool:
-        for start in range(0, len(listed), _CHUNK):
-            yield from pool.map(_source, listed[start : start + _CHUNK])
+def look_at(
+    listed: Sequence[Listed], root: Path, workers: int = 0, *, recheck: bool = False
+) -> tuple[list[Source], list[Source]]:
+    """Hashes files and reads their headers; see scn.corpora.reading.facts_of for the arguments.
+
+    Returns:
+        The images in their order, and those of them that `recheck` found with another content than they had, although
+        they seem unchanged.
+    """
+    facts, differing = facts_of([image.path for image in listed], root, workers, recheck=recheck)
+    images = [_source(image, of_image) for image, of_image in zip(listed, facts, strict=True)]
+    return images, [images[number] for number in differing]
 
 
-def _from_package(reference: str) -> Corpus:
+def _from_package(reference: str, root: Path, *, recheck: bool) -> Corpus:
     _, entry, splits = load_catalogue().resolve(reference)
     folder = package_folder(entry.package) / entry.folder
     listed, expected = [], {}
@@ -262,36 +283,25 @@ def _from_package(reference: str) -> Corpus:
                 )
             listed.append(Listed(name=name, path=folder / name, split=split))
             expected[name] = sha256
-    images = tuple(look_at(sorted(listed, key=lambda image: image.name)))
+    images, _ = look_at(sorted(listed, key=lambda image: image.name), root, recheck=recheck)
     for image in images:
         if image.sha256 != expected[image.name]:
             raise UserError(
                 f"{image.path} is not the file that the catalogue lists (its SHA-256 differs): install another version "
                 f"of {entry.package}."
             )
-    return Corpus(reference=reference, images=images, ignored=0)
+    return Corpus(reference=reference, images=tuple(images), ignored=0)
 
 
-def _source(listed: Listed) -> Source:
-    data = _read(listed.path)
-    sha256 = hashlib.sha256(data).hexdigest()
-    with _header_lock:
-        header = read_header(data, listed.path)
+def _source(listed: Listed, facts: Facts) -> Source:
     return Source(
         name=listed.name,
         path=listed.path,
         split=listed.split,
-        sha256=sha256,
-        bytes=len(data),
-        width=header.width,
-        height=header.height,
-        mode=header.mode,
-        refusal=header.refused,
+        sha256=facts.sha256,
+        bytes=facts.bytes,
+        width=facts.width,
+        height=facts.height,
+        mode=facts.mode,
+        refusal=facts.refusal and facts.refusal.replace(PATH, str(listed.path)),
     )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path} can't be read ({error.strerror}): mend it or take it out of the corpus.") from None

@@ -8,7 +8,7 @@ import importlib.util
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from scn.config.params import Params
 from scn.core.errors import UserError
@@ -54,8 +54,8 @@ class Place:
 
 def is_image(name: str) -> bool:
     """True if a file's name has the suffix of an image and does not begin with a dot, as ._a.png does."""
-    path = PurePosixPath(name)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    base = name.rpartition("/")[2]
+    return not base.startswith(".") and "." + base.rpartition(".")[2].lower() in IMAGE_SUFFIXES
 
 
 def own_archive(params: Params, name: str) -> Path | None:
@@ -74,33 +74,36 @@ def is_url(value: str) -> bool:
     return value.lower().startswith(("http://", "https://"))
 
 
-def files_below(folder: Path) -> Iterator[Path]:
-    """The visible files below a folder; links to folders are followed, and links that lead nowhere are included.
+def files_below(folder: Path) -> Iterator[str]:
+    """The visible files below a folder, by their paths in it with forward slashes, in an order that is always the same.
+
+    Links to folders are followed, each folder once; links that lead nowhere are included.
 
     Raises:
         OSError: if a folder can't be read, which pathlib's rglob would skip in silence.
         UserError: if a name is not UTF-8.
     """
-
-    def refuse(error: OSError) -> None:
-        raise error
-
     seen = set[Path]()
-    for here, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        if (real := Path(here).resolve()) in seen:  # a link to a folder that it lies in
-            folders.clear()
+    waiting = [""]
+    while waiting:
+        below = waiting.pop()
+        if (real := (folder / below).resolve()) in seen:  # a link to a folder that it lies in
             continue
         seen.add(real)
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            path = Path(here, name)
-            if name.startswith(".") or not (path.is_file() or path.is_symlink()):
-                continue
-            try:
-                path.relative_to(folder).as_posix().encode()
-            except UnicodeEncodeError:
-                raise UserError(f"The name of the file {str(path)!r} is not UTF-8: rename it.") from None
-            yield path
+        with os.scandir(folder / below) as found:
+            entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda one: one.name)
+        folders = []
+        for entry in entries:
+            name = below + entry.name
+            if _leads_to_folder(entry):
+                folders.append(f"{name}/")
+            elif entry.is_symlink() or entry.is_file():
+                try:
+                    name.encode()
+                except UnicodeEncodeError:
+                    raise UserError(f"The name of the file {str(folder / name)!r} is not UTF-8: rename it.") from None
+                yield name
+        waiting += reversed(folders)
 
 
 def places_of(params: Params, reference: str) -> list[Place]:
@@ -152,6 +155,13 @@ def package_folder(package: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise UserError(f"The package {package}, which carries images of the catalogue, is not installed: install it.")
     return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself: the error is raised when it is read
+        return False
 
 
 def _holds_something(folder: Path) -> bool:

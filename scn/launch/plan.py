@@ -27,7 +27,8 @@ from scn.training.identity import recipe
 _CARD = ("scn/inference/records.py", "scn/registry/model_card.py")
 START = "start.json"
 _DATA_PREPARATION = (
-    *("scn/corpora/corpora.py", "scn/corpora/images.py", "data_prep/fingerprints.py", "data_prep/overlap.py"),
+    *("scn/corpora/corpora.py", "scn/corpora/images.py", "scn/corpora/reading.py"),
+    *("data_prep/fingerprints.py", "data_prep/overlap.py"),
     *("data_prep/packing.py", "data_prep/placement.py", "data_prep/prepare.py", "data_prep/shards.py"),
     *("scn/imaging/degradation.py", "scn/imaging/tasks.py"),
     *("scn/shards/manifest.py", "scn/shards/samples.py"),

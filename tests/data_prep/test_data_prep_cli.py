@@ -117,7 +117,7 @@ def test_shard_writes_the_manifest_and_says_what_it_did(project: Path, run_cli: 
     assert f", {total} bytes, in file://elsewhere, " in out
     assert " s, with pillow" in out
     assert Path("elsewhere", image_sets(manifests[0])[0].shards[0].key).is_file()
-    assert not Path(".scn").exists()
+    assert not Path(".scn/store").exists()
 
 
 def spoil_empty_folder() -> None:

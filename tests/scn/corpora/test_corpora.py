@@ -13,6 +13,7 @@ from PIL import Image
 
 from scn.config.params import load_params
 from scn.core.errors import UserError
+from scn.core.hashing import digest
 from scn.corpora.corpora import index_of, open_corpus, open_images
 
 Known = Callable[..., None]
@@ -69,6 +70,16 @@ def test_the_index_says_what_is_there_without_paths(project: Path) -> None:
     assert str(project) not in json.dumps(index)
 
 
+def test_index_and_hash_are_what_json_makes_of_the_whole(project: Path) -> None:
+    """Both are written row by row."""
+    Path('photos/sub/"5" - é.png').write_bytes(b"no image")
+    corpus = opened("photos")
+    for licence in ("", "free"):
+        index = index_of(corpus, licence)
+        assert index == json.dumps(json.loads(index), indent=1, sort_keys=True) + "\n"
+    assert corpus.sha256 == digest([[image.name, image.sha256] for image in corpus.images])
+
+
 def test_headers_are_read_with_the_hash(project: Path) -> None:
     source = opened("photos").images[1]
     assert (source.name, source.width, source.height, source.mode) == ("c.bmp", 33, 64, "L")
@@ -93,7 +104,9 @@ def test_an_image_that_cannot_be_used_is_among_the_others_with_its_sentence(proj
 
 def test_many_files_are_read_in_chunks_and_stay_in_order(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = opened("photos")
-    monkeypatch.setattr("scn.corpora.corpora._CHUNK", 2)
+    monkeypatch.setattr("scn.corpora.reading._GROUP", 2)
+    monkeypatch.setattr("scn.corpora.reading._PIECE", 1)
+    monkeypatch.setattr("scn.corpora.reading._STATUSES", 3)
     assert opened("photos") == expected
 
 
