@@ -162,7 +162,7 @@ def throughput(device: torch.device, runs: int) -> list[Row]:
                 how = run.experiment.run.model_copy(update=settings)
                 experiment = run.experiment.model_copy(update={"train": changed, "run": how})
                 forms[name] = precision
-                learner = Learner(experiment, World(device=device), compiled=experiment.run.compile)
+                learner = Learner(experiment, World(device=device), compiled=experiment.run.compile is True)
                 timed[name] = OurLearner(learner, feed.batch).step
             matrix = torch.rand(side, side, device=device, dtype=getattr(torch, precision))
             timed[f"matrices, {precision}"] = lambda matrix=matrix: matrix @ matrix  # type: ignore[misc]

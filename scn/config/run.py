@@ -22,8 +22,9 @@ class RunConfig(Section):
     """Number of parts in which a worker computes its patches of a step (gradient accumulation), to need less memory."""
     channels_last: bool = True
     """Keep images and features in memory with channels last, which is faster on nearly every device."""
-    compile: bool = False
-    """Compile the network's forward and backward pass with torch.compile."""
+    compile: Literal["auto"] | bool = "auto"
+    """Compile the network's forward and backward pass with torch.compile: true, false, or auto (on a CPU with a C++
+    compiler, in a run that is long enough to pay for the minutes that it takes)."""
     cuda_graphs: bool = True
     """On a GPU and without `compile`, record the kernels of a step and launch them as one; results are the same."""
     deterministic: bool = False

@@ -109,6 +109,11 @@ def training_bytes(architecture: Mapping[str, Any], height: int, width: int) -> 
     Each piece of memory counts once; parameters, gradients and the optimizer's state don't. Arguments and errors are
     those of `profile`.
     """
+    return sum(kept_for_backward(architecture, height, width))
+
+
+def kept_for_backward(architecture: Mapping[str, Any], height: int, width: int) -> list[int]:
+    """Bytes of each piece of memory that `training_bytes` adds up, in no order; its arguments and errors."""
     network = _on_meta(architecture).train()
     own = {tensor.untyped_storage() for tensor in _tensors(network)}
     kept: set[UntypedStorage] = set()
@@ -119,7 +124,7 @@ def training_bytes(architecture: Mapping[str, Any], height: int, width: int) -> 
 
     with torch.enable_grad(), saved_tensors_hooks(keep, lambda tensor: tensor):
         network(_image(network, height, width))
-        return sum(storage.nbytes() for storage in kept - own)
+        return [storage.nbytes() for storage in kept - own]
 
 
 def receptive_field(architecture: Mapping[str, Any]) -> int | None:

@@ -47,7 +47,7 @@ class Arithmetic:
 
 def chosen(experiment: Experiment, world: World) -> Arithmetic:
     """Chooses how a new run computes."""
-    return Arithmetic(threads=fixed_threads(experiment) or world.threads, compiled=experiment.run.compile)
+    return Arithmetic(threads=fixed_threads(experiment) or world.threads, compiled=experiment.run.compile is True)
 
 
 def fixed_threads(experiment: Experiment) -> int | None:

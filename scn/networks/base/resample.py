@@ -23,32 +23,31 @@ def bilinear(x: Tensor, height: int, width: int) -> Tensor:
 def bilinear_by_products(x: Tensor, height: int, width: int) -> Tensor:
     """Bilinear resampling by two matrix products: `bilinear` to 5e-6 in float32, with a deterministic backward."""
     n, c, h, w = x.shape
-    rows = _weights(h, height, x)
-    columns = _weights(w, width, x)
-    y = x.permute(0, 2, 3, 1)  # channels last in memory: both products read and write contiguous rows
-    y = rows @ y.reshape(n, h, w * c)
-    y = columns @ y.reshape(n * height, w, c)
-    return y.reshape(n, height, width, c).permute(0, 3, 1, 2)
+    rows, columns = _weights(n, h, height, x), _weights(n * height, w, width, x)
+    # Channels last in memory: both products read and write contiguous rows.
+    y = rows.bmm(x.permute(0, 2, 3, 1).reshape(n, h, w * c))
+    y = columns.bmm(y.view(n * height, w, c))
+    return y.view(n, height, width, c).permute(0, 3, 1, 2)
 
 
-def _weights(size: int, new_size: int, like: Tensor) -> Tensor:
-    """The matrix (new_size, size) of bilinear weights."""
-    if torch.compiler.is_compiling():
-        return _matrix(size, new_size, like.dtype, like.device)
-    return _kept_matrix(size, new_size, like.dtype, like.device)
+def _weights(times: int, size: int, new_size: int, like: Tensor) -> Tensor:
+    """The matrix (new_size, size) of bilinear weights, `times` times over in the same memory."""
+    make = _matrices if torch.compiler.is_compiling() else _kept_matrices
+    return make(times, size, new_size, like.dtype, like.device)
 
 
-def _matrix(size: int, new_size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _matrices(times: int, size: int, new_size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     position = torch.arange(new_size, device=device, dtype=torch.float32)
     position = position * ((size - 1) / max(new_size - 1, 1))
     grid = torch.arange(size, device=device, dtype=torch.float32)
-    return (1 - (position[:, None] - grid[None, :]).abs()).clamp_(min=0).to(dtype)
+    matrix = (1 - (position[:, None] - grid[None, :]).abs()).clamp_(min=0).to(dtype)
+    return matrix.expand(times, -1, -1)
 
 
 @cache  # a training has few sizes, and asks for them in every block of every step
-def _kept_matrix(size: int, new_size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _kept_matrices(times: int, size: int, new_size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     with torch.inference_mode(False):
-        return _matrix(size, new_size, dtype, device)
+        return _matrices(times, size, new_size, dtype, device)
 
 
 def bicubic(x: Tensor, scale: int) -> Tensor:

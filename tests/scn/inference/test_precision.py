@@ -16,14 +16,20 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(
-    ("architecture", "capability", "expected"),
-    [("x86_64", "AVX2", False), ("x86_64", "AVX512", True), ("x86_64", "DEFAULT", False), ("aarch64", "SVE256", True)],
+    ("architecture", "capabilities", "expected"),
+    [
+        ("x86_64", {"avx2": True}, False),
+        ("x86_64", {"avx2": True, "avx512_f": True, "avx512_vnni": True, "avx512_bf16": False}, False),
+        ("x86_64", {"avx512_f": True, "avx512_bf16": True, "amx_bf16": False}, True),
+        ("x86_64", {"avx512_f": True, "amx_bf16": True}, True),
+        ("aarch64", {"neon": True}, True),
+    ],
 )
 def test_which_processors_have_bfloat16(
-    monkeypatch: pytest.MonkeyPatch, architecture: str, capability: str, expected: bool
+    monkeypatch: pytest.MonkeyPatch, architecture: str, capabilities: dict[str, bool], expected: bool
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: architecture)
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     assert has_bfloat16(CPU) is expected
     assert computed(CPU, "bfloat16") == ("bfloat16" if expected else "float32")
     with autocast(CPU, "bfloat16"):

@@ -50,6 +50,13 @@ def test_a_step_makes_a_weight_once_and_no_matrix_again() -> None:
     assert second.count["aten.arange"] == second.count["aten.clamp_"] == 0
 
 
+def test_a_step_of_64x64_dispatches_half_as_many_operations_as_it_did() -> None:
+    network = build({"name": "scn", "blocks": 64, "units": 64, "scales": 4, "scale": 2}, seed=0).to("meta")
+    with Operations() as first:
+        step(network, torch.rand(16, 3, 48, 48, device="meta"))
+    assert first.count.total() <= 28_053 / 2
+
+
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_gradients_are_those_of_weights_made_in_every_call(
     monkeypatch: pytest.MonkeyPatch, layout: torch.memory_format
