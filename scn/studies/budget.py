@@ -12,7 +12,7 @@ from scn.launch.world import plain_world
 from scn.shards.manifest import training_manifest
 from scn.storage import open_store
 from scn.studies.records import Timing
-from scn.training.arithmetic import chosen
+from scn.training.arithmetic import Arithmetic, fixed_threads
 from scn.training.learner import Learner, deterministic
 
 WARM = 2
@@ -35,7 +35,7 @@ def time_training(params: Params, name: str) -> Timing:
     with (
         plain_world(experiment) as world,
         deterministic(world.device, experiment.run.deterministic),
-        chosen(experiment, world).in_force(),
+        Arithmetic(threads=fixed_threads(experiment) or world.threads, compiled=False).in_force(),
     ):
         begin = time.perf_counter()
         learner = Learner(experiment, world, compiled=experiment.run.compile is True)

@@ -1,5 +1,6 @@
 """How a run computes where its recipe leaves that open: chosen at its start and kept to its end, for the same bits."""
 
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -8,7 +9,9 @@ from typing import Any
 import torch
 
 from scn.config.params import Experiment
-from scn.training.world import World
+from scn.core.errors import UserError
+from scn.training.compiling import compiles, missing
+from scn.training.world import World, gathered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +48,22 @@ class Arithmetic:
         return f"{threads}, compiled" if self.compiled else threads
 
 
-def chosen(experiment: Experiment, world: World) -> Arithmetic:
-    """Chooses how a new run computes."""
-    return Arithmetic(threads=fixed_threads(experiment) or world.threads, compiled=experiment.run.compile is True)
+def chosen(experiment: Experiment, world: World, steps: int) -> tuple[Arithmetic, str]:
+    """Chooses how a new run of so many steps computes; returns it, and why it is compiled or not."""
+    compiled, why = compiles(experiment, steps, world.device)
+    return Arithmetic(threads=fixed_threads(experiment) or world.threads, compiled=compiled), why
+
+
+def check_compiler(how: Arithmetic, world: World) -> None:
+    """Raises UserError on every rank if the run is compiled and a machine of it can't do that."""
+    if not how.compiled or world.device.type != "cpu":
+        return
+    for host, lacking in gathered((socket.gethostname(), missing()), world):
+        if lacking:
+            raise UserError(
+                f"The run is compiled and {host} has no {lacking}: install it there, or set run.compile to false and "
+                "begin anew with --no-resume."
+            )
 
 
 def fixed_threads(experiment: Experiment) -> int | None:

@@ -43,8 +43,8 @@ def compiles(experiment: Experiment, steps: int, device: torch.device) -> tuple[
         return False, "not compiled: on a processor with AVX2 alone it gains nothing"
     if steps < steps_to_pay(experiment, precision):
         return False, f"not compiled: {steps:,} steps are over before it would pay"
-    if missing := _missing():
-        return False, f"not compiled, though {steps:,} steps would pay for it: there is no {missing}"
+    if lacking := missing():
+        return False, f"not compiled, though {steps:,} steps would pay for it: there is no {lacking}"
     return True, f"compiled, as {steps:,} steps pay for it"
 
 
@@ -60,7 +60,7 @@ def steps_to_pay(experiment: Experiment, precision: Precision) -> float:
     return MARGIN * (START_SECONDS + SECONDS_PER_PIECE * len(kept)) / saved_per_step
 
 
-def _missing() -> str:
+def missing() -> str:
     """Names what PyTorch's compiler needs and this machine lacks; empty: nothing."""
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:

@@ -20,7 +20,7 @@ from scn.core.errors import Stopped, UserError
 from scn.data import open_feed
 from scn.shards.manifest import EvaluationManifest, TrainingManifest
 from scn.storage.base import Store
-from scn.training.arithmetic import Arithmetic, chosen
+from scn.training.arithmetic import Arithmetic, check_compiler, chosen
 from scn.training.callbacks import Callbacks, Row
 from scn.training.checkpoint import Checkpoints
 from scn.training.identity import identity
@@ -119,9 +119,12 @@ def train(run: Run, world: World, callbacks: Callbacks, stop_reason: Callable[[]
             than a patch, or the store fails for longer than run.store_timeout_s.
     """
     found = _on_rank_0(world, run.checkpoints.load)
-    how = (Arithmetic.of(found[1]) if found else None) or _on_rank_0(world, lambda: chosen(run.experiment, world))
+    how, why = Arithmetic.of(found[1]) if found else None, ""
+    if how is None:
+        how, why = _on_rank_0(world, lambda: chosen(run.experiment, world, run.steps))
+    check_compiler(how, world)
     with how.in_force(), deterministic(world.device, run.experiment.run.deterministic):
-        _train(run, world, callbacks, stop_reason, found, how)
+        _train(run, world, callbacks, stop_reason, found, how, why)
 
 
 def _train(
@@ -131,6 +134,7 @@ def _train(
     stop_reason: Callable[[], str],
     found: tuple[int, dict[str, Any]] | None,
     how: Arithmetic,
+    why: str,
 ) -> None:
     experiment, config, run_config = run.experiment, run.experiment.train, run.experiment.run
     images, leads = run.manifest.images, world.rank == 0
@@ -157,7 +161,7 @@ def _train(
 
     told = _devices(world, how)
     if leads:
-        callbacks.on_start(told)
+        callbacks.on_start(f"{told}; {why}" if why else told)
     if found:
         first, state = found
         kept = first
