@@ -19,6 +19,7 @@ from scn.shards.manifest import EvaluationManifest, ImageSet, Manifests, Trainin
 from scn.shards.samples import codec
 from scn.storage import open_store
 from scn.storage.base import Store
+from scn.storage.patience import Patience, PatientStore
 
 SMALLEST_TARGET, SMALLEST_INPUT = 16, 8
 """Smallest sides in pixels of a target and of a network's input; a smaller image is an error."""
@@ -57,8 +58,9 @@ def make_manifests(
     """
     experiment = params.experiment(name)
     _check_sizes(params, experiment)
-    store = open_store(store_url or params.storage.url, params.root)
-    store.check()
+    opened = open_store(store_url or params.storage.url, params.root)
+    opened.check()
+    store = PatientStore(opened, Patience(opened.url, experiment.run.store_timeout_s))
     train = _open_distinct(params, name, [images] if images else experiment.data.train, workers)
     evaluation = [open_corpus(params, reference, workers) for reference in experiment.data.evaluation]
     workers = min(workers, sum(len(corpus.images) for corpus in (*train, *evaluation)))

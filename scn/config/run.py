@@ -38,7 +38,7 @@ class RunConfig(Section):
     cluster_timeout_s: int = Field(default=300, ge=0)
     """Seconds to wait until a cluster has the resources that the workers need."""
     store_timeout_s: int = Field(default=600, ge=0)
-    """Seconds for which the store may fail before the run stops with an error."""
+    """Seconds for which the store may fail, in training and while shards are made, before that stops with an error."""
     checkpoint_every: int = Field(default=500, ge=1)
     """Steps between two checkpoints."""
     keep_checkpoints: int = Field(default=2, ge=1)

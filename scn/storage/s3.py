@@ -212,7 +212,7 @@ class S3Store(Store):
             place = {"Bucket": self._bucket, "Key": self._prefix + name}
             honoured: set[str] = set()
             with self._s3_errors(name):
-                self._send(place, b"probe", {})
+                made = self._send(place, b"probe", {})
                 for condition in ({"IfNoneMatch": "*"}, {"IfMatch": f'"{"0" * 32}"'}):
                     try:
                         if self._send(place, b"probe", condition) is None:
@@ -220,6 +220,9 @@ class S3Store(Store):
                     except ClientError as error:
                         if not _refuses_conditions(error):
                             raise
+                # Some refuse the right tag as well: there a pointer would never move.
+                if "IfMatch" in honoured and made and not self._send(place, b"probe", {"IfMatch": f'"{made.found}"'}):
+                    honoured.remove("IfMatch")
                 self._client.delete_object(**place)
             self._honoured = frozenset(honoured)
         return self._honoured

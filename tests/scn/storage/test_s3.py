@@ -245,6 +245,23 @@ def s3_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.integration
+def test_a_pointer_moves_where_even_the_right_tag_is_refused(s3_bucket: str) -> None:
+    """As Ceph does with a tag in quotes."""
+    store = open_store(f"s3://{s3_bucket}")
+    assert isinstance(store, S3Store)
+
+    def refuse(request: Any, **_: object) -> Any:
+        return answer(412, "PreconditionFailed") if request.headers.get("If-Match") else None
+
+    store._client.meta.events.register("before-send.s3.PutObject", refuse)
+    assert store.swap_pointer("p", b"1", None) is True
+    token = store.read_pointer("p")[1]
+    assert store.swap_pointer("p", b"2", token) is True
+    assert store.swap_pointer("p", b"3", token) is False
+    assert store.read_pointer("p")[0] == b"2"
+
+
+@pytest.mark.integration
 def test_a_missing_bucket_is_told(s3_endpoint: str) -> None:
     store = open_store("s3://nowhere/prefix")
     expected = f"does not exist at {s3_endpoint}: create it (`aws s3 mb s3://nowhere`) or correct storage.url."

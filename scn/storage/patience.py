@@ -1,0 +1,163 @@
+"""Waiting for a store that fails: the one piece by which training and data preparation survive that it is away."""
+
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO, TypeVar
+
+from scn.storage.base import Content, ObjectExists, ObjectNotFound, Store, StoreError, Token
+
+T = TypeVar("T")
+
+FIRST_PAUSE = 0.5  # seconds from a failure of the store to the next attempt; doubled each time
+LONGEST_PAUSE = 30.0
+TOLD_AFTER = 3.0  # seconds for which the store has to fail before the user is told
+_LOOK = 0.1  # seconds between two looks whether to go on waiting
+
+
+def _print(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
+
+
+class Patience:
+    """Repeats what fails because a store does, for a time; several threads may share one.
+
+    The user is told once when the store has failed for a few seconds, and once when it answers again.
+
+    Attributes:
+        tell: is called with the sentence for the user, by any thread.
+        stopping: is asked while waiting, by any thread; a true answer ends the wait with the store's error.
+    """
+
+    def __init__(self, url: str, seconds: float) -> None:
+        """Allows the store at `url` to fail for `seconds`."""
+        self.url, self.seconds = url, seconds
+        self.tell: Callable[[str], object] = _print
+        self.stopping: Callable[[], object] = lambda: False
+        self._told = False
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type["Patience"], tuple[str, float]]:
+        return Patience, (self.url, self.seconds)
+
+    def __call__(self, attempt: Callable[[], T], needless: Callable[[], object] | None = None) -> T:
+        """Calls `attempt` until the store does not fail, and returns its result.
+
+        Args:
+            needless: is asked while waiting, in place of `stopping`; a true answer ends the wait.
+        Raises:
+            ObjectNotFound, ObjectExists: at once, because the store has answered.
+            StoreError: the last one, if the store has failed for `seconds` or the wait was ended.
+        """
+        over = needless or self.stopping
+        start, pause = time.monotonic(), FIRST_PAUSE
+        while True:
+            try:
+                result = attempt()
+            except (ObjectNotFound, ObjectExists):
+                self._answered()
+                raise
+            except StoreError as error:
+                waited = time.monotonic() - start
+                if waited >= self.seconds:
+                    raise
+                if waited >= TOLD_AFTER:
+                    self._failed(error)
+                if not rest(min(pause, self.seconds - waited), over):
+                    raise
+                pause = min(2 * pause, LONGEST_PAUSE)
+            else:
+                self._answered()
+                return result
+
+    @contextmanager
+    def within(self, tell: Callable[[str], object], stopping: Callable[[], object]) -> Iterator[None]:
+        """Context in which `tell` and `stopping` are those of a run."""
+        before = self.tell, self.stopping
+        self.tell, self.stopping = tell, stopping
+        try:
+            yield
+        finally:
+            self.tell, self.stopping = before
+
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """Context, inside of `within`, after which nothing waits any more: threads can be joined."""
+        try:
+            yield
+        finally:
+            self.stopping = lambda: True
+
+    def _failed(self, error: StoreError) -> None:
+        with self._lock:
+            told, self._told = self._told, True
+        if not told:
+            # Without the key: processes that miss different objects have one thing to say.
+            clause = re.sub(rf"{re.escape(self.url)}/\S+", self.url, str(error)).removesuffix(".")
+            self.tell(f"The store fails ({clause}): it is tried again for {self.seconds:g} s at most.")
+
+    def _answered(self) -> None:
+        if self._told:
+            with self._lock:
+                told, self._told = self._told, False
+            if told:
+                self.tell("The store answers again.")
+
+
+def rest(seconds: float, over: Callable[[], object]) -> bool:
+    """Sleeps for `seconds`; returns False, at once, if `over` gives a true answer meanwhile."""
+    end = time.monotonic() + seconds
+    while not over():
+        if (left := end - time.monotonic()) <= 0:
+            return True
+        time.sleep(min(left, _LOOK))
+    return False
+
+
+class PatientStore(Store):
+    """A store whose objects are asked for and written again while it fails, as long as a Patience allows.
+
+    `swap_pointer` and `check` are not repeated: the first may have succeeded, and the second is there to fail.
+    """
+
+    def __init__(self, store: Store, patience: Patience) -> None:
+        self.url = store.url
+        self._store, self._patience = store, patience
+
+    def __reduce__(self) -> tuple[type["PatientStore"], tuple[Store, Patience]]:
+        return PatientStore, (self._store, self._patience)
+
+    def holds(self, key: str, *, sha256: str, size: int) -> bool:
+        return self._patience(lambda: self._store.holds(key, sha256=sha256, size=size))
+
+    def exists(self, key: str) -> bool:
+        return self._patience(lambda: self._store.exists(key))
+
+    def list(self, prefix: str = "") -> list[str]:
+        return self._patience(lambda: self._store.list(prefix))
+
+    def delete(self, key: str) -> None:
+        self._patience(lambda: self._store.delete(key))
+
+    def read_pointer(self, key: str) -> tuple[bytes | None, Token]:
+        return self._patience(lambda: self._store.read_pointer(key))
+
+    def swap_pointer(self, key: str, data: bytes, token: Token) -> bool:
+        return self._store.swap_pointer(key, data, token)
+
+    def check(self, write: bool = True) -> None:
+        self._store.check(write)
+
+    def _create(self, key: str, content: Content) -> bool:
+        return self._patience(lambda: self._store._create(key, content))
+
+    def _read(self, key: str, file: IO[bytes]) -> None:
+        def read() -> None:
+            file.seek(0)
+            file.truncate()
+            self._store._read(key, file)
+
+        self._patience(read)

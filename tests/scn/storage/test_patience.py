@@ -1,0 +1,114 @@
+"""A store that fails is asked again for a time, the user is told, and a wait can be ended."""
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from scn.storage import patience
+from scn.storage.base import ObjectNotFound, StoreError
+from scn.storage.local import FileStore
+from scn.storage.patience import Patience, PatientStore
+
+
+class Failing(FileStore):
+    """A store of which the next `failures` readings fail after half of the bytes."""
+
+    failures = 0.0
+
+    def _read(self, key: str, file: IO[bytes]) -> None:
+        if self.failures:
+            self.failures -= 1
+            file.write(b"half")
+            raise StoreError(f"No answer for {self.url}/{key} (cut): start it.")
+        super()._read(key, file)
+
+
+@pytest.fixture
+def failing(tmp_path: Path) -> Failing:
+    store = Failing(tmp_path / "store")
+    store.put("a/b", b"content")
+    return store
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that were made; each passes at once, by the clock that the code reads."""
+    made: list[float] = []
+
+    def rest(seconds: float, over: Callable[[], object]) -> bool:
+        made.append(seconds)
+        return not over()
+
+    monkeypatch.setattr(patience, "rest", rest)
+    monkeypatch.setattr(patience.time, "monotonic", lambda: sum(made))
+    return made
+
+
+def test_what_fails_for_a_while_is_read_whole(failing: Failing, pauses: list[float], tmp_path: Path) -> None:
+    store, failing.failures = PatientStore(failing, Patience(failing.url, 600)), 3
+    assert store.get("a/b") == b"content"
+    failing.failures = 3
+    store.get_file("a/b", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"content"
+    assert pauses == [0.5, 1, 2] * 2
+
+
+def test_pauses_grow_and_end(failing: Failing, pauses: list[float]) -> None:
+    store, failing.failures = PatientStore(failing, Patience(failing.url, 100)), float("inf")
+    with pytest.raises(StoreError, match="No answer"):
+        store.get("a/b")
+    assert pauses == [0.5, 1, 2, 4, 8, 16, 30, 30, 8.5]
+    assert sum(pauses) == 100
+
+
+def test_the_user_is_told_once_that_the_store_fails_and_once_that_it_answers(
+    failing: Failing, pauses: list[float]
+) -> None:
+    told: list[str] = []
+    waiting = Patience(failing.url, 600)
+    store = PatientStore(failing, waiting)
+    with waiting.within(told.append, lambda: ""):
+        failing.failures = 2
+        store.get("a/b")
+        assert told == []  # it was over in a moment
+        failing.failures = 9
+        store.get("a/b")
+    away = f"The store fails (No answer for {failing.url} (cut): start it): it is tried again for 600 s at most."
+    assert told == [away, "The store answers again."]
+
+
+def test_what_is_not_there_is_told_at_once(failing: Failing, pauses: list[float]) -> None:
+    with pytest.raises(ObjectNotFound):
+        PatientStore(failing, Patience(failing.url, 600)).get("a/c")
+    assert pauses == []
+
+
+def test_a_wait_ends_when_the_run_is_stopped(failing: Failing) -> None:
+    """Here the pauses are real: none of them is waited for."""
+    waiting, failing.failures = Patience(failing.url, 600), float("inf")
+    store, asked = PatientStore(failing, waiting), iter([False, True])
+    with waiting.within(str, lambda: next(asked)), pytest.raises(StoreError):
+        store.get("a/b")
+    with waiting.within(str, lambda: False), waiting.ending():
+        failing.failures = 0
+        store.get("a/b")
+    with waiting.within(str, lambda: False):
+        with waiting.ending():
+            failing.failures = float("inf")
+        with pytest.raises(StoreError):
+            store.get("a/b")
+
+
+def test_a_patient_store_goes_to_other_processes(failing: Failing) -> None:
+    again = pickle.loads(pickle.dumps(PatientStore(FileStore(Path(failing.url[7:])), Patience(failing.url, 5))))
+    assert again.url == failing.url
+    assert again.get("a/b") == b"content"
+    assert again.put("a/c", b"more") is True
+    assert (again.exists("a/c"), again.list("a")) == (True, ["a/b", "a/c"])
+    again.delete("a/c")
+    assert not again.exists("a/c")
+    assert again.swap_pointer("p", b"1", None)
+    assert again.read_pointer("p")[0] == b"1"
