@@ -24,7 +24,7 @@ from scn.data.noise import normal
 from scn.data.sampler import Part, Sampler
 from scn.shards.manifest import Shard, TrainingManifest
 from scn.shards.samples import read_shard, unpack
-from scn.storage.base import Store
+from scn.storage.base import Store, StoreError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +59,7 @@ class Feed:
 
         Raises:
             UserError: naming the shard that is missing or damaged, or if the images need too much memory.
+            StoreError: if the store has failed for too long.
         """
         share = self._experiment.train.batch_size // world_size
         mine = range(rank * share, (rank + 1) * share)
@@ -76,6 +77,16 @@ class Feed:
         """The name of the image of every patch of a step, over all ranks, in the order of the patches."""
         return [pool.names[int(image)] for part, pool in self._parts(step) for image in part.image]
 
+    def blank(self, world_size: int = 1) -> Batch:
+        """A batch of the shape of those that `batch` makes, for a rank that could not read its patches."""
+        experiment = self._experiment
+        share, channels = experiment.train.batch_size // world_size, experiment.task.image_channels
+        side = experiment.train.patch_size
+        input, target = (
+            torch.zeros(share, channels, each, each, device=self._device) for each in (side, side * experiment.scale)
+        )
+        return Batch(input=input, target=target)
+
     def prepare(self, step: int) -> None:
         """Waits until the images of a step are in memory, as `batch` does too."""
         self._parts(step)
@@ -91,7 +102,18 @@ class Feed:
         # There is memory for two groups: the next one is read when the step needs one only.
         following = self._sampler.following(step) if len(needed) == 1 else None
         self._hold([*needed, following] if following else needed)
-        return [(part, self._held[part.group][0].result()) for part in parts]
+        return [(part, self._pool(part.group)) for part in parts]
+
+    def _pool(self, group: Group) -> ImagePool:
+        early = self._held[group][0].done()
+        try:
+            return self._held[group][0].result()
+        except StoreError:
+            if not early:
+                raise
+        del self._held[group]  # it failed when no step needed it: the store may be back
+        self._hold([*self._held, group])
+        return self._held[group][0].result()
 
     def _hold(self, groups: list[Group]) -> None:
         for group in [group for group in self._held if group not in groups]:

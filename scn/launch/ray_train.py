@@ -5,6 +5,7 @@ import shutil
 import socket
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,7 +21,7 @@ from scn.shards.manifest import EvaluationManifest, TrainingManifest
 from scn.storage import open_store
 from scn.storage.base import StoreError
 from scn.training.arithmetic import fixed_threads
-from scn.training.callbacks import Callbacks, Event, Logged, Measured, Resumed, Row, Saved, Started
+from scn.training.callbacks import Callbacks, Event, Logged, Measured, Noticed, Resumed, Row, Saved, Started
 from scn.training.loop import Run, train
 from scn.training.validation import Validated
 from scn.training.world import World
@@ -30,13 +31,19 @@ RESTARTS = 3
 
 
 def train_with_ray(
-    run: Run, params: Params, callbacks: Callbacks, minutes: float | None = None, threads: int | None = None
+    run: Run,
+    params: Params,
+    callbacks: Callbacks,
+    minutes: float | None = None,
+    threads: int | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> None:
     """Trains on as many Ray workers as the key run.workers says; calls `callbacks` in this process.
 
     Args:
         threads: PyTorch's threads in each worker; None: the recipe's number, OMP_NUM_THREADS, or all that the CPUs of
             the cluster allow.
+        check: is called now and then; an error of it ends the run at once.
     Raises:
         Stopped: by SIGTERM, SIGINT or when `minutes` are over; the workers have stored a checkpoint.
         UserError: if the loop raised it, or the cluster had no room for the workers within run.cluster_timeout_s.
@@ -44,7 +51,7 @@ def train_with_ray(
     # Ray Train looks after its workers this often; its default of 2 s is most of a short run.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
     config = run.experiment.run
-    with Stopping(minutes) as stopping:
+    with Stopping(minutes, check) as stopping:
         # Progress comes through the mailbox; the workers' logs would bury it under those of Ray Train itself.
         start_ray(max(cpu_count(), config.workers), show_logs=False)
         try:
@@ -86,6 +93,7 @@ def _drive(run: Run, params: Params, callbacks: Callbacks, stopping: Stopping, t
                 "store": run.store.url,
                 "root": str(run.root.resolve()),
                 "start": (run.start, run.start_sha256),
+                "launch": run.launch,
                 "code_sha256": run.identity["code_sha256"],
                 "mailbox": mailbox,
                 "threads": threads,
@@ -196,25 +204,17 @@ def _worker(config: dict[str, Any]) -> None:
         threads=config["threads"],
     )
     leads = world.rank == 0
-    order = Order(mailbox) if leads else None  # the loop tells the others
-    began = False
-
-    def stop_reason() -> str:
-        nonlocal began
-        began = True
-        return order() if order else ""
-
     try:
         run = _run(config)
-        train(run, world, _Teller(mailbox, leads), stop_reason)
+        train(run, world, _Teller(mailbox, leads), Order(mailbox))
         if leads:
             run.checkpoints.hand_over()  # the driver, which may be on another machine, takes the result
     except Stopped as stopped:
         if leads:
             ray.get(mailbox.tell.remote(WasStopped(str(stopped))))
+    except StoreError:
+        raise  # nothing is lost, and it may be over in a moment: Ray Train starts the workers again
     except UserError as error:
-        if isinstance(error, StoreError) and not began:
-            raise  # nothing is lost, and it may be over in a moment: Ray Train starts the workers again
         ray.get(mailbox.tell.remote(HasFailed(str(error))))
         if world.world_size > 1:
             raise  # the others may be waiting for this one
@@ -244,6 +244,9 @@ class _Teller:
         ray.train.report({"step": step})  # waits until every rank has reported
         self._tell(Saved(step))
 
+    def on_notice(self, sentence: str) -> None:
+        self._mailbox.tell.remote(Noticed(sentence))  # from any rank
+
     def _tell(self, event: Event) -> None:
         import ray
 
@@ -271,6 +274,7 @@ def _run(config: dict[str, Any]) -> Run:
         root=root,
         start=start,
         start_sha256=start_sha256,
+        launch=config["launch"],
     )
     if run.identity["code_sha256"] != config["code_sha256"]:
         raise UserError(

@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -15,8 +16,13 @@ class Stopping:
     ignored.
     """
 
-    def __init__(self, minutes: float | None = None) -> None:
-        """Starts the clock for `minutes`; None: the time is not limited."""
+    def __init__(self, minutes: float | None = None, check: Callable[[], None] = lambda: None) -> None:
+        """Starts the clock for `minutes`; None: the time is not limited.
+
+        Args:
+            check: is called by every call of this object; it may raise an error that ends the run at once.
+        """
+        self._check = check
         self._minutes = minutes
         self._end = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
         self._signal = ""
@@ -24,6 +30,7 @@ class Stopping:
 
     def __call__(self) -> str:
         """Returns why the run should stop: a signal's name or that its time is over; an empty string: it may go on."""
+        self._check()
         if self._signal or time.monotonic() < self._end:
             return self._signal
         return f"{self._minutes:g} minutes are over"

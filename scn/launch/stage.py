@@ -4,8 +4,9 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import torch
 from safetensors.torch import load_file
@@ -24,6 +25,7 @@ from scn.monitoring.progress import Progress
 from scn.shards.manifest import evaluation_manifest, training_manifest
 from scn.storage import open_store
 from scn.storage.base import Store
+from scn.storage.lease import Lease
 from scn.training.arithmetic import Arithmetic
 from scn.training.callbacks import Callbacks, Silent
 from scn.training.learner import Learner, network_of
@@ -74,21 +76,29 @@ def train_stage(
         root=params.root.resolve(),
         start=start,
         start_sha256=start_sha256,
+        launch=uuid4().hex,
     )
-    if plain:
-        with plain_world(experiment) as world, Stopping(minutes) as stopping:
-            if world.rank == 0:
-                _begin(run, resume, resume_anyway, world.device)
-            with _progress(run, params, world) as callbacks:
-                train(run, world, callbacks, stopping)
-            if world.rank:
-                return
-    else:
-        gpu = torch.cuda.is_available() and experiment.run.use_gpu
-        before = _begin(run, resume, resume_anyway, torch.device("cuda" if gpu else "cpu"))
-        with _progress(run, params, World()) as callbacks:
-            train_with_ray(run, params, callbacks, minutes, threads=before.threads if before else None)
-    _keep(run, params)
+    lease = Lease(store, run.checkpoints.lease, what=f"The run of {name}", id=run.launch)
+    with ExitStack() as held:
+        if plain:
+            with plain_world(experiment) as world, Stopping(minutes, lease.check) as stopping:
+                if world.rank == 0:
+                    lease.take(run.patience.tell, stopping)
+                    held.enter_context(lease)
+                    _begin(run, resume, resume_anyway, world.device)
+                with _progress(run, params, world) as callbacks:
+                    train(run, world, callbacks, stopping)
+                if world.rank:
+                    return
+        else:
+            lease.take(run.patience.tell)
+            held.enter_context(lease)
+            gpu = torch.cuda.is_available() and experiment.run.use_gpu
+            before = _begin(run, resume, resume_anyway, torch.device("cuda" if gpu else "cpu"))
+            threads = before.threads if before else None
+            with _progress(run, params, World()) as callbacks:
+                train_with_ray(run, params, callbacks, minutes, threads=threads, check=lease.check)
+        _keep(run, params)
 
 
 def _start(params: Params, name: str, store: Store) -> tuple[str, str | None]:
@@ -115,13 +125,15 @@ def _begin(run: Run, resume: bool | None, resume_anyway: bool, device: torch.dev
     name = run.experiment.name
     _check_folder(run.root / ".scn" / "runs")
     if resume is False:
-        run.checkpoints.delete()
+        run.checkpoints.begin(anew=True)
     found = run.checkpoints.load()
     for file in run.checkpoints.damaged:
         print(f"{name}: skips the damaged checkpoint {file}", file=sys.stderr, flush=True)
     if found is None and resume is not False:
         _look_for_others(run, resume, resume_anyway)
         found = run.checkpoints.load() if resume_anyway else None
+    run.checkpoints.begin()
+    run.checkpoints.wait()  # for what the store lacked: other machines are to find it
     if run.experiment.train.precision == "bfloat16" and "RAY_ADDRESS" not in os.environ and not has_bfloat16(device):
         print(f"{name}: this machine does not compute in bfloat16: float32 is used instead", flush=True)
     return Arithmetic.of(found[1]) if found else None
@@ -199,7 +211,7 @@ def _keep(run: Run, params: Params) -> None:
     save_model(params.root / "models" / name, network_of(experiment, state), experiment.architecture(), about)
     run.checkpoints.delete()
     if run.start:
-        run.store.delete(run.start)
+        run.patient_store.delete(run.start)
 
 
 def _seconds(rows: list[dict[str, float]]) -> int:

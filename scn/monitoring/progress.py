@@ -51,7 +51,7 @@ class Progress:
         self.memory_mib = 0.0
         self.validated_step, self.psnr = -1, ""
         self.best: tuple[float, int] | None = None
-        self.warned = False
+        self.warned, self.noticed = False, ""
         self.how = ""
 
     def on_start(self, how: str) -> None:
@@ -119,6 +119,12 @@ class Progress:
     def on_checkpoint(self, step: int) -> None:
         """Notes that the checkpoint after `step` steps is saved."""
         self.kept = max(self.kept, step)
+
+    def on_notice(self, sentence: str) -> None:
+        """Prints what the user should know; what several processes tell is printed once."""
+        if sentence != self.noticed:
+            self.noticed = sentence
+            tqdm.write(f"{self.name}: {sentence}", file=sys.stderr)
 
     def close(self) -> None:
         """Closes curves and bar; prints a summary if this process did any steps."""

@@ -35,6 +35,9 @@ class Callbacks(Protocol):
     def on_checkpoint(self, step: int) -> None:
         """Called on every rank, equally often, when the checkpoint after `step` steps is saved."""
 
+    def on_notice(self, sentence: str) -> None:
+        """Called on any rank, by any thread, with what the user should know while it lasts: that the store fails."""
+
 
 class Silent:
     """Callbacks that do nothing, for ranks whose progress is not shown."""
@@ -52,6 +55,9 @@ class Silent:
         pass
 
     def on_checkpoint(self, step: int) -> None:
+        pass
+
+    def on_notice(self, sentence: str) -> None:
         pass
 
 
@@ -106,4 +112,14 @@ class Saved:
         callbacks.on_checkpoint(self.step)
 
 
-Event = Started | Resumed | Logged | Measured | Saved
+@dataclass(frozen=True)
+class Noticed:
+    """Message that carries a call of `on_notice` to another process."""
+
+    sentence: str
+
+    def deliver(self, callbacks: Callbacks) -> None:
+        callbacks.on_notice(self.sentence)
+
+
+Event = Started | Resumed | Logged | Measured | Saved | Noticed

@@ -2,10 +2,14 @@
 
     runs/<experiment>/<run id>/step-<step>-<hash>.pt           written by torch.save; 16 hex digits of its SHA-256
     runs/<experiment>/<run id>/step-<step>-<hash>-<score>.pt   the same, after a validation
-    runs/<experiment>/<run id>/identity.json                   the run's identity, and when it was started
+    runs/<experiment>/<run id>/identity.json                   the run's identity, generation, and time of its start
+    runs/<experiment>/<run id>/lease.json                      the launch that may train it (scn.storage.lease)
 
 On this machine the same files lie in <folder>/<experiment>/<run id>/. The names alone tell which checkpoint is
 undamaged, the newest and the best: there is no index that a killed process could leave wrong. Only rank 0 saves.
+
+A run that begins anew is of a new generation, a random word. What lies on a machine's disk from another generation
+than the store's is removed, not loaded.
 """
 
 import io
@@ -13,38 +17,24 @@ import json
 import math
 import shutil
 import threading
-import time
-from collections.abc import Callable, Iterable
+import uuid
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
 import torch
 
 from scn.core.errors import UserError
 from scn.core.hashing import digest
-from scn.storage.base import ObjectNotFound, Store, StoreError
+from scn.storage.base import Store, StoreError
+from scn.storage.lease import check_lease
 from scn.storage.local import FileStore
-from scn.training.checkpoint_files import IDENTITY, Name, Place, best, differences, last, until
+from scn.storage.patience import Patience, PatientStore
+from scn.training.checkpoint_files import LEASE, Name, Place, best, last, until
+from scn.training.other_runs import Other, compared, others
 
 State = dict[str, Any]
-T = TypeVar("T")
-
-FIRST_PAUSE = 0.5  # seconds from a failure of the store to the next attempt; doubled each time
-LONGEST_PAUSE = 30.0
-CODE = "code_sha256"  # the key in an identity
-
-
-class Other(NamedTuple):
-    """An unfinished run of the same experiment with another identity."""
-
-    run_id: str
-    step: int
-    """Number of steps done in its newest checkpoint."""
-    difference: str
-    """The keys in which its identity differs from this run's, as text for messages."""
-    other_code: bool
-    """True if its identity differs in nothing but the hash of the code."""
 
 
 class Checkpoints:
@@ -58,7 +48,8 @@ class Checkpoints:
         experiment: str,
         identity: dict[str, Any],
         keep: int = 2,
-        timeout_s: float = 600.0,
+        patience: Patience | None = None,
+        launch: str = "",
     ) -> None:
         """
         Args:
@@ -67,15 +58,25 @@ class Checkpoints:
             experiment: the experiment's name.
             identity: everything that decides the run's result, as JSON can hold it; its hash is the run id.
             keep: number of latest checkpoints to keep besides the best one.
-            timeout_s: seconds for which the store may fail before an error is raised.
+            patience: how long the store may fail before an error is raised; None: 600 seconds.
+            launch: the holder of the run's lease, for which this process works: once another one has it, nothing in
+                the store is written or deleted any more. Empty: there is no lease.
         """
         self.run_id = digest(identity)[:16]
         self.folder = folder.absolute() / experiment / self.run_id
         self._identity: dict[str, Any] = json.loads(json.dumps(identity))
-        self._siblings = [Place(FileStore(folder.absolute()), f"{experiment}/"), Place(store, f"runs/{experiment}/")]
+        self._patience = patience or Patience(store.url, 600)
+        self._siblings = [
+            Place(FileStore(folder.absolute()), f"{experiment}/"),
+            Place(PatientStore(store, self._patience), f"runs/{experiment}/"),
+        ]
         self._here, self._there = (Place(place.store, f"{place.prefix}{self.run_id}/") for place in self._siblings)
+        self._sending = self._there._replace(store=store)  # the thread that sends is patient as a whole
+        self.lease = f"{self._there.prefix}{LEASE}"
+        """Key of the run's lease in the store."""
+        self._what, self._launch = f"The run of {experiment}", launch
+        self._generation = uuid.uuid4().hex  # unless the run has one already
         self._keep = keep
-        self._timeout_s = timeout_s
         self.damaged: list[str] = []
         """Paths and URLs of the damaged files that the last call of `load` or `best` skipped."""
         self._good: Name | None = None  # the last one loaded or saved
@@ -93,8 +94,9 @@ class Checkpoints:
             state: tensors, numbers, strings, None, and lists and dicts of them; `identity` and `score` are added.
             score: the result of a validation, higher is better; one that is not finite counts as None.
         Raises:
-            UserError: if it can't be written to the disk (the checkpoint before stays), or the store has failed for
-                longer than timeout_s (this checkpoint is on the disk nevertheless).
+            UserError: if it can't be written to the disk (the checkpoint before stays), or another launch has taken
+                the run's lease.
+            StoreError: if the store has failed for too long; this checkpoint is on the disk nevertheless.
         """
         score = float(score) if score is not None and math.isfinite(score) else None
         buffer = io.BytesIO()
@@ -103,7 +105,7 @@ class Checkpoints:
         _decode(data)  # a checkpoint that can't be loaded must fail now, not when it is needed
         name = Name.of(step, data, score)
         try:
-            self._here.note(self._identity)
+            self._here.note(self._identity, self._generation)
             self._here.write(name, data)
         except StoreError as error:
             reason = getattr(error.__cause__, "strerror", None) or _clause(error)
@@ -112,38 +114,54 @@ class Checkpoints:
                 f"The checkpoint of step {step} can't be written to {self.folder} ({reason}): make room there or make "
                 f"the folder writable, and start the run again, which {anew}."
             ) from error
-        with self._changed:
-            self._good = self._newest = name
-            if self._sender is None and self._failure is None:
-                # A daemon: it does not keep alive a process that ends.
-                self._sender = threading.Thread(target=self._send, name="checkpoints", daemon=True)
-                self._sender.start()
+        self._good = name
+        self._store(name)
         self._here.prune(name, self._keep)
         self._tell_failure()
 
     def wait(self) -> None:
-        """Waits until the store has the newest and the best checkpoint; UserError if it has failed for too long."""
+        """Waits until the store has the newest and the best checkpoint; StoreError if it has failed for too long."""
         with self._changed:
             self._changed.wait_for(lambda: self._sender is None)
         self._tell_failure()
 
+    def begin(self, *, anew: bool = False) -> None:
+        """Takes up the run that the store or this machine knows, or begins one; called before any machine loads.
+
+        Args:
+            anew: deletes what there is of the run; then no machine goes on with what lies on its disk.
+        Raises:
+            StoreError: if the store has failed for too long.
+        """
+        if anew:
+            self.delete()
+            self._generation = uuid.uuid4().hex
+        self._agree()
+        self._there.note(self._identity, self._generation)
+
     def load(self) -> tuple[int, State] | None:
         """Loads the newest undamaged checkpoint, from this machine or else from the store.
+
+        One that the store lacks, because it failed, is sent there by the thread.
 
         Returns:
             (steps done, state with tensors on the CPU); None if there is no checkpoint.
         Raises:
             UserError: if every checkpoint is damaged, or the newest one belongs to another configuration (the message
                 says what differs) or is a pickle with code, which is never executed.
-            StoreError: if the store can't be reached.
+            StoreError: if the store has failed for too long.
         """
-        found = self._first(last(self._names()))
+        self._agree()
+        stored = self._there.names()
+        found = self._first(last(self._here.names() | stored))
         self._good = found[0] if found else None
         if not found and self.damaged:
             raise UserError(
                 f"Every checkpoint of the run is damaged ({', '.join(self.damaged)}): bring one back from a copy, or "
                 "start anew with --no-resume, which deletes them."
             )
+        if found and found[0] not in stored:
+            self._store(found[0])
         return (found[0].step, found[1]) if found else None
 
     def best(self) -> tuple[int, State] | None:
@@ -153,48 +171,32 @@ class Checkpoints:
             (steps done, state, which holds the score); None if no undamaged checkpoint has a score.
         Raises:
             UserError: if it belongs to another configuration, or is a pickle with code, which is never executed.
-            StoreError: if the store can't be reached.
+            StoreError: if the store has failed for too long.
         """
         found = self._first(best(self._names()))
         return (found[0].step, found[1]) if found else None
 
     def best_score(self) -> tuple[int, float] | None:
-        """Returns step and score of the best checkpoint, read from its name alone; StoreError if the store fails."""
+        """Returns step and score of the best checkpoint, read from its name alone.
+
+        Raises:
+            StoreError: if the store has failed for too long.
+        """
         return next(((name.step, name.score) for name in best(self._names()) if name.score is not None), None)
 
     def others(self) -> list[Other]:
         """Returns the experiment's unfinished runs with another identity, the one that was started last first.
 
-        Reads names and identities only; StoreError if the store can't be reached.
+        Reads names and identities only; StoreError if the store has failed for too long.
         """
-        steps: dict[str, int] = {}
-        about: dict[str, dict[str, Any]] = {}
-        for place in self._siblings:
-            for key in place.store.list(place.prefix):
-                run_id, _, file = key.removeprefix(place.prefix).partition("/")
-                if run_id == self.run_id:
-                    continue
-                if file == IDENTITY:
-                    with suppress(ObjectNotFound, ValueError):  # deleted since, or damaged
-                        about.setdefault(run_id, dict(json.loads(place.store.get(key))))
-                elif name := Name.parse(file):
-                    steps[run_id] = max(name.step, steps.get(run_id, 0))
-        order = sorted(steps, key=lambda run_id: (about.get(run_id, {}).get("started", ""), steps[run_id]))
-        return [
-            Other(run_id, steps[run_id], self._compared(about.get(run_id, {})), self._is_of_other_code(about, run_id))
-            for run_id in reversed(order)
-        ]
-
-    def _is_of_other_code(self, about: dict[str, dict[str, Any]], run_id: str) -> bool:
-        theirs = about.get(run_id, {}).get("identity")
-        return isinstance(theirs, dict) and {**theirs, CODE: None} == {**self._identity, CODE: None}
+        return others(self._siblings, self.run_id, self._identity)
 
     def adopt(self, other: Other) -> int:
         """Copies the newest undamaged checkpoint of `other` into this run; returns its number of steps done.
 
         Raises:
             UserError: if `other` differs in more than the code, or all its checkpoints are damaged.
-            StoreError: if the store can't be reached.
+            StoreError: if the store has failed for too long.
         """
         if not other.other_code:
             raise UserError(f"Run {other.run_id} is of another configuration ({other.difference}): start anew.")
@@ -221,19 +223,34 @@ class Checkpoints:
         """Deletes the run's checkpoints and identity, on this machine and in the store.
 
         Raises:
-            StoreError: if the store has failed for longer than timeout_s.
+            UserError: if another launch has taken the run's lease.
+            StoreError: if the store has failed for too long.
         """
         with self._changed:
             self._good = self._newest = None
-            self._changed.notify_all()
             self._changed.wait_for(lambda: self._sender is None)
             self._failure = None
+        self._check_lease(self._there.store)
         self._clear_here()
-        self._patiently(self._there.clear, lambda: False)
+        self._there.clear()
 
     def _clear_here(self) -> None:
         self._here.clear()
         shutil.rmtree(self.folder, ignore_errors=True)  # temporary files of killed processes
+
+    def _agree(self) -> None:
+        """Takes over the generation that the store knows; removes what lies here from another one."""
+        there, here = self._there.about(), {}
+        with suppress(StoreError):  # a bad block of a disk
+            here = self._here.about()
+        if there or here:
+            self._generation = str((there or here).get("generation", ""))
+        if there and here.get("generation", "") != self._generation:
+            self._clear_here()
+
+    def _check_lease(self, store: Store) -> None:
+        if self._launch:
+            check_lease(store, self.lease, self._launch, self._what)
 
     def _names(self) -> set[Name]:
         return self._here.names() | self._there.names()
@@ -263,29 +280,30 @@ class Checkpoints:
                     "put it there."
                 ) from error
             if state.get("identity") != self._identity:
+                difference = compared(state, self._identity)
                 raise UserError(
-                    f"The checkpoint {file} is of another configuration ({self._compared(state)}): delete it to go on "
-                    "without it."
+                    f"The checkpoint {file} is of another configuration ({difference}): delete it to go on without it."
                 )
             return name, state
         return None
 
-    def _compared(self, about: dict[str, Any]) -> str:
-        """The first differences between the identity in `about` and this run's, as text."""
-        identity = about.get("identity")
-        if not isinstance(identity, dict):
-            return "its configuration is not known"
-        found = list(differences(identity, self._identity))
-        return "; ".join(found[:3] + [f"and {len(found) - 3} more"] * (len(found) > 3))
-
     # The thread
+
+    def _store(self, name: Name) -> None:
+        """Lets a thread store the checkpoint `name`, which is here."""
+        with self._changed:
+            self._newest = name
+            if self._sender is None and self._failure is None:
+                # A daemon: it does not keep alive a process that ends.
+                self._sender = threading.Thread(target=self._send, name="checkpoints", daemon=True)
+                self._sender.start()
 
     def _send(self) -> None:
         """Copies the newest and the best checkpoint to the store; ends when no newer one was saved meanwhile."""
         while True:
             sent, failure = None, None
             try:
-                sent = self._patiently(self._mirror, lambda: self._newest is None)
+                sent = self._patience(self._mirror, needless=lambda: self._newest is None)
             except Exception as error:
                 failure = error
             with self._changed:
@@ -299,46 +317,39 @@ class Checkpoints:
         newest = self._newest
         if newest is None:
             return None
-        self._there.note(self._identity)
-        stored = self._there.names()
+        there = self._sending
+        self._check_lease(there.store)
+        there.note(self._identity, self._generation)
+        stored = there.names()
         known = until(newest, self._here.names() | stored)
         for name in dict.fromkeys([newest, *best(known)[:1]]):
             if name in stored and name != newest:  # the newest is compared: it may be there and damaged
                 continue
             data = self._here.read(name)
             if data is not None:
-                self._there.write(name, data)
+                there.write(name, data)
             elif name == self._newest:  # else a newer one has taken its place
                 raise UserError(
                     f"{self.folder / str(name)} was damaged or removed before it was stored: check the disk, and start "
                     "the run again, which goes on from the checkpoint before."
                 )
-        self._there.prune(newest, self._keep)
+        self._check_lease(there.store)  # which may have been lost while the checkpoint was sent
+        there.prune(newest, self._keep)
         return newest
 
-    def _patiently(self, attempt: Callable[[], T], needless: Callable[[], bool]) -> T:
-        """Repeats `attempt` while the store fails, at most timeout_s seconds; pauses end once it is `needless`."""
-        start, pause = time.monotonic(), FIRST_PAUSE
-        while True:
-            try:
-                return attempt()
-            except StoreError:
-                left = start + self._timeout_s - time.monotonic()
-                if left <= 0:
-                    raise
-                with self._changed:
-                    self._changed.wait_for(needless, min(pause, left))
-                pause = min(2 * pause, LONGEST_PAUSE)
-
     def _tell_failure(self) -> None:
-        if isinstance(self._failure, StoreError) and self._good:
-            raise UserError(
-                f"The store has failed for {self._timeout_s:g} seconds ({_clause(self._failure)}): start the run again "
-                f"with the store in order; nothing is lost, step {self._good.step} is in "
-                f"{self.folder / str(self._good)}."
-            ) from self._failure
+        if isinstance(self._failure, StoreError):
+            raise self.failed(self._failure) from self._failure
         if self._failure:
             raise self._failure
+
+    def failed(self, error: StoreError) -> StoreError:
+        """Returns the error to end a run with whose store has failed for too long: it says what is kept, and where."""
+        kept = f"; nothing is lost, step {self._good.step} is in {self.folder / str(self._good)}" if self._good else ""
+        return StoreError(
+            f"The store has failed for {self._patience.seconds:g} seconds ({_clause(error)}): start the run again with "
+            f"the store in order{kept}."
+        )
 
 
 def _decode(data: bytes) -> State:

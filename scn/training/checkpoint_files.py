@@ -1,15 +1,17 @@
-"""Names of checkpoint files, and the checkpoints of one run in one store."""
+"""Names of checkpoint files, and the checkpoints of one run in one place."""
 
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from scn.storage.base import ObjectNotFound, Store
 
 IDENTITY = "identity.json"
+LEASE = "lease.json"
 _NAME = re.compile(r"step-(\d{8,})-([0-9a-f]{16})(?:-(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?))?\.pt")
 
 
@@ -61,12 +63,17 @@ class Place(NamedTuple):
     def write(self, name: Name, data: bytes) -> None:
         self.store.put(f"{self.prefix}{name}", data, names_content=True)
 
-    def note(self, identity: dict[str, Any]) -> None:
-        """Stores the run's identity, for other runs to read, unless it is there already."""
-        key = f"{self.prefix}{IDENTITY}"
-        if not self.store.exists(key):
-            about = {"started": datetime.now(UTC).isoformat(), "identity": identity}
-            self.store.put(key, json.dumps(about).encode())
+    def about(self) -> dict[str, Any]:
+        """Returns what `note` has stored; an empty dict if it is missing or damaged."""
+        with suppress(ObjectNotFound, ValueError):
+            return dict(json.loads(self.store.get(f"{self.prefix}{IDENTITY}")))
+        return {}
+
+    def note(self, identity: dict[str, Any], generation: str) -> None:
+        """Stores the run's identity, for other runs to read, and its generation, unless it is there already."""
+        if not self.about():
+            about = {"started": datetime.now(UTC).isoformat(), "generation": generation, "identity": identity}
+            self.store.put(f"{self.prefix}{IDENTITY}", json.dumps(about).encode(), names_content=True)
 
     def prune(self, newest: Name, keep: int) -> None:
         """Deletes all checkpoints but the last `keep`, counted back from `newest`, and the best up to there."""
@@ -76,8 +83,9 @@ class Place(NamedTuple):
             self.store.delete(f"{self.prefix}{name}")
 
     def clear(self) -> None:
-        """Deletes the run's checkpoints and its identity."""
-        for key in self.store.list(self.prefix):  # the last step last: a kill in between costs no step
+        """Deletes the run's checkpoints and its identity, in an order in which a kill leaves what can go on."""
+        keys = set(self.store.list(self.prefix)) - {f"{self.prefix}{LEASE}"}
+        for key in sorted(keys, key=lambda key: (key.endswith(IDENTITY), key)):  # the last step, then the identity
             self.store.delete(key)
 
 
@@ -95,18 +103,3 @@ def best(names: Iterable[Name]) -> list[Name]:
     """Returns the checkpoints that have a score, the highest first; of equal scores the earlier step first."""
     scored = [(name, name.score) for name in names if name.score is not None]
     return [name for name, _ in sorted(scored, key=lambda pair: (-pair[1], pair[0].step, pair[0].hash))]
-
-
-def differences(theirs: dict[str, Any], ours: dict[str, Any], place: str = "") -> Iterator[str]:
-    """Yields, as text, every key in which two identities differ, with both values."""
-    for key in sorted({*theirs, *ours}):
-        a, b = theirs.get(key), ours.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            yield from differences(a, b, f"{place}{key}.")
-        elif a != b:
-            yield f"{place}{key} is {_short(a)} there, {_short(b)} here"
-
-
-def _short(value: object) -> str:
-    text = "null" if value is None else str(value)  # as in params.yaml
-    return text if len(text) <= 40 else f"{text[:12]}..."  # a SHA-256

@@ -76,6 +76,8 @@ class Learner:
             stopping: True if this rank was asked to stop.
             abandon: True if this rank has no patches; `batch` then only has the right shape.
         """
+        if abandon and self.world.world_size == 1:  # nobody waits, and statistics of batches stay what they are
+            return StepResult(loss=math.nan, grad_norm=math.nan, stopping=stopping, abandoned=True)
         total, stops, abandons = self.gradients(batch, loss, (stopping, abandon))
         norm = torch.nn.utils.get_total_norm(p.grad for p in self.network.parameters() if p.grad is not None)
         # The only place where a GPU is waited for.

@@ -19,7 +19,8 @@ from scn.config.params import Experiment
 from scn.core.errors import Stopped, UserError
 from scn.data import open_feed
 from scn.shards.manifest import EvaluationManifest, TrainingManifest
-from scn.storage.base import Store
+from scn.storage.base import Store, StoreError
+from scn.storage.patience import Patience, PatientStore
 from scn.training.arithmetic import Arithmetic, check_compiler, chosen
 from scn.training.callbacks import Callbacks, Row
 from scn.training.checkpoint import Checkpoints
@@ -46,6 +47,8 @@ class Run:
     """The store's key of the weights to start from; empty: random weights."""
     start_sha256: str | None = None
     """SHA-256 of the weights to start from; None: random weights."""
+    launch: str = ""
+    """Id of the launch that holds the run's lease (scn.storage.lease); empty: there is no lease."""
 
     @property
     def steps(self) -> int:
@@ -59,6 +62,16 @@ class Run:
         return identity(self.experiment, self.manifest, self.start_sha256, chosen_by)
 
     @cached_property
+    def patience(self) -> Patience:
+        """How long, and how, this process waits for the store when it fails."""
+        return Patience(self.store.url, self.experiment.run.store_timeout_s)
+
+    @cached_property
+    def patient_store(self) -> Store:
+        """The store, asked again while it fails."""
+        return PatientStore(self.store, self.patience)
+
+    @cached_property
     def checkpoints(self) -> Checkpoints:
         """The run's checkpoints, on this machine and in the store."""
         return Checkpoints(
@@ -67,7 +80,8 @@ class Run:
             experiment=self.experiment.name,
             identity=self.identity,
             keep=self.experiment.run.keep_checkpoints,
-            timeout_s=self.experiment.run.store_timeout_s,
+            patience=self.patience,
+            launch=self.launch,
         )
 
 
@@ -115,9 +129,23 @@ def train(run: Run, world: World, callbacks: Callbacks, stop_reason: Callable[[]
         stop_reason: called in each step, on every rank; returns why the run should stop now, or an empty string.
     Raises:
         Stopped: if `stop_reason` gave a reason on any rank; a checkpoint is stored.
-        UserError: if loss or gradient are not finite (the step is not taken), a shard is damaged, an image is smaller
-            than a patch, or the store fails for longer than run.store_timeout_s.
+        UserError: if loss or gradient are not finite (the step is not taken), a shard is damaged, or an image is
+            smaller than a patch.
+        StoreError: if the store has failed for longer than run.store_timeout_s; a checkpoint of the steps done until
+            then is on this machine's disk.
     """
+    try:
+        with run.patience.within(callbacks.on_notice, stop_reason):
+            _resume(run, world, callbacks, stop_reason)
+    except StoreError as error:
+        if why := stop_reason():  # which ends the wait for a store
+            name = run.experiment.name
+            raise Stopped(f"{name}: stopped ({why}); the same command goes on from its last checkpoint") from error
+        raise
+
+
+def _resume(run: Run, world: World, callbacks: Callbacks, stop_reason: Callable[[], str]) -> None:
+    """Finds the newest checkpoint, and trains in the way that it, or else the choice of now, says."""
     found = _on_rank_0(world, run.checkpoints.load)
     how, why = Arithmetic.of(found[1]) if found else None, ""
     if how is None:
@@ -141,10 +169,12 @@ def _train(
     learner, history = Learner(experiment, world, compiled=how.compiled), History()
     first = kept = 0  # steps that an earlier process has done, and that are in the newest checkpoint
     rhythm = config.take_best_every or run_config.validate_every
-    validation = Validation(experiment, run.evaluation, run.store, world.device) if run.evaluation and rhythm else None
+    store, evaluation = run.patient_store, run.evaluation if rhythm else None
+    validation = Validation(experiment, evaluation, store, world.device) if evaluation else None
 
     def validate(step: int) -> float | None:
-        if validation is None or (step % rhythm and step != run.steps):
+        done = any(record["step"] == step for record in history.validations)  # by an earlier process
+        if validation is None or done or (step % rhythm and step != run.steps):
             return None
         result = validation(learner.result, world.rank, world.world_size)
         history.validations.append({"step": step, "psnr": result.psnr, "degraded": result.degraded})
@@ -159,6 +189,13 @@ def _train(
         kept = step
         callbacks.on_checkpoint(step)
 
+    def given_up(step: int, error: StoreError | None) -> StoreError:
+        """Keeps the steps done; returns, on every rank, the error of those for which the store has failed."""
+        if step > kept:
+            save(step, None)
+        found = next(error for error in gathered(error, world) if error)
+        return _on_rank_0(world, lambda: run.checkpoints.failed(found))
+
     told = _devices(world, how)
     if leads:
         callbacks.on_start(f"{told}; {why}" if why else told)
@@ -171,21 +208,30 @@ def _train(
             _tell_again(first, history, callbacks)
     else:
         if run.start:
-            learner.start_from(load_safetensors(run.store.get(run.start)), experiment.start_from or run.start)
-        validate(0)
+            learner.start_from(load_safetensors(store.get(run.start)), experiment.start_from or run.start)
+    score = validate(first)  # if an earlier process has not, for want of the store
+    if first and score is not None:
+        save(first, score)
     about = versions(world.device)
     history.note(first, run.identity["code_sha256"], {**about, "device": f"{about['device']}, {how}"})
 
-    with closing(open_feed(run.store, run.manifest, experiment, world.device, cache=run.root / ".scn/shards")) as feed:
+    shards = open_feed(store, run.manifest, experiment, world.device, cache=run.root / ".scn/shards")
+    with closing(shards) as feed, run.patience.ending():
         if first < run.steps:
             feed.prepare(first)  # so that reading the images is in no step's time
         for step in range(first, run.steps):
             start = time.perf_counter()
-            batch = feed.batch(step, world.rank, world.world_size)
+            away = None
+            try:
+                batch = feed.batch(step, world.rank, world.world_size)
+            except StoreError as error:  # the others must not wait for this rank
+                batch, away = feed.blank(world.world_size), error
             loaded = time.perf_counter()
             rate = config.learning_rate_at(step, images)
             why = stop_reason()
-            result = learner.step(batch, config.loss_at(step, images), rate, stopping=bool(why))
+            result = learner.step(batch, config.loss_at(step, images), rate, stopping=bool(why), abandon=bool(away))
+            if result.abandoned:
+                raise given_up(step, away)
             if not result.finite:
                 seen = ", ".join(sorted(set(feed.images(step))))
                 with suppress(UserError):  # they are on the local disk in any case
@@ -203,7 +249,10 @@ def _train(
                 row = history.point(done, rate, config.batch_size)
                 if leads:
                     callbacks.on_log({**row, "memory_mib": _memory_mib(world.device)})
-            score = validate(done)
+            try:
+                score = validate(done)
+            except StoreError as error:
+                raise given_up(done, error) from error
             if done % run_config.checkpoint_every == 0 or done == run.steps or score is not None or result.stopping:
                 save(done, score)
             if result.stopping and done < run.steps:

@@ -15,7 +15,7 @@ from scn.evaluation.images import degrade, measurable, restorer
 from scn.evaluation.protocols import DIGITS, average, measure_psnr, protocols_of
 from scn.shards.manifest import EvaluationManifest
 from scn.shards.samples import Image, Sample, read_shard, unpack
-from scn.storage.base import Store
+from scn.storage.base import Store, StoreError
 from scn.training.world import World, gathered
 
 SAMPLES = 3
@@ -103,10 +103,11 @@ class Validation:
             network: on the device; not compiled, because images come in many sizes.
         Raises:
             UserError: if a shard is missing or damaged, or an image is too small for the protocol.
+            StoreError: on every rank, if the store has failed for too long on any.
         """
+        world = World(rank=rank, world_size=world_size, device=self._device)
         if self._share != (rank, world_size):
-            self._held = [self._hold(*image) for image in islice(self._images(), rank, None, world_size)]
-            self._share = rank, world_size
+            self._read(world)
         shown = len(range(rank, SAMPLES, world_size))  # so many of the first SAMPLES images are this rank's
         training = network.training
         network.eval()
@@ -114,13 +115,24 @@ class Validation:
             ours = [self._measure(network, held, show=i < shown) for i, held in enumerate(self._held)]
         finally:
             network.train(training)
-        dealt = gathered(ours, World(rank=rank, world_size=world_size, device=self._device))
+        dealt = gathered(ours, world)
         found = [dealt[i % world_size][i // world_size] for i in range(sum(map(len, dealt)))]
         return Validated(
             psnr={name: average(f.psnr for f in found if f.set_name == name) for name in self.sets},
             degraded={name: average(f.degraded for f in found if f.set_name == name) for name in self.sets},
             samples=[f.shown for f in found if f.shown],
         )
+
+    def _read(self, world: World) -> None:
+        """Reads this rank's images; if that fails for want of the store, no rank waits for this one's figures."""
+        failure = None
+        try:
+            self._held = [self._hold(*image) for image in islice(self._images(), world.rank, None, world.world_size)]
+        except StoreError as error:
+            failure = error
+        if failures := [error for error in gathered(failure, world) if error]:
+            raise failures[0]
+        self._share = world.rank, world.world_size
 
     def _images(self) -> Iterator[tuple[str, Sample]]:
         """All images of all sets, in order."""

@@ -76,7 +76,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scn.training.checkpoint.FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("scn.storage.patience.FIRST_PAUSE", 0.001)
 
 
 @pytest.fixture

@@ -1,6 +1,9 @@
 """The stage train@E: checkpoints and weights that it goes on from, and messages about earlier runs."""
 
+import json
 import re
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from scn.core.hashing import file_sha256
 from scn.inference.model_files import WEIGHTS, load_model
 from scn.launch.stage import train_stage
 from scn.storage import open_store
+from scn.storage.lease import Lease, LeaseLost
 
 Project = Callable[..., Params]
 
@@ -134,3 +138,48 @@ def test_a_run_starts_from_the_weights_of_another(project: Project, capsys: pyte
         assert tensor.sub(first.state_dict()[name]).abs().max() < 1e-5, name
     assert (config["start_from"], config["identity"]["start_from"]) == (str(kept), file_sha256(kept / WEIGHTS))
     assert open_store(again.storage.url, again.root).list("runs/") == []
+
+
+def test_of_two_launches_the_second_is_told_who_trains(project: Project) -> None:
+    params = project("sr-x2", epochs=1, hold_epochs=0)
+    stop(params)
+    folder = next((params.root / "store" / "runs" / "sr-x2").iterdir())
+    assert sorted(path.name.partition("-")[0] for path in folder.iterdir()) == ["identity.json", "step"]
+    store = open_store(params.storage.url, params.root)
+    with Lease(store, f"runs/sr-x2/{folder.name}/lease.json", what="The run of sr-x2") as lease:
+        lease.take(print)
+        before = checkpoints(params)
+        for resume in (None, False):
+            with pytest.raises(
+                UserError, match=r"^The run of sr-x2 is held by process \d+ of .* since .*: wait for its"
+            ):
+                train_stage(params, "sr-x2", plain=True, resume=resume)
+        assert checkpoints(params) == before
+    train_stage(params, "sr-x2", plain=True)
+    assert store.list("runs/") == []
+
+
+def test_a_launch_that_loses_the_run_ends_at_once(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = project("sr-x2", epochs=200, checkpoint_every=10000)
+    monkeypatch.setattr("scn.storage.lease.REFRESH_SECONDS", 0.05)
+    store, stolen = open_store(params.storage.url, params.root), threading.Event()
+
+    def steal() -> None:
+        while not stolen.is_set():
+            for key in store.list("runs/"):
+                if key.endswith("identity.json"):  # written when the lease is held
+                    lease = key.replace("identity", "lease")
+                    thief = Lease(store, lease, what="it")
+                    if store.swap_pointer(lease, json.dumps(thief._record).encode(), store.read_pointer(lease)[1]):
+                        stolen.set()
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=steal)
+    thread.start()
+    try:
+        with pytest.raises(LeaseLost, match="The run of sr-x2 was taken over by process"):
+            train_stage(params, "sr-x2", plain=True)
+    finally:
+        stolen.set()
+        thread.join()
+    assert checkpoints(params) == []

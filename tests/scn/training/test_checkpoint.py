@@ -24,6 +24,7 @@ from saved_runs import (
 from scn.core.errors import UserError
 from scn.core.hashing import digest
 from scn.storage.base import Store
+from scn.storage.lease import Lease, LeaseLost
 from scn.storage.local import FileStore
 from scn.training.checkpoint_files import Name
 
@@ -182,6 +183,85 @@ def test_other_runs_are_told_with_what_differs(machine: Machine, store: Store, m
         ("0123456789abcdef", Name.parse(old).step, "its configuration is not known", False),  # type: ignore[union-attr]
     ]
     assert set(read) <= {"identity.json"}
+
+
+# Generations and launches
+
+
+def test_a_run_that_begins_anew_finds_nothing_of_before_on_any_machine(machine: Machine, store: Store) -> None:
+    driver, worker = machine(store), machine(store, "b")
+    driver.begin()
+    assert worker.load() is None
+    save_all(worker, 5, 10)
+    worker.save(15, state(15))
+    worker.wait()
+    again = machine(store)
+    again.begin(anew=True)
+    assert again.load() is None
+
+    restarted = machine(store, "b")
+    assert steps_here(restarted) == [10, 15]
+    assert restarted.load() is None
+    assert not restarted.folder.exists()
+    save_all(restarted, 1)
+    assert_found(machine(store, "c").load(), 1)
+    assert_found(machine(store, "b").load(), 1)
+
+
+def test_a_run_that_was_finished_elsewhere_leaves_no_machine_anything(machine: Machine, store: Store) -> None:
+    """A worker has lost its place to another machine, where the run ends; then it is trained again."""
+    first, second = machine(store, "b"), machine(store, "c")
+    machine(store).begin()
+    save_all(first, 5)
+    second.load()
+    save_all(second, 10)
+    second.hand_over()
+    machine(store).delete()
+    assert steps_here(first) == [5]
+    machine(store).begin()
+    assert machine(store, "b").load() is None
+
+
+def test_a_generation_goes_on_where_only_one_place_knows_it(machine: Machine, tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "store")
+    a = machine(store)
+    a.begin()
+    save_all(a, 5)
+    shutil.rmtree(tmp_path / "store" / "runs")  # the store has lost everything
+    again = machine(store)
+    again.begin()
+    assert_found(again.load(), 5)
+    again.wait()
+    assert_found(machine(store, "b").load(), 5)  # what the store lacked was sent there
+    shutil.rmtree(a.folder)
+    machine(store).begin()
+    assert_found(machine(store).load(), 5)
+
+
+def test_a_launch_that_has_lost_the_run_changes_nothing_in_the_store(machine: Machine, store: Store) -> None:
+    """The slower of two must not prune what the faster one has stored."""
+    key = f"runs/sr-x2/{machine(store).run_id}/lease.json"
+    with Lease(store, key, what="The run of sr-x2") as first:
+        first.take(print)
+        slow, worker = machine(store, launch=first.id), machine(store, "b", launch=first.id)
+        slow.begin()
+        save_all(slow, 1)
+        save_all(worker, 2)
+    with Lease(store, key, what="The run of sr-x2") as second:
+        second.take(print)
+        fast = machine(store, "c", launch=second.id)
+        save_all(fast, 3, 4)
+        before = store.list()
+        with pytest.raises(LeaseLost, match=r"The run of sr-x2 was taken over by process \d+ of .* since .*: this"):
+            save_all(slow, 9)
+        with pytest.raises(LeaseLost):
+            slow.delete()
+        with pytest.raises(LeaseLost):
+            slow.begin(anew=True)
+        assert store.list() == before
+        fast.delete()
+        assert store.list() == [key]
+    assert store.list() == []
 
 
 # The end

@@ -1,0 +1,79 @@
+"""The other unfinished runs of an experiment, and what differs in their identities."""
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from scn.storage.base import ObjectNotFound
+from scn.training.checkpoint_files import IDENTITY, Name, Place
+
+CODE = "code_sha256"  # the key in an identity
+
+
+class Other(NamedTuple):
+    """An unfinished run of the same experiment with another identity."""
+
+    run_id: str
+    step: int
+    """Number of steps done in its newest checkpoint."""
+    difference: str
+    """The keys in which its identity differs from this run's, as text for messages."""
+    other_code: bool
+    """True if its identity differs in nothing but the hash of the code."""
+
+
+def others(siblings: Iterable[Place], run_id: str, identity: dict[str, Any]) -> list[Other]:
+    """Finds the unfinished runs in `siblings`, without that of `run_id`, the one that was started last first.
+
+    Reads names and identities only; StoreError if a store fails.
+
+    Args:
+        siblings: the places in which the folders of an experiment's runs lie.
+    """
+    steps: dict[str, int] = {}
+    about: dict[str, dict[str, Any]] = {}
+    for place in siblings:
+        for key in place.store.list(place.prefix):
+            other, _, file = key.removeprefix(place.prefix).partition("/")
+            if other == run_id:
+                continue
+            if file == IDENTITY:
+                with suppress(ObjectNotFound, ValueError):  # deleted since, or damaged
+                    about.setdefault(other, dict(json.loads(place.store.get(key))))
+            elif name := Name.parse(file):
+                steps[other] = max(name.step, steps.get(other, 0))
+    order = sorted(steps, key=lambda other: (about.get(other, {}).get("started", ""), steps[other]))
+    return [
+        Other(other, steps[other], compared(about.get(other, {}), identity), _of_other_code(about, other, identity))
+        for other in reversed(order)
+    ]
+
+
+def _of_other_code(about: dict[str, dict[str, Any]], run_id: str, identity: dict[str, Any]) -> bool:
+    theirs = about.get(run_id, {}).get("identity")
+    return isinstance(theirs, dict) and {**theirs, CODE: None} == {**identity, CODE: None}
+
+
+def compared(about: dict[str, Any], identity: dict[str, Any]) -> str:
+    """Returns the first differences between the identity in `about` and this one, as text."""
+    theirs = about.get("identity")
+    if not isinstance(theirs, dict):
+        return "its configuration is not known"
+    found = list(differences(theirs, identity))
+    return "; ".join(found[:3] + [f"and {len(found) - 3} more"] * (len(found) > 3))
+
+
+def differences(theirs: dict[str, Any], ours: dict[str, Any], place: str = "") -> Iterator[str]:
+    """Yields, as text, every key in which two identities differ, with both values."""
+    for key in sorted({*theirs, *ours}):
+        a, b = theirs.get(key), ours.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            yield from differences(a, b, f"{place}{key}.")
+        elif a != b:
+            yield f"{place}{key} is {_short(a)} there, {_short(b)} here"
+
+
+def _short(value: object) -> str:
+    text = "null" if value is None else str(value)  # as in params.yaml
+    return text if len(text) <= 40 else f"{text[:12]}..."  # a SHA-256
