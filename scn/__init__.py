@@ -12,6 +12,8 @@ A mistake of the caller raises UserError, whose message says in one sentence wha
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from scn.core.openmp import wait_briefly
+
 if TYPE_CHECKING:
     from scn.core.errors import UserError
     from scn.inference.handle import Model
@@ -33,6 +35,8 @@ __all__ = [
     "load",
     "restore",
 ]
+
+wait_briefly()  # here, as whatever of this project imports PyTorch has imported this package before
 
 _HOMES = {
     "Model": "scn.inference.handle",

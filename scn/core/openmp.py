@@ -1,0 +1,20 @@
+"""How PyTorch's threads wait for each other on a CPU."""
+
+import os
+from collections.abc import MutableMapping
+
+SPINS = "GOMP_SPINCOUNT"
+"""The environment variable of GNU's OpenMP, which PyTorch brings for Linux, that is read when PyTorch is imported."""
+FEW = "1000"
+"""Turns of the loop in which a thread waits for the others before it sleeps: tens of microseconds."""
+
+
+def wait_briefly(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Lets threads that wait for others sleep soon; to be called before PyTorch is imported.
+
+    By default they look for the others 300,000 times, which is milliseconds. On cores that other processes use too, the
+    others may be waiting for just that core: then two threads are several times as slow as one. Where the user has
+    chosen, by OMP_WAIT_POLICY or GOMP_SPINCOUNT, that stays. Processes started from here inherit it.
+    """
+    if "OMP_WAIT_POLICY" not in environment:
+        environment.setdefault(SPINS, FEW)
