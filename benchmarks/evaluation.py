@@ -73,7 +73,7 @@ def evaluation_rows(params: Params, images: Path, model: Model, runs: int) -> It
     """Yields the row of evaluation beside the sum of its forward passes."""
     experiment = params.experiment(NAME)
     photographs = open_photographs(params, experiment, str(images))
-    inputs = [degrade(sample, experiment)[0] for sample in photographs.samples("rgb")]
+    inputs = [degrade(sample, experiment)[0] for sample in photographs.read(range(len(photographs)), "rgb")]
     batches = [np.repeat(x[..., None], 3, axis=-1) if x.ndim == 2 else x for x in inputs]
     device = device_of(model.network)
     times = medians(

@@ -18,7 +18,7 @@ from scn.core.errors import UserError
 from scn.evaluation.images import restorer
 from scn.evaluation.measuring import means
 from scn.evaluation.protocols import protocols_of
-from scn.evaluation.runner import measured_sets
+from scn.evaluation.sets import measured_sets
 from scn.inference.model_files import check_fits, load_model
 from scn.inference.precision import Precision
 from scn.shards.manifest import evaluation_manifest

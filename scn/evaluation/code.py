@@ -5,8 +5,14 @@ from scn.networks.sources import sources_of
 
 _MEASURING = (
     *("scn/evaluation/images.py", "scn/evaluation/measuring.py", "scn/evaluation/metrics.py"),
-    *("scn/evaluation/protocols.py", "scn/evaluation/runner.py", "scn/imaging/degradation.py"),
-    *("scn/imaging/tasks.py", "scn/imaging/tiles.py", "scn/inference/apply.py", "scn/inference/ensemble.py"),
+    *("scn/evaluation/protocols.py", "scn/evaluation/runner.py", "scn/evaluation/sets.py"),
+    *(
+        "scn/imaging/degradation.py",
+        "scn/imaging/tasks.py",
+        "scn/imaging/tiles.py",
+        "scn/inference/apply.py",
+        "scn/inference/ensemble.py",
+    ),
     *("scn/inference/model_files.py", "scn/inference/precision.py", "scn/networks/build.py"),
     *("scn/shards/pipeline.py", "scn/shards/samples.py"),
 )

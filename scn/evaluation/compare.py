@@ -15,17 +15,18 @@ from scn.core.errors import UserError
 from scn.core.hashing import file_sha256
 from scn.evaluation.code import evaluation_code
 from scn.evaluation.images import Restorer
-from scn.evaluation.measuring import Distance, Method, means, measure_samples
+from scn.evaluation.measuring import Distance, Method, computation_of, means
 from scn.evaluation.perceptual import perceptual
-from scn.evaluation.photographs import Photographs, open_photographs
+from scn.evaluation.photographs import Photographs, Targets, open_photographs
 from scn.evaluation.protocols import protocols_of
 from scn.evaluation.results import ImageResult
+from scn.evaluation.sets import measure_samples
 from scn.imaging.image_io import write_pixels
 from scn.imaging.tiles import OVERLAP
 from scn.inference.apply import device_of, prepare
 from scn.inference.handle import Model
 from scn.inference.model_files import WEIGHTS
-from scn.inference.precision import computed
+from scn.inference.precision import Computation
 from scn.inference.records import Figures, Record
 from scn.networks.build import build, fold
 
@@ -85,6 +86,8 @@ class Measurement(UnderProtocol):
     tile: int | None = None
     precision: str | None = None
     """Precision that the network computed in; None without a model."""
+    device: str | None = None
+    """Kind of the device that computed, of several "; " between them; None without a model."""
     edges: str | None = None
     """How images were reduced beyond their edges (data.edges); None where nothing was reduced here."""
     further: list[UnderProtocol] = Field(default=[])
@@ -228,7 +231,6 @@ def _variants(method: str, model: Model | None, experiment: Experiment, options:
             tile=options.tile,
             device=device_of(model.network),
         )
-        about["precision"] = computed(device_of(network), experiment.evaluate.precision)
         if model.level not in (None, experiment.level):
             name = experiment.task.level_name
             about["notes"] = [f"{method} was trained for {name} {model.level}, not {experiment.level}."]
@@ -262,15 +264,18 @@ def _measured(
 ) -> Measurement:
     """One measurement; the images are restored once for each kind of target that the protocols have."""
     experiment, found = photographs.experiment, dict[str, list[ImageResult]]()
+    computations = set[Computation]()
     targets = photographs.targets
     for target in targets:
-        samples = photographs.samples(target)
-        measured = measure_samples(samples, experiment, {_ONLY: ready.method}, distances)
+        saved = range(len(photographs)) if options.save else ()
+        samples, methods = Targets(photographs, target), {_ONLY: ready.method}
+        measured = measure_samples(samples, experiment, methods, distances, pictures=saved)
         # disable=None: only where there is a terminal
         bar = partial(tqdm, total=len(photographs), desc=of_set, unit="image", leave=False, disable=None)
         rows = found[target] = []
         for image in bar(measured):
             rows.append(image.result)
+            computations |= image.computations
             if options.save:
                 parts = [experiment.name, photographs.corpus.reference, ready.about["method"]] if several else []
                 parts += [f"{key}-{ready.about[key]}" for key in ("scales", "ratio") if key in ready.about]
@@ -291,6 +296,8 @@ def _measured(
         if rule.target in found and rule.name in (mean := means(found[rule.target]))
     ]
     about = {**ready.about, "notes": [*photographs.notes(), *ready.about.get("notes", [])]}
+    if computation := computation_of(computations):
+        about |= computation._asdict()
     return Measurement(
         **dict(under[0]),
         experiment=experiment.name,

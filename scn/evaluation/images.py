@@ -1,7 +1,8 @@
 """One image of an evaluation set: degraded for the network, and restored by it."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from scn.imaging.degradation import evaluation_noise, to_uint8
 from scn.imaging.tiles import in_tiles
 from scn.inference.apply import apply, device_of, prepare
 from scn.inference.ensemble import self_ensemble
-from scn.inference.precision import Precision
+from scn.inference.precision import Computation, Precision, computed, kind_of
 from scn.shards.samples import Sample
 
 Image = NDArray[np.uint8]
@@ -73,6 +74,16 @@ class Restorer:
         pixels = image if image.ndim == 3 else image[..., None]
         restored = to_uint8(run(pixels)) if self.tile is None else self._tiled(run, pixels)
         return restored if image.ndim == 3 else restored[..., 0]
+
+    @property
+    def computation(self) -> Computation:
+        """How the network is computed where it is now."""
+        device = device_of(self.network)
+        return Computation(kind_of(device), computed(device, self.precision))
+
+    def portable(self) -> "Restorer":
+        """Returns the same method for another process: with weights in host memory, on whatever device is there."""
+        return replace(self, network=deepcopy(self.network).cpu(), device=None)
 
     def _tiled(self, run: Callable[[NDArray[Any]], NDArray[np.float32]], pixels: NDArray[np.float32]) -> Image:
         assert self.tile is not None

@@ -1,19 +1,18 @@
 """Measures methods on images: every figure of a stage, a comparison or a study comes from here."""
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scn.config.params import Experiment
-from scn.evaluation.images import degrade
+from scn.core.errors import UserError
+from scn.evaluation.images import Restorer, degrade
 from scn.evaluation.protocols import Protocol, compared, mean, measure, protocols_of, rounded
 from scn.evaluation.results import ImageResult
+from scn.inference.precision import Computation
 from scn.inference.records import Figures
 from scn.shards.samples import Sample
 
@@ -32,7 +31,19 @@ class Measured:
 
     result: ImageResult
     pictures: Mapping[str, Image]
-    """`truth` and every method -> the image, 8 bits, (H, W) or (H, W, 3)."""
+    """`truth` and every method -> the image, 8 bits, (H, W) or (H, W, 3); empty where they were not wanted."""
+    computations: frozenset[Computation] = frozenset()
+    """How the networks among the methods were computed."""
+
+
+class Samples(typing.Protocol):
+    """The images of a set, by their numbers from 0; pickled, it is read on any node of a cluster."""
+
+    def __len__(self) -> int:
+        """Returns the number of images."""
+
+    def read(self, numbers: Sequence[int]) -> Iterator[Sample]:
+        """Yields the images of `numbers`, which ascend; raises UserError at the first one that can't be read."""
 
 
 def measure_sample(
@@ -63,39 +74,26 @@ def measure_sample(
     }
     height, width = sample.hr.shape[:2]
     result = ImageResult(name=sample.name, height=height, width=width, figures=figures)
-    return Measured(result=result, pictures={"truth": sample.hr, **pictures})
+    computations = frozenset(m.computation for m in methods.values() if isinstance(m, Restorer))
+    return Measured(result=result, pictures={"truth": sample.hr, **pictures}, computations=computations)
 
 
-def measure_samples(
-    samples: Iterable[Sample],
-    experiment: Experiment,
-    methods: Mapping[str, Method | None],
-    distances: Mapping[str, Distance] | None = None,
-) -> Iterator[Measured]:
-    """Yields what measure_sample finds, in the samples' order, with few images in memory at a time.
+def computation_of(images: Iterable[Computation]) -> Computation | None:
+    """Returns how images were computed, from how each was; None if there was no network.
 
-    With RAY_ADDRESS set, each image is a task of the cluster.
+    Raises:
+        UserError: if they were computed in different precisions.
     """
-    score = partial(measure_sample, experiment, methods, distances or {})
-    if not os.environ.get("RAY_ADDRESS"):
-        yield from map(score, samples)
-        return
-    import ray
-
-    from scn.core.ray import start_ray
-
-    start_ray()
-    resources = ray.cluster_resources()
-    task: Any = ray.remote(num_gpus=1 if resources.get("GPU") else 0)(_call)
-    shared = ray.put(score)  # the networks travel to each node once
-    # Two tasks per processor keep the cluster busy; more would only hold more images in its memory.
-    in_flight = 2 * max(1, int(resources.get("GPU") or resources.get("CPU", 1)))
-    pending: deque[Any] = deque()
-    for sample in samples:
-        pending.append(task.remote(shared, sample))
-        if len(pending) >= in_flight:
-            yield ray.get(pending.popleft())
-    yield from map(ray.get, pending)
+    found = sorted(set(images))
+    if len({each.precision for each in found}) > 1:
+        how = " and ".join(f"{each.precision} ({each.device})" for each in found)
+        raise UserError(
+            f"Some images were computed in {how}, so that figures are of no one precision: set evaluate.precision to "
+            "float32, or compute on processors of one kind."
+        )
+    if not found:
+        return None
+    return Computation("; ".join(dict.fromkeys(each.device for each in found)), found[0].precision)
 
 
 def means(images: Iterable[ImageResult]) -> dict[str, dict[str, Figures]]:
@@ -108,7 +106,3 @@ def means(images: Iterable[ImageResult]) -> dict[str, dict[str, Figures]]:
         for rule in rows[0].figures
         if all(rule in row.figures for row in rows)
     }
-
-
-def _call(score: Callable[[Sample], Measured], sample: Sample) -> Measured:
-    return score(sample)

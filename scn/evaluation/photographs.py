@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
@@ -65,8 +65,8 @@ class Photographs:
                 told.append(f"{', '.join(colour)} needs colour in all images, and is left out.")
         return told
 
-    def samples(self, target: Channels) -> Iterator[Sample]:
-        """Yields the images in the order of their names, degraded at the experiment's level.
+    def read(self, numbers: Iterable[int], target: Channels) -> Iterator[Sample]:
+        """Yields images by their numbers in the order of their names, degraded at the experiment's level.
 
         Args:
             target: channels of the originals; of `rgb`, grey photographs stay grey.
@@ -75,7 +75,8 @@ class Photographs:
         """
         task, level, scale = self.experiment.task, self.experiment.level, self.experiment.scale
         edges = self.experiment.data.edges
-        for index, source in enumerate(self.corpus.images):
+        for index in numbers:
+            source = self.corpus.images[index]
             pixels, _ = decode(source.read(), source.path)
             hr = modcrop(pixels, scale)
             if target != "rgb":  # to be measured, a grey photograph stays grey, as in the papers' bicubic rows
@@ -91,6 +92,23 @@ class Photographs:
 
     def _grey(self) -> int:
         return sum(image.mode in _GREY for image in self.corpus.images)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Photographs with originals of some channels, as scn.evaluation.measuring takes them."""
+
+    photographs: Photographs
+    target: Channels
+    """As in Photographs.read."""
+
+    def __len__(self) -> int:
+        """Returns the number of images."""
+        return len(self.photographs)
+
+    def read(self, numbers: Iterable[int]) -> Iterator[Sample]:
+        """Yields images, as Photographs.read does."""
+        return self.photographs.read(numbers, self.target)
 
 
 def open_photographs(params: Params, experiment: Experiment, reference: str, inputs: str | None = None) -> Photographs:

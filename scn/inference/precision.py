@@ -3,11 +3,19 @@
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 
 Precision = Literal["float32", "bfloat16"]
+
+
+class Computation(NamedTuple):
+    """How a network was computed."""
+
+    device: str
+    """Kind of the device (kind_of)."""
+    precision: Precision
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:

@@ -94,6 +94,8 @@ class Provenance(Record):
     """The name of the task's first protocol (scn.evaluation.protocols)."""
     precision: str | None = None
     """The precision that the network computed in; files of early versions do not say."""
+    device: str | None = None
+    """Kind of the device that computed ("CPU, AVX512", or a GPU's name), of several "; " between them."""
     data_sha256: str
     """Names the images: EvaluationManifest.sha256."""
     weights_sha256: str

@@ -5,7 +5,7 @@ It imports PyTorch by way of webdataset, as scn.shards.pairs does; the other mod
 
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -32,13 +32,19 @@ class ShardDataset(wds.WebDataset):
         wds.DataPipeline.__init__(self, shards, _Fetch(store, experiment), tar_file_expander, group_by_keys)
 
 
-def read_samples(store: Store, shards: Iterable[Shard], experiment: str, level: int) -> Iterator[Sample]:
-    """The samples of shards of `experiment`, all and in order, with the degraded images of `level`.
+def read_samples(
+    store: Store, shards: Iterable[Shard], experiment: str, level: int, numbers: Container[int] | None = None
+) -> Iterator[Sample]:
+    """The samples of shards of `experiment`, in order, with the degraded images of `level`.
 
+    Args:
+        numbers: numbers of the samples, from 0 for the first of the first shard, that are wanted; None: all.
     Raises:
         UserError: naming the first shard that is missing or damaged, before any of its samples.
     """
-    return iter(ShardDataset(partial(iter, tuple(shards)), store, experiment).map(partial(decode, level=level)))
+    stored = iter(ShardDataset(partial(iter, tuple(shards)), store, experiment))
+    wanted = (members for number, members in enumerate(stored) if numbers is None or number in numbers)
+    return map(partial(decode, level=level), wanted)
 
 
 @dataclass(frozen=True)

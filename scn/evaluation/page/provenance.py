@@ -110,6 +110,8 @@ def _measurement(run: Run) -> Iterator[Fact]:
         yield Fact(name=name, value=f"{images} image{'s' if images != 1 else ''}")
     if about.precision:
         yield Fact(name="precision", value=about.precision)
+    if about.device:
+        yield Fact(name="computed on", value=about.device)
     yield Fact(name="images, SHA-256", value=about.data_sha256, code=True)
     yield Fact(name="weights, SHA-256", value=about.weights_sha256, code=True)
     yield Fact(name="code that measured it, SHA-256", value=about.code_sha256, code=True)

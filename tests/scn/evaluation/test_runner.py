@@ -13,16 +13,17 @@ from torch import Tensor, nn
 
 from scn.core.errors import UserError
 from scn.core.hashing import file_sha256
-from scn.core.ray import stop_ray
 from scn.evaluation.code import evaluation_code
 from scn.evaluation.images import Restorer, degrade, restorer
 from scn.evaluation.kept import Kept
 from scn.evaluation.measuring import Measured, means
 from scn.evaluation.protocols import measure, protocol
 from scn.evaluation.results import Evaluation, ImageResult, gain, picture_file, result_file
-from scn.evaluation.runner import ensemble_stage, evaluate_stage, measured_sets
+from scn.evaluation.runner import ensemble_stage, evaluate_stage
+from scn.evaluation.sets import measured_sets
 from scn.imaging.degradation import bicubic_downscale, bicubic_upscale, evaluation_noise, jpeg, to_uint8
 from scn.inference.model_files import load_model
+from scn.inference.precision import kind_of
 from scn.inference.records import Figures
 from scn.shards.samples import About, Sample
 from scn.storage import open_store
@@ -156,6 +157,7 @@ def test_the_stages_write_figures_with_their_provenance(small_project: Any, grey
     assert both["provenance"] == {
         "protocol": "dn-grey-v1",
         "precision": "float32",
+        "device": kind_of(torch.device("cpu")),
         "data_sha256": manifest.sha256,
         "weights_sha256": file_sha256(folder / "model.safetensors"),
         "code_sha256": evaluation_code("scn"),
@@ -286,20 +288,3 @@ def test_one_sentence_for_what_does_not_fit(small_project: Any, grey: dict[str, 
     assert not (root / "evaluations" / name / "ensemble.json").exists()
     if stage is evaluate_stage:
         assert not evaluation.exists()
-
-
-@pytest.mark.integration
-def test_the_figures_are_the_same_on_a_ray_cluster(
-    small_project: Any, photograph: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small_project.add_shards("sr-x2", {"a": photograph(32, 40), "b": photograph(24, 26)})
-    small_project.add_model("sr-x2")
-    params = small_project.params
-    here = evaluate_stage(params, "sr-x2").read_bytes()
-    metrics = ensemble_stage(params, "sr-x2").read_bytes()
-    monkeypatch.setenv("RAY_ADDRESS", "local")  # Ray's name for a cluster of its own, on this machine
-    try:
-        assert evaluate_stage(params, "sr-x2").read_bytes() == here
-        assert ensemble_stage(params, "sr-x2").read_bytes() == metrics
-    finally:
-        stop_ray()

@@ -18,7 +18,7 @@ from scn.core.errors import UserError
 from scn.evaluation.images import restorer
 from scn.evaluation.measuring import means
 from scn.evaluation.protocols import measure, protocol
-from scn.evaluation.runner import measured_sets
+from scn.evaluation.sets import measured_sets
 from scn.imaging.degradation import bicubic_upscale, degrade
 from scn.networks.build import build
 from scn.shards.manifest import EvaluationManifest
