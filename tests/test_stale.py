@@ -75,6 +75,8 @@ CHANGES: Mapping[str, Any] = {
     "train.take_best_every": 5,
     "train.take_best_on": {"take_best_every": 5, "take_best_on": ["sample/evaluation"]},
     "run.workers": 2,
+    "run.min_workers": 1,
+    "run.batch_per_worker": 4,
     "run.use_gpu": False,
     "run.accumulate": 2,
     "run.channels_last": False,

@@ -95,9 +95,23 @@ class Experiment(Section):
     """The folder of the model whose weights training starts from, relative to params.yaml."""
 
     @model_validator(mode="after")
-    def _splits(self) -> "Experiment":
+    def _workable(self) -> "Experiment":
         self.check_split(self.run.workers)
+        if (fewest := self.run.min_workers) and fewest > self.run.workers:
+            raise UserError(f"run.min_workers of {self.name}: {fewest} is more than run.workers, {self.run.workers}.")
         return self
+
+    def worker_counts(self) -> list[int]:
+        """Returns the numbers of workers that the run may have, from run.workers down to run.min_workers."""
+        workers = self.run.workers
+        return [count for count in range(workers, (self.run.min_workers or workers) - 1, -1) if self._splits(count)]
+
+    def _splits(self, workers: int) -> bool:
+        try:
+            self.check_split(workers)
+        except UserError:
+            return False
+        return True
 
     def check_split(self, workers: int) -> None:
         """Raises UserError if a batch can't be split evenly among `workers` and the parts that each computes it in."""
@@ -200,6 +214,7 @@ def load_params(path: Path | str = PARAMS_FILE, settings: Iterable[str] = (), ex
             common = common.model_dump(exclude_unset=True) if isinstance(common, Section) else common
             together = {**common, **getattr(section, key)}
             merged[key] = check(section_type, together, source, f"{place}{key}", _RENAMED.get(key)).model_dump()
+        _resolve_batch(merged, "batch_size" in {**document.train, **section.train}, source, name)
         model = _model(document.model, section.model)
         for reference in (*merged["data"]["train"], *merged["data"]["evaluation"]):
             corpus = reference.partition("/")[0]
@@ -238,6 +253,20 @@ def _changed(raw: dict[str, Any], settings: Iterable[str], name: str, path: Path
             raise UserError(f"{SOURCE}: '{setting}' is one key too deep: write '{section}.{key}={{{inner}: ...}}'.")
         own[section][key] = value
     return {**raw, "experiments": {**raw["experiments"], name: {**raw["experiments"][name], **own}}}
+
+
+def _resolve_batch(sections: dict[str, Any], stated: bool, source: object, name: str) -> None:
+    """Sets train.batch_size where run.batch_per_worker says it; `stated`: whether train.batch_size is written, too."""
+    train, run = sections["train"], sections["run"]
+    if (each := run["batch_per_worker"]) is None:
+        return
+    batch = each * run["workers"]
+    if stated and train["batch_size"] != batch:
+        raise UserError(
+            f"{source}: train.batch_size of {name} is {train['batch_size']}, and {run['workers']} run.workers with "
+            f"run.batch_per_worker {each} make {batch}: leave one of the two out."
+        )
+    train["batch_size"] = batch
 
 
 def _model(common: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:

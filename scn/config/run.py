@@ -16,8 +16,14 @@ class RunConfig(Section):
 
     workers: int = Field(default=1, ge=1)
     """Number of training processes; each batch is split among them."""
+    min_workers: int | None = Field(default=None, ge=1)
+    """Fewest workers that a run on a cluster goes on with where nodes are lost and none comes within
+    `cluster_timeout_s`; it grows again when nodes come back. null: `workers`, so it never shrinks."""
+    batch_per_worker: int | None = Field(default=None, ge=1)
+    """Patches per step of each worker; the other way to say `train.batch_size`, which is then this times `workers`, and
+    decides the weights. null: `train.batch_size` says it."""
     use_gpu: Literal["auto"] | bool = "auto"
-    """Train on GPUs: true, false, or auto (if there is one for every worker)."""
+    """Train on GPUs: true, false, or auto (if there are any; too few for the workers are an error)."""
     accumulate: int = Field(default=1, ge=1)
     """Number of parts in which a worker computes its patches of a step (gradient accumulation), to need less memory."""
     channels_last: bool = True

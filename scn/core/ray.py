@@ -7,10 +7,15 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from types import TracebackType
 
 from scn.core.errors import UserError
 
 _started = False
+_STATE_OF_RAY = (
+    r"The node with node id: \w+ and address|Raylet is terminated|\[state-dump\]|A worker died or was killed while"
+)
+"""What Ray prints, in up to fifty lines, on every terminal that is connected when a node or a process is lost."""
 MOMENT = 10
 """Seconds that Ray may take to report resources that have just become free."""
 
@@ -34,7 +39,9 @@ def start_ray(cpus: int | None = None, *, show_logs: bool = True) -> None:
         UserError: if the cluster can't be reached.
     """
     global _started
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # is read when ray is imported
+    # Both are read when ray is imported.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", _STATE_OF_RAY)
     import ray
 
     if ray.is_initialized():
@@ -89,6 +96,42 @@ def cpus_per_worker(workers: int) -> int:
     return next(fits, 1)
 
 
+def alive_nodes() -> set[str]:
+    """Returns Ray's names of the nodes that it counts as alive."""
+    import ray
+
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+
+class Room:
+    """Request for room for `count` workers, which an autoscaling cluster learns of; as a context it ends the request.
+
+    Room that is there is kept free for as long as the request stands.
+
+    Args:
+        bundle: resources that each worker needs, by Ray's names: {"CPU": 1}.
+    """
+
+    def __init__(self, bundle: dict[str, float], count: int) -> None:
+        from ray.util.placement_group import placement_group
+
+        self._group = placement_group([bundle] * count)
+
+    def is_there(self, seconds: float = 0) -> bool:
+        """Waits for `seconds` at most and returns True if there is room."""
+        return bool(self._group.wait(seconds))
+
+    def __enter__(self) -> "Room":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        from ray.util.placement_group import remove_placement_group
+
+        remove_placement_group(self._group)
+
+
 def wait_for_room(bundle: dict[str, float], count: int, seconds: float, waits: Callable[[str], None]) -> str:
     """Waits until the cluster has room for `count` workers.
 
@@ -102,14 +145,11 @@ def wait_for_room(bundle: dict[str, float], count: int, seconds: float, waits: C
     Returns:
         "" if there is room, otherwise a few words that say what is missing.
     """
-    from ray.util.placement_group import placement_group, remove_placement_group
-
     if _started and "RAY_ADDRESS" not in os.environ and (missing := _missing(bundle, count, free=False)):
         return missing
-    group = placement_group([bundle] * count)
     start = time.monotonic()
-    try:
-        while not group.wait(1):
+    with Room(bundle, count) as room:
+        while not room.is_there(1):
             waited = time.monotonic() - start
             lacking = _missing(bundle, count, free=False)
             missing = lacking or _missing(bundle, count, free=True)
@@ -118,8 +158,6 @@ def wait_for_room(bundle: dict[str, float], count: int, seconds: float, waits: C
                 return missing or f"{_needs(bundle, count)}, and no node has one free"
             if missing:
                 waits(missing)
-    finally:
-        remove_placement_group(group)
     return ""
 
 

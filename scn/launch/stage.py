@@ -122,7 +122,14 @@ def _begin(run: Run, resume: bool | None, resume_anyway: bool, device: torch.dev
     Returns:
         How the run computes that is gone on with; None if there is none.
     """
-    name = run.experiment.name
+    name, config = run.experiment.name, run.experiment.run
+    if each := config.batch_per_worker:
+        recipe = run.experiment.train
+        print(
+            f"{name}: batch of {recipe.batch_size} = {config.workers} workers x {each}; train.learning_rate stays "
+            f"{recipe.learning_rate:g} (linear scaling would be {recipe.learning_rate * config.workers:g})",
+            flush=True,
+        )
     _check_folder(run.root / ".scn" / "runs")
     if resume is False:
         run.checkpoints.begin(anew=True)

@@ -1,6 +1,7 @@
 """Rank, world size and device of a process without Ray: alone, or one of those that torchrun started."""
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -33,7 +34,7 @@ def plain_world(experiment: Experiment) -> Iterator[World]:
                 f"--plain trains in one process: set run.workers to 1, not {config.workers}, "
                 f"or start it with `torchrun --nproc-per-node {config.workers} --no-python`."
             )
-        device = torch.device("cuda" if wants_gpu(config, torch.cuda.is_available()) else "cpu")
+        device = torch.device("cuda" if wants_gpu(config, torch.cuda.device_count(), 1) else "cpu")
         yield World(device=device, threads=asked_threads() or cpu_count())
         return
 
@@ -42,7 +43,7 @@ def plain_world(experiment: Experiment) -> Iterator[World]:
     experiment.check_split(world_size)
     # torchrun sets OMP_NUM_THREADS to 1 where there are several.
     threads = (asked_threads() if here == 1 else None) or max(1, cpu_count() // here)
-    gpu = wants_gpu(config, torch.cuda.device_count() >= here)
+    gpu = wants_gpu(config, torch.cuda.device_count(), here)
     device = torch.device("cuda", local_rank) if gpu else torch.device("cpu")
     if gpu:
         torch.cuda.set_device(device)
@@ -51,8 +52,9 @@ def plain_world(experiment: Experiment) -> Iterator[World]:
     except (ValueError, RuntimeError) as error:
         detail = " ".join(str(error).split()).rstrip(".")
         raise UserError(
-            f"Process {rank} of {world_size} did not find the others ({detail}): start all of them with torchrun, "
-            "or unset RANK, WORLD_SIZE and LOCAL_RANK."
+            f"Process {rank} of {world_size} on {socket.gethostname()} did not find the others ({detail}): start all "
+            "of them by torchrun, set GLOO_SOCKET_IFNAME to the network interface between the machines, or unset RANK, "
+            "WORLD_SIZE and LOCAL_RANK."
         ) from None
     try:
         yield World(rank=rank, world_size=world_size, device=device, threads=threads)
@@ -65,15 +67,25 @@ def patience(config: RunConfig) -> timedelta:
     return timedelta(minutes=30, seconds=config.store_timeout_s)
 
 
-def wants_gpu(config: RunConfig, available: bool) -> bool:
-    """Returns True if the run uses GPUs: run.use_gpu is `auto` or true, and enough of them are `available`.
+def wants_gpu(config: RunConfig, gpus: int, processes: int) -> bool:
+    """Returns True if the run uses GPUs: run.use_gpu is true, or `auto` and there are any.
 
+    Args:
+        gpus: number of GPUs of this machine that PyTorch can use.
+        processes: number of the run's processes on this machine.
     Raises:
-        UserError: if run.use_gpu is true and they are missing.
+        UserError: if there are too few of them.
     """
-    if config.use_gpu is True and not available:
-        raise UserError("run.use_gpu is true but there are too few GPUs that PyTorch can use: set it to auto.")
-    return available and bool(config.use_gpu)
+    if config.use_gpu is True and gpus < processes:
+        raise UserError(
+            f"run.use_gpu is true but PyTorch can use {gpus} GPUs for {processes} workers: set it to false."
+        )
+    if config.use_gpu == "auto" and 0 < gpus < processes:
+        raise UserError(
+            f"PyTorch can use {gpus} of the {processes} GPUs that {processes} workers need: start fewer, or set "
+            "run.use_gpu to false."
+        )
+    return bool(config.use_gpu) and gpus > 0
 
 
 def asked_threads() -> int | None:

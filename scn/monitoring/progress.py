@@ -173,8 +173,13 @@ class Progress:
             )
 
     def _say(self, text: str) -> None:
-        tqdm.write(f"{self.name}: {text}")  # which does not tear the bar
-        sys.stdout.flush()
+        say(self.name, text)
+
+
+def say(name: str, text: str) -> None:
+    """Prints a line about the run of the experiment `name`, without tearing its bar."""
+    tqdm.write(f"{name}: {text}")
+    sys.stdout.flush()
 
 
 def duration(seconds: float) -> str:

@@ -1,5 +1,6 @@
 """params.yaml: every mistake is a sentence that names the key, its place and the nearest known one."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from scn.config.run import RunConfig
 from scn.config.train import TrainConfig
 from scn.core.errors import UserError
 from scn.core.hashing import digest
+from scn.training.identity import recipe
 
 PARAMS = Path(__file__).resolve().parents[3] / "params.yaml"
 
@@ -75,6 +77,22 @@ def test_an_experiment_inherits_and_overrides(tmp_path: Path) -> None:
     assert params.experiment("sr-x3").train.epochs == load_params(PARAMS).experiment("sr-x3").train.epochs
     assert params.experiment("sr-x2").train.batch_size == params.experiment("sr-x3").train.batch_size
     assert params.root == tmp_path
+
+
+def test_a_batch_may_be_said_for_each_worker(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(PARAMS.read_text())
+    settings = ["run.workers=4", "run.batch_per_worker=16", "train.batch_size=64"]
+    assert load_params(path, settings, "sr-x2").experiment("sr-x2").train.batch_size == 64
+    with pytest.raises(
+        UserError,
+        match=r"batch_size of sr-x2 is 8, and 4 run\.workers with run\.batch_per_worker 16 make 64: leave one of",
+    ):
+        load_params(path, settings[:2], "sr-x2")
+    path.write_text(re.sub(r"  batch_size: 8 .*\n", "", path.read_text()))
+    params = load_params(path, settings[:2], "sr-x2")
+    assert recipe(params.experiment("sr-x2"))["train"]["batch_size"] == 64
+    assert params.experiment("sr-x3").train.batch_size == TrainConfig().batch_size
 
 
 def test_the_ten_experiments() -> None:

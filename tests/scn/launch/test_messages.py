@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from scn.launch.messages import HasFailed, Mailbox, Order
-from scn.training.callbacks import Logged, Resumed, Saved
+from scn.launch.messages import Mailbox, Order, signs_of_life
+from scn.training.callbacks import Logged, Resumed
 
 
 def test_messages_come_once_and_in_order() -> None:
@@ -37,15 +37,35 @@ def test_the_driver_hears_at_once_and_every_worker_is_told_to_stop() -> None:
     asyncio.run(talk())
 
 
-def test_who_takes_the_place_of_a_killed_worker_learns_that_another_has_failed() -> None:
+def test_who_gives_no_sign_of_life_is_silent_until_it_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
     async def talk() -> None:
         mailbox = Mailbox()
-        await mailbox.tell(Saved(5))
-        assert not await mailbox.has_failed()
-        await mailbox.tell(HasFailed("The shard is damaged."))
-        assert await mailbox.has_failed()
+        for rank in (0, 1, 2):
+            await mailbox.beat(rank)
+        now[0] += 15
+        await mailbox.beat(0)
+        now[0] += 10
+        assert await mailbox.silent(20) == {1: 25, 2: 25}
+        await mailbox.leave(2)
+        await mailbox.beat(1)
+        assert await mailbox.silent(20) == {}
 
     asyncio.run(talk())
+
+
+def test_a_worker_gives_signs_of_life_until_its_end() -> None:
+    told: list[tuple[str, int]] = []
+
+    def method(name: str) -> SimpleNamespace:
+        return SimpleNamespace(remote=lambda rank: told.append((name, rank)))
+
+    with signs_of_life(SimpleNamespace(beat=method("beat"), leave=method("leave")), 3):
+        while not told:
+            time.sleep(0.001)
+    assert (told[0], told[-1]) == (("beat", 3), ("leave", 3))
 
 
 def test_a_worker_looks_once_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:

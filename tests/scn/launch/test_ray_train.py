@@ -4,6 +4,7 @@ import contextlib
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,16 +12,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+import torch
 
 from scn.config.params import Params
-from scn.core.errors import UserError
+from scn.core.errors import Stopped, UserError
 from scn.core.ray import stop_ray
 from scn.launch.stage import train_stage
+from scn.shards.manifest import training_manifest
 from scn.storage import open_store
 from scn.storage.base import Store
+from scn.training.callbacks import Silent
+from scn.training.learner import network_of
+from scn.training.loop import Run, train
+from scn.training.world import World
 
 Project = Callable[..., Params]
 TORCHRUN = [str(Path(sys.executable).with_name("torchrun")), "--standalone", "--nproc-per-node", "2", "--no-python"]
@@ -166,35 +174,97 @@ def test_what_the_cluster_lacks_is_one_sentence(project: Project, capsys: pytest
     assert "sr-x2: waits 2 s at most for 2 CPUs for 2 workers, the cluster has 1" in capsys.readouterr().out
 
 
-def test_a_node_that_is_lost_and_does_not_come_back_is_one_sentence(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ray Train by itself would wait for it for ever."""
+@contextlib.contextmanager
+def two_nodes() -> Iterator[tuple[Any, Any]]:
+    """A cluster of two nodes with a CPU each: the cluster, and the node that may be lost."""
     import ray
     from ray.cluster_utils import Cluster
 
-    monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "2")
-    params = project("sr-x2", workers=2, epochs=40, checkpoint_every=5)
     stop_ray()
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    node = cluster.add_node(num_cpus=1)
-    ray.init(address=cluster.address)
-    store, over = open_store(params.storage.url, params.root), threading.Event()
-
-    def lose_the_node() -> None:
-        while not store.list("runs/") and not over.wait(0.05):
-            pass
-        cluster.remove_node(node, allow_graceful=False)
-
-    thread = threading.Thread(target=lose_the_node)
-    thread.start()
     try:
-        with pytest.raises(
-            UserError, match=r"^sr-x2 was interrupted and needs 2 CPUs for 2 workers, the cluster has 1: "
-        ):
-            train_stage(params, "sr-x2")
+        yield cluster, cluster.add_node(num_cpus=1)
     finally:
-        over.set()
-        thread.join()
         ray.shutdown()
         cluster.shutdown()
+
+
+@contextlib.contextmanager
+def training(params: Params, address: str) -> Iterator[tuple[subprocess.Popen[str], Callable[[str], str]]]:
+    """`scn train` on a cluster, and a function that waits for a line of its output and returns all up to there."""
+    command = [sys.executable, "-m", "scn.cli", "train", "-e", "sr-x2", "--params", str(params.path)]
+    environment = {**os.environ, "RAY_ADDRESS": address}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout
+        told = ""
+
+        def wait_for(line: str) -> str:
+            nonlocal told
+            for each in process.stdout or ():
+                told += each
+                if re.search(line, each):
+                    return told
+            raise AssertionError(f"'{line}' was not told, but:\n{told}")
+
+        try:
+            yield process, wait_for
+        finally:
+            process.kill()
+
+
+def test_a_run_shrinks_when_a_node_is_lost_and_grows_when_one_comes(project: Project) -> None:
+    params = project("sr-x2", lanes=2, workers=2, min_workers=1, cluster_timeout_s=2, epochs=4000, checkpoint_every=5)
+    store = open_store(params.storage.url, params.root)
+    with two_nodes() as (cluster, node), training(params, cluster.address) as (process, wait_for):
+        wait_for("trains on 2 x CPU")
+        while not any("step-" in key for key in store.list("runs/")):
+            time.sleep(0.05)
+        cluster.remove_node(node, allow_graceful=False)
+        told = wait_for("trains on 1 x CPU")
+        assert re.search(r"^sr-x2: rank \d on \S+ (died|failed \(.+\)); starts the workers again$", told, re.M)
+        assert "sr-x2: waits 2 s at most for 2 CPUs for 2 workers, the cluster has 1" in told
+        cluster.add_node(num_cpus=1)
+        wait_for("there is room for more workers")
+        told = wait_for("trains on 2 x CPU")
+        process.send_signal(signal.SIGTERM)
+        told = wait_for(r"stopped after step \d+ of 60000 \(SIGTERM\)")
+        assert all(line.startswith("sr-x2: ") for line in told.splitlines()), told
+
+    several = run_of(params)
+    found = several.checkpoints.load()
+    assert found
+    steps, state = found
+    alone = run_of(params, root=params.root / "alone")
+    calls = iter(range(steps))
+    with pytest.raises(Stopped):
+        train(alone, World(), Silent(), lambda: "here" if next(calls) == steps - 1 else "")
+    found = alone.checkpoints.load()
+    assert found
+    assert found[0] == steps
+    expected = network_of(several.experiment, found[1]).state_dict()
+    for name, tensor in network_of(several.experiment, state).state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+def run_of(params: Params, root: Path | None = None) -> Run:
+    store = open_store(params.storage.url, params.root)
+    if root:
+        shutil.copytree(params.root / "store/shards", root / "store/shards")
+        store = open_store("file://store", root)
+    manifest = training_manifest(params, "sr-x2")
+    return Run(
+        experiment=params.experiment("sr-x2"), manifest=manifest, evaluation=None, store=store, root=root or params.root
+    )
+
+
+def test_a_node_that_is_lost_and_does_not_come_back_is_one_sentence(project: Project) -> None:
+    """Ray Train by itself would wait for it for ever."""
+    params = project("sr-x2", workers=2, cluster_timeout_s=2, epochs=4000, checkpoint_every=5)
+    with two_nodes() as (cluster, node), training(params, cluster.address) as (process, wait_for):
+        wait_for("trains on 2 x CPU")
+        cluster.remove_node(node, allow_graceful=False)
+        told = wait_for("sr-x2 was interrupted and needs 2 CPUs for 2 workers, the cluster has 1: ")
+        assert process.wait() == 1
+        assert "Traceback" not in told

@@ -20,7 +20,7 @@ from named_pictures import experiment
 from scn.config.params import Params
 from scn.core.errors import Stopped, UserError
 from scn.launch.stage import train_stage
-from scn.launch.world import plain_world
+from scn.launch.world import plain_world, wants_gpu
 from scn.training.world import World
 
 Project = Callable[..., Params]
@@ -81,10 +81,34 @@ def test_variables_that_torchrun_did_not_set_are_said(
     as_torchrun_does(0, 2)
     monkeypatch.delenv("MASTER_ADDR")
     with (
-        pytest.raises(UserError, match=r"Process 0 of 2 did not find the others \(.*MASTER_ADDR.*\): start all of"),
+        pytest.raises(
+            UserError, match=r"Process 0 of 2 on \S+ did not find the others \(.*MASTER_ADDR.*\): start all of"
+        ),
         plain_world(experiment(use_gpu=False)),
     ):
         pass
+
+
+def test_some_gpus_but_too_few_are_an_error_and_no_run_on_cpus_in_silence() -> None:
+    auto, asked, never = (experiment(use_gpu=value).run for value in ("auto", True, False))
+    assert wants_gpu(auto, 2, 2)
+    assert wants_gpu(asked, 3, 2)
+    assert not wants_gpu(auto, 0, 2)
+    assert not wants_gpu(never, 1, 2)
+    with pytest.raises(
+        UserError, match=r"PyTorch can use 1 of the 2 GPUs that 2 workers need: .* run\.use_gpu to false"
+    ):
+        wants_gpu(auto, 1, 2)
+    with pytest.raises(UserError, match=r"run\.use_gpu is true but PyTorch can use 1 GPUs for 2 workers"):
+        wants_gpu(asked, 1, 2)
+
+
+def test_a_run_may_go_on_with_the_numbers_of_workers_that_split_its_batch() -> None:
+    assert experiment(workers=4).worker_counts() == [4]
+    assert experiment(workers=8, min_workers=1, batch_size=24).worker_counts() == [8, 6, 4, 3, 2, 1]
+    assert experiment(workers=8, min_workers=2, batch_size=24, lanes=8).worker_counts() == [8, 4, 2]
+    with pytest.raises(UserError, match=r"run\.min_workers of \S+: 3 is more than run\.workers, 2"):
+        experiment(workers=2, min_workers=3)
 
 
 @pytest.mark.integration
