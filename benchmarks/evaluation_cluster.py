@@ -20,16 +20,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.evaluation import NAME, PAPER
+from benchmarks.evaluation import NAME, project
 from benchmarks.measure import Row, parser, table, write_json
 from benchmarks.memory import peak_mib
-from scn.config.params import Experiment, load_params
+from scn.config.params import Experiment
 from scn.core.ray import start_ray, stop_ray
 from scn.evaluation.images import restorer
 from scn.evaluation.measuring import Measured, Method, measure_sample
 from scn.evaluation.sets import measure_samples
 from scn.imaging.degradation import bicubic_downscale, bicubic_upscale
-from scn.networks.build import build
 from scn.shards.samples import About, Sample
 
 TITLE = "Evaluation on a cluster"
@@ -86,13 +85,9 @@ WAYS: dict[str, Callable[[Experiment, dict[str, Method | None], int], Iterator[M
 def measure(way: str, count: int) -> tuple[float, float]:
     """Returns the memory in MiB that this process needs for so many images, and the images per second."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "params.yaml"
-        path.write_text(
-            f"data: {{train: [T91], evaluation: [Set5]}}\nexperiments: {{{NAME}: {{task: sr, level: 2}}}}\n"
-        )
-        experiment = load_params(path).experiment(NAME)
-    network = build({**PAPER, "blocks": 1, "units": 4, "width": 2, "scales": 2}, seed=0)
-    methods: dict[str, Method | None] = {"input": None, "model": restorer(experiment, network)}
+        params, model = project(Path(folder), blocks=1, units=4, width=2, scales=2)
+    experiment = params.experiment(NAME)
+    methods: dict[str, Method | None] = {"input": None, "model": restorer(experiment, model.network)}
     seconds = []
 
     def call() -> None:

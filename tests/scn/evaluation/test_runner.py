@@ -16,14 +16,14 @@ from scn.core.hashing import file_sha256
 from scn.evaluation.code import evaluation_code
 from scn.evaluation.images import Restorer, degrade, restorer
 from scn.evaluation.kept import Kept
-from scn.evaluation.measuring import Measured, means
+from scn.evaluation.measuring import Measured, computation_of, means
 from scn.evaluation.protocols import measure, protocol
 from scn.evaluation.results import Evaluation, ImageResult, gain, picture_file, result_file
 from scn.evaluation.runner import ensemble_stage, evaluate_stage
 from scn.evaluation.sets import measured_sets
 from scn.imaging.degradation import bicubic_downscale, bicubic_upscale, evaluation_noise, jpeg, to_uint8
 from scn.inference.model_files import load_model
-from scn.inference.precision import kind_of
+from scn.inference.precision import Computation, kind_of
 from scn.inference.records import Figures
 from scn.shards.samples import About, Sample
 from scn.storage import open_store
@@ -288,3 +288,24 @@ def test_one_sentence_for_what_does_not_fit(small_project: Any, grey: dict[str, 
     assert not (root / "evaluations" / name / "ensemble.json").exists()
     if stage is evaluate_stage:
         assert not evaluation.exists()
+
+
+def test_kinds_of_devices_are_all_named_and_different_precisions_refused() -> None:
+    old, new = Computation("CPU, AVX2", "float32"), Computation("CPU, AVX512", "float32")
+    assert computation_of([new, old, new]) == Computation("CPU, AVX2; CPU, AVX512", "float32")
+    assert computation_of([]) is None
+    with pytest.raises(UserError, match=r"float32 \(CPU, AVX2\) and bfloat16 \(H100\), .* set evaluate\.precision"):
+        computation_of([Computation("H100", "bfloat16"), old])
+
+
+def test_self_ensemble_joins_an_evaluation_of_its_precision_only(small_project: Any, grey: dict[str, Any]) -> None:
+    name, here = "dn-s25", kind_of(torch.device("cpu"))
+    small_project.add_shards(name, grey)
+    small_project.add_model(name)
+    path = evaluate_stage(small_project.params, name)
+    text = path.read_text()
+    path.write_text(text.replace(here, "H100"))
+    assert json.loads(ensemble_stage(small_project.params, name).read_text())["provenance"]["device"] == f"H100; {here}"
+    path.write_text(text.replace('"precision": "float32"', '"precision": "bfloat16"'))
+    with pytest.raises(UserError, match=r"computed in bfloat16, self-ensemble in float32: run `dvc repro evaluate@dn"):
+        ensemble_stage(small_project.params, name)
