@@ -36,9 +36,11 @@ class RunConfig(Section):
     deterministic: bool = False
     """Make every run on a GPU give the same bits, at some cost in speed; on a CPU they are the same in any case."""
     memory_mib: int = Field(default=12288, ge=1)
-    """Most MiB of uncompressed images that a worker holds in memory, on its GPU if it has one."""
+    """Most MiB of uncompressed images that a worker holds in memory, on its GPU if it has one; without GPUs the workers
+    of a machine hold them together."""
     cache_mib: int = Field(default=65536, ge=0)
-    """Most MiB of shards that a machine keeps on its disk, if `train.group_mib` is set."""
+    """Most MiB of shards, of all runs together, that a machine keeps on its disk; 0: none. A store in a folder of the
+    same file system needs no such copy."""
     loader_workers: int = Field(default=1, ge=1)
     """Threads that read shards, in each process."""
     cluster_timeout_s: int = Field(default=300, ge=0)

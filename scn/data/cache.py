@@ -3,7 +3,9 @@
 import hashlib
 import os
 import warnings
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 from scn.core.errors import UserError
@@ -11,6 +13,26 @@ from scn.core.files import locked, written_beside
 from scn.shards.manifest import Shard
 from scn.shards.samples import read_shard
 from scn.storage.base import Store
+
+ReadShard = Callable[[Shard], bytes]
+"""Reads the content of a shard, compared with its SHA-256. Raises UserError if it is missing or damaged."""
+
+
+def shard_reader(store: Store, experiment: str, cache: Path | None, mib: int) -> ReadShard:
+    """Returns the way in which training reads its shards: through a cache on this machine's disk where that saves work.
+
+    It saves none if the store is a folder on the same file system, whose files would only be copied.
+
+    Args:
+        experiment: the experiment that messages name.
+        cache: folder of the cache; None: no cache.
+        mib: size of the cache in MiB; 0: no cache.
+    Raises:
+        UserError: if the cache's folder can't be made.
+    """
+    if cache is not None and mib and not store.shares_disk_with(cache):
+        return Cache(cache, mib, store, experiment).read
+    return partial(read_shard, store, experiment=experiment)
 
 
 class Cache:

@@ -8,7 +8,6 @@ the device that holds the images.
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -17,13 +16,14 @@ from torch import Tensor
 
 from scn.config.params import Experiment
 from scn.core.errors import UserError
-from scn.data.cache import Cache
+from scn.data.cache import ReadShard, shard_reader
 from scn.data.groups import Group, Groups, image_bytes
 from scn.data.image_pool import ImagePool
+from scn.data.loader import Loader
 from scn.data.noise import normal
 from scn.data.sampler import Part, Sampler
 from scn.shards.manifest import Shard, TrainingManifest
-from scn.shards.samples import read_shard, unpack
+from scn.shards.samples import unpack
 from scn.storage.base import Store, StoreError
 
 
@@ -133,41 +133,19 @@ def open_feed(
 
     Args:
         device: holds the images and the batches.
-        cache: folder of the shard cache on this machine, used if `train.group_mib` is set; None: no cache.
+        cache: folder of the shard cache on this machine (scn.data.cache.shard_reader), and of the locks of memory that
+            its processes share (scn.data.loader); None: neither.
     Raises:
         UserError: if an image is smaller than a patch, the images exceed `run.memory_mib`, or the cache can't be used.
     """
     run, shards = experiment.run, manifest.shards
-    _check_sizes(store, shards, experiment)
+    read = shard_reader(store, experiment.name, cache, run.cache_mib)
+    _check_sizes(read, shards, experiment)
     _check_memory(shards, experiment)
     group_mib = experiment.train.group_mib
     groups = Groups(experiment, shards, None if group_mib is None else int(group_mib * 2**20))
-    read: Callable[[Shard], bytes] = partial(read_shard, store, experiment=experiment.name)
-    if group_mib is not None and cache is not None:
-        read = Cache(cache, run.cache_mib, store, experiment.name).read
-
-    def load(group: Group, abandoned: Event) -> ImagePool:
-        pool = ImagePool(group, experiment, device)
-        wanted = frozenset(group.images.tolist())
-
-        def read_into(shard: Shard) -> None:
-            if not abandoned.is_set():
-                for sample in unpack(read(shard), experiment.level, wanted):
-                    pool.paste(sample)
-
-        with ThreadPoolExecutor(run.loader_workers, thread_name_prefix="shards") as readers:
-            for _ in readers.map(read_into, group.shards):
-                pass
-        if not pool.is_whole and not abandoned.is_set():
-            raise UserError(
-                f"The manifest of {experiment.name} does not name all shards that hold its images: make it again with "
-                f"`dvc repro --force --single-item shard@{experiment.name}`."
-            )
-        if device.type == "cuda":  # patches may be cut in another CUDA stream
-            torch.cuda.current_stream(device).synchronize()
-        return pool
-
-    return Feed(experiment, Sampler(groups, manifest.images, experiment), load, device)
+    sampler, loader = Sampler(groups, manifest.images, experiment), Loader(experiment, read, device, cache)
+    return Feed(experiment, sampler, loader, device)
 
 
 def _check_memory(shards: list[Shard], experiment: Experiment) -> None:
@@ -190,15 +168,14 @@ def _check_memory(shards: list[Shard], experiment: Experiment) -> None:
         )
 
 
-def _check_sizes(store: Store, shards: list[Shard], experiment: Experiment) -> None:
+def _check_sizes(read: ReadShard, shards: list[Shard], experiment: Experiment) -> None:
     """Raises UserError for an image that no patch can be cut from."""
     side = experiment.train.patch_size * experiment.scale
     for shard in shards:
         for image, (height, width) in shard.images.items():
             if min(height, width) >= side:
                 continue
-            content = read_shard(store, shard, experiment.name)
-            name = next(unpack(content, experiment.level, {image})).name
+            name = next(unpack(read(shard), experiment.level, {image})).name
             raise UserError(
                 f"The image {name} is {width}x{height} pixels, smaller than a patch of {side}x{side}: take it out of "
                 "the training corpus or lower train.patch_size."

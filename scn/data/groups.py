@@ -93,6 +93,11 @@ class Groups:
         )
 
 
+def group_bytes(experiment: Experiment, group: Group) -> int:
+    """Bytes of all images of a group, each as in `image_bytes`."""
+    return sum(image_bytes(experiment, *map(int, size)) for size in group.sizes)
+
+
 def image_bytes(experiment: Experiment, height: int, width: int) -> int:
     """Bytes of an uncompressed target of this size in pixels and, where the task stores it, its degraded image."""
     task, scale = experiment.task, experiment.scale

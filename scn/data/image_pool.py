@@ -1,40 +1,41 @@
 """The image pool: uint8 images in memory, and the patches that are cut from them, all of a batch at once."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from scn.config.params import Experiment
-from scn.core.errors import UserError
-from scn.data.groups import Group, image_bytes
+from scn.data.groups import Group
 from scn.data.sampler import Part
 from scn.shards.samples import About, Image, Sample
 
 
 class ImagePool:
-    """The images of a group on a device: targets and, where the task stores them, degraded images."""
+    """The images of a group in memory: targets and, where the task stores them, degraded images."""
 
-    def __init__(self, group: Group, experiment: Experiment, device: torch.device) -> None:
-        """Reserves memory for the images; `paste` fills it. Raises UserError if the device has not enough."""
+    def __init__(
+        self, group: Group, experiment: Experiment, memory: Tensor, names: Mapping[int, str] | None = None
+    ) -> None:
+        """Takes `memory`, which holds the images, or which `paste` fills with them.
+
+        Args:
+            memory: uint8 (n,), where n is the group's `group_bytes`, on the device that patches are cut on.
+            names: names of the images that `memory` holds: place in the group -> name.
+        """
         self._group = group
         self._scale = experiment.scale
         self._patch = experiment.train.patch_size
         self._pasted: list[About] = []
-        self.names: dict[int, str] = {}
+        self.names = dict(names or {})
         """Names of the images that are here: place in the group -> name."""
-        channels = experiment.task.image_channels
-        try:
-            self._hr = Stack(group.sizes, channels, device)
-            self._lr = Stack(group.sizes // self._scale, channels, device) if experiment.task.stored else None
-        except RuntimeError as error:  # on a GPU torch.OutOfMemoryError, on a CPU a bare one
-            if "allocate" not in str(error):
-                raise
-            mib = sum(image_bytes(experiment, *map(int, size)) for size in group.sizes) / 2**20
-            raise UserError(
-                f"{device} has no room for the {len(group)} training images of {experiment.name}, {mib:.0f} MiB "
-                "uncompressed: set train.group_mib, so that a group of them is in memory at a time."
-            ) from None
+        self.memory = memory
+        pixels = memory.view(-1, experiment.task.image_channels)
+        targets = int(group.sizes.prod(axis=1).sum())
+        self._hr = Stack(pixels[:targets], group.sizes)
+        self._lr = Stack(pixels[targets:], group.sizes // self._scale) if experiment.task.stored else None
 
     def paste(self, sample: Sample) -> None:
         """Copies an image or a sub-image to its place; several threads may do so at once."""
@@ -66,11 +67,10 @@ class ImagePool:
 class Stack:
     """Images of any sizes with C channels, stored as the rows of one uint8 tensor (pixels, C)."""
 
-    def __init__(self, sizes: NDArray[np.int64], channels: int, device: torch.device) -> None:
-        self._sizes = sizes
-        ends = np.cumsum(sizes.prod(axis=1))
-        self._starts = ends - sizes.prod(axis=1)
-        self._pixels = torch.empty((int(ends[-1]), channels), dtype=torch.uint8, device=device)
+    def __init__(self, pixels: Tensor, sizes: NDArray[np.int64]) -> None:
+        """Takes the rows, (pixels, C), and the height and width of each of the n images, (n, 2)."""
+        self._pixels, self._sizes = pixels, sizes
+        self._starts = np.cumsum(sizes.prod(axis=1)) - sizes.prod(axis=1)
 
     def paste(self, image: int, top: int, left: int, pixels: Image) -> None:
         """Copies pixels (H, W) or (H, W, C) to row `top` and column `left` of image number `image`."""
@@ -78,8 +78,7 @@ class Stack:
         start = int(self._starts[image])
         canvas = self._pixels[start : start + height * width].view(height, width, -1)
         rows, columns = pixels.shape[:2]
-        part = torch.from_numpy(pixels).to(self._pixels.device)
-        canvas[top : top + rows, left : left + columns] = part.view(rows, columns, -1)
+        canvas[top : top + rows, left : left + columns] = torch.from_numpy(pixels).view(rows, columns, -1)
 
     def cut(
         self,

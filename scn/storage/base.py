@@ -124,6 +124,10 @@ class Store(ABC):
         """Raises StoreError if the store can't be reached, read or (with `write`) written: call it before long work."""
 
     @abstractmethod
+    def shares_disk_with(self, folder: Path) -> bool:
+        """True if objects lie on the file system of `folder`, which need not exist yet: a copy there saves nothing."""
+
+    @abstractmethod
     def _create(self, key: str, content: "Content") -> bool:
         """Writes `content` to a key without an object; False if one has appeared meanwhile."""
 

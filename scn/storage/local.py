@@ -80,6 +80,12 @@ class FileStore(Store):
                 f"The folder of {self.url} can't be used ({error.strerror}): {remedy} or correct storage.url."
             ) from error
 
+    def shares_disk_with(self, folder: Path) -> bool:
+        made = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        with suppress(OSError):
+            return self._folder.stat().st_dev == made.stat().st_dev
+        return False
+
     def _create(self, key: str, content: "Content") -> bool:
         path = self._path(key)
         with (

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, TypeVar
 
 from scn.storage.base import Content, ObjectExists, ObjectNotFound, Store, StoreError, Token
@@ -150,6 +151,9 @@ class PatientStore(Store):
 
     def check(self, write: bool = True) -> None:
         self._store.check(write)
+
+    def shares_disk_with(self, folder: Path) -> bool:
+        return self._store.shares_disk_with(folder)
 
     def _create(self, key: str, content: Content) -> bool:
         return self._patience(lambda: self._store._create(key, content))

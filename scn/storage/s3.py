@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any, NamedTuple
 
@@ -99,6 +100,9 @@ class S3Store(Store):
             client.head_bucket(Bucket=self._bucket)
         if write:
             self._honours()
+
+    def shares_disk_with(self, folder: Path) -> bool:
+        return False
 
     def _create(self, key: str, content: Content) -> bool:
         with self._s3_errors(key):

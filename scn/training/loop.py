@@ -170,7 +170,8 @@ def _train(
     first = kept = 0  # steps that an earlier process has done, and that are in the newest checkpoint
     rhythm = config.take_best_every or run_config.validate_every
     store, evaluation = run.patient_store, run.evaluation if rhythm else None
-    validation = Validation(experiment, evaluation, store, world.device) if evaluation else None
+    cache = run.root / ".scn/shards"
+    validation = Validation(experiment, evaluation, store, world.device, cache=cache) if evaluation else None
 
     def validate(step: int) -> float | None:
         done = any(record["step"] == step for record in history.validations)  # by an earlier process
@@ -215,7 +216,7 @@ def _train(
     about = versions(world.device)
     history.note(first, run.identity["code_sha256"], {**about, "device": f"{about['device']}, {how}"})
 
-    shards = open_feed(store, run.manifest, experiment, world.device, cache=run.root / ".scn/shards")
+    shards = open_feed(store, run.manifest, experiment, world.device, cache=cache)
     with closing(shards) as feed, run.patience.ending():
         if first < run.steps:
             feed.prepare(first)  # so that reading the images is in no step's time

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,10 +11,11 @@ from torch import nn
 from scn.config.params import Experiment
 from scn.core.errors import UserError
 from scn.core.schema import unknown
+from scn.data.cache import shard_reader
 from scn.evaluation.images import degrade, measurable, restorer
 from scn.evaluation.protocols import DIGITS, average, measure_psnr, protocols_of
 from scn.shards.manifest import EvaluationManifest
-from scn.shards.samples import Image, Sample, read_shard, unpack
+from scn.shards.samples import Image, Sample, unpack
 from scn.storage.base import Store, StoreError
 from scn.training.world import World, gathered
 
@@ -67,17 +68,26 @@ class Validation:
     the manifest's first set if none is named. The figures are those that `scn evaluate` writes for the same weights,
     computed in evaluate.precision, not train.precision: the best weights are the best of what will be published.
 
-    Images are dealt to the ranks one by one, and each rank holds its own in memory from the first call on. Every rank
-    gets all figures and averages them in the order of the images: the number of ranks changes nothing.
+    Images are dealt to the ranks one by one, by the manifest: a rank reads only shards that hold its own images, and
+    keeps these in memory from the first call on. Every rank gets all figures and averages them in the order of the
+    images: the number of ranks changes nothing.
     """
 
     def __init__(
-        self, experiment: Experiment, manifest: EvaluationManifest, store: Store, device: torch.device
+        self,
+        experiment: Experiment,
+        manifest: EvaluationManifest,
+        store: Store,
+        device: torch.device,
+        *,
+        cache: Path | None = None,
     ) -> None:
         """Looks up the names of the sets; reads no image yet.
 
+        Args:
+            cache: folder of the shard cache on this machine (scn.data.cache.shard_reader); None: no cache.
         Raises:
-            UserError: if a name is not that of an evaluation set of the manifest.
+            UserError: if a name is not that of an evaluation set of the manifest, or the cache can't be used.
         """
         best = experiment.train.take_best_every is not None
         key, asked = (
@@ -90,7 +100,8 @@ class Validation:
                 told = unknown(name, manifest.sets, "evaluation set")
                 raise UserError(f"{key} of {experiment.name}: {told}.")
         self.sets = list(dict.fromkeys(asked)) or list(manifest.sets)[:1]
-        self._experiment, self._manifest, self._store, self._device = experiment, manifest, store, device
+        self._experiment, self._manifest, self._device = experiment, manifest, device
+        self._read = shard_reader(store, experiment.name, cache, experiment.run.cache_mib)
         self._share: tuple[int, int] | None = None
         self._held: list[_Held] = []
 
@@ -107,7 +118,7 @@ class Validation:
         """
         world = World(rank=rank, world_size=world_size, device=self._device)
         if self._share != (rank, world_size):
-            self._read(world)
+            self._load(world)
         shown = len(range(rank, SAMPLES, world_size))  # so many of the first SAMPLES images are this rank's
         training = network.training
         network.eval()
@@ -123,24 +134,37 @@ class Validation:
             samples=[f.shown for f in found if f.shown],
         )
 
-    def _read(self, world: World) -> None:
+    def _load(self, world: World) -> None:
         """Reads this rank's images; if that fails for want of the store, no rank waits for this one's figures."""
         failure = None
         try:
-            self._held = [self._hold(*image) for image in islice(self._images(), world.rank, None, world.world_size)]
+            self._held = [self._hold(*image) for image in self._images(world.rank, world.world_size)]
         except StoreError as error:
             failure = error
         if failures := [error for error in gathered(failure, world) if error]:
             raise failures[0]
         self._share = world.rank, world.world_size
 
-    def _images(self) -> Iterator[tuple[str, Sample]]:
-        """All images of all sets, in order."""
+    def _images(self, rank: int, world_size: int) -> Iterator[tuple[str, Sample]]:
+        """The images of a rank, in the order of all images of all sets.
+
+        Raises:
+            UserError: on every rank alike, if any image is too small for the protocol.
+        """
+        smallest, done = protocols_of(self._experiment.task)[0].smallest_side(self._experiment.scale), 0
         for name in self.sets:
             for shard in self._manifest.sets[name].shards:
-                samples = unpack(read_shard(self._store, shard, self._experiment.name), self._experiment.level)
-                for sample in measurable(samples, self._experiment, name):
-                    yield name, sample
+                numbers = sorted(shard.images)
+                wanted = {
+                    number
+                    for place, number in enumerate(numbers, done)
+                    if place % world_size == rank or min(shard.images[number]) < smallest
+                }
+                done += len(numbers)
+                if wanted:
+                    samples = unpack(self._read(shard), self._experiment.level, wanted)
+                    for sample in measurable(samples, self._experiment, name):
+                        yield name, sample
 
     def _hold(self, set_name: str, sample: Sample) -> _Held:
         return _Held(set_name, sample, self._psnr(degrade(sample, self._experiment)[1], sample))

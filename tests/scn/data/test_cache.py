@@ -8,34 +8,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from far_store import FarStore
 from named_pictures import experiment
 
 from scn.core.errors import UserError
-from scn.data.cache import Cache
+from scn.data.cache import Cache, shard_reader
 from scn.shards.manifest import Manifests, Shard
 from scn.shards.samples import About, Sample
 from scn.storage.local import FileStore
 
 
-class Counted(FileStore):
-    """A store that records the keys that are read."""
-
-    asked: list[str]
-
-    def get(self, key: str) -> bytes:
-        self.asked.append(key)
-        return super().get(key)
+@pytest.fixture
+def store(tmp_path: Path) -> FarStore:
+    return FarStore(tmp_path / "store")
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Counted:
-    store = Counted(tmp_path / "store")
-    store.asked = []
-    return store
-
-
-@pytest.fixture
-def shards(store: Counted, put: Callable[..., Manifests]) -> list[Shard]:
+def shards(store: FarStore, put: Callable[..., Manifests]) -> list[Shard]:
     """Four shards, of which three fit into a cache of 1 MiB."""
     rng = np.random.default_rng(0)
     hr = [rng.integers(0, 256, (300, 350, 3), dtype=np.uint8) for _ in range(4)]
@@ -49,11 +38,11 @@ def kept(folder: Path) -> set[str]:
     return {path.stem for path in folder.iterdir() if path.suffix != ".lock"}
 
 
-def content(store: Counted, shard: Shard) -> bytes:
+def content(store: FarStore, shard: Shard) -> bytes:
     return FileStore.get(store, shard.key)
 
 
-def test_a_shard_is_fetched_once(tmp_path: Path, store: Counted, shards: list[Shard]) -> None:
+def test_a_shard_is_fetched_once(tmp_path: Path, store: FarStore, shards: list[Shard]) -> None:
     for _ in range(3):  # of other runs too
         cache = Cache(tmp_path / "cache", 1, store, "dn-s25")
         assert [cache.read(shard) for shard in shards[:2]] == [content(store, shard) for shard in shards[:2]]
@@ -65,7 +54,7 @@ def test_a_shard_is_fetched_once(tmp_path: Path, store: Counted, shards: list[Sh
     "damage", [lambda data: data[:-1], lambda data: data[:600] + b"?" + data[601:], lambda data: b""]
 )
 def test_what_is_damaged_in_the_cache_is_fetched_again(
-    tmp_path: Path, store: Counted, shards: list[Shard], damage: Callable[[bytes], bytes]
+    tmp_path: Path, store: FarStore, shards: list[Shard], damage: Callable[[bytes], bytes]
 ) -> None:
     cache = Cache(tmp_path / "cache", 1, store, "dn-s25")
     whole, *_ = [cache.read(shard) for shard in shards[:3]]
@@ -78,7 +67,7 @@ def test_what_is_damaged_in_the_cache_is_fetched_again(
 
 
 def test_what_is_damaged_in_the_store_is_named_and_not_kept(
-    tmp_path: Path, store: Counted, shards: list[Shard]
+    tmp_path: Path, store: FarStore, shards: list[Shard]
 ) -> None:
     (tmp_path / "store" / shards[0].key).write_bytes(b"x" * shards[0].bytes)
     cache = Cache(tmp_path / "cache", 1, store, "dn-s25")
@@ -88,7 +77,7 @@ def test_what_is_damaged_in_the_store_is_named_and_not_kept(
 
 
 def test_the_shards_that_were_not_used_for_longest_make_room(
-    tmp_path: Path, store: Counted, shards: list[Shard]
+    tmp_path: Path, store: FarStore, shards: list[Shard]
 ) -> None:
     folder = tmp_path / "cache"
     cache = Cache(folder, 1, store, "dn-s25")
@@ -104,13 +93,13 @@ def test_the_shards_that_were_not_used_for_longest_make_room(
     assert len(store.asked) == before
 
 
-def test_a_cache_without_room_keeps_nothing(tmp_path: Path, store: Counted, shards: list[Shard]) -> None:
+def test_a_cache_without_room_keeps_nothing(tmp_path: Path, store: FarStore, shards: list[Shard]) -> None:
     cache = Cache(tmp_path / "cache", 0, store, "dn-s25")
     assert cache.read(shards[0]) == cache.read(shards[0]) == content(store, shards[0])
     assert kept(tmp_path / "cache") == set()
 
 
-def test_many_at_once_fetch_each_shard_once(tmp_path: Path, store: Counted, shards: list[Shard]) -> None:
+def test_many_at_once_fetch_each_shard_once(tmp_path: Path, store: FarStore, shards: list[Shard]) -> None:
     """Threads with a cache of their own stand for processes: the lock is one of open files."""
 
     def read(number: int) -> bool:
@@ -124,7 +113,7 @@ def test_many_at_once_fetch_each_shard_once(tmp_path: Path, store: Counted, shar
 
 
 def test_a_full_disk_makes_the_run_slower(
-    tmp_path: Path, store: Counted, shards: list[Shard], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, store: FarStore, shards: list[Shard], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = Cache(tmp_path / "cache", 1, store, "dn-s25")
 
@@ -141,7 +130,20 @@ def test_a_full_disk_makes_the_run_slower(
     assert kept(tmp_path / "cache") == {shards[0].sha256}
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, store: Counted) -> None:
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, store: FarStore) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"The cache of shards, .*/file/cache, can't be made \(Not a directory\)"):
         Cache(tmp_path / "file" / "cache", 1, store, "dn-s25")
+
+
+def test_shards_go_through_the_cache_where_that_saves_work(
+    tmp_path: Path, store: FarStore, shards: list[Shard]
+) -> None:
+    near = FileStore(tmp_path / "store")
+    for source, cache, mib in ((near, tmp_path / "cache", 1), (store, None, 1), (store, tmp_path / "cache", 0)):
+        assert shard_reader(source, "dn-s25", cache, mib)(shards[0]) == content(store, shards[0])
+        assert not (tmp_path / "cache").exists()
+    for _ in range(2):
+        assert shard_reader(store, "dn-s25", tmp_path / "cache", 1)(shards[0]) == content(store, shards[0])
+    assert store.asked == [shards[0].key] * 3
+    assert kept(tmp_path / "cache") == {shards[0].sha256}

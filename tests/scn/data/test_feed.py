@@ -1,26 +1,34 @@
 """The patches of a step, with all images in memory or a group of them at a time."""
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from itertools import chain
 from pathlib import Path
 from threading import Event
+from time import sleep
+from typing import Any
 from weakref import WeakSet
 
 import numpy as np
 import pytest
 import torch
+from far_store import FarStore
 from named_pictures import cut, experiment, pictures
 
-import scn.data.feed
+import scn.data.cache
+import scn.data.loader
 from scn.config.params import Experiment
 from scn.core.errors import UserError
-from scn.data import Feed
+from scn.data import Feed, open_feed
 from scn.data.groups import Group
-from scn.shards.manifest import Shard
+from scn.data.image_pool import ImagePool
+from scn.shards.manifest import Manifests, Shard
 from scn.shards.samples import About, Sample
-from scn.storage.base import Store
+from scn.storage import open_store
+from scn.storage.base import Store, StoreError
 
 Open = Callable[..., Feed]
 KINDS = [None, 0.5]
@@ -78,6 +86,65 @@ def test_workers_share_the_batch_of_one(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_processes_of_a_machine_share_images_that_one_of_them_reads(
+    put: Callable[..., Manifests], kind: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four feeds stand for processes, in which those of one process would find each other as well."""
+    made = small(kind, cache_mib=0)  # so that every read is one of the store
+    store, cpu = FarStore(tmp_path / "store"), torch.device("cpu")
+    manifest = put(store, made, *shards()).train
+    with ExitStack() as stack:
+
+        def open_one(cache: Path | None) -> Feed:
+            return stack.enter_context(closing(open_feed(store, manifest, made, cpu, cache=cache)))
+
+        alone = open_one(None)
+        expected = [alone.batch(step) for step in range(12)]
+        named = [alone.images(step) for step in range(12)]
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+        with monkeypatch.context() as without_memfd:
+            without_memfd.delattr(os, "memfd_create")
+            assert open_one(tmp_path / "none")._load._folder is None
+        feeds = [open_one(tmp_path / "locks") for _ in range(4)]
+        store.asked.clear()
+        for step in range(12):
+            for rank, feed in enumerate(feeds):
+                part = feed.batch(step, rank, 4)
+                assert torch.equal(part.input, expected[step].input[2 * rank : 2 * rank + 2])
+                assert torch.equal(part.target, expected[step].target[2 * rank : 2 * rank + 2])
+                assert feed.images(step) == named[step]
+    reads = Counter(store.asked)
+    assert len(reads) == 8
+    assert max(reads.values()) == (1 if kind is None else 2)  # once in each epoch
+
+
+def test_a_store_that_one_process_has_waited_for_is_not_waited_for_by_the_next(
+    put: Callable[..., Manifests], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class AwayStore(FarStore):
+        def get(self, key: str) -> bytes:
+            self.asked.append(key)
+            sleep(1.2)  # the patience of one
+            raise StoreError("No answer.")
+
+    made, store = experiment(store_timeout_s=1), AwayStore(tmp_path / "store")
+    manifest = put(store, made, *shards(1)).train
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+
+    def fails(number: int) -> str:
+        feed = open_feed(store, manifest, made, torch.device("cpu"), cache=tmp_path / "cache")
+        with closing(feed), pytest.raises(StoreError) as error:
+            feed.prepare(0)
+        return str(error.value)
+
+    with ThreadPoolExecutor(2) as processes:
+        first, second = sorted(processes.map(fails, range(2)))
+    assert first.startswith("Another process of this machine did not get the images of sr-2 within run.store_timeout_s")
+    assert second == "No answer."
+    assert len(store.asked) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_step_is_a_function_of_seed_and_step(open_pictures: Open, kind: float | None) -> None:
     first = open_pictures(small(kind), *shards())
     steps = [first.batch(step).input for step in range(12)]
@@ -104,15 +171,15 @@ def test_an_epoch_holds_every_image_equally_often(open_pictures: Open, kind: flo
 def test_the_stream_has_two_groups_at_most_and_reads_each_once(
     open_pictures: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, alive = list[int](), WeakSet[scn.data.feed.ImagePool]()
+    made, alive = list[int](), WeakSet[ImagePool]()
 
-    class Watched(scn.data.feed.ImagePool):
-        def __init__(self, group: Group, made_for: Experiment, device: torch.device) -> None:
-            super().__init__(group, made_for, device)
+    class Watched(ImagePool):
+        def __init__(self, group: Group, *arguments: Any) -> None:
+            super().__init__(group, *arguments)
             made.append(len(group))
             alive.add(self)
 
-    monkeypatch.setattr(scn.data.feed, "ImagePool", Watched)
+    monkeypatch.setattr(scn.data.loader, "ImagePool", Watched)
     feed = open_pictures(small(0.5), *shards())
     straddled = 0
     for step in range(12):
@@ -174,11 +241,23 @@ def test_one_shard_serves_any_number_of_workers(open_pictures: Open, kind: float
     assert torch.equal(torch.cat(parts), feeds[0].batch(1).input)
 
 
-def test_a_stream_from_either_kind_of_store(open_pictures: Open, store_url: str, tmp_path: Path) -> None:
-    resident = open_pictures(experiment(), pictures(4), url=store_url)
-    feed = open_pictures(experiment(group_mib=6144), pictures(4), url=store_url, cache=tmp_path / "cache")
-    assert torch.equal(feed.batch(4).input, resident.batch(4).input)
-    assert len(list((tmp_path / "cache").glob("*.tar"))) == 1
+@pytest.mark.parametrize("kind", KINDS)
+def test_shards_of_either_kind_of_store_are_fetched_once(
+    open_pictures: Open, kind: float | None, store_url: str, tmp_path: Path
+) -> None:
+    uncached = open_pictures(small(kind), *shards(), url=store_url)
+    expected = [uncached.batch(step).input for step in range(12)]
+    far = store_url.startswith("s3:")
+    for run in (1, 2):
+        feed = open_pictures(small(kind), *shards(), url=store_url, cache=tmp_path / "cache")
+        if far and run == 2:
+            store = open_store(store_url)
+            for key in store.list():
+                store.delete(key)
+        for step in range(12):
+            assert torch.equal(feed.batch(step).input, expected[step])
+        # In a folder on the same disk a copy would save nothing.
+        assert len(list((tmp_path / "cache").glob("*.tar"))) == (8 if far else 0)
 
 
 def test_noise_has_the_asked_deviation_and_is_not_clipped(open_pictures: Open) -> None:
@@ -240,7 +319,7 @@ def test_images_that_need_too_much_memory_are_told(open_pictures: Open, monkeypa
 
 def test_closing_does_not_wait_for_all_that_is_to_be_read(open_pictures: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     started, closing, read = Event(), Event(), list[str]()
-    original = scn.data.feed.read_shard
+    original = scn.data.cache.read_shard
 
     def slow(store: Store, shard: Shard, experiment: str) -> bytes:
         read.append(shard.key)
@@ -248,7 +327,7 @@ def test_closing_does_not_wait_for_all_that_is_to_be_read(open_pictures: Open, m
         assert closing.wait(10)
         return original(store, shard, experiment)
 
-    monkeypatch.setattr(scn.data.feed, "read_shard", slow)
+    monkeypatch.setattr(scn.data.cache, "read_shard", slow)
     feed = open_pictures(small(None), *shards())
     with ThreadPoolExecutor(1) as other:
         waiting = other.submit(feed.prepare, 0)

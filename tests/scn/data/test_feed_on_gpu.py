@@ -7,6 +7,7 @@ import torch
 from named_pictures import experiment, pictures
 
 from scn.data import Feed
+from scn.data.loader import PIECE_BYTES, _copy_to_gpu
 
 pytestmark = [
     pytest.mark.gpu,
@@ -40,3 +41,15 @@ def test_noise_is_a_function_of_the_step_however_many_work(open_pictures: Open) 
     noise = (whole.input - whole.target) * 255
     assert noise.std().item() == pytest.approx(25, rel=0.02)
     assert not torch.equal(feed.batch(4).input - feed.batch(4).target, whole.input - whole.target)
+
+
+def test_images_are_copied_while_the_gpu_computes() -> None:
+    source = torch.randint(256, (2 * PIECE_BYTES + 5,), dtype=torch.uint8)
+    target = torch.empty_like(source, device="cuda")
+    matrix = torch.rand(8192, 8192, device="cuda")
+    free = torch.cuda.current_stream().record_event()
+    for _ in range(500):  # seconds
+        matrix = matrix @ matrix
+    _copy_to_gpu(source, target, free)
+    assert not torch.cuda.current_stream().query()  # it still computes, and neither stream has waited for the other
+    assert torch.equal(target.cpu(), source)

@@ -5,12 +5,11 @@ import pytest
 import torch
 from named_pictures import cut, experiment
 
-from scn.data.groups import Group
+from scn.config.params import Experiment
+from scn.data.groups import Group, group_bytes
 from scn.data.image_pool import ImagePool, Stack
 from scn.data.sampler import Part
 from scn.shards.samples import About, Sample
-
-CPU = torch.device("cpu")
 
 
 def random(*shape: int) -> np.ndarray:
@@ -19,6 +18,10 @@ def random(*shape: int) -> np.ndarray:
 
 def group(*sizes: tuple[int, int]) -> Group:
     return Group(images=np.arange(len(sizes)) * 3, sizes=np.array(sizes), shards=())
+
+
+def empty(of: Group, made: Experiment) -> ImagePool:
+    return ImagePool(of, made, torch.empty(group_bytes(made, of), dtype=torch.uint8))
 
 
 def turned(patch: np.ndarray, symmetry: int) -> np.ndarray:
@@ -31,7 +34,8 @@ def turned(patch: np.ndarray, symmetry: int) -> np.ndarray:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_gather_cuts_and_turns(channels: int) -> None:
     images = [random(23, 17, channels), random(9, 30, channels), random(9, 9, channels)]
-    stack = Stack(np.array([image.shape[:2] for image in images]), channels, CPU)
+    sizes = np.array([image.shape[:2] for image in images])
+    stack = Stack(torch.empty((int(sizes.prod(axis=1).sum()), channels), dtype=torch.uint8), sizes)
     for number in (2, 0, 1):
         stack.paste(number, 0, 0, images[number])
     number = np.arange(48) % 3
@@ -58,7 +62,7 @@ def everything(packed: ImagePool, place: int, height: int) -> tuple[torch.Tensor
 def test_whole_images_come_of_their_parts_in_any_order() -> None:
     first, first_lr = random(36, 36, 3), random(18, 18, 3)
     second, second_lr = random(36, 36, 3), random(36, 36, 3)[:18, :18]
-    packed = ImagePool(group((36, 36), (36, 36)), experiment("sr", 2, patch_size=18), CPU)
+    packed = empty(group((36, 36), (36, 36)), experiment("sr", 2, patch_size=18))
     whole = Sample(about=About(name="a", index=0, height=36, width=36), hr=first, lr=first_lr)
     other = Sample(about=About(name="b", index=3, height=36, width=36), hr=second, lr=second_lr)
     parts = cut(other, side=24, stride=8)
@@ -77,9 +81,9 @@ def test_whole_images_come_of_their_parts_in_any_order() -> None:
 
 def test_grey_images_without_a_degraded_one() -> None:
     image = random(20, 20)
-    packed = ImagePool(group((20, 20)), experiment("dn", 25, patch_size=20), CPU)
+    packed = empty(group((20, 20)), experiment("dn", 25, patch_size=20))
     for part in cut(Sample(about=About(name="a", height=20, width=20), hr=image), side=12, stride=4):
         packed.paste(part)
     for found in everything(packed, 0, 20):
         np.testing.assert_array_equal(found[..., 0], image)
-    assert not ImagePool(group((20, 20), (9, 9)), experiment("dn", 25), CPU).is_whole
+    assert not empty(group((20, 20), (9, 9)), experiment("dn", 25)).is_whole

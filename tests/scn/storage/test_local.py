@@ -385,3 +385,11 @@ def test_an_object_is_no_folder(tmp_path: Path) -> None:
     assert one_sentence(error).startswith(f"{store.url}/a/b can't be used")
     with pytest.raises(ObjectNotFound):
         store.get("a/b")
+
+
+def test_a_folder_on_the_same_file_system_is_told_from_another(tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "store")
+    assert not store.shares_disk_with(tmp_path / "yet" / "to be made")  # nor is there a store yet
+    (tmp_path / "store").mkdir()
+    assert store.shares_disk_with(tmp_path / "yet" / "to be made")
+    assert not store.shares_disk_with(Path("/proc/nothing"))

@@ -1,7 +1,7 @@
 """Validation: the figures of evaluation, the same on any number of workers, without a trace in the network."""
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from far_store import FarStore
 from torch import Tensor, nn
 
 from scn.config.params import Experiment
@@ -22,6 +23,7 @@ from scn.evaluation.sets import measured_sets
 from scn.imaging.degradation import bicubic_upscale, degrade
 from scn.networks.build import build
 from scn.shards.manifest import EvaluationManifest
+from scn.shards.samples import Sample, decode, read_shard, unpack
 from scn.storage import open_store
 from scn.storage.base import Store
 from scn.training.validation import Validation, side_by_side
@@ -154,6 +156,46 @@ def test_the_shards_are_read_once(five: Any) -> None:
     first = validation(Watched())
     store.delete(manifest.sets["sample/evaluation"].shards[0].key)
     assert validation(Watched()).psnr == first.psnr
+
+
+def test_a_rank_reads_and_decodes_only_what_holds_its_images(
+    five: Any, put: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment, manifest, store = five
+    (shard,) = manifest.sets["sample/evaluation"].shards
+    samples = list(unpack(read_shard(store, shard, "sr-x2"), 2))
+    far = FarStore(tmp_path / "store")
+    manifest = put(far, experiment, samples[:1], samples[1:3], samples[3:]).evaluation
+    keys = [shard.key for shard in manifest.sets["sample/evaluation"].shards]
+    decoded = list[str]()
+
+    def noted(members: Mapping[str, bytes], level: int) -> Sample:
+        sample = decode(members, level)
+        decoded.append(sample.name)
+        return sample
+
+    monkeypatch.setattr("scn.shards.samples.decode", noted)
+    monkeypatch.setattr("scn.training.validation.gathered", lambda ours, world: [ours] * world.world_size)
+    expected = [([0, 2], ["image-0", "image-4"]), ([1], ["image-1"]), ([1], ["image-2"]), ([2], ["image-3"])]
+    cache = tmp_path / "cache"
+    for rank, (shards, names) in enumerate(expected):
+        far.asked, decoded[:] = [], []
+        Validation(experiment, manifest, far, CPU)(Watched(), rank, 4)
+        assert (far.asked, decoded) == ([keys[i] for i in shards], names)
+    far.asked = []
+    for rank in range(4):  # of one machine
+        Validation(experiment, manifest, far, CPU, cache=cache)(Watched(), rank, 4)
+    assert sorted(far.asked) == sorted(keys)
+
+
+def test_every_rank_names_the_first_image_that_is_too_small(five: Any, small_project: Any, photograph: Any) -> None:
+    experiment, _, store = five
+    sizes = {"a": (24, 24), "b": (30, 24), "tiny": (12, 30), "less": (10, 30)}
+    images = {name: photograph(*size) for name, size in sizes.items()}
+    manifest = small_project.add_shards("sr-x2", images).evaluation
+    for rank in range(4):
+        with pytest.raises(UserError, match="the image tiny is 30x12 pixels"):
+            Validation(experiment, manifest, store, CPU)(Watched(), rank, 4)
 
 
 def test_samples_show_degraded_restored_and_original(small_project: Any, photograph: Callable[..., Any]) -> None:
