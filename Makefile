@@ -1,6 +1,7 @@
 # make run    from photographs to published models, and a table of their figures
 # make test   lint, types and tests
-# Both set up what they need: a virtual environment in .venv, made once.
+# make test-cluster   a cluster of machines made of network namespaces, and what may happen to it; as root
+# All set up what they need: a virtual environment in .venv, made once.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -15,7 +16,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: run test check setup simd prefect-up prefect-down
+.PHONY: run test test-cluster check setup simd prefect-up prefect-down
 
 run: setup
 	@dvc repro $(EXPERIMENTS:%=publish@%)
@@ -25,6 +26,10 @@ run: setup
 # A process for each CPU, and a file of tests in one of them.
 test: check
 	@pytest -n logical --maxprocesses 8 --dist loadfile
+
+# One after the other: the tests share the machines, and their raylets need every CPU that there is.
+test-cluster: setup
+	@pytest -n 0 -m cluster tests/cluster
 
 check: setup
 	@ruff check .

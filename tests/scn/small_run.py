@@ -20,7 +20,7 @@ from scn.training.checkpoint import Checkpoints
 
 Project = Callable[..., Params]
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "corpora": {"local": {"pictures": "pictures"}},
     "data": {"train": ["pictures/train"], "evaluation": ["pictures/test"]},
     "model": {"blocks": 2, "units": 8, "width": 2, "scales": 2},

@@ -1,0 +1,65 @@
+"""Three machines with a raylet each, a fourth with an S3 service that they share, a fifth that works alone."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alone import Alone
+from clusters import NODES, VARIABLES, Cluster
+from machines import Machine, impossible, network
+from projects import SHARD
+from services import serving
+
+from benchmarks.measure import Row, table, write_json
+
+MEASURED: list[Row] = []
+"""The table of figures: a row for each disturbance."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--cluster-json", type=Path, metavar="FILE", help="write what the cluster's tests measure")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if MEASURED:
+        terminalreporter.write_line(table(MEASURED))
+        if path := config.getoption("cluster_json", None):
+            write_json(path, "Disturbances of a cluster of three machines", MEASURED)
+
+
+@pytest.fixture(scope="session")
+def machines() -> Iterator[dict[str, Machine]]:
+    if why := impossible():
+        pytest.skip(why)
+    with network([*NODES, "s3", "alone"]) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def cluster(machines: dict[str, Machine]) -> Iterator[Cluster]:
+    """The cluster of the session; each test starts the nodes that it needs."""
+    with serving(machines["s3"], VARIABLES) as s3:
+        yield Cluster(machines, s3)
+
+
+@pytest.fixture(scope="session")
+def alone(machines: dict[str, Machine]) -> Alone:
+    """The results of a machine that works alone."""
+    return Alone(machines["alone"], VARIABLES)
+
+
+@pytest.fixture(scope="session")
+def measured() -> list[Row]:
+    """The table of figures, to which tests add rows."""
+    return MEASURED
+
+
+@pytest.fixture(scope="session")
+def sharded(cluster: Cluster, alone: Alone) -> str:
+    """The prefix in the bucket under which the cluster, undisturbed, has put the shards."""
+    cluster.start(*NODES)
+    results = cluster.project("shared")
+    with cluster.command(*SHARD) as sharding:
+        sharding.end()
+    assert results.manifests == alone.manifests
+    return "shared"

@@ -1,0 +1,140 @@
+"""Machines in one: each has processes, a network address, a host name and a folder of its own.
+
+A machine is a set of namespaces without names that one process holds; the bridge between them is another one's. They
+end with that process, and it ends with the one that runs the tests, however that ends: nothing is left behind, and two
+runs at once don't meet.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+HOLD = ["setpriv", "--pdeathsig", "KILL", "unshare", "--fork", "--kill-child", "--pid", "--mount-proc", "--net"]
+OWN = ["--mount", "--uts", "--ipc"]
+STAY = "echo ready; exec 2> /dev/null; while :; do sleep 1d || :; done"  # a shell: the first process adopts orphans
+BRIDGE = "ip link set lo up; ip link add bridge type bridge; ip link set bridge up;"
+BOOT = 'hostname "$0"; mount --bind "$1" "$2"; mount --bind "$3" /etc/hosts; mount -t tmpfs tmpfs /dev/shm;'
+
+
+def impossible() -> str:
+    """Why no machines can be made here; "" if they can."""
+    if os.geteuid():
+        return "machines are made of namespaces by root alone"
+    for tool in ("ip", "unshare", "nsenter", "setpriv"):
+        if not shutil.which(tool):
+            return f"there is no command `{tool}` here (Debian: iproute2, util-linux)"
+    trial = f"mount -t tmpfs tmpfs /dev/shm && {BRIDGE} ip link add name one type veth peer name two"
+    tried = subprocess.run([*HOLD, *OWN, "--", "sh", "-ec", trial], capture_output=True, text=True)
+    return f"namespaces can't be made here ({' '.join(tried.stderr.split())})" if tried.returncode else ""
+
+
+class Machine:
+    """A machine on the network, which sees its own folder where all the others see theirs.
+
+    Args:
+        name: its host name.
+        address: its IPv4 address.
+        folder: its folder, as the tests see it.
+        seen: the path at which the machine itself sees that folder.
+        pid: its first process.
+    """
+
+    def __init__(self, name: str, address: str, folder: Path, seen: Path, pid: int) -> None:
+        self.name, self.address, self.folder, self.seen, self.pid = name, address, folder, seen, pid
+
+    def start(
+        self, words: Sequence[str | Path], variables: Mapping[str, str], inside: str = ".", **options: Any
+    ) -> subprocess.Popen[str]:
+        """Starts a command in the machine's folder, or a folder `inside` of it.
+
+        Args:
+            variables: its environment, besides PATH, HOME and TMPDIR.
+            options: those of Popen.
+        """
+        own = {"PATH": os.environ["PATH"], "HOME": str(self.seen), "TMPDIR": str(self.seen / "tmp")}
+        enter = ["nsenter", "--target", str(self.pid), "--all", "env", "--chdir", str(self.seen / inside)]
+        return subprocess.Popen([*enter, *words], env={**own, **variables}, text=True, **options)
+
+    def processes(self, words: str = "") -> list[psutil.Process]:
+        """Its processes with `words` in their command line."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                here = Path(f"/proc/{process.pid}/ns/pid").readlink() == Path(f"/proc/{self.pid}/ns/pid").readlink()
+                if here and words in " ".join(process.cmdline()):
+                    found.append(process)
+            except (OSError, psutil.Error):  # has just ended
+                continue
+        return found
+
+    def kill(self, words: str) -> None:
+        """Sends SIGKILL to its processes with `words` in their command line; there must be one."""
+        found = self.processes(words)
+        assert found, f"{self.name} has no process {words}"
+        for process in found:
+            process.send_signal(signal.SIGKILL)
+        psutil.wait_procs(found, timeout=10)
+
+    def clear(self) -> None:
+        """Ends whatever runs on it."""
+        for process in self.processes():
+            if process.pid != self.pid:
+                process.kill()
+
+    @contextmanager
+    def cut_off(self) -> Iterator[None]:
+        """Context manager in which its link is down: what it sends, and what is sent to it, is lost."""
+        self._link("down")
+        try:
+            yield
+        finally:
+            self._link("up")
+
+    def _link(self, state: str) -> None:
+        inside = ["nsenter", "--target", str(self.pid), "--net"]
+        subprocess.run([*inside, "ip", "link", "set", "eth0", state], check=True)
+
+
+@contextmanager
+def network(names: Sequence[str]) -> Iterator[dict[str, Machine]]:
+    """Context manager that yields machines with these names, which reach each other over a bridge and nothing else."""
+    # Not in pytest's own folder: the names of Ray's sockets, 60 characters, must fit 107 with that of the folder.
+    with tempfile.TemporaryDirectory(prefix="scn-") as folder, ExitStack() as stack:
+        root, addresses = Path(folder), {name: f"10.77.0.{number}" for number, name in enumerate(names, 1)}
+        seen, hosts = root / "own", root / "hosts"
+        seen.mkdir()
+        known = {"localhost": "127.0.0.1", **addresses}
+        hosts.write_text("".join(f"{address} {name}\n" for name, address in known.items()))
+        bridge = stack.enter_context(_held([], BRIDGE))
+        machines = {}
+        for name, address in addresses.items():
+            own = root / name
+            (own / "tmp").mkdir(parents=True)
+            pid = stack.enter_context(_held(OWN, BOOT, name, str(own), str(seen), str(hosts)))
+            veth = f"ip link add name {name} type veth peer name eth0 netns {pid}; ip link set {name} master bridge up"
+            subprocess.run(["nsenter", "--target", str(bridge), "--net", "sh", "-ec", veth], check=True)
+            inside = f"ip link set lo up; ip address add {address}/24 dev eth0; ip link set eth0 up"
+            subprocess.run(["nsenter", "--target", str(pid), "--net", "sh", "-ec", inside], check=True)
+            machines[name] = Machine(name, address, own, seen, pid)
+        yield machines
+
+
+@contextmanager
+def _held(namespaces: Sequence[str], boot: str, *arguments: str) -> Iterator[int]:
+    """Context manager that holds namespaces and yields the process id of the first process in them."""
+    command = [*HOLD, *namespaces, "--", "bash", "-ec", f"{boot} {STAY}", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout
+            assert holder.stdout.readline() == "ready\n", "the namespaces could not be made"
+            yield psutil.Process(holder.pid).children()[0].pid
+        finally:
+            holder.kill()

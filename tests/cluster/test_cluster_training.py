@@ -1,0 +1,68 @@
+"""Training on a cluster: the weights of one machine alone, whatever happens to the machines meanwhile."""
+
+import shutil
+import time
+
+import pytest
+from alone import Alone
+from clusters import NODES, Cluster
+from disturbances import KILLED, REFUSED, cut_off, s3_gone
+from projects import NAME, Results, training
+
+from benchmarks.measure import Row
+from scn.core.errors import STOPPED
+
+pytestmark = [pytest.mark.cluster, pytest.mark.integration, pytest.mark.timeout(1800)]
+STREAMED = ("train.group_mib=0.05", "run.cache_mib=0")
+"""Few images are in memory, and the others are read from the store all the time."""
+LANES = "train.lanes=2"
+
+
+@pytest.fixture
+def results(cluster: Cluster, sharded: str, alone: Alone) -> Results:
+    """A project on the cluster, all nodes of which are there, with its shards."""
+    cluster.start(*NODES)
+    results = cluster.project(sharded)
+    shutil.copytree(alone.shards, results.shards)
+    return results
+
+
+def test_a_cluster_that_loses_a_node_trains_the_weights_of_one_machine(
+    cluster: Cluster, results: Results, alone: Alone, measured: list[Row]
+) -> None:
+    with cluster.command(*training("run.workers=3")) as running:
+        running.wait_for(lambda: results.steps)
+        for disturbance in (cut_off(8), KILLED, cut_off(60)):
+            measured.append(disturbance.strike(cluster, running, "training, 3 workers", lambda: results.last_step_time))
+        running.end()
+    assert results.weights == alone.weights(3)
+
+
+def test_a_cluster_whose_store_is_away_trains_the_weights_of_one_machine(
+    cluster: Cluster, results: Results, alone: Alone, measured: list[Row]
+) -> None:
+    with cluster.command(*training("run.workers=2", *STREAMED)) as running:
+        running.wait_for(lambda: results.steps)
+        for disturbance in (REFUSED, s3_gone(30)):
+            began = time.time()
+            measured.append(disturbance.strike(cluster, running, "training, 2 workers", lambda: results.last_step_time))
+        running.end()
+    assert results.weights == alone.weights(2, *STREAMED)
+    address = cluster.s3.machine.address
+    assert running.told(began, began + 30, f"{NAME}:", address), f"nobody was told of the store:\n{running.printed}"
+
+
+def test_with_lanes_any_number_of_workers_on_any_machines_trains_the_same_weights(
+    cluster: Cluster, results: Results, alone: Alone
+) -> None:
+    """It begins on two machines and goes on with one worker."""
+    with cluster.command(*training("run.workers=2", LANES)) as running:
+        running.wait_for(lambda: results.steps)
+        running.stop()
+        running.end(status=STOPPED)
+    assert 0 < results.steps[-1] < 200
+    with cluster.command(*training("run.workers=1", LANES)) as running:
+        running.end()
+    assert f"{NAME}: goes on from step" in running.printed
+    assert results.weights == alone.weights(1, LANES)
+    assert results.weights == alone.weights(2, LANES)
