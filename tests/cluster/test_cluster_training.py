@@ -6,7 +6,7 @@ import time
 import pytest
 from alone import Alone
 from clusters import NODES, Cluster
-from disturbances import KILLED, REFUSED, cut_off, s3_gone
+from disturbances import KILLED, LOST, REFUSED, cut_off, s3_gone
 from projects import NAME, Results, training
 
 from benchmarks.measure import Row
@@ -33,9 +33,12 @@ def test_a_cluster_that_loses_a_node_trains_the_weights_of_one_machine(
     with cluster.command(*training("run.workers=3")) as running:
         running.wait_for(lambda: results.steps)
         for disturbance in (cut_off(8), KILLED, cut_off(60)):
+            began = time.time()
             measured.append(disturbance.strike(cluster, running, "training, 3 workers", lambda: results.last_step_time))
         running.end()
     assert results.weights == alone.weights(3)
+    address = cluster.nodes[LOST].address
+    assert running.told(began, began + 60, f"{NAME}:", address), f"nobody was told of the cut:\n{running.printed}"
 
 
 def test_a_cluster_whose_store_is_away_trains_the_weights_of_one_machine(
