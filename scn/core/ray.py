@@ -42,6 +42,7 @@ def start_ray(cpus: int | None = None, *, show_logs: bool = True) -> None:
     # Both are read when ray is imported.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", _STATE_OF_RAY)
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ part writes to this process's stderr
     import ray
 
     if ray.is_initialized():

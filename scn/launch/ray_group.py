@@ -12,7 +12,6 @@ from scn.core.errors import Stopped, UserError
 from scn.core.ray import Room, alive_nodes
 from scn.launch.messages import HasFailed, Joined, Mailbox, Message, WasStopped
 from scn.launch.ray_worker import described, work
-from scn.launch.signals import Stopping
 from scn.launch.watch import Watch
 from scn.launch.world import patience
 from scn.training.callbacks import Callbacks, Saved
@@ -90,7 +89,7 @@ class Group:
             ),
         )
 
-    def follow(self, callbacks: Callbacks, stopping: Stopping, more: int) -> Exception | None:
+    def follow(self, callbacks: Callbacks, stopping: Callable[[], str], more: int) -> Exception | None:
         """Takes the workers' messages to `callbacks`, and a request to stop to the workers, until they have ended.
 
         Args:

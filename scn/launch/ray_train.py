@@ -14,7 +14,6 @@ from scn.config.run import RunConfig
 from scn.core.errors import Stopped, UserError
 from scn.core.ray import alive_nodes, cpu_count, cpus_per_worker, start_ray, stop_ray, wait_for_room
 from scn.launch.ray_group import RESTARTS, Group
-from scn.launch.signals import Stopping
 from scn.launch.watch import Watch
 from scn.launch.world import asked_threads
 from scn.monitoring.progress import say
@@ -27,9 +26,8 @@ def train_with_ray(
     run: Run,
     params: Params,
     callbacks: Callbacks,
-    minutes: float | None = None,
+    stopping: Callable[[], str] = lambda: "",
     threads: int | None = None,
-    check: Callable[[], None] = lambda: None,
 ) -> None:
     """Trains on as many Ray workers as the key run.workers says; calls `callbacks` in this process.
 
@@ -38,27 +36,28 @@ def train_with_ray(
     after room has come back, with more again.
 
     Args:
+        stopping: is asked now and then why the run should stop; an empty string: it may go on.
         threads: PyTorch's threads in each worker; None: the recipe's number, OMP_NUM_THREADS, or all that the CPUs of
             the cluster allow.
-        check: is called now and then; an error of it ends the run at once.
     Raises:
-        Stopped: by SIGTERM, SIGINT or when `minutes` are over; the workers have stored a checkpoint.
+        Stopped: if `stopping` gave a reason; the workers have stored a checkpoint.
         UserError: if the loop raised it, or the cluster had no room for the workers within run.cluster_timeout_s.
     """
     # Ray Train looks after its workers this often; its default of 2 s is most of a short run.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
     config = run.experiment.run
-    with Stopping(minutes, check) as stopping:
-        # Progress comes through the mailbox; the workers' logs would bury it under those of Ray Train itself.
-        start_ray(max(cpu_count(), config.workers), show_logs=False)
-        try:
-            with _results_folder(params) as results:
-                _drive(run, results, callbacks, stopping, threads)
-        finally:
-            stop_ray()
+    # Progress comes through the mailbox; the workers' logs would bury it under those of Ray Train itself.
+    start_ray(max(cpu_count(), config.workers), show_logs=False)
+    try:
+        with _results_folder(params) as results:
+            _drive(run, results, callbacks, stopping, threads)
+    finally:
+        stop_ray()
 
 
-def _drive(run: Run, results: tuple[str, Any], callbacks: Callbacks, stopping: Stopping, threads: int | None) -> None:
+def _drive(
+    run: Run, results: tuple[str, Any], callbacks: Callbacks, stopping: Callable[[], str], threads: int | None
+) -> None:
     name, cpus = run.experiment.name, cpus_per_worker(run.experiment.run.workers)
     threads = threads or fixed_threads(run.experiment) or asked_threads() or cpus
     # More threads than a worker's CPUs, where a run has moved to smaller machines, are slower and the same bits.
@@ -96,7 +95,7 @@ def _uses_gpus(config: RunConfig) -> bool:
 
 
 def _wait_for_room(
-    run: Run, bundle: dict[str, float], counts: Sequence[int], stopping: Stopping, watch: Watch | None
+    run: Run, bundle: dict[str, float], counts: Sequence[int], stopping: Callable[[], str], watch: Watch | None
 ) -> int:
     """Waits until there is room for counts[0] workers; returns the largest of `counts` that there is room for.
 

@@ -80,24 +80,25 @@ def train_stage(
     )
     lease = Lease(store, run.checkpoints.lease, what=f"The run of {name}", id=run.launch)
     with ExitStack() as held:
-        if plain:
-            with plain_world(experiment) as world, Stopping(minutes, lease.check) as stopping:
-                if world.rank == 0:
-                    lease.take(run.patience.tell, stopping)
-                    held.enter_context(lease)
-                    _begin(run, resume, resume_anyway, world.device)
-                with _progress(run, params, world) as callbacks:
-                    train(run, world, callbacks, stopping)
-                if world.rank:
-                    return
-        else:
-            lease.take(run.patience.tell)
-            held.enter_context(lease)
-            gpu = torch.cuda.is_available() and experiment.run.use_gpu
-            before = _begin(run, resume, resume_anyway, torch.device("cuda" if gpu else "cpu"))
-            threads = before.threads if before else None
-            with _progress(run, params, World()) as callbacks:
-                train_with_ray(run, params, callbacks, minutes, threads=threads, check=lease.check)
+        with Stopping(minutes, lease.check) as stopping:
+            if plain:
+                with plain_world(experiment) as world:
+                    if world.rank == 0:
+                        lease.take(run.patience.tell, stopping)
+                        held.enter_context(lease)
+                        _begin(run, resume, resume_anyway, world.device)
+                    with _progress(run, params, world) as callbacks:
+                        train(run, world, callbacks, stopping)
+                    if world.rank:
+                        return
+            else:
+                lease.take(run.patience.tell, stopping)
+                held.enter_context(lease)
+                gpu = torch.cuda.is_available() and experiment.run.use_gpu
+                before = _begin(run, resume, resume_anyway, torch.device("cuda" if gpu else "cpu"))
+                threads = before.threads if before else None
+                with _progress(run, params, World()) as callbacks:
+                    train_with_ray(run, params, callbacks, stopping, threads)
         _keep(run, params)
 
 

@@ -90,7 +90,11 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bits(
     store = open_store(stopped.storage.url, stopped.root)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 120
-        while not store.list("runs/") and process.poll() is None and time.monotonic() < deadline:
+        while (
+            not any("/step-" in key for key in store.list("runs/"))
+            and process.poll() is None
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.01)
         process.terminate()
         _, said = process.communicate()
