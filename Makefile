@@ -1,6 +1,6 @@
 # make run    from photographs to published models, and a table of their figures
 # make test   lint, types and tests
-# make test-cluster   a cluster of machines made of network namespaces, and what may happen to it; as root
+# make test-cluster   what may happen to a cluster, most of it on machines made of network namespaces; as root
 # All set up what they need: a virtual environment in .venv, made once.
 
 PYTHON ?= python3
@@ -29,7 +29,7 @@ test: check
 
 # One after the other: the tests share the machines, and their raylets need every CPU that there is.
 test-cluster: setup
-	@pytest -n 0 -m cluster tests/cluster
+	@pytest -n 0 -m cluster tests
 
 check: setup
 	@ruff check .

@@ -57,7 +57,7 @@ def test_one_worker_is_the_plain_loop_bit_for_bit(project: Project) -> None:
     assert weights(params, "sr-x2") == expected
 
 
-@pytest.mark.parametrize("storage", ["file", "s3"])
+@pytest.mark.parametrize("storage", ["file", pytest.param("s3", marks=pytest.mark.cluster)])
 def test_two_workers_of_which_some_are_killed_end_with_the_bits_of_torchrun(
     project: Project, tmp_path: Path, request: pytest.FixtureRequest, storage: str
 ) -> None:
@@ -122,6 +122,7 @@ def test_what_a_worker_can_not_do_is_one_sentence(project: Project, capfd: pytes
     assert "Traceback" not in capfd.readouterr().err
 
 
+@pytest.mark.cluster
 def test_a_store_that_fails_too_long_restarts_the_workers(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     """The shards can't be read until the first worker has given up; the user is told of it while it lasts."""
     params = project("sr-x2", store_timeout_s=4)
@@ -214,6 +215,7 @@ def training(params: Params, address: str) -> Iterator[tuple[subprocess.Popen[st
             process.kill()
 
 
+@pytest.mark.cluster
 def test_a_run_shrinks_when_a_node_is_lost_and_grows_when_one_comes(project: Project) -> None:
     params = project("sr-x2", lanes=2, workers=2, min_workers=1, cluster_timeout_s=2, epochs=4000, checkpoint_every=5)
     store = open_store(params.storage.url, params.root)
