@@ -18,6 +18,7 @@ from safetensors.torch import load as load_safetensors
 from scn.config.params import Experiment
 from scn.core.errors import Stopped, UserError
 from scn.data import open_feed
+from scn.inference.precision import computed
 from scn.shards.manifest import EvaluationManifest, TrainingManifest
 from scn.storage.base import Store, StoreError
 from scn.storage.patience import Patience, PatientStore
@@ -213,8 +214,8 @@ def _train(
     score = validate(first)  # if an earlier process has not, for want of the store
     if first and score is not None:
         save(first, score)
-    about = versions(world.device)
-    history.note(first, run.identity["code_sha256"], {**about, "device": f"{about['device']}, {how}"})
+    about, precision = versions(world.device), computed(world.device, config.precision)
+    history.note(first, run.identity["code_sha256"], {**about, "device": f"{about['device']}, {precision}, {how}"})
 
     shards = open_feed(store, run.manifest, experiment, world.device, cache=cache)
     with closing(shards) as feed, run.patience.ending():
