@@ -1,12 +1,15 @@
 """Starts and stops Ray, on this machine or on the cluster that RAY_ADDRESS names."""
 
+import atexit
 import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from scn.core.errors import UserError
@@ -42,7 +45,6 @@ def start_ray(cpus: int | None = None, *, show_logs: bool = True) -> None:
     # Both are read when ray is imported.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", _STATE_OF_RAY)
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its C++ part writes to this process's stderr
     import ray
 
     if ray.is_initialized():
@@ -76,6 +78,8 @@ def start_ray(cpus: int | None = None, *, show_logs: bool = True) -> None:
         if callable(on_sigterm) and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_sigterm)
     _started = True
+    atexit.unregister(stop_ray)
+    atexit.register(stop_ray)  # runs before Ray's own handler, which was registered when ray was imported
 
 
 def stop_ray() -> None:
@@ -84,8 +88,24 @@ def stop_ray() -> None:
     if _started:
         import ray
 
-        ray.shutdown()
+        with _stderr_closed():
+            ray.shutdown()
         _started = False
+
+
+@contextmanager
+def _stderr_closed() -> Iterator[None]:
+    """Ray's C++ part tells this process's stderr of each task that its own end cuts off, and no setting prevents it."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(nowhere)
+        os.close(kept)
 
 
 def cpus_per_worker(workers: int) -> int:
