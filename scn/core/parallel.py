@@ -1,7 +1,8 @@
 """Carries out many jobs of one kind, in this process or as Ray tasks."""
 
+import socket
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -24,7 +25,7 @@ def carry_out(
             cluster's size decides.
         unit: what a job makes, for the progress bar.
     Raises:
-        UserError: that of the first job that fails with one.
+        UserError: that of the first job that fails with one; it begins with the node, if that is another than this.
     """
     # disable=None: only where there is a terminal
     with tqdm(total=len(jobs), desc=f"{unit}s", unit=unit, leave=False, disable=None) as bar:
@@ -36,7 +37,8 @@ def carry_out(
         start_ray(workers)
         import ray
 
-        task = ray.remote(function)
+        task: Any = ray.remote(_with_the_node).options(name=getattr(function, "__name__", unit))
+        here = ray.get_runtime_context().get_node_id()
         # Two tasks per CPU keep the CPUs busy; more would only hold more jobs in the cluster's memory.
         in_flight = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
         pending: dict[ray.ObjectRef, int] = {}
@@ -44,7 +46,7 @@ def carry_out(
         for _ in jobs:
             while len(pending) < in_flight and (following := next(waiting, None)):
                 number, job = following
-                pending[task.remote(job)] = number
+                pending[task.remote(function, job, here)] = number
             (done,), _ = ray.wait(list(pending), num_returns=1)
             number = pending.pop(done)
             try:
@@ -56,3 +58,15 @@ def carry_out(
             del done
             yield number, result
             bar.update()
+
+
+def _with_the_node(function: Callable[[Job], Result], job: Job, asked_from: str) -> Result:
+    """Calls the function; an error says on which node, as what is wrong there may be right where the user looks."""
+    import ray
+
+    try:
+        return function(job)
+    except UserError as error:
+        if ray.get_runtime_context().get_node_id() == asked_from:
+            raise
+        raise UserError(f"On {ray.util.get_node_ip_address()} ({socket.gethostname()}): {error}") from None

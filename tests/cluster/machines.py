@@ -109,15 +109,20 @@ def network(names: Sequence[str]) -> Iterator[dict[str, Machine]]:
     # Not in pytest's own folder: the names of Ray's sockets, 60 characters, must fit 107 with that of the folder.
     with tempfile.TemporaryDirectory(prefix="scn-") as folder, ExitStack() as stack:
         root, addresses = Path(folder), {name: f"10.77.0.{number}" for number, name in enumerate(names, 1)}
-        seen, hosts = root / "own", root / "hosts"
+        seen = root / "own"
         seen.mkdir()
-        known = {"localhost": "127.0.0.1", **addresses}
-        hosts.write_text("".join(f"{address} {name}\n" for name, address in known.items()))
         bridge = stack.enter_context(_held([], BRIDGE))
         machines = {}
         for name, address in addresses.items():
             own = root / name
             (own / "tmp").mkdir(parents=True)
+            hosts = root / f"{name}.hosts"
+            known = {
+                "localhost": "127.0.0.1",
+                **addresses,
+                name: "127.0.1.1",
+            }  # its own name as Debian's installer does
+            hosts.write_text("".join(f"{address} {known_name}\n" for known_name, address in known.items()))
             pid = stack.enter_context(_held(OWN, BOOT, name, str(own), str(seen), str(hosts)))
             veth = f"ip link add name {name} type veth peer name eth0 netns {pid}; ip link set {name} master bridge up"
             subprocess.run(["nsenter", "--target", str(bridge), "--net", "sh", "-ec", veth], check=True)

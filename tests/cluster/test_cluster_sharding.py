@@ -1,5 +1,8 @@
 """Sharding on a cluster: the manifests of one machine alone, whatever happens to the machines meanwhile."""
 
+import re
+import shutil
+
 import pytest
 from alone import Alone
 from clusters import NODES, Cluster
@@ -28,3 +31,30 @@ def test_a_disturbed_cluster_makes_the_manifests_of_one_machine(
         measured.append(disturbance.strike(cluster, sharding, "sharding", latest))
         sharding.end()
     assert results.manifests == alone.manifests
+
+
+def test_a_corpus_that_only_the_head_has_is_told_with_the_node(cluster: Cluster) -> None:
+    cluster.start(*NODES)
+    cluster.project("only-the-head")
+    for node in cluster.nodes.values():
+        if node is not cluster.head:
+            shutil.rmtree(node.folder / "project" / "pictures")
+    with cluster.command(*SHARD) as sharding:
+        sharding.end(status=1)
+    assert re.fullmatch(
+        r"data-prep: On (?:10\.77\.0\.2 \(node2\)|10\.77\.0\.3 \(node3\)): \S+/pictures/\w+/\d+\.png is not there: "
+        r"put it back; every node of a cluster must see it at this path\.",
+        sharding.printed,
+    )
+
+
+def test_a_command_with_another_token_is_refused_in_one_sentence(cluster: Cluster) -> None:
+    cluster.start(*NODES)
+    cluster.project("another-token")
+    cluster.variables["RAY_AUTH_TOKEN"], right = "6" * 64, cluster.variables["RAY_AUTH_TOKEN"]
+    try:
+        with cluster.command(*SHARD) as sharding:
+            sharding.end(status=1)
+    finally:
+        cluster.variables["RAY_AUTH_TOKEN"] = right
+    assert re.fullmatch(rf"data-prep: The Ray cluster at RAY_ADDRESS={cluster.address} .*token.*\.", sharding.printed)
