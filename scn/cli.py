@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from scn.core.errors import STOPPED, Stopped, UserError
+from scn.registry.command import models
 from scn.studies.command import study
 
 app = typer.Typer(
@@ -20,11 +21,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-models = typer.Typer(
-    name="models",
-    help="List models, import one, put one into the zoo, or publish one from there.",
-    no_args_is_help=True,
-)
 app.add_typer(models)
 
 
@@ -312,62 +308,6 @@ def profile(
     figures = asdict(measure(described, height, width))
     result = {"model": model, "architecture": described, "input": [height, width], **figures}
     print(json.dumps(result, indent=1) if as_json else profile_text(result))
-
-
-@models.command("list")
-def list_names(params: ParamsFile = PARAMS) -> None:
-    """List the models that --model may name: those that ship, and those in the registry of params.yaml's store."""
-    from scn.evaluation.report import markdown_table
-    from scn.registry.reference import list_models
-
-    entries = list_models(params_file=params)
-    rows = [
-        (entry.reference, entry.task, "" if entry.level is None else str(entry.level), str(entry.scale), entry.source)
-        for entry in entries
-    ]
-    none = "No model ships, and none is published: train one, and run `scn publish --experiment NAME`."
-    print(markdown_table(("model", "task", "level", "scale", "where"), rows) if rows else none)
-
-
-@models.command("import")
-def import_checkpoint(
-    file: Annotated[Path, typer.Argument(help="The checkpoint file.")],
-    scales: Annotated[int, typer.Option(min=1, help="Scales of the pyramid, which the file does not say.")],
-    out: Annotated[Path, typer.Option(help="A new folder for the model.")],
-    format: Annotated[str, typer.Option(help="Format of the file: ychfan-scn, that of SCN's authors.")] = "ychfan-scn",
-    task: Annotated[str | None, typer.Option(help="Task: dn, car or sr; needed for a network of scale 1.")] = None,
-) -> None:
-    """Make a model folder of a checkpoint of the SCN paper's authors."""
-    from scn.registry.authors import import_model
-
-    architecture = import_model(file, out, scales=scales, task=task, format=format)
-    print(f"{out}: {', '.join(f'{key} {value}' for key, value in architecture.items())}")
-
-
-@models.command()
-def land(
-    experiment: Annotated[str, typer.Argument(help="Name of an experiment in params.yaml.")],
-    params: ParamsFile = PARAMS,
-) -> None:
-    """Write a trained and measured model with its curves into scn/zoo/EXPERIMENT, which ships with the project."""
-    from scn.config.params import load_params
-    from scn.registry.land import land as land_in_zoo
-
-    for path in land_in_zoo(load_params(params), experiment):
-        print(path)
-
-
-@models.command()
-def install(
-    folder: Annotated[Path, typer.Argument(help="Folder with a whole version of a model, such as scn/zoo/EXPERIMENT.")],
-    params: ParamsFile = PARAMS,
-) -> None:
-    """Publish the version in a folder to the registry, its files unchanged."""
-    from scn.config.params import load_params
-    from scn.registry.publish import install as install_version
-
-    receipt = install_version(load_params(params), folder)
-    print(f"{receipt.experiment}: the newest version is {receipt.version}, in {receipt.url}")
 
 
 app.command()(study)

@@ -25,6 +25,8 @@ pytestmark = pytest.mark.integration
 TASK = {"task": "sr", "level": 2, "data": {}, "model": {}, "train": {}}
 CHANGES: Mapping[str, Any] = {
     "storage.url": "file://.scn/other",
+    "registry.latest_may_lose": 0.5,
+    "registry.keep": 2,
     "corpora.root": "elsewhere",
     "corpora.download": {"sample": "https://localhost/sample.zip"},
     "corpora.local": {"mine": "photographs"},

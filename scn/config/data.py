@@ -1,4 +1,4 @@
-"""The sections `storage`, `corpora`, `data` and `evaluate` of params.yaml."""
+"""The sections `storage`, `registry`, `corpora`, `data` and `evaluate` of params.yaml."""
 
 import re
 from typing import Literal
@@ -13,6 +13,15 @@ class StorageConfig(Section):
 
     url: str = "file://.scn/store"
     """Where shards, checkpoints and versions lie: `file://folder` or `s3://bucket/prefix`."""
+
+
+class RegistryConfig(Section):
+    """Section `registry` of params.yaml: which published versions serve, and which are kept."""
+
+    latest_may_lose: float = Field(default=0.05, ge=0)
+    """Most PSNR in dB that a new version may lose on any evaluation set, to become `latest` by being published."""
+    keep: int = Field(default=5, ge=1)
+    """Newest versions of an experiment that `scn models gc` keeps, besides those that are in use."""
 
 
 class CorporaConfig(Section):

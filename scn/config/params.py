@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
-from scn.config.data import CorporaConfig, DataConfig, EvaluateConfig, StorageConfig
+from scn.config.data import CorporaConfig, DataConfig, EvaluateConfig, RegistryConfig, StorageConfig
 from scn.config.document import load_yaml
 from scn.config.overrides import SOURCE, parse
 from scn.config.run import RunConfig
@@ -61,6 +61,7 @@ class _ExperimentSection(Section):
 
 class _Document(Section):
     storage: StorageConfig = StorageConfig()
+    registry: RegistryConfig = RegistryConfig()
     corpora: CorporaConfig
     data: DataConfig
     model: dict[str, Any] = Field(default={})
@@ -155,6 +156,7 @@ class Params(Section):
 
     path: Path
     storage: StorageConfig
+    registry: RegistryConfig = RegistryConfig()
     corpora: CorporaConfig
     experiments: dict[str, Experiment]
 
@@ -231,7 +233,13 @@ def load_params(path: Path | str = PARAMS_FILE, settings: Iterable[str] = (), ex
             )
         except UserError as error:  # raised by a check of several sections
             raise UserError(f"{source}: {error}") from None
-    return Params(path=path, storage=document.storage, corpora=document.corpora, experiments=experiments)
+    return Params(
+        path=path,
+        storage=document.storage,
+        registry=document.registry,
+        corpora=document.corpora,
+        experiments=experiments,
+    )
 
 
 def _changed(raw: dict[str, Any], settings: Iterable[str], name: str, path: Path) -> dict[str, Any]:

@@ -129,6 +129,7 @@ def _inputs(params: Params, name: str) -> tuple[Experiment, EvaluationManifest, 
         weights_sha256=file_sha256(folder / WEIGHTS),
         code_sha256=evaluation_code(experiment.model.name),
         images={name: images.images for name, images in manifest.sets.items()},
+        sets_sha256={name: images.content for name, images in manifest.sets.items()},
     )
     return experiment, manifest, network, provenance
 

@@ -104,6 +104,8 @@ class Provenance(Record):
     """SHA-256 of the sources that decide the figures of input and model."""
     images: dict[str, int]
     """Evaluation set -> how many images it has."""
+    sets_sha256: dict[str, str] | None = None
+    """Evaluation set -> names its images: ImageSet.content; files of early versions do not say."""
     ensemble_code_sha256: str | None = None
     """The same as code_sha256, when self-ensemble was measured."""
 

@@ -1,7 +1,7 @@
 """Immutable published versions of the models, in the store.
 
     registry/<experiment>/v1/{model.safetensors,config.json,metrics.json,README.md,manifest.json}
-    registry/<experiment>/latest.json     {"version": "v1"}, moved by compare-and-swap
+    registry/<experiment>/latest.json     the version that serves (scn.registry.pointers)
 
 A version exists once its manifest.json does, and that is written last. What a dying process leaves before is a half
 version: nobody lists or loads it; the next publisher continues it if it holds the same bytes, and takes the next
@@ -9,8 +9,8 @@ number otherwise. Two publishers at once write the same files in the same order,
 differ belongs to one of them (objects are immutable) and the other goes on to the next number.
 """
 
-import json
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +18,9 @@ from scn.config.params import Params
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
 from scn.inference.model_files import CARD, CONFIG, METRICS, WEIGHTS, load_model
-from scn.inference.records import Receipt
+from scn.inference.records import Metrics, Receipt
+from scn.registry.pointers import LATEST, NOTHING, Pointer, move, read
+from scn.registry.rule import objection
 from scn.registry.versions import MANIFEST, Version, read_version, sha256, trained_version
 from scn.storage import open_store
 from scn.storage.base import ObjectExists, ObjectNotFound, Store
@@ -75,34 +77,45 @@ def published(store: Store, prefix: str = "registry/") -> dict[str, list[int]]:
 
 def latest(store: Store, experiment: str) -> str | None:
     """Returns the version that latest.json points to, such as "v3", or None if nothing is published."""
-    pointer, _ = store.read_pointer(_latest_key(experiment))
-    return None if pointer is None else _version_of(pointer, experiment)
+    pointer = read(store, experiment, LATEST)
+    return pointer.version if pointer else None
+
+
+def metrics_of(store: Store, experiment: str, version: str) -> Metrics:
+    """Returns the figures of a published version, such as "v3". Raises UserError if they are missing or damaged."""
+    key = f"{version_folder(experiment, int(version[1:]))}/{METRICS}"
+    return Metrics.loads(store.get(key), Path(key), "publish the model again")
+
+
+def receipt_of(params: Params, experiment: str, number: int, manifest: bytes) -> Receipt:
+    """Returns the receipt of version `number`, which has this manifest."""
+    return Receipt(
+        experiment=experiment,
+        version=f"v{number}",
+        url=f"{params.storage.url.rstrip('/')}/{version_folder(experiment, number)}",
+        manifest_sha256=sha256(manifest),
+    )
 
 
 def _publish(params: Params, version: Version) -> Receipt:
     store = open_store(params.storage.url, params.root)
-    number = _publish_version(store, version)
-    _move_latest(store, version.experiment, number)
-    return Receipt(
-        experiment=version.experiment,
-        version=f"v{number}",
-        url=f"{params.storage.url.rstrip('/')}/{version_folder(version.experiment, number)}",
-        manifest_sha256=sha256(version.manifest),
-    )
+    number, is_new = _publish_version(store, version)
+    _offer(store, version, number, is_new, params.registry.latest_may_lose)
+    return receipt_of(params, version.experiment, number, version.manifest)
 
 
-def _publish_version(store: Store, version: Version) -> int:
-    """Stores the version under a new number, unless the newest one is the same; returns its number."""
+def _publish_version(store: Store, version: Version) -> tuple[int, bool]:
+    """Stores the version under a new number, unless the newest one is the same; returns its number and if it is new."""
     newest = max(versions(store, version.experiment), default=0)
     files = {**version.content, MANIFEST: version.manifest}
     if newest and _holds(store, version_folder(version.experiment, newest), files):
-        return newest
+        return newest, False
     number = newest + 1
     while True:
         try:
             for name, data in files.items():
                 store.put(f"{version_folder(version.experiment, number)}/{name}", data)
-            return number
+            return number, True
         except ObjectExists:  # somebody else's half version, or a publisher at work
             number += 1
 
@@ -115,31 +128,43 @@ def _holds(store: Store, folder: str, content: Mapping[str, bytes]) -> bool:
         return False
 
 
-def _move_latest(store: Store, experiment: str, number: int) -> None:
-    """Points latest.json to version `number`, unless it points to a newer one already."""
-    while True:
-        pointer, token = store.read_pointer(_latest_key(experiment))
-        if pointer is not None and int(_version_of(pointer, experiment)[1:]) >= number:
-            return
-        data = (json.dumps({"version": f"v{number}"}) + "\n").encode()
-        if store.swap_pointer(_latest_key(experiment), data, token):
-            return
+def _offer(store: Store, version: Version, number: int, is_new: bool, may_lose: float) -> None:
+    """Points latest.json to version `number` if it may take the place of what is there; otherwise tells why not."""
+    name, candidate, why = version.experiment, f"v{number}", ""
+
+    def decide(present: Pointer) -> Pointer | None:
+        nonlocal why
+        why = ""
+        if present == NOTHING:
+            return present.moved(candidate, "published")
+        if int(present.version[1:]) >= number:
+            return None
+        if why := present.held or _against(store, version, present, candidate, is_new, may_lose):
+            return None
+        return present.moved(candidate, "published")
+
+    present = move(store, name, LATEST, decide)
+    if why:
+        print(
+            f"{name}: {candidate} is published; latest stays {present.version}, as {why}: "
+            f"`scn models promote {name}@{candidate}` moves it.",
+            file=sys.stderr,
+        )
 
 
-def _version_of(pointer: bytes, experiment: str) -> str:
+def _against(store: Store, version: Version, present: Pointer, candidate: str, is_new: bool, may_lose: float) -> str:
+    """Why a version should not take the place of the one that latest.json points to; "" if it may."""
+    if any(move.version == candidate for move in present.history):
+        return f"it was moved away from {candidate}"
+    if not is_new and not present.history:
+        return "it was set by hand or by an early version of scn"
     try:
-        version = json.loads(pointer)["version"]
-        if re.fullmatch(r"v[1-9]\d*", version):
-            return str(version)
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise UserError(f"{_latest_key(experiment)} in the store names no version: delete it and publish again.")
+        figures = metrics_of(store, version.experiment, present.version)
+    except ObjectNotFound:  # whatever is published is better than a version that is not there
+        return ""
+    return objection(figures, Metrics.loads(version.content[METRICS], Path(METRICS), "measure it again"), may_lose)
 
 
 def version_folder(experiment: str, number: int) -> str:
     """The prefix of a version's keys in a store."""
     return f"registry/{experiment}/v{number}"
-
-
-def _latest_key(experiment: str) -> str:
-    return f"registry/{experiment}/latest.json"

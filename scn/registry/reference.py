@@ -1,9 +1,9 @@
-"""Models by reference: a folder, a name that is published, NAME@vN, or the name of one that ships."""
+"""Models by reference: a folder, a published name, NAME@vN, NAME@ALIAS, or the name of one that ships."""
 
 import difflib
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import overload
 
@@ -17,7 +17,9 @@ from scn.config.params import PARAMS_FILE, Params, load_params
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
 from scn.inference.handle import Model
-from scn.inference.model_files import CONFIG, WEIGHTS
+from scn.inference.model_files import CONFIG, METRICS, WEIGHTS
+from scn.inference.records import Metrics
+from scn.registry.pointers import LATEST, aliases, can_be_alias, pointers, read
 from scn.registry.publish import latest, published, version_folder, versions
 from scn.registry.versions import MANIFEST, read_manifest, read_version, sha256, verify
 from scn.storage import open_store
@@ -42,6 +44,10 @@ class ModelEntry:
     """The result's height and width, relative to the input's."""
     source: str
     """Where it lies: a folder of this installation, or the version's URL in the store."""
+    names: tuple[str, ...] = ()
+    """The names that point to it: "latest", and aliases."""
+    figures: str = ""
+    """Its PSNR on the first evaluation set: "29.12 dB on BSD68"; "" if it was not measured."""
 
     @property
     def reference(self) -> str:
@@ -56,7 +62,8 @@ def load(
 
     Args:
         reference: `sr-x2` (the latest published version; where there is none, the model of this name that ships),
-            `sr-x2@v3`, or a folder with model.safetensors and config.json, which wins over a name.
+            `sr-x2@v3`, `sr-x2@production` (an alias), or a folder with model.safetensors and config.json, which wins
+            over a name.
         device: where it computes; None: a GPU if there is one.
         params_file: says where the registry is; where there is no such file, only folders and models that ship are
             found.
@@ -101,10 +108,13 @@ def list_models(*, params_file: Path | str = PARAMS_FILE) -> list[ModelEntry]:
     if params := _params(params_file, "only models that ship are listed"):
         store = open_store(params.storage.url, params.root)
         for name, numbers in published(store).items():
+            named = pointers(store, name)
             for number in numbers:
-                key = version_folder(name, number)
+                key, version = version_folder(name, number), f"v{number}"
                 url = f"{params.storage.url.rstrip('/')}/{key}"
-                entries.append(_entry(store, key, name, f"v{number}", url))
+                entry = _entry(store, key, name, version, url)
+                names = tuple(each for each, pointer in named.items() if pointer.version == version)
+                entries.append(replace(entry, names=names))
     return entries
 
 
@@ -140,12 +150,12 @@ def resolve(reference: str, params: Params) -> tuple[Path, str]:
     """The folder of a published version on this machine, fetched into the cache if it is not there, and the version.
 
     Args:
-        reference: `sr-x2` or `sr-x2@v3`.
+        reference: `sr-x2`, `sr-x2@v3`, or `sr-x2@production` for an alias.
     Raises:
         UserError: naming what is published, if there is no such version; or if a file is damaged.
     """
     store = open_store(params.storage.url, params.root)
-    experiment, version = _parse(reference, store, zoo.names())
+    experiment, version = parse(reference, store)
     where = f"registry/{experiment}/{version}"
     manifest = store.get(f"{where}/{MANIFEST}")
     folder = params.root / CACHE / sha256(manifest)
@@ -198,6 +208,7 @@ def _entry(store: Store, key: str, name: str, version: str, source: str) -> Mode
             level=config.get("level"),
             scale=int(architecture.get("scale", 1)),
             source=source,
+            figures=_figures(store, key),
         )
     except (ObjectNotFound, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(
@@ -205,9 +216,23 @@ def _entry(store: Store, key: str, name: str, version: str, source: str) -> Mode
         ) from None
 
 
-def _parse(reference: str, store: Store, shipped: list[str]) -> tuple[str, str]:
-    """(experiment, version) of a published reference; `shipped`, the experiments in the zoo, are for the message."""
+def _figures(store: Store, key: str) -> str:
+    path = f"{key}/{METRICS}"
+    try:
+        metrics = Metrics.loads(store.get(path), Path(path), "publish the model again")
+    except ObjectNotFound:
+        return ""
+    return next((f"{figures.model.psnr:.2f} dB on {name}" for name, figures in metrics.sets.items()), "")
+
+
+def parse(reference: str, store: Store) -> tuple[str, str]:
+    """The experiment and the version that a reference to a published model means.
+
+    Raises:
+        UserError: naming what is published, if there is no such version.
+    """
     experiment, at, version = reference.partition("@")
+    shipped = zoo.names()
     found = published(store)
     if experiment not in found:
         near = difflib.get_close_matches(experiment, [*found, *shipped], n=1, cutoff=0.5)
@@ -221,9 +246,13 @@ def _parse(reference: str, store: Store, shipped: list[str]) -> tuple[str, str]:
         )
         raise UserError(f"'{reference}' is no folder with a model and no model in {store.url}: {hint}.")
     numbers = [f"v{number}" for number in found[experiment]]
-    if not at:
+    if not at or version == LATEST:
         # A process that died between manifest and pointer leaves a whole version that nothing points to yet.
         return experiment, latest(store, experiment) or numbers[-1]
-    if version not in numbers:
-        raise UserError(f"{experiment} has no version '{version}' in {store.url}: use one of {', '.join(numbers)}.")
-    return experiment, version
+    if version in numbers:
+        return experiment, version
+    if can_be_alias(version) and (pointer := read(store, experiment, version)):
+        return experiment, pointer.version
+    also = aliases(store.list(f"registry/{experiment}/aliases/"), experiment)
+    known = ", ".join([*numbers, *also])
+    raise UserError(f"{experiment} has no version '{version}' in {store.url}: use one of {known}.")

@@ -5,7 +5,6 @@ other machines play no part. If its holder was a process of this machine that is
 once.
 """
 
-import getpass
 import json
 import os
 import socket
@@ -22,6 +21,7 @@ from typing import Any, NamedTuple
 from psutil import pid_exists
 
 from scn.core.errors import Stopped, UserError
+from scn.core.who import user
 from scn.storage.base import Store, StoreError, Token
 
 REFRESH_SECONDS = 15.0
@@ -57,7 +57,7 @@ class Holder(NamedTuple):
         """Returns the holder that this process is."""
         since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
         pid = os.getpid()
-        return cls(id, socket.gethostname(), _user(), pid, since, _kernel(), _started(pid))
+        return cls(id, socket.gethostname(), user(), pid, since, _kernel(), _started(pid))
 
     @classmethod
     def parse(cls, data: bytes) -> "Holder":
@@ -200,13 +200,6 @@ def _lost(data: bytes | None, id: str, what: str) -> LeaseLost | None:
         f"{what} was taken over by {holder}, as this process had not reached the store for {LASTS_SECONDS:g} s: this "
         "one ends, and the other goes on from the last checkpoint."
     )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container without an entry for this user
-        return str(os.getuid())
 
 
 def _kernel() -> str:

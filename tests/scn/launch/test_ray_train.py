@@ -57,7 +57,8 @@ def test_one_worker_is_the_plain_loop_bit_for_bit(project: Project) -> None:
     assert weights(params, "sr-x2") == expected
 
 
-@pytest.mark.parametrize("storage", ["file", pytest.param("s3", marks=pytest.mark.cluster)])
+@pytest.mark.cluster
+@pytest.mark.parametrize("storage", ["file", "s3"])
 def test_two_workers_of_which_some_are_killed_end_with_the_bits_of_torchrun(
     project: Project, tmp_path: Path, request: pytest.FixtureRequest, storage: str
 ) -> None:
@@ -261,6 +262,7 @@ def run_of(params: Params, root: Path | None = None) -> Run:
     )
 
 
+@pytest.mark.cluster
 def test_a_node_that_is_lost_and_does_not_come_back_is_one_sentence(project: Project) -> None:
     """Ray Train by itself would wait for it for ever."""
     params = project("sr-x2", workers=2, cluster_timeout_s=2, epochs=4000, checkpoint_every=5)

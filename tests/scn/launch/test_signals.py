@@ -75,7 +75,7 @@ def test_beside_the_main_thread_the_time_counts_alone() -> None:
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-@pytest.mark.parametrize("how", ["--plain", pytest.param("", marks=pytest.mark.integration)])
+@pytest.mark.parametrize("how", ["--plain", pytest.param("", marks=pytest.mark.cluster)])
 def test_a_run_that_is_stopped_goes_on_to_the_same_bits(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:

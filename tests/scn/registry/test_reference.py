@@ -43,7 +43,15 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def shipped() -> list[ModelEntry]:
     return [
-        ModelEntry(name=name, version="", task=task, level=level, scale=scale, source=str(scn.zoo.FOLDER / name))
+        ModelEntry(
+            name=name,
+            version="",
+            task=task,
+            level=level,
+            scale=scale,
+            source=str(scn.zoo.FOLDER / name),
+            figures="31.50 dB on sample/evaluation",
+        )
         for name, task, level, scale in (("car-q10", "car", 10, 1), ("sr-x2", "sr", 2, 2))
     ]
 
@@ -57,11 +65,13 @@ def test_models_that_ship_and_versions_are_listed(project: Any) -> None:
             level=level,
             scale=scale,
             source=f"file://store/registry/{name}/{version}",
+            names=names,
+            figures=f"{psnr} dB on sample/evaluation",
         )
-        for name, version, task, level, scale in (
-            ("dn-s25", "v1", "dn", 25, 1),
-            ("sr-x2", "v1", "sr", 2, 2),
-            ("sr-x2", "v2", "sr", 2, 2),
+        for name, version, task, level, scale, names, psnr in (
+            ("dn-s25", "v1", "dn", 25, 1, ("latest",), "31.50"),
+            ("sr-x2", "v1", "sr", 2, 2, (), "31.50"),
+            ("sr-x2", "v2", "sr", 2, 2, ("latest",), "32.50"),
         )
     ]
     found = list_models(params_file=project.params.path)
@@ -139,7 +149,8 @@ def test_the_command_lists_them(
     assert [line.split()[1] for line in lines] == [
         *("model", lines[1].split()[1], "car-q10", "sr-x2", "dn-s25@v1", "sr-x2@v1", "sr-x2@v2")
     ]
-    cells = ["sr-x2@v2", "sr", "2", "2", "file://store/registry/sr-x2/v2"]
+    figures = "32.50 dB on sample/evaluation"
+    cells = ["sr-x2@v2", "latest", "sr", "2", "2", figures, "file://store/registry/sr-x2/v2"]
     assert [cell.strip() for cell in lines[-1].strip("|").split("|")] == cells
     monkeypatch.setattr("scn.zoo.FOLDER", elsewhere / "empty")
     assert run("models", "list").startswith("No model ships, and none is published: train one")

@@ -1,0 +1,198 @@
+"""The commands `scn models ...`: each calls one function, which is imported when the command runs."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scn.core.errors import UserError
+
+models = typer.Typer(
+    name="models",
+    help="List, show, compare, promote, roll back, fetch, verify and remove versions; import and install models.",
+    no_args_is_help=True,
+)
+ParamsFile = Annotated[Path, typer.Option("--params", help="The configuration file.", show_default=True)]
+PARAMS = Path("params.yaml")
+Reference = Annotated[str, typer.Argument(metavar="MODEL", help="EXPERIMENT, EXPERIMENT@vN or EXPERIMENT@ALIAS.")]
+Why = Annotated[str, typer.Option("--reason", help="Why; it is kept in the history.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+@models.command("list")
+def list_names(params: ParamsFile = PARAMS) -> None:
+    """List the models that --model may name, with their figures: those that ship, and those in params.yaml's store."""
+    from scn.evaluation.report import markdown_table
+    from scn.registry.reference import list_models
+
+    rows = [
+        (
+            entry.reference,
+            ", ".join(entry.names),
+            entry.task,
+            "" if entry.level is None else str(entry.level),
+            str(entry.scale),
+            entry.figures,
+            entry.source,
+        )
+        for entry in list_models(params_file=params)
+    ]
+    none = "No model ships, and none is published: train one, and run `scn publish --experiment NAME`."
+    print(markdown_table(("model", "names", "task", "level", "scale", "PSNR", "where"), rows) if rows else none)
+
+
+@models.command()
+def show(reference: Reference, as_json: AsJson = False, params: ParamsFile = PARAMS) -> None:
+    """Show a published version: its figures, files, the names that point to it, and their history."""
+    from scn.config.params import load_params
+    from scn.registry.show import about, text
+
+    found = about(load_params(params), reference)
+    print(json.dumps(found, indent=1) if as_json else text(found))
+
+
+@models.command()
+def compare(
+    present: Annotated[str, typer.Argument(metavar="MODEL", help="The version to compare with.")],
+    candidate: Annotated[str, typer.Argument(metavar="MODEL", help="The version that may take its place.")],
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Compare the figures of two published versions, and say whether the second may take the place of the first."""
+    from scn.config.params import load_params
+    from scn.registry.show import compared
+
+    print(compared(load_params(params), present, candidate))
+
+
+@models.command()
+def promote(
+    reference: Reference,
+    name: Annotated[str, typer.Option("--as", metavar="NAME", help="`latest`, or an alias such as production.")] = (
+        "latest"
+    ),
+    reason: Why = "",
+    pin: Annotated[bool, typer.Option("--pin", help="No publish moves the name from there.")] = False,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Point `latest`, or an alias, to a version; it is made if there is none."""
+    from scn.config.params import load_params
+    from scn.registry.promote import promote as promote_version
+
+    pointer = promote_version(load_params(params), reference, name, reason=reason, pin=pin)
+    print(f"{reference.partition('@')[0]}@{name}: {pointer.version}")
+
+
+@models.command()
+def rollback(
+    reference: Annotated[str, typer.Argument(metavar="MODEL", help="EXPERIMENT, or EXPERIMENT@ALIAS.")],
+    to: Annotated[str, typer.Option(metavar="vN", help="The version; default: the one before.")] = "",
+    reason: Why = "",
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Point `latest`, or an alias, back to an earlier version; nothing is deleted, and no publish moves it again."""
+    from scn.config.params import load_params
+    from scn.registry.promote import rollback as roll_back
+
+    experiment, _, name = reference.partition("@")
+    pointer = roll_back(load_params(params), experiment, name or "latest", to=to, reason=reason)
+    print(f"{experiment}@{name or 'latest'}: {pointer.version}")
+
+
+@models.command()
+def pull(
+    reference: Reference,
+    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder for the files.")],
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Copy the files of a published version into a folder, verified."""
+    from scn.config.params import load_params
+    from scn.registry.show import pull as copy
+
+    for path in copy(load_params(params), reference, out):
+        print(path)
+
+
+@models.command()
+def verify(
+    references: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Versions; default: all that are published.")
+    ] = None,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Hash the files of published versions, and say which are whole; exit status 1 if one is not."""
+    from scn.config.params import load_params
+    from scn.registry.show import verified
+
+    damaged = 0
+    for version, problem in verified(load_params(params), references or []):
+        print(f"{version}: {problem or 'whole'}")
+        damaged += bool(problem)
+    if damaged:
+        raise UserError(f"{damaged} published version{'s are' if damaged > 1 else ' is'} damaged: publish again.")
+
+
+@models.command()
+def gc(
+    delete: Annotated[bool, typer.Option("--delete", help="Delete them; without it they are only shown.")] = False,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Show the versions that nobody needs, by the rules of params.yaml's `registry`, or delete them.
+
+    Kept are the newest `registry.keep` of each experiment, and all that a name, its history's last step, a card, a
+    receipt or a dvc.lock of any branch names.
+    """
+    from scn.config.params import load_params
+    from scn.registry.collect import delete as delete_versions
+    from scn.registry.collect import unneeded
+
+    loaded = load_params(params)
+    found = unneeded(loaded)
+    for version in found:
+        print(f"{version.experiment}@{version.version}: {version.why}")
+    if delete:
+        delete_versions(loaded, found)
+    count = f"{len(found)} version{'' if len(found) == 1 else 's'}"
+    print(f"{count} deleted" if delete else f"{count} would be deleted by --delete", file=sys.stderr)
+
+
+@models.command("import")
+def import_checkpoint(
+    file: Annotated[Path, typer.Argument(help="The checkpoint file.")],
+    scales: Annotated[int, typer.Option(min=1, help="Scales of the pyramid, which the file does not say.")],
+    out: Annotated[Path, typer.Option(help="A new folder for the model.")],
+    format: Annotated[str, typer.Option(help="Format of the file: ychfan-scn, that of SCN's authors.")] = "ychfan-scn",
+    task: Annotated[str | None, typer.Option(help="Task: dn, car or sr; needed for a network of scale 1.")] = None,
+) -> None:
+    """Make a model folder of a checkpoint of the SCN paper's authors."""
+    from scn.registry.authors import import_model
+
+    architecture = import_model(file, out, scales=scales, task=task, format=format)
+    print(f"{out}: {', '.join(f'{key} {value}' for key, value in architecture.items())}")
+
+
+@models.command()
+def land(
+    experiment: Annotated[str, typer.Argument(help="Name of an experiment in params.yaml.")],
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Write a trained and measured model with its curves into scn/zoo/EXPERIMENT, which ships with the project."""
+    from scn.config.params import load_params
+    from scn.registry.land import land as land_in_zoo
+
+    for path in land_in_zoo(load_params(params), experiment):
+        print(path)
+
+
+@models.command()
+def install(
+    folder: Annotated[Path, typer.Argument(help="Folder with a whole version of a model, such as scn/zoo/EXPERIMENT.")],
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Publish the version in a folder to the registry, its files unchanged."""
+    from scn.config.params import load_params
+    from scn.registry.publish import install as install_version
+
+    receipt = install_version(load_params(params), folder)
+    print(f"{receipt.experiment}: the newest version is {receipt.version}, in {receipt.url}")

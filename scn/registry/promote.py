@@ -1,0 +1,81 @@
+"""Moves what names point to: promotes a version, and rolls back."""
+
+from scn.config.params import Params
+from scn.core.errors import UserError
+from scn.registry.pointers import LATEST, NOTHING, Pointer, move
+from scn.registry.publish import metrics_of, versions
+from scn.registry.reference import parse, resolve
+from scn.registry.rule import objection
+from scn.storage import open_store
+
+
+def promote(params: Params, reference: str, name: str = LATEST, *, reason: str = "", pin: bool = False) -> Pointer:
+    """Points `latest` or an alias to a published version, whose files are verified first.
+
+    Args:
+        reference: `sr-x2@v3`, or whatever means a published version.
+        name: `latest`, or an alias, which is made if there is none.
+        reason: why; needed to make a version `latest` that the rule of params.yaml's `registry` would refuse.
+        pin: no publish moves `latest` from there.
+    Returns:
+        what the name points to now.
+    Raises:
+        UserError: if there is no such version, it is damaged, or the rule refuses it and no reason is given.
+    """
+    store = open_store(params.storage.url, params.root)
+    experiment, version = parse(reference, store)
+    resolve(f"{experiment}@{version}", params)
+    why = f"promoted: {reason}" if reason else "promoted"
+    held = (f"it is pinned ({reason})" if reason else "it is pinned") if pin else ""
+
+    def decide(present: Pointer) -> Pointer | None:
+        if (present.version, present.held) == (version, held):
+            return None
+        if name == LATEST and present.version not in ("", version) and not reason:
+            old, new = (metrics_of(store, experiment, each) for each in (present.version, version))
+            if against := objection(old, new, params.registry.latest_may_lose):
+                raise UserError(
+                    f"{experiment}@{version} does not take the place of {present.version}, as {against}: give a "
+                    "--reason, which is kept, to do it all the same."
+                )
+        return present.moved(version, why, held=held)
+
+    return move(store, experiment, name, decide)
+
+
+def rollback(params: Params, experiment: str, name: str = LATEST, *, to: str = "", reason: str = "") -> Pointer:
+    """Points `latest` or an alias back to an earlier version, whose files are verified first; deletes nothing.
+
+    No publish moves `latest` from there until a version is promoted.
+
+    Args:
+        to: the version; "": the one that the name pointed to before it first pointed to the present one.
+    Returns:
+        what the name points to now.
+    Raises:
+        UserError: if there is no earlier version, or it is damaged.
+    """
+    store = open_store(params.storage.url, params.root)
+    parse(experiment, store)  # names what is published, if that is not
+
+    def decide(present: Pointer) -> Pointer | None:
+        if present == NOTHING:
+            raise UserError(f"{experiment}@{name} points to no version: use `scn models promote`.")
+        version = to or _before(present, versions(store, experiment))
+        if not version:
+            raise UserError(f"{experiment}@{name} points to {present.version}, and to nothing before: use --to vN.")
+        resolve(f"{experiment}@{version}", params)
+        why = f"rolled back from {present.version}" + (f": {reason}" if reason else "")
+        return present.moved(version, why, held=f"it was {why}")
+
+    return move(store, experiment, name, decide)
+
+
+def _before(present: Pointer, numbers: list[int]) -> str:
+    """The version that a pointer came from when it first came to where it is; "" if none is known."""
+    history = [move.version for move in present.history]
+    first = history.index(present.version) if present.version in history else 0
+    if first:
+        return history[first - 1]
+    earlier = [number for number in numbers if number < int(present.version[1:])]
+    return f"v{earlier[-1]}" if earlier else ""

@@ -1,0 +1,129 @@
+"""What there is to know of published versions: figures, files, names and histories; and whether they are whole."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from scn.config.params import Params
+from scn.core.errors import UserError
+from scn.core.files import replace_folder, write_atomically
+from scn.evaluation.report import markdown_table
+from scn.registry.pointers import pointers
+from scn.registry.publish import metrics_of, published, version_folder
+from scn.registry.reference import parse, resolve
+from scn.registry.rule import differences, objection
+from scn.registry.versions import MANIFEST, read_manifest, sha256
+from scn.storage import open_store
+from scn.storage.base import ObjectNotFound, Store
+
+
+def about(params: Params, reference: str) -> dict[str, Any]:
+    """Returns what there is to know of a published version, as a value for JSON. Raises UserError if there is none."""
+    store = open_store(params.storage.url, params.root)
+    experiment, version = parse(reference, store)
+    folder = version_folder(experiment, int(version[1:]))
+    manifest = store.get(f"{folder}/{MANIFEST}")
+    metrics = metrics_of(store, experiment, version)
+    named = pointers(store, experiment)
+    return {
+        "model": f"{experiment}@{version}",
+        "url": f"{store.url}/{folder}",
+        "manifest_sha256": sha256(manifest),
+        "files": read_manifest(manifest, f"{folder}/{MANIFEST}"),
+        "figures": {name: figures.model_dump(exclude_none=True) for name, figures in metrics.sets.items()},
+        "provenance": metrics.provenance.model_dump(exclude_none=True),
+        "names": {
+            name: pointer.model_dump(include={"held", "history"})
+            for name, pointer in named.items()
+            if version in (pointer.version, *(move.version for move in pointer.history))
+        },
+        "points_here": [name for name, pointer in named.items() if pointer.version == version],
+    }
+
+
+def text(found: dict[str, Any]) -> str:
+    """Returns what `about` found, for people."""
+    figures = [
+        (name, *(f"{each[kind]['psnr']:.2f} / {each[kind]['ssim']:.4f}" for kind in ("input", "model", "ensemble")))
+        for name, each in found["figures"].items()
+    ]
+    files = (f"{name} ({file['bytes']} bytes)" for name, file in found["files"].items())
+    lines = [
+        f"{found['model']}, in {found['url']}",
+        f"manifest: SHA-256 {found['manifest_sha256']}",
+        f"files: {', '.join(files)}",
+        f"protocol: {found['provenance']['protocol']}, {found['provenance'].get('precision', 'precision not known')}",
+        f"names: {', '.join(found['points_here']) or 'none points here'}",
+        "",
+        markdown_table(("evaluation set", "input", "model", "self-ensemble"), figures),
+    ]
+    moves = [
+        (name, move["version"], move["at"], move["by"], move["why"])
+        for name, pointer in found["names"].items()
+        for move in pointer["history"]
+    ]
+    if moves:
+        lines += ["", markdown_table(("name", "pointed to", "from", "by", "why"), moves)]
+    held = [f"{name} is held there: {pointer['held']}" for name, pointer in found["names"].items() if pointer["held"]]
+    return "\n".join([*lines, *held])
+
+
+def compared(params: Params, present: str, candidate: str) -> str:
+    """Returns the differences of two published versions, and whether the second may take the first's place as words."""
+    store = open_store(params.storage.url, params.root)
+    (one, first), (two, second) = parse(present, store), parse(candidate, store)
+    figures, others = metrics_of(store, one, first), metrics_of(store, two, second)
+    rows = [
+        (each.set_name, f"{each.present:.2f}", f"{each.candidate:.2f}", f"{each.gain:+.2f}")
+        for each in differences(figures, others)
+    ]
+    table = markdown_table(("evaluation set", f"{one}@{first}", f"{two}@{second}", "gain in dB"), rows)
+    against = objection(figures, others, params.registry.latest_may_lose)
+    verdict = f"may not take the place of {one}@{first}, as {against}" if against else "may take its place as latest"
+    return "\n".join([*([table, ""] if rows else []), f"{two}@{second} {verdict}."])
+
+
+def pull(params: Params, reference: str, out: Path) -> list[Path]:
+    """Copies the files of a published version into the new folder `out`, verified; returns their paths.
+
+    Raises:
+        UserError: if there is no such version, a file is damaged, or `out` is there already.
+    """
+    if out.exists():
+        raise UserError(f"{out} is there already: name a new folder.")
+    folder, _ = resolve(reference, params)
+    new = out.with_name(f".{out.name}.new")
+    names = sorted(path.name for path in folder.iterdir() if path.is_file())
+    for name in names:
+        write_atomically(new / name, (folder / name).read_bytes())
+    replace_folder(new, out)
+    return [out / name for name in names]
+
+
+def verified(params: Params, references: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Hashes the files of versions in the store; yields `EXPERIMENT@vN` and what is wrong with it ("" if nothing).
+
+    Args:
+        references: published versions; empty: all.
+    Raises:
+        UserError: if there is no such version, or the store can't be read.
+    """
+    store = open_store(params.storage.url, params.root)
+    every = ((name, f"v{number}") for name, numbers in published(store).items() for number in numbers)
+    for experiment, version in (parse(each, store) for each in references) if references else every:
+        yield f"{experiment}@{version}", _problem(store, version_folder(experiment, int(version[1:])))
+
+
+def _problem(store: Store, folder: str) -> str:
+    try:
+        files = read_manifest(store.get(f"{folder}/{MANIFEST}"), f"{folder}/{MANIFEST}")
+    except UserError as error:
+        return str(error).rstrip(".")
+    for name, expected in files.items():
+        try:
+            content = store.get(f"{folder}/{name}")
+        except ObjectNotFound:
+            return f"{name} is missing"
+        if sha256(content) != expected["sha256"]:
+            return f"{name} is damaged (its SHA-256 is not the manifest's)"
+    return ""
