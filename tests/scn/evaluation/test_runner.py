@@ -162,6 +162,7 @@ def test_the_stages_write_figures_with_their_provenance(small_project: Any, grey
         "weights_sha256": file_sha256(folder / "model.safetensors"),
         "code_sha256": evaluation_code("scn"),
         "images": {SET: 2},
+        "sets_sha256": {SET: manifest.sets[SET].content},
         "ensemble_code_sha256": evaluation_code("scn"),
     }
 
