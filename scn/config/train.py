@@ -42,7 +42,9 @@ class TrainConfig(Section):
     """Patches drawn per image and epoch."""
     group_mib: float | None = Field(default=None, gt=0)
     """Size of the groups that patches are sampled from, in MiB of uncompressed images. The groups change every epoch;
-    two are in memory: the one in use and the next. null: one group of all images, which must fit `run.memory_mib`."""
+    two are in memory: the one in use and the next. null: one group of all images, which must fit `run.memory_mib`.
+    With `lanes` every lane has images of its own, in groups of an equal part of this size, and a worker reads and holds
+    those of its own lanes only: each of W workers holds the W-th part of two groups."""
     epochs: int = Field(default=40, ge=1)
     """Epochs of the whole run."""
     max_steps: int | None = Field(default=None, ge=1)
@@ -75,7 +77,8 @@ class TrainConfig(Section):
     # The arithmetic
     lanes: int = Field(default=0, ge=0)
     """Number of equal parts of a batch, a power of two, that are computed one by one and summed in one fixed order:
-    then any number of workers that divides it gives the same weights bit for bit. 0: each worker's share at once."""
+    then any number of workers that divides it gives the same weights bit for bit. 0: each worker's share at once.
+    With `group_mib` the training images are dealt to the lanes."""
     threads: int | None = Field(default=None, ge=1)
     """Threads of PyTorch in each worker, to which a cluster gives as many CPUs; the last bits of sums depend on them.
     null: 1 with `lanes`, else chosen at the start from the cores of a worker; an interrupted run goes on with it."""
@@ -105,6 +108,11 @@ class TrainConfig(Section):
         if self.take_best_on and not self.take_best_every:
             raise ValueError("take_best_on: has no effect without take_best_every; set that too")
         return self
+
+    @property
+    def dealt_lanes(self) -> int:
+        """Number of lanes that the training images are dealt to; 1: every lane's patches come from all images."""
+        return max(self.lanes, 1) if self.group_mib is not None else 1
 
     def check(self, images: int) -> None:
         """Raises ValueError if the warm-up would not end within a run on `images` training images."""

@@ -1,6 +1,7 @@
 """The training data: from the shards in a store to the batch of every step.
 
 sampler.py        chooses image, place and symmetry of every patch of a step
+lanes.py          deals the images to the lanes of a batch
 groups.py         chooses the images that are in memory together
 cache.py          keeps shards on this machine's disk
 image_pool.py     holds images in memory and cuts patches from them

@@ -1,11 +1,12 @@
 """Makes the batch of every step from images in memory, while the images of the next group are read.
 
 Training data is a sequence of groups of images: one group of all images, read once, or (with `train.group_mib`) other
-groups every epoch, of which two are in memory: the one in use and the next. Patches are cut, turned and made noisy on
-the device that holds the images.
+groups every epoch, of which two are in memory: the one in use and the next. With `train.lanes` each lane of the batch
+has such a sequence of its own, and a rank reads those of its lanes. Patches are cut, turned and made noisy on the
+device that holds the images.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,10 @@ from torch import Tensor
 from scn.config.params import Experiment
 from scn.core.errors import UserError
 from scn.data.cache import ReadShard, shard_reader
-from scn.data.groups import Group, Groups, image_bytes
+from scn.data.groups import Group, Groups
 from scn.data.image_pool import ImagePool
-from scn.data.loader import Loader
+from scn.data.lanes import deal, lanes_of
+from scn.data.loader import Loader, processes_here
 from scn.data.noise import normal
 from scn.data.sampler import Part, Sampler
 from scn.shards.manifest import Shard, TrainingManifest
@@ -38,52 +40,50 @@ class Batch:
 
 
 class Feed:
-    """Makes the batches of a run; call it from one thread only."""
+    """Makes a rank's share of the batches of a run; call it from one thread only."""
 
     def __init__(
         self,
         experiment: Experiment,
-        sampler: Sampler,
+        samplers: Sequence[Sampler],
         load: Callable[[Group, Event], ImagePool],
         device: torch.device,
+        share: range,
     ) -> None:
+        """Takes the samplers, one after the other, of the patches whose numbers in a step's batch are `share`."""
         self._experiment = experiment
-        self._sampler = sampler
+        self._samplers = samplers
         self._load = load
         self._device = device
+        self._share = share
         self._background = ThreadPoolExecutor(1, thread_name_prefix="feed")
         self._held: dict[Group, tuple[Future[ImagePool], Event]] = {}
 
-    def batch(self, step: int, rank: int = 0, world_size: int = 1) -> Batch:
-        """The batch of one of `world_size` ranks in step `step` (from 0): its equal part of the step's patches.
+    def batch(self, step: int) -> Batch:
+        """This rank's equal part of the patches of step `step` (from 0).
 
         Raises:
             UserError: naming the shard that is missing or damaged, or if the images need too much memory.
             StoreError: if the store has failed for too long.
         """
-        share = self._experiment.train.batch_size // world_size
-        mine = range(rank * share, (rank + 1) * share)
-        cuts = []
-        for part, pool in self._parts(step):
-            if chosen := part.within(mine.start, mine.stop):
-                cuts.append(pool.cut(chosen))
+        cuts = [pool.cut(part) for part, pool in self._parts(step)]
         degraded, target = (cut[0] if len(cut) == 1 else torch.cat(cut) for cut in zip(*cuts, strict=True))
         degraded, target = degraded.float(), target.float()
         if not self._experiment.task.stored:
-            degraded += self._experiment.level * normal(self._experiment, step, mine, self._device)
+            degraded += self._experiment.level * normal(self._experiment, step, self._share, self._device)
         return Batch(input=degraded.div_(255), target=target.div_(255))
 
     def images(self, step: int) -> list[str]:
-        """The name of the image of every patch of a step, over all ranks, in the order of the patches."""
+        """The name of the image of every patch in this rank's part of a step, in the order of the patches."""
         return [pool.names[int(image)] for part, pool in self._parts(step) for image in part.image]
 
-    def blank(self, world_size: int = 1) -> Batch:
+    def blank(self) -> Batch:
         """A batch of the shape of those that `batch` makes, for a rank that could not read its patches."""
         experiment = self._experiment
-        share, channels = experiment.train.batch_size // world_size, experiment.task.image_channels
+        count, channels = len(self._share), experiment.task.image_channels
         side = experiment.train.patch_size
         input, target = (
-            torch.zeros(share, channels, each, each, device=self._device) for each in (side, side * experiment.scale)
+            torch.zeros(count, channels, each, each, device=self._device) for each in (side, side * experiment.scale)
         )
         return Batch(input=input, target=target)
 
@@ -97,12 +97,18 @@ class Feed:
         self._background.shutdown()
 
     def _parts(self, step: int) -> list[tuple[Part, ImagePool]]:
-        parts = self._sampler.step(step)
-        needed = list(dict.fromkeys(part.group for part in parts))
-        # There is memory for two groups: the next one is read when the step needs one only.
-        following = self._sampler.following(step) if len(needed) == 1 else None
-        self._hold([*needed, following] if following else needed)
-        return [(part, self._pool(part.group)) for part in parts]
+        parts, needed, ahead = list[Part](), list[Group](), list[Group]()
+        for sampler in self._samplers:
+            of_step = sampler.step(step)
+            groups = dict.fromkeys(part.group for part in of_step)
+            # There is memory for two groups: the next one is read when the step needs one only.
+            if len(groups) == 1 and (following := sampler.following(step)):
+                ahead.append(following)
+            needed += groups
+            parts += of_step
+        self._hold([*needed, *ahead])
+        mine = [part.within(self._share.start, self._share.stop) for part in parts]
+        return [(part, self._pool(part.group)) for part in mine if part]
 
     def _pool(self, group: Group) -> ImagePool:
         early = self._held[group][0].done()
@@ -115,7 +121,8 @@ class Feed:
         self._hold([*self._held, group])
         return self._held[group][0].result()
 
-    def _hold(self, groups: list[Group]) -> None:
+    def _hold(self, groups: Iterable[Group]) -> None:
+        groups = dict.fromkeys(groups)
         for group in [group for group in self._held if group not in groups]:
             loading, abandoned = self._held.pop(group)
             abandoned.set()
@@ -127,28 +134,49 @@ class Feed:
 
 
 def open_feed(
-    store: Store, manifest: TrainingManifest, experiment: Experiment, device: torch.device, *, cache: Path | None
+    store: Store,
+    manifest: TrainingManifest,
+    experiment: Experiment,
+    device: torch.device,
+    *,
+    cache: Path | None,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> Feed:
-    """Opens the training data of an experiment; close the feed at the end.
+    """Opens a rank's share of the training data of an experiment; close the feed at the end.
 
     Args:
         device: holds the images and the batches.
         cache: folder of the shard cache on this machine (scn.data.cache.shard_reader), and of the locks of memory that
             its processes share (scn.data.loader); None: neither.
+        rank: number of this process, from 0.
+        world_size: number of processes that each batch is split among evenly.
     Raises:
-        UserError: if an image is smaller than a patch, the images exceed `run.memory_mib`, or the cache can't be used.
+        UserError: if an image is smaller than a patch, the images exceed `run.memory_mib` or are fewer than the lanes
+            that they are dealt to, or the cache can't be used.
     """
-    run, shards = experiment.run, manifest.shards
+    run, train, shards = experiment.run, experiment.train, manifest.shards
+    lanes, count = train.dealt_lanes, train.batch_size // world_size
     read = shard_reader(store, experiment.name, cache, run.cache_mib)
     _check_sizes(read, shards, experiment)
-    _check_memory(shards, experiment)
-    group_mib = experiment.train.group_mib
-    groups = Groups(experiment, shards, None if group_mib is None else int(group_mib * 2**20))
-    sampler, loader = Sampler(groups, manifest.images, experiment), Loader(experiment, read, device, cache)
-    return Feed(experiment, sampler, loader, device)
+    if manifest.images < lanes:
+        raise UserError(
+            f"The {manifest.images} training images of {experiment.name} can't be dealt to {lanes} lanes: lower "
+            "train.lanes, or leave train.group_mib out, so that all lanes have all images."
+        )
+    budget, dealt = None if train.group_mib is None else int(train.group_mib * 2**20) // lanes, deal(shards, lanes)
+    groups = [Groups(experiment, dealt[lane], budget, lane) for lane in lanes_of(rank, world_size, lanes)]
+    if lanes > 1:
+        _check_memory_of_lanes(groups, experiment, device)
+    else:
+        _check_memory(groups[0], experiment)
+    # Lanes of another process have other images: there is nothing to share.
+    loader = Loader(experiment, read, device, cache if lanes == 1 else None)
+    samplers = [Sampler(of_lane, manifest.images, experiment) for of_lane in groups]
+    return Feed(experiment, samplers, loader, device, range(rank * count, (rank + 1) * count))
 
 
-def _check_memory(shards: list[Shard], experiment: Experiment) -> None:
+def _check_memory(groups: Groups, experiment: Experiment) -> None:
     """Raises UserError if the images that are in memory together exceed `run.memory_mib`."""
     memory, group = experiment.run.memory_mib, experiment.train.group_mib
     if group is not None:
@@ -158,14 +186,30 @@ def _check_memory(shards: list[Shard], experiment: Experiment) -> None:
                 "raise run.memory_mib, or lower train.group_mib, which begins a new run."
             )
         return
-    sizes = {image: size for shard in shards for image, size in shard.images.items()}
-    mib = sum(image_bytes(experiment, *size) for size in sizes.values()) / 2**20
+    mib = groups.most_bytes / 2**20
     if mib > memory:
         raise UserError(
             f"The training images of {experiment.name} have {mib:.0f} MiB uncompressed, more than run.memory_mib, "
             f"{memory}: raise it, or set train.group_mib to {max(memory // 2, 1)}, which samples from a group of "
             "images at a time."
         )
+
+
+def _check_memory_of_lanes(groups: Sequence[Groups], experiment: Experiment, device: torch.device) -> None:
+    """Raises UserError if the images of a GPU's lanes, or of all workers' lanes on this machine, are too many."""
+    memory, train = experiment.run.memory_mib, experiment.train
+    gpu = device.type == "cuda"
+    workers = 1 if gpu else processes_here()
+    mib = workers * sum(of_lane.most_bytes for of_lane in groups) / 2**20
+    if train.group_mib is None or mib <= memory:
+        return
+    lanes = workers * len(groups)
+    larger = "train.group_mib" if 2 * train.group_mib * lanes / train.lanes > memory else "data.shard_mib"
+    raise UserError(
+        f"{lanes} of the {train.lanes} lanes of {experiment.name} are on this {'GPU' if gpu else 'machine'} and have "
+        f"up to {mib:.0f} MiB of images in memory, more than run.memory_mib, {memory}: raise it, take more "
+        f"{'GPUs' if gpu else 'machines'}, or lower {larger}, which begins a new run."
+    )
 
 
 def _check_sizes(read: ReadShard, shards: list[Shard], experiment: Experiment) -> None:

@@ -35,13 +35,15 @@ class Groups:
     need.
     """
 
-    def __init__(self, experiment: Experiment, shards: Sequence[Shard], budget: int | None) -> None:
+    def __init__(self, experiment: Experiment, shards: Sequence[Shard], budget: int | None, lane: int = 0) -> None:
         """Takes the images of `shards`; the groups of an epoch are made when they are asked for.
 
         Args:
             budget: bytes of uncompressed images in a group, which only a single shard may exceed; None: one group of
                 all images.
+            lane: number of the lane that the images were dealt to.
         """
+        self.lane = lane
         self._seed = experiment.train.seed
         self._shards = shards
         self._budget = budget
@@ -55,6 +57,19 @@ class Groups:
         everything = self._group(sorted(self._sizes))
         fits = budget is None or sum(self._bytes.values()) <= budget
         self._everything = everything if fits else None
+
+    @property
+    def images(self) -> int:
+        """Number of images in all groups of an epoch."""
+        return len(self._sizes)
+
+    @property
+    def most_bytes(self) -> int:
+        """Most bytes of images that are in memory: of all images, or of a group in use and the next one."""
+        if self._budget is None or self._everything:
+            return sum(self._bytes.values())
+        of_shards = [sum(self._bytes[image] for image in shard.images) for shard in self._shards]
+        return 2 * max(self._budget, *of_shards)
 
     def of_epoch(self, epoch: int) -> list[Group]:
         """The groups of an epoch (from 0), in the order of their use.
@@ -70,7 +85,7 @@ class Groups:
 
     def _planned(self, epoch: int) -> list[Group]:
         assert self._budget is not None
-        order = generator(self._seed, Purpose.SHARDS, epoch).permutation(len(self._shards))
+        order = generator(self._seed, Purpose.SHARDS, epoch, lane=self.lane).permutation(len(self._shards))
         members: list[list[int]] = [[]]
         taken, load = set[int](), 0
         for number in order:

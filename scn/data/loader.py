@@ -37,9 +37,7 @@ class Loader:
             folder: holds the locks of memory that this machine's processes share; None: they share none.
         """
         self._experiment, self._read, self._device = experiment, read, device
-        # torchrun and Ray Train set it.
-        several = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) > 1 and hasattr(os, "memfd_create")
-        self._folder = folder if several else None
+        self._folder = folder if processes_here() > 1 and hasattr(os, "memfd_create") else None
 
     def __call__(self, group: Group, abandoned: Event) -> ImagePool:
         """The images of a group; incomplete if they are `abandoned` meanwhile.
@@ -129,6 +127,11 @@ class Loader:
             f"{device} has no room for the {len(group)} training images of {name}, {mib:.0f} MiB uncompressed: set "
             "train.group_mib, so that a group of them is in memory at a time."
         )
+
+
+def processes_here() -> int:
+    """Returns the number of the run's processes on this machine, as torchrun and Ray Train tell it."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
 def _copy_to_gpu(source: Tensor, target: Tensor, free: torch.cuda.Event) -> None:

@@ -22,11 +22,12 @@ class Purpose(IntEnum):
     """Order of the shards in (epoch)."""
 
 
-def generator(seed: int, purpose: Purpose, *place: int) -> Generator:
+def generator(seed: int, purpose: Purpose, *place: int, lane: int = 0) -> Generator:
     """The generator of the random numbers for one purpose at one place in the run.
 
     Args:
         place: numbers that name the place, at most three, as in the docstring of the purpose.
+        lane: number of the lane of the batch, each of which has numbers of its own.
     """
     # The counter's first word counts the numbers drawn.
-    return Generator(Philox(key=[seed, purpose], counter=[0, *place, *[0] * (3 - len(place))]))
+    return Generator(Philox(key=[seed, purpose + (lane << 8)], counter=[0, *place, *[0] * (3 - len(place))]))

@@ -56,27 +56,30 @@ class Sampler:
 
     A round holds every image of the group once, in random order, and there are `patches_per_image` rounds. So an epoch
     holds every image equally often (SCN paper, section 4.1: 1000 patches each). Places are uniform over the whole
-    image, and the 8 symmetries are equally likely.
+    image, and the 8 symmetries are equally likely. Where images are dealt to lanes, there is a sampler for each lane,
+    with epochs of its own, which chooses the lane's part of a batch.
     """
 
     def __init__(self, groups: Groups, images: int, experiment: Experiment) -> None:
         """Makes the sampler of an experiment.
 
         Args:
-            groups: the groups of images of every epoch.
-            images: number of training images.
+            groups: the groups of images of every epoch; of a lane's images, if they are dealt.
+            images: number of training images, of all lanes.
         """
         self._groups = groups
         self._config = experiment.train
         self._scale = experiment.scale
-        self._per_epoch = images * self._config.patches_per_image
-        self._end = self._config.steps(images) * self._config.batch_size
+        self._batch = self._config.batch_size // self._config.dealt_lanes
+        self._per_epoch = groups.images * self._config.patches_per_image
+        self._end = self._config.steps(images) * self._batch
         self._rounds: dict[tuple[int, int, int], Numbers] = {}
 
     def step(self, step: int) -> list[Part]:
-        """The batch_size patches of step `step` (from 0), one part for each group that they come from."""
-        batch, done, parts = self._config.batch_size, 0, list[Part]()
-        uniform = generator(self._config.seed, Purpose.PLACE, step).random((batch, 3))
+        """The patches of step `step` (from 0), one part for each group that they come from."""
+        batch, done, parts = self._batch, 0, list[Part]()
+        lane = self._groups.lane
+        uniform = generator(self._config.seed, Purpose.PLACE, step, lane=lane).random((batch, 3))
         while done < batch:
             epoch, number, patch = self._place(step * batch + done)
             group = self._groups.of_epoch(epoch)[number]
@@ -85,15 +88,16 @@ class Sampler:
             room = group.sizes[image] // self._scale - self._config.patch_size + 1
             place = (drawn[:, :2] * room).astype(np.int64)
             symmetry = (drawn[:, 2] * 8).astype(np.int64)
+            start = lane * batch + done
             parts.append(
-                Part(group=group, start=done, image=image, top=place[:, 0], left=place[:, 1], symmetry=symmetry)
+                Part(group=group, start=start, image=image, top=place[:, 0], left=place[:, 1], symmetry=symmetry)
             )
             done += len(image)
         return parts
 
     def following(self, step: int) -> Group | None:
         """The group that the run uses after the groups of step `step`; None if the run ends before."""
-        last = (step + 1) * self._config.batch_size - 1
+        last = (step + 1) * self._batch - 1
         epoch, number, patch = self._place(last)
         first = last - patch + self._patches(self._groups.of_epoch(epoch)[number])
         if first >= self._end:
@@ -125,4 +129,4 @@ class Sampler:
         return images[first % len(group) :][: last - first]
 
     def _shuffled(self, key: tuple[int, int, int], group: Group) -> Numbers:
-        return generator(self._config.seed, Purpose.ORDER, *key).permutation(len(group))
+        return generator(self._config.seed, Purpose.ORDER, *key, lane=self._groups.lane).permutation(len(group))

@@ -217,7 +217,8 @@ def _train(
     about, precision = versions(world.device), computed(world.device, config.precision)
     history.note(first, run.identity["code_sha256"], {**about, "device": f"{about['device']}, {precision}, {how}"})
 
-    shards = open_feed(store, run.manifest, experiment, world.device, cache=cache)
+    rank, world_size = world.rank, world.world_size
+    shards = open_feed(store, run.manifest, experiment, world.device, cache=cache, rank=rank, world_size=world_size)
     with closing(shards) as feed, run.patience.ending():
         if first < run.steps:
             feed.prepare(first)  # so that reading the images is in no step's time
@@ -225,9 +226,9 @@ def _train(
             start = time.perf_counter()
             away = None
             try:
-                batch = feed.batch(step, world.rank, world.world_size)
+                batch = feed.batch(step)
             except StoreError as error:  # the others must not wait for this rank
-                batch, away = feed.blank(world.world_size), error
+                batch, away = feed.blank(), error
             loaded = time.perf_counter()
             rate = config.learning_rate_at(step, images)
             why = stop_reason()
@@ -235,7 +236,7 @@ def _train(
             if result.abandoned:
                 raise given_up(step, away)
             if not result.finite:
-                seen = ", ".join(sorted(set(feed.images(step))))
+                seen = ", ".join(sorted(set().union(*gathered(feed.images(step), world))))
                 with suppress(UserError):  # they are on the local disk in any case
                     _on_rank_0(world, run.checkpoints.wait)
                 left = f"the checkpoint of step {kept} is kept" if kept else "there is no checkpoint yet"

@@ -18,14 +18,20 @@ Open = Callable[..., Feed]
 
 @pytest.fixture
 def open_pictures(tmp_path: Path, put: Callable[..., Manifests]) -> Iterator[Open]:
-    """A function: (experiment, samples of a shard, ..., url=, cache=, device=) -> a feed over these shards."""
+    """A function: (experiment, samples of a shard, ..., url=, cache=, device=, rank=, world_size=) -> a feed."""
     with ExitStack() as stack:
 
         def make(
-            made: Experiment, *shards: list[Sample], url: str = "", cache: Path | None = None, device: str = "cpu"
+            made: Experiment,
+            *shards: list[Sample],
+            url: str = "",
+            cache: Path | None = None,
+            device: str = "cpu",
+            **ranks: int,
         ) -> Feed:
             store = open_store(url or f"file://{tmp_path / 'store'}")
-            feed = open_feed(store, put(store, made, *shards).train, made, torch.device(device), cache=cache)
+            manifest = put(store, made, *shards).train
+            feed = open_feed(store, manifest, made, torch.device(device), cache=cache, **ranks)
             stack.callback(feed.close)
             return feed
 

@@ -77,10 +77,13 @@ def test_workers_share_the_batch_of_one(
     open_pictures: Open, kind: float | None, workers: int, task: str, level: int
 ) -> None:
     made = small(kind, task, level)
-    feeds = [open_pictures(made, *shards(task=task)) for _ in range(workers)]
+    one, *feeds = [
+        open_pictures(made, *shards(task=task), rank=rank, world_size=world_size)
+        for rank, world_size in [(0, 1), *((rank, workers) for rank in range(workers))]
+    ]
     for step in (2, 7):  # step 2 straddles two groups of the stream
-        whole = feeds[0].batch(step)
-        parts = [feed.batch(step, rank, workers) for rank, feed in enumerate(feeds)]
+        whole = one.batch(step)
+        parts = [feed.batch(step) for feed in feeds]
         assert torch.equal(torch.cat([part.input for part in parts]), whole.input)
         assert torch.equal(torch.cat([part.target for part in parts]), whole.target)
 
@@ -95,8 +98,8 @@ def test_processes_of_a_machine_share_images_that_one_of_them_reads(
     manifest = put(store, made, *shards()).train
     with ExitStack() as stack:
 
-        def open_one(cache: Path | None) -> Feed:
-            return stack.enter_context(closing(open_feed(store, manifest, made, cpu, cache=cache)))
+        def open_one(cache: Path | None, **ranks: int) -> Feed:
+            return stack.enter_context(closing(open_feed(store, manifest, made, cpu, cache=cache, **ranks)))
 
         alone = open_one(None)
         expected = [alone.batch(step) for step in range(12)]
@@ -105,14 +108,14 @@ def test_processes_of_a_machine_share_images_that_one_of_them_reads(
         with monkeypatch.context() as without_memfd:
             without_memfd.delattr(os, "memfd_create")
             assert open_one(tmp_path / "none")._load._folder is None
-        feeds = [open_one(tmp_path / "locks") for _ in range(4)]
+        feeds = [open_one(tmp_path / "locks", rank=rank, world_size=4) for rank in range(4)]
         store.asked.clear()
         for step in range(12):
             for rank, feed in enumerate(feeds):
-                part = feed.batch(step, rank, 4)
+                part = feed.batch(step)
                 assert torch.equal(part.input, expected[step].input[2 * rank : 2 * rank + 2])
                 assert torch.equal(part.target, expected[step].target[2 * rank : 2 * rank + 2])
-                assert feed.images(step) == named[step]
+                assert feed.images(step) == named[step][2 * rank : 2 * rank + 2]
     reads = Counter(store.asked)
     assert len(reads) == 8
     assert max(reads.values()) == (1 if kind is None else 2)  # once in each epoch
@@ -185,7 +188,7 @@ def test_the_stream_has_two_groups_at_most_and_reads_each_once(
     for step in range(12):
         feed.batch(step)
         assert len(alive) <= 2
-        straddled += len(feed._sampler.step(step)) > 1
+        straddled += len(feed._samplers[0].step(step)) > 1
     assert made == [3, 3, 2, 3, 3, 2]  # two epochs, and nothing after the last step
     assert straddled == 4
     resident = open_pictures(small(None), *shards())
@@ -236,9 +239,9 @@ def test_the_stream_puts_images_together_that_lie_in_several_shards(open_picture
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_shard_serves_any_number_of_workers(open_pictures: Open, kind: float | None) -> None:
     made = small(kind, loader_workers=4)
-    feeds = [open_pictures(made, [picture for (picture,) in shards(2)]) for _ in range(8)]
-    parts = [feed.batch(1, rank, 8).input for rank, feed in enumerate(feeds)]
-    assert torch.equal(torch.cat(parts), feeds[0].batch(1).input)
+    shard = [picture for (picture,) in shards(2)]
+    parts = [open_pictures(made, shard, rank=rank, world_size=8).batch(1).input for rank in range(8)]
+    assert torch.equal(torch.cat(parts), open_pictures(made, shard).batch(1).input)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -292,7 +295,7 @@ def test_a_damaged_shard_stops_the_run_with_its_name(open_pictures: Open, kind: 
 def test_a_shard_damaged_meanwhile_stops_the_stream_when_it_is_needed(open_pictures: Open, tmp_path: Path) -> None:
     feed = open_pictures(small(0.5), *shards())
     first = [feed.batch(step) for step in range(2)]  # the first group, and the second one is read
-    feed._held[feed._sampler.following(0)][0].result()
+    feed._held[feed._samplers[0].following(0)][0].result()
     for path in (tmp_path / "store").rglob("*.tar"):
         path.write_bytes(path.read_bytes()[:-1])
     assert torch.equal(feed.batch(1).input, first[1].input)

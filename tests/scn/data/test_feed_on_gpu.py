@@ -36,7 +36,8 @@ def test_noise_is_a_function_of_the_step_however_many_work(open_pictures: Open) 
     feed = open_pictures(made, *shards, device="cuda")
     whole = feed.batch(3)
     for world_size in (2, 4):
-        parts = [open_pictures(made, *shards, device="cuda").batch(3, rank, world_size) for rank in range(world_size)]
+        feeds = [open_pictures(made, *shards, device="cuda", rank=n, world_size=world_size) for n in range(world_size)]
+        parts = [feed.batch(3) for feed in feeds]
         assert torch.equal(torch.cat([part.input for part in parts]), whole.input)
     noise = (whole.input - whole.target) * 255
     assert noise.std().item() == pytest.approx(25, rel=0.02)
