@@ -12,7 +12,7 @@ from PIL import Image
 from saved_runs import IDENTITY, Machine
 
 from data_prep.cli import main as data_prep
-from scn.config.params import Params, load_params
+from scn.config.params import DataConfig, Params, load_params
 from scn.config.run import RunConfig
 from scn.storage import open_store
 from scn.storage.base import Store
@@ -39,15 +39,19 @@ SMALL: dict[str, Any] = {
         "car-q10": {"task": "car", "level": 10},
     },
 }
+SECTIONS = {"data": DataConfig.model_fields, "run": RunConfig.model_fields}
+"""Keys of the sections that are changed by name; all others are of the section train."""
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """Makes the project, with changes to its sections train and run, and the shards of one experiment."""
+    """Makes the project, with changes to its sections data, train and run, and the shards of one experiment."""
 
-    def make(experiment: str, root: Path = tmp_path, storage: str = "file://store", **settings: object) -> Params:
+    def make(
+        experiment: str, root: Path = tmp_path, storage: str = "file://store", images: int = 3, **settings: object
+    ) -> Params:
         rng = np.random.default_rng(0)
-        for split, count in (("train", 3), ("test", 1)):
+        for split, count in (("train", images), ("test", 1)):
             folder = root / "pictures" / split
             folder.mkdir(parents=True, exist_ok=True)
             for i in range(count):
@@ -60,7 +64,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
             if key == "start_from":
                 document[key] = {experiment: value}
             else:
-                section = "run" if key in RunConfig.model_fields else "train"
+                section = next((name for name, fields in SECTIONS.items() if key in fields), "train")
                 document[section] = {**document[section], key: value}
         (root / "params.yaml").write_text(yaml.safe_dump(document))
         shards = root / "shards" / experiment
