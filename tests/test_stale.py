@@ -26,6 +26,7 @@ TASK = {"task": "sr", "level": 2, "data": {}, "model": {}, "train": {}}
 CHANGES: Mapping[str, Any] = {
     "storage.url": "file://.scn/other",
     "registry.latest_may_lose": 0.5,
+    "registry.trusted": ["A" * 43 + "="],
     "registry.keep": 2,
     "corpora.root": "elsewhere",
     "corpora.download": {"sample": "https://localhost/sample.zip"},

@@ -20,8 +20,18 @@ class RegistryConfig(Section):
 
     latest_may_lose: float = Field(default=0.05, ge=0)
     """Most PSNR in dB that a new version may lose on any evaluation set, to become `latest` by being published."""
+    trusted: list[str] = Field(default=[])
+    """Public keys (Ed25519, Base64) of those whose signed versions are loaded, and no others; empty: all are."""
     keep: int = Field(default=5, ge=1)
     """Newest versions of an experiment that `scn models gc` keeps, besides those that are in use."""
+
+    @field_validator("trusted")
+    @classmethod
+    def _are_keys(cls, keys: list[str]) -> list[str]:
+        for key in keys:
+            if not re.fullmatch(r"[A-Za-z0-9+/]{43}=", key):
+                raise ValueError(f"'{key}' is no public key: take what `scn models key FILE` prints")
+        return keys
 
 
 class CorporaConfig(Section):

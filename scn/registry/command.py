@@ -134,6 +134,28 @@ def verify(
 
 
 @models.command()
+def key(file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file for the private key.")]) -> None:
+    """Make a key to sign versions with, and print the public key that params.yaml's `registry.trusted` may name."""
+    from scn.registry.signing import make_key
+
+    print(make_key(file))
+
+
+@models.command()
+def sign(reference: Reference, params: ParamsFile = PARAMS) -> None:
+    """Sign a published version with the private key that SCN_SIGNING_KEY names; with it set, `publish` signs, too."""
+    from scn.config.params import load_params
+    from scn.registry.publish import sign as sign_version
+    from scn.registry.reference import parse
+    from scn.storage import open_store
+
+    loaded = load_params(params)
+    experiment, version = parse(reference, open_store(loaded.storage.url, loaded.root))
+    sign_version(loaded, experiment, version)
+    print(f"{experiment}@{version}: signed")
+
+
+@models.command()
 def gc(
     delete: Annotated[bool, typer.Option("--delete", help="Delete them; without it they are only shown.")] = False,
     params: ParamsFile = PARAMS,

@@ -21,6 +21,7 @@ from scn.inference.model_files import CARD, CONFIG, METRICS, WEIGHTS, load_model
 from scn.inference.records import Metrics, Receipt
 from scn.registry.pointers import LATEST, NOTHING, Pointer, move, read
 from scn.registry.rule import objection
+from scn.registry.signing import KEY, SIGNATURE, signed, signing_key
 from scn.registry.versions import MANIFEST, Version, read_version, sha256, trained_version
 from scn.storage import open_store
 from scn.storage.base import ObjectExists, ObjectNotFound, Store
@@ -81,6 +82,23 @@ def latest(store: Store, experiment: str) -> str | None:
     return pointer.version if pointer else None
 
 
+def sign(params: Params, experiment: str, version: str) -> None:
+    """Signs a published version, such as "v3", with the key that SCN_SIGNING_KEY names.
+
+    Raises:
+        UserError: if no key is named, or another has signed it.
+    """
+    if not (key := signing_key()):
+        raise UserError(f"{KEY} is not set: let it name a private key; `scn models key FILE` makes one.")
+    store, folder = open_store(params.storage.url, params.root), version_folder(experiment, int(version[1:]))
+    try:
+        store.put(f"{folder}/{SIGNATURE}", signed(key, experiment, version, store.get(f"{folder}/{MANIFEST}")))
+    except ObjectExists:
+        raise UserError(
+            f"{experiment}@{version} is signed already, by another key: publish it again to sign it."
+        ) from None
+
+
 def metrics_of(store: Store, experiment: str, version: str) -> Metrics:
     """Returns the figures of a published version, such as "v3". Raises UserError if they are missing or damaged."""
     key = f"{version_folder(experiment, int(version[1:]))}/{METRICS}"
@@ -106,12 +124,16 @@ def _publish(params: Params, version: Version) -> Receipt:
 
 def _publish_version(store: Store, version: Version) -> tuple[int, bool]:
     """Stores the version under a new number, unless the newest one is the same; returns its number and if it is new."""
+    key = signing_key()
     newest = max(versions(store, version.experiment), default=0)
     files = {**version.content, MANIFEST: version.manifest}
     if newest and _holds(store, version_folder(version.experiment, newest), files):
         return newest, False
     number = newest + 1
     while True:
+        if key:  # before the manifest, so that the version is signed as soon as it exists
+            signature = signed(key, version.experiment, f"v{number}", version.manifest)
+            files = {**version.content, SIGNATURE: signature, MANIFEST: version.manifest}
         try:
             for name, data in files.items():
                 store.put(f"{version_folder(version.experiment, number)}/{name}", data)

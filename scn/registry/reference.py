@@ -21,6 +21,7 @@ from scn.inference.model_files import CONFIG, METRICS, WEIGHTS
 from scn.inference.records import Metrics
 from scn.registry.pointers import LATEST, aliases, can_be_alias, pointers, read
 from scn.registry.publish import latest, published, version_folder, versions
+from scn.registry.signing import check_signature
 from scn.registry.versions import MANIFEST, read_manifest, read_version, sha256, verify
 from scn.storage import open_store
 from scn.storage.base import ObjectNotFound, Store
@@ -158,6 +159,7 @@ def resolve(reference: str, params: Params) -> tuple[Path, str]:
     experiment, version = parse(reference, store)
     where = f"registry/{experiment}/{version}"
     manifest = store.get(f"{where}/{MANIFEST}")
+    check_signature(store, experiment, version, manifest, params.registry.trusted)
     folder = params.root / CACHE / sha256(manifest)
     files = read_manifest(manifest, f"{where}/{MANIFEST}")
     if folder.is_dir():

@@ -1,0 +1,109 @@
+"""Signs published versions with Ed25519, and checks who signed them.
+
+A signature is over the experiment, the number of the version and the hash of its manifest: a manifest that was changed,
+or one of an older version that was put in its place, does not have it. It lies beside the manifest, as signature.json.
+"""
+
+import base64
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+
+from scn.core.errors import UserError
+from scn.core.files import write_atomically
+from scn.inference.records import Record
+from scn.registry.versions import sha256
+from scn.storage.base import ObjectNotFound, Store
+
+SIGNATURE = "signature.json"
+KEY = "SCN_SIGNING_KEY"
+"""Environment variable with the path of the private key, in PEM; where it is not set nothing is signed."""
+
+
+class Signature(Record):
+    """The content of signature.json."""
+
+    key: str
+    """The public key, 32 bytes in Base64."""
+    signature: str
+    """The signature, 64 bytes in Base64."""
+
+
+def make_key(path: Path) -> str:
+    """Writes a new private key, which only its owner may read, and returns the public key for `registry.trusted`.
+
+    Raises:
+        UserError: if there is a file already, or it can't be written.
+    """
+    if path.exists():
+        raise UserError(f"{path} is there already: name a new file for the key.")
+    key = Ed25519PrivateKey.generate()
+    before = os.umask(0o077)
+    try:
+        write_atomically(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    finally:
+        os.umask(before)
+    return _public(key)
+
+
+def signing_key() -> Ed25519PrivateKey | None:
+    """Returns the key that SCN_SIGNING_KEY names; None if it is not set. Raises UserError if it names no such key."""
+    if not (name := os.environ.get(KEY)):
+        return None
+    try:
+        key = load_pem_private_key(Path(name).read_bytes(), None)
+    except OSError as error:
+        raise UserError(f"{name}, which {KEY} names, can't be read ({error.strerror}): correct or unset it.") from None
+    except (ValueError, TypeError):
+        key = None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise UserError(f"{name}, which {KEY} names, is no Ed25519 key in PEM: make one with `scn models key FILE`.")
+    return key
+
+
+def signed(key: Ed25519PrivateKey, experiment: str, version: str, manifest: bytes) -> bytes:
+    """Returns the content of signature.json for a version, such as "v3", with this manifest."""
+    signature = key.sign(_statement(experiment, version, manifest))
+    return Signature(key=_public(key), signature=base64.b64encode(signature).decode()).dumps()
+
+
+def check_signature(store: Store, experiment: str, version: str, manifest: bytes, trusted: Sequence[str]) -> None:
+    """Checks that somebody who is trusted has signed a version in the store; without trusted keys nothing is checked.
+
+    Args:
+        manifest: the version's manifest, as it is in the store.
+        trusted: public keys, each 32 bytes in Base64.
+    Raises:
+        UserError: if it is not signed, by another key, or its manifest is not the one that was signed.
+    """
+    if not trusted:
+        return
+    name, key = f"{experiment}@{version} in {store.url}", f"registry/{experiment}/{version}/{SIGNATURE}"
+    try:
+        found = Signature.loads(store.get(key), Path(key), "delete it and sign the version again")
+    except ObjectNotFound:
+        raise UserError(
+            f"{name} is not signed, and registry.trusted names who must have: sign it with `scn models sign`."
+        ) from None
+    if found.key not in trusted:
+        raise UserError(f"{name} is signed by {found.key}, whom registry.trusted does not name: use another version.")
+    try:
+        public = Ed25519PublicKey.from_public_bytes(base64.b64decode(found.key, validate=True))
+        public.verify(base64.b64decode(found.signature, validate=True), _statement(experiment, version, manifest))
+    except (InvalidSignature, ValueError):
+        raise UserError(
+            f"The manifest of {name} is not the one that was signed: it was changed, or is that of another version; "
+            "use another version, and find out who can write there."
+        ) from None
+
+
+def _public(key: Ed25519PrivateKey) -> str:
+    return base64.b64encode(key.public_key().public_bytes_raw()).decode()
+
+
+def _statement(experiment: str, version: str, manifest: bytes) -> bytes:
+    return f"scn version 1\n{experiment}\n{version}\n{sha256(manifest)}\n".encode()

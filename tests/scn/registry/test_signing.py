@@ -1,0 +1,100 @@
+"""Signed versions: who is not trusted, what was changed, and an older version in a newer one's place are refused."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from scn.config.params import Params, load_params
+from scn.core.errors import UserError
+from scn.registry.publish import publish, sign
+from scn.registry.reference import resolve
+from scn.registry.signing import KEY, make_key
+
+NAME = "dn-s25"
+
+
+@pytest.fixture
+def project(small_project: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """v1 is not signed, v2 and v3 are."""
+    monkeypatch.delenv(KEY, raising=False)
+    for seed in range(3):
+        small_project.add_model(NAME, seed)
+        small_project.add_metrics(NAME, 27.0 + seed)
+        publish(small_project.params, NAME)
+        if seed == 0:
+            small_project.public = make_key(small_project.root / "key.pem")
+            monkeypatch.setenv(KEY, str(small_project.root / "key.pem"))
+    return small_project
+
+
+def trusting(project: Any, *keys: str) -> Params:
+    path = project.root / "params.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "registry": {"trusted": list(keys)}}))
+    return load_params(path)
+
+
+def folder(project: Any, version: str) -> Path:
+    return Path(project.root / "store/registry" / NAME / version)
+
+
+def test_what_is_signed_by_whom_is_trusted_is_loaded(project: Any) -> None:
+    params = trusting(project, project.public)
+    assert resolve(NAME, params)[1] == "v3"
+    assert resolve(f"{NAME}@v2", params)[1] == "v2"
+    with pytest.raises(
+        UserError, match=r"^dn-s25@v1 in file://\S+ is not signed, .*: sign it with `scn models sign`\.$"
+    ):
+        resolve(f"{NAME}@v1", params)
+    sign(params, NAME, "v1")
+    assert resolve(f"{NAME}@v1", params)[1] == "v1"
+    assert (project.root / "key.pem").stat().st_mode & 0o777 == 0o600
+
+
+def test_without_trusted_keys_nothing_is_asked_for(project: Any) -> None:
+    assert resolve(f"{NAME}@v1", trusting(project))[1] == "v1"
+
+
+def test_another_key_is_refused(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = make_key(project.root / "other.pem")
+    with pytest.raises(UserError, match=r"is signed by \S+, whom registry\.trusted does not name"):
+        resolve(NAME, trusting(project, other))
+    monkeypatch.setenv(KEY, str(project.root / "other.pem"))
+    with pytest.raises(UserError, match="dn-s25@v3 is signed already, by another key"):
+        sign(project.params, NAME, "v3")
+    signature = json.loads((folder(project, "v3") / "signature.json").read_text())
+    (folder(project, "v3") / "signature.json").write_text(json.dumps({**signature, "key": other}))
+    with pytest.raises(UserError, match="is not the one that was signed"):
+        resolve(NAME, trusting(project, other))
+
+
+def test_a_changed_manifest_and_an_older_one_in_its_place_are_refused(project: Any) -> None:
+    params = trusting(project, project.public)
+    shutil.rmtree(folder(project, "v3"))
+    shutil.copytree(folder(project, "v2"), folder(project, "v3"))  # an older version, whole and signed, as v3
+    with pytest.raises(UserError, match=r"The manifest of dn-s25@v3 .* was changed, or is that of another version"):
+        resolve(NAME, params)
+    path = folder(project, "v2") / "manifest.json"
+    path.write_text(path.read_text().replace('"bytes": ', '"bytes": 1'))
+    with pytest.raises(UserError, match=r"The manifest of dn-s25@v2 .* is not the one that was signed"):
+        resolve(f"{NAME}@v2", params)
+
+
+@pytest.mark.parametrize("content", [None, b"no key"])
+def test_a_key_that_is_none_is_one_sentence(
+    project: Any, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    path = project.root / "wrong.pem"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setenv(KEY, str(path))
+    with pytest.raises(UserError, match=r"wrong\.pem, which SCN_SIGNING_KEY names, (can't be read|is no Ed25519 key)"):
+        sign(project.params, NAME, "v3")
+    monkeypatch.delenv(KEY)
+    with pytest.raises(UserError, match="SCN_SIGNING_KEY is not set"):
+        sign(project.params, NAME, "v3")
+    with pytest.raises(UserError, match="'abc' is no public key: take what `scn models key FILE` prints"):
+        trusting(project, "abc")
