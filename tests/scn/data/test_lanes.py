@@ -206,7 +206,7 @@ def test_few_shards_serve_any_number_of_lanes(open_pictures: Open) -> None:
 
 
 def test_a_worker_holds_two_groups_of_each_of_its_lanes(open_pictures: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    alive, most = WeakSet[ImagePool](), 0
+    alive, most, held = WeakSet[ImagePool](), 0, list[int]()
 
     class Watched(ImagePool):
         def __init__(self, group: Group, *arguments: Any) -> None:
@@ -218,7 +218,9 @@ def test_a_worker_holds_two_groups_of_each_of_its_lanes(open_pictures: Open, mon
     for step in range(STEPS):
         feed.batch(step)
         most = max(most, sum(len(pool.memory) for pool in alive))
-    assert IMAGE < most <= 2 * 2 * IMAGE
+        held.append(len(feed._held))
+    assert held == [4] * 9 + [2] * 3  # in use and read ahead, until the last group of three steps
+    assert most <= 4 * IMAGE
 
 
 def test_memory_is_that_of_a_gpu_or_of_all_workers_of_a_machine(
