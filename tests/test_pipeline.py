@@ -18,10 +18,7 @@ STAGES = ["plan", "shard", "train", "evaluate", "ensemble", "publish"]
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """In which sr-x2 has been made."""
-    made = Workspace(tmp_path_factory.mktemp("workspace")).fill()
-    made.run("dvc", "repro", "publish@sr-x2")
-    made.run("dvc", "repro", "--single-item", "report")  # the whole of it waits for all ten experiments
-    return made
+    return Workspace.published(tmp_path_factory, "pipeline")
 
 
 def test_all_ten_experiments_have_all_stages() -> None:

@@ -8,7 +8,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
 import yaml
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = {
@@ -32,6 +34,24 @@ class Workspace:
         paths = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
         self.environment = {**os.environ, "PATH": os.pathsep.join(paths), "PYTHONPATH": str(root)}
         self.environment |= {"DVC_NO_ANALYTICS": "1", "RAY_USAGE_STATS_ENABLED": "0", "COLUMNS": "200"}
+
+    @staticmethod
+    def published(factory: pytest.TempPathFactory, name: str) -> "Workspace":
+        """A workspace in which sr-x2 has been published and the report made.
+
+        All processes of the tests share the work: the first one does it, and each gets a copy of its own.
+        """
+        base = factory.getbasetemp()
+        source = Workspace((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "published")
+        with FileLock(f"{source.root}.lock"):
+            if not source.root.exists():
+                making = Workspace(source.root.with_name("publishing")).fill()
+                making.run("dvc", "repro", "publish@sr-x2")
+                making.run("dvc", "repro", "--single-item", "report")  # the whole of it waits for all ten experiments
+                making.root.rename(source.root)
+        copy = Workspace(factory.mktemp(name) / "workspace")
+        shutil.copytree(source.root, copy.root, symlinks=True)
+        return copy
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(command, cwd=self.root, env=self.environment, capture_output=True, text=True)
