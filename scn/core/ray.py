@@ -56,7 +56,8 @@ def start_ray(cpus: int | None = None, *, show_logs: bool = True) -> None:
     try:
         if address:
             _probe(address)
-            ray.init(logging_level=logging.WARNING, log_to_driver=show_logs)
+            with _stderr_closed():
+                ray.init(logging_level=logging.WARNING, log_to_driver=show_logs)
         else:
             ray.init(
                 address="local",  # even where `ray start` has left a cluster, which ray.init would join
@@ -95,7 +96,10 @@ def stop_ray() -> None:
 
 @contextmanager
 def _stderr_closed() -> Iterator[None]:
-    """Ray's C++ part tells this process's stderr of each task that its own end cuts off, and no setting prevents it."""
+    """Ray's C++ part writes to this process's stderr: at the start each attempt, at the end each task that it cuts off.
+
+    No setting prevents it; what went wrong is raised as well.
+    """
     sys.stderr.flush()
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
