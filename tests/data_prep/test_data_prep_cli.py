@@ -241,7 +241,7 @@ def test_look_lists_sizes_and_times_and_opens_nothing(project: Path, run_cli: Ca
     (Path("photos") / "nowhere.png").symlink_to("/nothing/here.png")
     status, _, told = run_cli("look", "photos", "--out", "photos.json")
     assert (status, told.count("\n")) == (1, 1)
-    assert "nowhere.png is not there: put it back; every node of a cluster must see it at this path." in told
+    assert "nowhere.png can't be read (No such file or directory): mend it or take it out of the corpus." in told
     status, _, told = run_cli("look", "photo", "--out", "photos.json")
     assert (status, told) == (
         1,
