@@ -72,9 +72,8 @@ def read_file(path: Path | str) -> bytes:
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - Path.open would cost a tenth of a small file's time
             return file.readall()
     except FileNotFoundError:
-        raise UserError(
-            f"{path} is not there: put it back; every node of a cluster must see it at this path."
-        ) from None
+        hint = "put it back or take it out of the corpus; every node of a cluster must see it at this path"
+        raise UserError(f"{path} is not there: {hint}.") from None
     except OSError as error:
         raise UserError(f"{path} can't be read ({error.strerror}): mend it or take it out of the corpus.") from None
 

@@ -43,7 +43,7 @@ def test_a_corpus_that_only_the_head_has_is_told_with_the_node(cluster: Cluster)
         sharding.end(status=1)
     assert re.fullmatch(
         r"data-prep: On (?:10\.77\.0\.2 \(node2\)|10\.77\.0\.3 \(node3\)): \S+/pictures/\w+/\d+\.png is not there: "
-        r"put it back; every node of a cluster must see it at this path\.",
+        r"put it back or take it out of the corpus; every node of a cluster must see it at this path\.",
         sharding.printed,
     )
 

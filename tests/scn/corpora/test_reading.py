@@ -165,7 +165,7 @@ def test_a_link_to_itself_and_a_file_that_vanishes_are_named(project: Path, monk
         return listing(function, *arguments, **options)
 
     monkeypatch.setattr("scn.corpora.reading.carry_out", vanishes)
-    with pytest.raises(UserError, match=r"photos/a.png can't be read \(No such file or directory\)"):
+    with pytest.raises(UserError, match=r"photos/a.png is not there: put it back or take it out"):
         opened()
 
 
@@ -179,7 +179,7 @@ def test_many_processes_read_the_same(project: Path, monkeypatch: pytest.MonkeyP
         assert open_corpus(load_params(), "photos", 2, recheck=True) == alone
         Path("photos/gone.png").symlink_to("nowhere")
         Image.new("L", (20, 20)).save("photos/z.png")
-        with pytest.raises(UserError, match=r"^\S+/photos/gone.png can't be read \(No such file or directory\): mend"):
+        with pytest.raises(UserError, match=r"^\S+/photos/gone.png is not there: put it back"):
             open_corpus(load_params(), "photos", 2)
     finally:
         stop_ray()
