@@ -184,7 +184,7 @@ def verify(
     from scn.storage import open_store
 
     made = load_manifest(manifest)
-    opened = open_store(store) if store else open_store(load_params(params).storage.url, params.parent)
+    opened = open_store(store) if store else load_params(params).open_store()
     opened.check(write=False)
     wrong = 0
     for wrong, sentence in enumerate(problems(made, opened), 1):  # noqa: B007 - the count is told below

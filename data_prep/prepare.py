@@ -17,9 +17,7 @@ from scn.corpora.corpora import Corpus, Source, open_corpus, open_images
 from scn.corpora.images import found_pillow
 from scn.shards.manifest import EvaluationManifest, ImageSet, Manifests, TrainingManifest
 from scn.shards.samples import codec
-from scn.storage import open_store
 from scn.storage.base import Store
-from scn.storage.patience import Patience, PatientStore
 
 SMALLEST_TARGET, SMALLEST_INPUT = 16, 8
 """Smallest sides in pixels of a target and of a network's input; a smaller image is an error."""
@@ -58,9 +56,8 @@ def make_manifests(
     """
     experiment = params.experiment(name)
     _check_sizes(params, experiment)
-    opened = open_store(store_url or params.storage.url, params.root)
-    opened.check()
-    store = PatientStore(opened, Patience(opened.url, experiment.run.store_timeout_s))
+    store = params.open_store(name, store_url)
+    store.check()
     train = _open_distinct(params, name, [images] if images else experiment.data.train, workers)
     evaluation = [open_corpus(params, reference, workers) for reference in experiment.data.evaluation]
     workers = min(workers, sum(len(corpus.images) for corpus in (*train, *evaluation)))

@@ -11,6 +11,7 @@ import typer
 
 from scn.core.errors import STOPPED, Stopped, UserError
 from scn.registry.command import models
+from scn.registry.store_command import store
 from scn.studies.command import study
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 
 app.add_typer(models)
+app.add_typer(store)
 
 
 def _show_version(asked: bool) -> None:

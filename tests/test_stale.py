@@ -25,6 +25,7 @@ pytestmark = pytest.mark.integration
 TASK = {"task": "sr", "level": 2, "data": {}, "model": {}, "train": {}}
 CHANGES: Mapping[str, Any] = {
     "storage.url": "file://.scn/other",
+    "storage.single_writer": True,
     "registry.latest_may_lose": 0.5,
     "registry.trusted": ["A" * 43 + "="],
     "registry.keep": 2,

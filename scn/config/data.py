@@ -13,6 +13,9 @@ class StorageConfig(Section):
 
     url: str = "file://.scn/store"
     """Where shards, checkpoints and versions lie: `file://folder` or `s3://bucket/prefix`."""
+    single_writer: bool = False
+    """Nobody else ever publishes there: a service that does not keep conditional writes, which `scn store check` finds,
+    is then good enough for publishing."""
 
 
 class RegistryConfig(Section):

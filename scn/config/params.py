@@ -16,6 +16,10 @@ from scn.core.errors import UserError
 from scn.core.schema import Section, check, unknown
 from scn.imaging.tasks import TASKS, Task
 from scn.networks import DEFAULT, NetworkConfig, network_config
+from scn.storage import open_store
+from scn.storage.base import Store
+from scn.storage.patience import Patience, PatientStore
+from scn.storage.writers import check_writers
 
 PARAMS_FILE = Path("params.yaml")
 """The configuration file, relative to the project's folder."""
@@ -156,6 +160,8 @@ class Params(Section):
 
     path: Path
     storage: StorageConfig
+    run: RunConfig = RunConfig()
+    """The common section `run`, for what belongs to no experiment."""
     registry: RegistryConfig = RegistryConfig()
     corpora: CorporaConfig
     experiments: dict[str, Experiment]
@@ -164,6 +170,24 @@ class Params(Section):
     def root(self) -> Path:
         """The folder of params.yaml, from which relative paths in it start."""
         return self.path.parent
+
+    def open_store(self, experiment: str = "", url: str | None = None, *, publishing: bool = False) -> Store:
+        """The project's store, reached once; what fails later is tried again for `run.store_timeout_s` seconds.
+
+        Args:
+            experiment: the one whose `run` says how long; of any other name: the common section.
+            url: replaces storage.url.
+            publishing: versions are to be written, so several writers at once must be safe there.
+        Raises:
+            StoreError: within about ten seconds, if the store can't be reached; or if it is not safe.
+        """
+        run = self.experiments[experiment].run if experiment in self.experiments else self.run
+        opened = open_store(url or self.storage.url, self.root)
+        opened.reach()
+        store = PatientStore(opened, Patience(opened.url, run.store_timeout_s))
+        if publishing:
+            check_writers(store, single=self.storage.single_writer)
+        return store
 
     def experiment(self, name: str) -> Experiment:
         """The experiment `name`. Raises UserError with the nearest name if there is none."""
@@ -236,6 +260,7 @@ def load_params(path: Path | str = PARAMS_FILE, settings: Iterable[str] = (), ex
     return Params(
         path=path,
         storage=document.storage,
+        run=check(RunConfig, document.run, path, "run", _RENAMED.get("run")),
         registry=document.registry,
         corpora=document.corpora,
         experiments=experiments,

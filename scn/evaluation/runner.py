@@ -22,7 +22,6 @@ from scn.inference.model_files import WEIGHTS, check_fits, load_model
 from scn.inference.precision import Computation
 from scn.inference.records import Provenance
 from scn.shards.manifest import EvaluationManifest, evaluation_manifest
-from scn.storage import open_store
 
 
 def evaluate_stage(params: Params, experiment_name: str) -> Path:
@@ -34,7 +33,7 @@ def evaluate_stage(params: Params, experiment_name: str) -> Path:
         UserError: if shards or model are missing, damaged, or another experiment's.
     """
     experiment, manifest, network, provenance = _inputs(params, experiment_name)
-    store = open_store(params.storage.url, params.root)
+    store = params.open_store(experiment_name)
     shutil.rmtree(
         result_file(params.root, experiment_name, "model").parent / "pictures", ignore_errors=True
     )  # of an earlier model
@@ -95,7 +94,7 @@ def ensemble_stage(params: Params, experiment_name: str) -> Path:
     methods = {"ensemble": restorer(experiment, network, ensemble=True)}
     rows = [(of_set, row.name) for of_set in evaluation.sets.values() for row in of_set.images]
     kept = {i for i, (of_set, name) in enumerate(rows) if name in (*of_set.most, *of_set.least)}
-    store = open_store(params.storage.url, params.root)
+    store = params.open_store(experiment_name)
     for name, measured in measured_sets(experiment, manifest, store, methods, pictures=kept):
         earlier = evaluation.sets[name]
         images = []

@@ -26,6 +26,7 @@ from scn.shards.manifest import evaluation_manifest, training_manifest
 from scn.storage import open_store
 from scn.storage.base import Store
 from scn.storage.lease import Lease
+from scn.storage.writers import check_writers
 from scn.training.arithmetic import Arithmetic
 from scn.training.callbacks import Callbacks, Silent
 from scn.training.learner import Learner, network_of
@@ -67,6 +68,7 @@ def train_stage(
         raise UserError(f"train of {name}: {error}.") from None
     store = open_store(params.storage.url, params.root)
     store.check()
+    check_writers(store, single=params.storage.single_writer, publishing=False)
     start, start_sha256 = _start(params, name, store)
     run = Run(
         experiment=experiment,

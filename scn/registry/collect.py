@@ -13,7 +13,6 @@ from scn.inference.records import Receipt
 from scn.registry.pointers import LATEST, aliases, read
 from scn.registry.publish import receipt_of, version_folder
 from scn.registry.versions import MANIFEST
-from scn.storage import open_store
 from scn.storage.base import Store
 
 
@@ -39,7 +38,7 @@ def unneeded(params: Params) -> list[Unneeded]:
     Raises:
         UserError: if the store can't be read, or a pointer is damaged.
     """
-    store = open_store(params.storage.url, params.root)
+    store = params.open_store()
     files = defaultdict[tuple[str, int], list[str]](list)
     keys = store.list("registry/")
     for key in keys:
@@ -73,7 +72,7 @@ def unneeded(params: Params) -> list[Unneeded]:
 
 def delete(params: Params, versions: list[Unneeded]) -> None:
     """Deletes versions; the manifest first, so that none exists in part."""
-    store = open_store(params.storage.url, params.root)
+    store = params.open_store()
     for version in versions:
         for key in version.keys:
             store.delete(key)

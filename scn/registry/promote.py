@@ -6,7 +6,6 @@ from scn.registry.pointers import LATEST, NOTHING, Pointer, move
 from scn.registry.publish import metrics_of, versions
 from scn.registry.reference import parse, resolve
 from scn.registry.rule import objection
-from scn.storage import open_store
 
 
 def promote(params: Params, reference: str, name: str = LATEST, *, reason: str = "", pin: bool = False) -> Pointer:
@@ -22,7 +21,7 @@ def promote(params: Params, reference: str, name: str = LATEST, *, reason: str =
     Raises:
         UserError: if there is no such version, it is damaged, or the rule refuses it and no reason is given.
     """
-    store = open_store(params.storage.url, params.root)
+    store = params.open_store(publishing=True)
     experiment, version = parse(reference, store)
     resolve(f"{experiment}@{version}", params)
     why = f"promoted: {reason}" if reason else "promoted"
@@ -55,7 +54,7 @@ def rollback(params: Params, experiment: str, name: str = LATEST, *, to: str = "
     Raises:
         UserError: if there is no earlier version, or it is damaged.
     """
-    store = open_store(params.storage.url, params.root)
+    store = params.open_store(publishing=True)
     parse(experiment, store)  # names what is published, if that is not
 
     def decide(present: Pointer) -> Pointer | None:

@@ -23,8 +23,10 @@ from scn.registry.pointers import LATEST, NOTHING, Pointer, move, read
 from scn.registry.rule import objection
 from scn.registry.signing import KEY, SIGNATURE, signed, signing_key
 from scn.registry.versions import MANIFEST, Version, read_version, sha256, trained_version
-from scn.storage import open_store
-from scn.storage.base import ObjectExists, ObjectNotFound, Store
+from scn.storage.base import ObjectExists, ObjectNotFound, Store, StoreError
+
+_ATTEMPTS = 1000
+"""Numbers that a publisher tries for a version; others may take some of them meanwhile."""
 
 
 def publish(params: Params, experiment_name: str) -> Receipt:
@@ -90,7 +92,7 @@ def sign(params: Params, experiment: str, version: str) -> None:
     """
     if not (key := signing_key()):
         raise UserError(f"{KEY} is not set: let it name a private key; `scn models key FILE` makes one.")
-    store, folder = open_store(params.storage.url, params.root), version_folder(experiment, int(version[1:]))
+    store, folder = params.open_store(publishing=True), version_folder(experiment, int(version[1:]))
     try:
         store.put(f"{folder}/{SIGNATURE}", signed(key, experiment, version, store.get(f"{folder}/{MANIFEST}")))
     except ObjectExists:
@@ -116,7 +118,7 @@ def receipt_of(params: Params, experiment: str, number: int, manifest: bytes) ->
 
 
 def _publish(params: Params, version: Version) -> Receipt:
-    store = open_store(params.storage.url, params.root)
+    store = params.open_store(version.experiment, publishing=True)
     number, is_new = _publish_version(store, version)
     _offer(store, version, number, is_new, params.registry.latest_may_lose)
     return receipt_of(params, version.experiment, number, version.manifest)
@@ -129,8 +131,7 @@ def _publish_version(store: Store, version: Version) -> tuple[int, bool]:
     files = {**version.content, MANIFEST: version.manifest}
     if newest and _holds(store, version_folder(version.experiment, newest), files):
         return newest, False
-    number = newest + 1
-    while True:
+    for number in range(newest + 1, newest + 1 + _ATTEMPTS):
         if key:  # before the manifest, so that the version is signed as soon as it exists
             signature = signed(key, version.experiment, f"v{number}", version.manifest)
             files = {**version.content, SIGNATURE: signature, MANIFEST: version.manifest}
@@ -139,7 +140,11 @@ def _publish_version(store: Store, version: Version) -> tuple[int, bool]:
                 store.put(f"{version_folder(version.experiment, number)}/{name}", data)
             return number, True
         except ObjectExists:  # somebody else's half version, or a publisher at work
-            number += 1
+            continue
+    raise StoreError(
+        f"{store.url}/registry/{version.experiment} already holds other files under each of the {_ATTEMPTS} numbers "
+        f"after v{newest}: delete half versions there (those without {MANIFEST}) and publish again."
+    )
 
 
 def _holds(store: Store, folder: str, content: Mapping[str, bytes]) -> bool:

@@ -23,7 +23,6 @@ from scn.registry.pointers import LATEST, aliases, can_be_alias, pointers, read
 from scn.registry.publish import latest, published, version_folder, versions
 from scn.registry.signing import check_signature
 from scn.registry.versions import MANIFEST, read_manifest, read_version, sha256, verify
-from scn.storage import open_store
 from scn.storage.base import ObjectNotFound, Store
 from scn.storage.local import FileStore
 
@@ -107,7 +106,7 @@ def list_models(*, params_file: Path | str = PARAMS_FILE) -> list[ModelEntry]:
     ship = FileStore(zoo.FOLDER)
     entries = [_entry(ship, name, name, "", str(zoo.FOLDER / name)) for name in zoo.names()]
     if params := _params(params_file, "only models that ship are listed"):
-        store = open_store(params.storage.url, params.root)
+        store = params.open_store()
         for name, numbers in published(store).items():
             named = pointers(store, name)
             for number in numbers:
@@ -140,7 +139,7 @@ def find(reference: str | Path, params_file: Path | str = PARAMS_FILE) -> tuple[
             )
         return resolve(str(reference), load_params(params_file))
     if params := _params(params_file, f"{reference}: {shipped} serves"):
-        if versions(open_store(params.storage.url, params.root), str(reference)):
+        if versions(params.open_store(), str(reference)):
             return resolve(str(reference), params)
         print(f"{reference}: uses {shipped}, as no version is published in {params.storage.url}", file=sys.stderr)
     read_version(shipped)
@@ -155,7 +154,7 @@ def resolve(reference: str, params: Params) -> tuple[Path, str]:
     Raises:
         UserError: naming what is published, if there is no such version; or if a file is damaged.
     """
-    store = open_store(params.storage.url, params.root)
+    store = params.open_store()
     experiment, version = parse(reference, store)
     where = f"registry/{experiment}/{version}"
     manifest = store.get(f"{where}/{MANIFEST}")

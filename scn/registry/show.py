@@ -13,13 +13,12 @@ from scn.registry.publish import metrics_of, published, version_folder
 from scn.registry.reference import parse, resolve
 from scn.registry.rule import differences, objection
 from scn.registry.versions import MANIFEST, read_manifest, sha256
-from scn.storage import open_store
 from scn.storage.base import ObjectNotFound, Store
 
 
 def about(params: Params, reference: str) -> dict[str, Any]:
     """Returns what there is to know of a published version, as a value for JSON. Raises UserError if there is none."""
-    store = open_store(params.storage.url, params.root)
+    store = params.open_store()
     experiment, version = parse(reference, store)
     folder = version_folder(experiment, int(version[1:]))
     manifest = store.get(f"{folder}/{MANIFEST}")
@@ -70,7 +69,7 @@ def text(found: dict[str, Any]) -> str:
 
 def compared(params: Params, present: str, candidate: str) -> str:
     """Returns the differences of two published versions, and whether the second may take the first's place as words."""
-    store = open_store(params.storage.url, params.root)
+    store = params.open_store()
     (one, first), (two, second) = parse(present, store), parse(candidate, store)
     figures, others = metrics_of(store, one, first), metrics_of(store, two, second)
     rows = [
@@ -108,7 +107,7 @@ def verified(params: Params, references: Sequence[str]) -> Iterator[tuple[str, s
     Raises:
         UserError: if there is no such version, or the store can't be read.
     """
-    store = open_store(params.storage.url, params.root)
+    store = params.open_store()
     every = ((name, f"v{number}") for name, numbers in published(store).items() for number in numbers)
     for experiment, version in (parse(each, store) for each in references) if references else every:
         yield f"{experiment}@{version}", _problem(store, version_folder(experiment, int(version[1:])))

@@ -15,8 +15,7 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from scn.shards.manifest import Shard
 from scn.shards.samples import Sample, decode, read_shard
-from scn.storage import open_store
-from scn.storage.base import Store
+from scn.storage.base import Store, reopened
 
 
 class ShardDataset(wds.WebDataset):
@@ -57,7 +56,7 @@ class _Fetch:
 
     def __call__(self, shards: Iterable[Shard]) -> Iterator[dict[str, Any]]:
         # A boto3 client does not survive a fork: a worker opens the store anew.
-        store = self.store if os.getpid() == self.process else open_store(self.store.url)
+        store = self.store if os.getpid() == self.process else reopened(self.store)
         for shard in shards:
             # Closed when the next one is asked for, so that never two are in memory.
             with io.BytesIO(read_shard(store, shard, self.experiment)) as stream:

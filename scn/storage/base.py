@@ -5,6 +5,8 @@ small object that moves by compare-and-swap. A pickled store holds its address o
 client does not survive a fork.
 """
 
+import copy
+import errno
 import hashlib
 import io
 import os
@@ -13,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, NamedTuple
 
 from scn.core.errors import UserError
 from scn.core.files import HIDDEN, written_beside
@@ -25,6 +27,8 @@ PART_BYTES = 8 * 1024**2
 """Size in bytes of the parts of an upload to S3."""
 BLOCK_BYTES = 1024**2
 """Bytes that are read from a disk at once; more would not stay in the CPU's cache."""
+_LASTING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
+"""Errors of a disk that waiting does not change."""
 
 
 class StoreError(UserError):
@@ -37,6 +41,21 @@ class ObjectNotFound(StoreError):  # noqa: N818 - a finding, not always an error
 
 class ObjectExists(StoreError):  # noqa: N818
     """The key already holds other content, and objects never change."""
+
+
+class StoreLacks(StoreError):  # noqa: N818
+    """The store can't do what it was asked to do, now or later: waiting does not help."""
+
+
+class Row(NamedTuple):
+    """One thing that a store was asked to keep."""
+
+    what: str
+    """What was tried."""
+    found: str
+    """What was seen, such as "kept"."""
+    meaning: str
+    """What that means for this project."""
 
 
 class Store(ABC):
@@ -112,16 +131,28 @@ class Store(ABC):
         """Moves the pointer to `data`, unless it has moved since `token` was read.
 
         If several swaps have the same token, exactly one succeeds: in a folder by a lock, in a bucket by conditional
-        writes, if a probe finds that the service supports them. If it does not, the pointer is compared before and
-        after the write: of two swaps at the same instant the later one stays, and the other may return True.
+        writes, if a probe finds that the service keeps them. If it does not (see `lacks`), the pointer is compared
+        before and after the write: of two swaps at the same instant the later one stays, and the other may return True.
 
         Returns:
             False if someone else moved the pointer.
         """
 
+    def reach(self) -> None:
+        """Raises StoreError, within about ten seconds, if the service can't be reached or read; a folder always can."""
+        return
+
     @abstractmethod
     def check(self, write: bool = True) -> None:
         """Raises StoreError if the store can't be reached, read or (with `write`) written: call it before long work."""
+
+    def lacks(self) -> str:
+        """Why objects and pointers are not safe from several writers at once, as a clause; empty if they are."""
+        return ""
+
+    def describe_service(self) -> tuple[Row, ...]:
+        """What the service below does, tried on it for `scn store check`; nothing for a folder."""
+        return ()
 
     @abstractmethod
     def shares_disk_with(self, folder: Path) -> bool:
@@ -172,6 +203,10 @@ class Content:
             return bytes(self._content[start : start + length])
         return os.pread(self._content.fileno(), length, start)
 
+    def stream(self) -> io.RawIOBase:
+        """The content as a file of its own position."""
+        return _Stream(self)
+
     def blocks(self) -> Iterator[bytes]:
         """The content in blocks of BLOCK_BYTES."""
         return (self.part(start, BLOCK_BYTES) for start in range(0, self.size, BLOCK_BYTES))
@@ -188,6 +223,35 @@ class Content:
         for block in self.blocks():
             digest.update(block)
         return digest.hexdigest()
+
+
+def reopened(store: Store) -> Store:
+    """The same store with connections of its own, for a process that was forked."""
+    return copy.deepcopy(store)  # by way of __reduce__, as for any other process
+
+
+class _Stream(io.RawIOBase):
+    """A Content, read from a position that is nobody else's."""
+
+    def __init__(self, content: Content) -> None:
+        self._content, self._position = content, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._content.size}[whence]
+        self._position = max(0, start + offset)
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._content.part(self._position, len(buffer))
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
 
 
 def check_key(key: str) -> str:
@@ -217,6 +281,7 @@ def file_errors(place: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(
+        kind = StoreLacks if error.errno in _LASTING else StoreError
+        raise kind(
             f"{place} can't be used ({error.strerror or error}): check the path, its permissions and the disk."
         ) from error

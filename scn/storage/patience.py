@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TypeVar
 
-from scn.storage.base import Content, ObjectExists, ObjectNotFound, Store, StoreError, Token
+from scn.storage.base import Content, ObjectExists, ObjectNotFound, Row, Store, StoreError, StoreLacks, Token
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class Patience:
         Args:
             needless: is asked while waiting, in place of `stopping`; a true answer ends the wait.
         Raises:
-            ObjectNotFound, ObjectExists: at once, because the store has answered.
+            ObjectNotFound, ObjectExists, StoreLacks: at once, because the store has answered.
             StoreError: the last one, if the store has failed for `seconds` or the wait was ended.
         """
         over = needless or self.stopping
@@ -58,7 +58,7 @@ class Patience:
         while True:
             try:
                 result = attempt()
-            except (ObjectNotFound, ObjectExists):
+            except (ObjectNotFound, ObjectExists, StoreLacks):
                 self._answered()
                 raise
             except StoreError as error:
@@ -121,7 +121,7 @@ def rest(seconds: float, over: Callable[[], object]) -> bool:
 class PatientStore(Store):
     """A store whose objects are asked for and written again while it fails, as long as a Patience allows.
 
-    `swap_pointer` and `check` are not repeated: the first may have succeeded, and the second is there to fail.
+    `reach` and `check` are not repeated: they are there to fail.
     """
 
     def __init__(self, store: Store, patience: Patience) -> None:
@@ -147,7 +147,27 @@ class PatientStore(Store):
         return self._patience(lambda: self._store.read_pointer(key))
 
     def swap_pointer(self, key: str, data: bytes, token: Token) -> bool:
-        return self._store.swap_pointer(key, data, token)
+        tried = False
+
+        def swap() -> bool:
+            nonlocal tried
+            if tried:  # it may have succeeded, and only its answer been lost
+                found, now = self._store.read_pointer(key)
+                if now != token:
+                    return found == data
+            tried = True
+            return self._store.swap_pointer(key, data, token)
+
+        return self._patience(swap)
+
+    def reach(self) -> None:
+        self._store.reach()
+
+    def lacks(self) -> str:
+        return self._patience(self._store.lacks)
+
+    def describe_service(self) -> tuple[Row, ...]:
+        return self._store.describe_service()
 
     def check(self, write: bool = True) -> None:
         self._store.check(write)

@@ -10,7 +10,6 @@ from scn.core.errors import UserError
 from scn.data import open_feed
 from scn.launch.world import plain_world
 from scn.shards.manifest import training_manifest
-from scn.storage import open_store
 from scn.studies.records import Timing
 from scn.training.arithmetic import Arithmetic, fixed_threads
 from scn.training.learner import Learner, deterministic
@@ -30,7 +29,7 @@ def time_training(params: Params, name: str) -> Timing:
         UserError: if a shard is missing or an image is smaller than a patch.
     """
     experiment, manifest = params.experiment(name), training_manifest(params, name)
-    store = open_store(params.storage.url, params.root)
+    store = params.open_store(name)
     seconds: list[float] = []
     with (
         plain_world(experiment) as world,

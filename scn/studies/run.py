@@ -17,7 +17,6 @@ from scn.inference.records import Figures
 from scn.launch.machine import machine
 from scn.launch.stage import train_stage
 from scn.shards.manifest import evaluation_manifest, training_manifest
-from scn.storage import open_store
 from scn.studies.budget import steps_within, time_training
 from scn.studies.declaration import Study, load_study, parse_settings
 from scn.studies.folder import Folder, check_plan, open_folder, read
@@ -116,7 +115,7 @@ def train_and_measure(study: Study, params_file: Path, variant: str, seed: int, 
             measure,
             experiment=experiment,
             manifest=manifest,
-            store=open_store(params.storage.url, params.root),
+            store=params.open_store(experiment.name),
             sets=sets,
         )
         further = figures(network)
@@ -202,7 +201,7 @@ def _input(folder: Folder, params: Params) -> Measured:
     )
     found: Measured | None = read(Measured, path, "remove it")
     if found is None or found.measured != measured:
-        store = open_store(params.storage.url, params.root)
+        store = params.open_store(experiment.name)
         figures = measure(None, experiment, manifest, store, folder.sets)
         found = Measured(sets=shown(figures, folder.study, folder.sets), measured=measured)
         write_atomically(path, found.dumps())

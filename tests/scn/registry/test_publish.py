@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-import scn.registry.publish
+from scn.config.params import Params
 from scn.core.errors import UserError
 from scn.inference.model_files import load_model
 from scn.inference.records import Receipt
@@ -230,7 +230,7 @@ DYING_PUBLISHERS = """
 import os, signal, sys
 from pathlib import Path
 import scn.registry.publish
-from scn.config.params import load_params
+from scn.config.params import Params, load_params
 from scn.storage import open_store
 
 class Dying:
@@ -255,7 +255,7 @@ for writes, root in enumerate(sys.argv[1:]):
         store = Dying(open_store("file://store", Path(root)), writes)
         write_receipt = scn.registry.publish.write_atomically
         scn.registry.publish.write_atomically = lambda path, data: (store.live(), write_receipt(path, data))
-        scn.registry.publish.open_store = lambda url, root: store
+        Params.open_store = lambda *_, **__: store
         scn.registry.publish.publish(load_params(Path(root) / "params.yaml"), "dn-s25")
         os._exit(0)
     status = os.waitpid(child, 0)[1]
@@ -344,11 +344,13 @@ def test_two_publishers_at_once_never_mix(
     store = store_of(projects[0])
     receipts: list[Receipt] = []
 
+    opening = Params.open_store
+
     def publish_other() -> None:
-        monkeypatch.setattr(scn.registry.publish, "open_store", open_store)
+        monkeypatch.setattr(Params, "open_store", opening)
         receipts.append(publish(projects[1].params, NAME))
 
-    monkeypatch.setattr(scn.registry.publish, "open_store", lambda *_: Interrupted(store, k, publish_other))
+    monkeypatch.setattr(Params, "open_store", lambda *_, **__: Interrupted(store, k, publish_other))
     receipts.append(publish(projects[0].params, NAME))
     assert_all_whole(projects[0])
     names = {receipt.version for receipt in receipts}

@@ -1,5 +1,6 @@
 """Pairs for training loops of one's own: the samples of our own reader as tensors, split, shuffled and noisy."""
 
+import copy
 import gc
 import hashlib
 import io
@@ -205,12 +206,12 @@ def test_a_worker_opens_the_store_anew(
     """The client of an S3 store does not survive the fork."""
     dataset, opened = webdataset(make(store, "sr-x2").train, store), tmp_path / "opened"
 
-    def note(url: str) -> Store:
+    def note(store: Store) -> Store:
         with opened.open("a") as file:
-            file.write(f"{url}\n")
-        return open_store(url)
+            file.write(f"{store.url}\n")
+        return copy.deepcopy(store)
 
-    monkeypatch.setattr("scn.shards.pipeline.open_store", note)
+    monkeypatch.setattr("scn.shards.pipeline.reopened", note)
     assert sizes(dataset) == SIZES
     assert not opened.exists()
     assert len(list(DataLoader(dataset, batch_size=None, num_workers=2))) == 7

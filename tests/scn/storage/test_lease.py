@@ -23,7 +23,9 @@ KEY = "runs/a/lease.json"
 
 @pytest.fixture
 def store(store_url: str) -> Store:
-    return open_store(store_url)
+    opened = open_store(store_url)
+    opened.check()  # the probe of a service takes longer than a refresh here
+    return opened
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from typing import IO
 import pytest
 
 from scn.storage import patience
-from scn.storage.base import ObjectNotFound, StoreError
+from scn.storage.base import ObjectNotFound, StoreError, StoreLacks, Token
 from scn.storage.local import FileStore
 from scn.storage.patience import Patience, PatientStore
 
@@ -78,6 +78,36 @@ def test_the_user_is_told_once_that_the_store_fails_and_once_that_it_answers(
         store.get("a/b")
     away = f"The store fails (No answer for {failing.url} (cut): start it): it is tried again for 600 s at most."
     assert told == [away, "The store answers again."]
+
+
+@pytest.mark.parametrize(("reached", "other", "moved"), [(True, b"", True), (False, b"", True), (False, b"b", False)])
+def test_a_swap_whose_answer_is_lost_is_looked_after(
+    tmp_path: Path, pauses: list[float], reached: bool, other: bytes, moved: bool
+) -> None:
+    """It may have been carried out, or not, or another process may have been faster."""
+
+    class Cut(FileStore):
+        cuts = 1
+
+        def swap_pointer(self, key: str, data: bytes, token: Token) -> bool:
+            if not self.cuts:
+                return super().swap_pointer(key, data, token)
+            self.cuts -= 1
+            if reached or other:
+                super().swap_pointer(key, other or data, token)
+            raise StoreError("No answer: start it.")
+
+    cut = Cut(tmp_path)
+    assert PatientStore(cut, Patience(cut.url, 600)).swap_pointer("p", b"a", None) is moved
+    assert cut.read_pointer("p")[0] == (other or b"a")
+    assert pauses == [0.5]
+
+
+def test_what_waiting_does_not_change_is_told_at_once(failing: Failing, pauses: list[float]) -> None:
+    patient = PatientStore(failing, Patience(failing.url, 600))
+    with pytest.raises(StoreLacks, match="Not a directory"):
+        patient.put("a/b/c", b"1")
+    assert pauses == []
 
 
 def test_what_is_not_there_is_told_at_once(failing: Failing, pauses: list[float]) -> None:
