@@ -1,11 +1,13 @@
 # make run    from photographs to published models, and a table of their figures
 # make test   lint, types and tests
 # make test-cluster   what may happen to a cluster, most of it on machines made of network namespaces; as root
+# make s3-up  an S3 service on this machine, and the variables by which it is found
 # All set up what they need: a virtual environment in .venv, made once.
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+S3_PORT ?= 8333
 EXPERIMENTS ?= sr-x2 dn-s25 car-q10
 PILLOW_SIMD := pillow-simd==12.1.1.post0
 
@@ -16,7 +18,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: run test test-cluster check setup simd prefect-up prefect-down
+.PHONY: run test test-cluster test-ceph check setup simd prefect-up prefect-down s3-up s3-down
 
 run: setup
 	@dvc repro $(EXPERIMENTS:%=publish@%)
@@ -30,6 +32,11 @@ test: check
 # One after the other: the tests share the machines, and their raylets need every CPU that there is.
 test-cluster: setup
 	@pytest -n 0 -m cluster tests
+
+# The same tests of the store and the registry as on other services; needs Debian's ceph-mon, ceph-osd, radosgw and
+# ceph-common.
+test-ceph: setup
+	@pytest -n 0 -m ceph tests
 
 check: setup
 	@ruff check .
@@ -72,3 +79,10 @@ prefect-up: setup
 
 prefect-down:
 	@python -m flows.services down
+
+# `eval "$(make -s s3-up)"` sets the variables that it prints.
+s3-up: setup
+	@python -m scn.storage.seaweedfs up --port $(S3_PORT)
+
+s3-down:
+	@python -m scn.storage.seaweedfs down

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from flows.environment import base_environment
-from flows.processes import Service
 from scn.core.errors import UserError
+from scn.core.processes import Service
 
 HOST = "127.0.0.1"
 """Address that the server listens on."""

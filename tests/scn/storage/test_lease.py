@@ -22,8 +22,8 @@ KEY = "runs/a/lease.json"
 
 
 @pytest.fixture
-def store(store_url: str) -> Store:
-    opened = open_store(store_url)
+def store(any_store_url: str) -> Store:
+    opened = open_store(any_store_url)
     opened.check()  # the probe of a service takes longer than a refresh here
     return opened
 

