@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from scn.core.errors import UserError
+from scn.core.nodes import common, refusal
 from scn.core.ray import start_ray
 
 Job = TypeVar("Job")
@@ -25,7 +26,8 @@ def carry_out(
             cluster's size decides.
         unit: what a job makes, for the progress bar.
     Raises:
-        UserError: that of the first job that fails with one; it begins with the node, if that is another than this.
+        UserError: that of the first job that fails with one; it begins with the node, if that is another than this. Or
+            a node's that has other code or versions.
     """
     # disable=None: only where there is a terminal
     with tqdm(total=len(jobs), desc=f"{unit}s", unit=unit, leave=False, disable=None) as bar:
@@ -38,7 +40,7 @@ def carry_out(
         import ray
 
         task: Any = ray.remote(_with_the_node).options(name=getattr(function, "__name__", unit))
-        here = ray.get_runtime_context().get_node_id()
+        here, needed = ray.get_runtime_context().get_node_id(), common()
         # Two tasks per CPU keep the CPUs busy; more would only hold more jobs in the cluster's memory.
         in_flight = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
         pending: dict[ray.ObjectRef, int] = {}
@@ -46,7 +48,7 @@ def carry_out(
         for _ in jobs:
             while len(pending) < in_flight and (following := next(waiting, None)):
                 number, job = following
-                pending[task.remote(function, job, here)] = number
+                pending[task.remote(function, job, here, needed)] = number
             (done,), _ = ray.wait(list(pending), num_returns=1)
             number = pending.pop(done)
             try:
@@ -60,10 +62,12 @@ def carry_out(
             bar.update()
 
 
-def _with_the_node(function: Callable[[Job], Result], job: Job, asked_from: str) -> Result:
+def _with_the_node(function: Callable[[Job], Result], job: Job, asked_from: str, needed: dict[str, str]) -> Result:
     """Calls the function; an error says on which node, as what is wrong there may be right where the user looks."""
     import ray
 
+    if error := refusal(needed):
+        raise error
     try:
         return function(job)
     except UserError as error:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from types import TracebackType
 
 from scn.core.errors import UserError
+from scn.core.nodes import runtime_env
 
 _started = False
 _STATE_OF_RAY = (
@@ -31,9 +32,10 @@ def cpu_count() -> int:
 def start_ray(cpus: int | None = None, *, show_logs: bool = True) -> None:
     """Connects to Ray unless this process is connected already.
 
-    If RAY_ADDRESS is set, it joins that cluster, whose nodes must have this package installed and see the same paths
-    and the same store. A cluster that `ray start` made asks for a token: set RAY_AUTH_MODE=token. Without RAY_ADDRESS
-    it starts a cluster on this machine, which ends with the process. The process's SIGTERM handler stays as it was.
+    If RAY_ADDRESS is set, it joins that cluster, whose nodes get the code of this process (scn.core.nodes), and must
+    have its packages installed and see the same paths and the same store. A cluster that `ray start` made asks for a
+    token: set RAY_AUTH_MODE=token. Without RAY_ADDRESS it starts a cluster on this machine, which ends with the
+    process. The process's SIGTERM handler stays as it was.
 
     Args:
         cpus: how many tasks may run at once on this machine (None: one per CPU); a cluster ignores it.
@@ -57,7 +59,7 @@ def start_ray(cpus: int | None = None, *, show_logs: bool = True) -> None:
         if address:
             _probe(address)
             with _stderr_closed():
-                ray.init(logging_level=logging.WARNING, log_to_driver=show_logs)
+                ray.init(logging_level=logging.WARNING, log_to_driver=show_logs, runtime_env=runtime_env())
         else:
             ray.init(
                 address="local",  # even where `ray start` has left a cluster, which ray.init would join

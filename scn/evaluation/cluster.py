@@ -19,6 +19,7 @@ import ray.data
 import torch
 
 from scn.core.errors import UserError
+from scn.core.nodes import common, refusal
 from scn.core.ray import start_ray
 from scn.evaluation.measuring import Measured, Samples
 from scn.shards.samples import Sample
@@ -47,7 +48,7 @@ def measure_on_cluster(work: Work, numbers: Sequence[int]) -> Iterator[Measured]
     actor that is lost is replaced, and its images are measured again.
 
     Raises:
-        UserError: at the first image that can't be read or measured.
+        UserError: at the first image that can't be read or measured, or of a node with other code or versions.
     """
     start_ray()
     if not numbers:
@@ -64,7 +65,7 @@ def measure_on_cluster(work: Work, numbers: Sequence[int]) -> Iterator[Measured]
             _Actor,
             batch_size=None,
             compute=ray.data.ActorPoolStrategy(size=actors),
-            fn_constructor_args=(work_ref, here),
+            fn_constructor_args=(work_ref, here, common()),
             num_cpus=1,
             num_gpus=1 if gpus else 0,
         )
@@ -79,7 +80,10 @@ def measure_on_cluster(work: Work, numbers: Sequence[int]) -> Iterator[Measured]
 class _Actor:
     """Measures images; an error that the user can mend is a row as well, as Ray would make a traceback of it."""
 
-    def __init__(self, work: Any, driver: str) -> None:
+    def __init__(self, work: Any, driver: str, needed: dict[str, str]) -> None:
+        self.refused = refusal(needed)
+        if self.refused:
+            return
         if not torch.cuda.is_available():
             torch.set_num_threads(1)  # it has one CPU
         self.work: Work = ray.get(work)
@@ -87,6 +91,9 @@ class _Actor:
         self.place = "" if node == driver else f" (on the node {socket.gethostname()})"
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        if self.refused:
+            yield _row(self.refused)
+            return
         numbers = [int(number) for number in batch["item"]]
         try:
             for number, sample in zip(numbers, self.work.samples.read(numbers), strict=True):

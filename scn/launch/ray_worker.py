@@ -6,6 +6,7 @@ from typing import Any
 
 from scn.config.params import Experiment
 from scn.core.errors import Stopped, UserError
+from scn.core.nodes import common, refusal
 from scn.launch.messages import HasFailed, Joined, Order, WasStopped, signs_of_life
 from scn.shards.manifest import EvaluationManifest, TrainingManifest
 from scn.storage import open_store
@@ -27,6 +28,7 @@ def described(run: Run) -> dict[str, Any]:
         "start": (run.start, run.start_sha256),
         "launch": run.launch,
         "code_sha256": run.identity["code_sha256"],
+        "needed": common(),
     }
 
 
@@ -102,6 +104,8 @@ class _Teller:
 
 def _run(config: dict[str, Any]) -> Run:
     """The run that the driver described; the project's folder is made where this machine does not have it."""
+    if refused := refusal(config["needed"]):
+        raise refused
     root = Path(config["root"])
     try:
         root.mkdir(parents=True, exist_ok=True)
