@@ -1,5 +1,7 @@
 # make run    from photographs to published models, and a table of their figures
 # make test   lint, types and tests
+# make image  the container's image, of the commit that is checked out
+# make test-container   builds the image and runs the pipeline in it; as root
 # make test-cluster   what may happen to a cluster, most of it on machines made of network namespaces; as root
 # make s3-up  an S3 service on this machine, and the variables by which it is found
 # All set up what they need: a virtual environment in .venv, made once.
@@ -9,6 +11,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 S3_PORT ?= 8333
 EXPERIMENTS ?= sr-x2 dn-s25 car-q10
+PACKAGES := -e '.[dev]'
 PILLOW_SIMD := pillow-simd==12.1.1.post0
 
 # The tools of the environment come first, so that DVC's stages find them; nothing of what runs here phones home.
@@ -18,7 +21,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: run test test-cluster test-ceph check setup simd prefect-up prefect-down s3-up s3-down
+.PHONY: run test image test-container test-cluster test-ceph check setup simd prefect-up prefect-down s3-up s3-down
 
 run: setup
 	@dvc repro $(EXPERIMENTS:%=publish@%)
@@ -32,6 +35,18 @@ test: check
 # One after the other: the tests share the machines, and their raylets need every CPU that there is.
 test-cluster: setup
 	@pytest -n 0 -m cluster tests
+
+# Builds the image and trains in it: half an hour or more.
+test-container: setup
+	@pytest -n 0 -m container tests
+
+# Of what is committed, so that nothing else that lies here gets into it. CONTAINER=podman, or BUILD with more options
+# such as `--secret id=pip,src=pip.conf --build-arg PACKAGES=g++`.
+CONTAINER ?= docker
+IMAGE ?= scn
+image:
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && git archive HEAD | tar -x -C "$$folder" \
+	  && $(CONTAINER) build --build-arg COMMIT=$$(git rev-parse HEAD) $(BUILD) --tag $(IMAGE) "$$folder"
 
 # The same tests of the store and the registry as on other services; needs Debian's ceph-mon, ceph-osd, radosgw and
 # ceph-common.
@@ -54,7 +69,7 @@ setup: .venv/ready
 	@$(PYTHON) -m venv .venv \
 	  || { echo "Python's venv module is missing: install it (Debian and Ubuntu: the package python3-venv)." >&2; exit 1; }
 	@rm -f .venv/simd
-	@$(PIP) install --quiet -c constraints.txt -e '.[dev]'
+	@$(PIP) install --quiet -c constraints.txt $(PACKAGES)
 	@$(MAKE) --no-print-directory --silent .venv/simd 2> /dev/null \
 	  || echo "Pillow serves, as pillow-simd did not build (the same pixels, slower): 'make simd' installs the headers it needs and builds it."
 	@touch $@
