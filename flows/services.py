@@ -21,14 +21,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from flows.deployments import HEARTBEAT_SECONDS, POOL
 from flows.environment import base_environment
 from scn.core.errors import UserError
 from scn.core.processes import Service
 
 HOST = "127.0.0.1"
 """Address that the server listens on."""
-POOL = "scn"
-"""Name of the work pool."""
 FOLDER = Path(".scn/prefect")
 """Folder of logs, process ids and Prefect's home, below the project's folder."""
 URL_FILE = "api-url"
@@ -47,14 +46,14 @@ class Services:
         self.server = Service("server", self.folder)
         self.worker = Service("worker", self.folder)
 
-    def up(self, port: int, limit: int) -> str:
+    def up(self, port: int, limit: int | None) -> str:
         """Starts the server and the worker, unless they run already, and returns the API's URL.
 
         If anything fails, what it has started is ended again.
 
         Args:
             port: port of the server, unless it runs already.
-            limit: number of flow runs that the worker runs at the same time.
+            limit: number of flow runs at the same time; None: 1, or what it is of a worker that runs already.
         Raises:
             UserError: if the port is taken, or the server, a deployment or the worker does not start.
         """
@@ -72,8 +71,11 @@ class Services:
             url = self._url()
             if not self.worker.runs():
                 self._deploy(url)
+                self._limit(url, limit or 1)
                 started.append(self.worker)
-                self._start_worker(url, limit)
+                self._start_worker(url)
+            elif limit is not None:
+                self._limit(url, limit)
         except BaseException:
             for service in reversed(started):
                 service.end()
@@ -89,32 +91,41 @@ class Services:
         (self.folder / URL_FILE).write_text(f"{url}\n")
         command = [*_PREFECT, "server", "start", "--host", HOST, "--port", str(port)]
         self.server.start(command, self.project, self._environment(url))
-        self._wait(self.server, lambda: _get(f"{url}/health") is True)
+        self._wait(self.server, lambda: _ask(f"{url}/health") is True)
 
     def _deploy(self, url: str) -> None:
-        pool = ["work-pool", "create", POOL, "--type", "process", "--overwrite"]
-        for arguments in (pool, ["--no-prompt", "deploy", "--all"]):
-            log = self.folder / "deploy.log"
-            with log.open("wb") as output:
-                done = subprocess.run(
-                    [*_PREFECT, *arguments],
-                    cwd=self.project,
-                    env=self._environment(url),
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                )
-            if done.returncode:
-                raise UserError(f"`prefect {' '.join(arguments)}` failed: see {self._relative(log)}.")
+        log = self.folder / "deploy.log"
+        with log.open("wb") as output:
+            done = subprocess.run(
+                [sys.executable, "-m", "flows.deployments"],
+                cwd=self.project,
+                env=self._environment(url),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        if done.returncode:
+            lines = log.read_text(errors="replace").strip().splitlines()
+            reason = lines[-1].removeprefix("flows: ") if lines else f"status {done.returncode}"
+            raise UserError(f"The deployments could not be made ({reason.rstrip('.')}): see {self._relative(log)}.")
 
-    def _start_worker(self, url: str, limit: int) -> None:
+    def _limit(self, url: str, limit: int) -> None:
+        """Lets the pool run so many flow runs at once; the worker obeys at once, and its runs go on."""
+        pool = f"{url}/work_pools/{POOL}"
+        _ask(pool, {"concurrency_limit": limit}, "PATCH")
+        if (_ask(pool) or {}).get("concurrency_limit") != limit:
+            raise UserError(
+                f"The Prefect server does not take the limit of {limit} runs at once: see {self.server.log}."
+            )
+
+    def _start_worker(self, url: str) -> None:
         # A new name every time, as the server shows a worker that has just ended as online for a while.
         name = f"scn-{os.getpid()}-{int(time.time())}"
         command = [*_PREFECT, "worker", "start", "--pool", POOL, "--type", "process", "--name", name]
-        self.worker.start([*command, "--limit", str(limit)], self.project, self._environment(url))
+        self.worker.start(command, self.project, self._environment(url))
 
         def online() -> bool:
-            workers = _get(f"{url}/work_pools/{POOL}/workers/filter", {}) or []
+            workers = _ask(f"{url}/work_pools/{POOL}/workers/filter", {}) or []
             return any(worker["name"] == name and worker["status"] == "ONLINE" for worker in workers)
 
         self._wait(self.worker, online)
@@ -136,9 +147,9 @@ class Services:
             **base_environment(),
             "PREFECT_API_URL": url,
             "PREFECT_HOME": str(self.folder / "home"),
-            "PWD": str(self.project),  # which prefect.yaml reads
             "NO_PROXY": ",".join(filter(None, [HOST, os.environ.get("NO_PROXY")])),
             "NO_COLOR": "1",
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
         }
 
     def _url(self) -> str:
@@ -160,10 +171,10 @@ def _check_free(port: int) -> None:
             ) from None
 
 
-def _get(url: str, body: dict[str, Any] | None = None) -> Any:
-    """The API's answer to a GET, or to a POST of `body`; None while it does not answer."""
+def _ask(url: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
+    """The API's answer to a GET, or to a POST of `body`, or another method; None if it does not answer with JSON."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy: the server is on this machine
     try:
         with opener.open(request, timeout=5) as answer:
@@ -178,7 +189,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="start the server and a worker, and make the deployments")
     up.add_argument("--port", type=int, help="port of the server (default: $PREFECT_PORT, else 4200)")
-    up.add_argument("--limit", type=int, default=1, help="flow runs that the worker runs at once (default: 1)")
+    up.add_argument("--limit", type=int, help="flow runs at once, also while up (default: 1, or as it is)")
     commands.add_parser("down", help="end the server and the worker that `up` started")
     options = parser.parse_args(arguments)
     services = Services(Path.cwd())
@@ -187,6 +198,8 @@ def main(arguments: list[str] | None = None) -> int:
             ended = services.down()
             print(f"Prefect is down: ended its {' and its '.join(ended)}." if ended else "Prefect was not up.")
             return 0
+        if options.limit is not None and options.limit < 1:
+            raise UserError(f"--limit: {options.limit} runs at once are none: give 1 or more.")
         already = services.server.runs() and services.worker.runs()
         url = services.up(options.port or _port(), options.limit)
     except UserError as error:
@@ -194,7 +207,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     prefect = Path(sys.executable).parent / "prefect"
     command = prefect.relative_to(Path.cwd()) if prefect.is_relative_to(Path.cwd()) else prefect
-    print(f"Prefect is {'already ' if already else ''}up: {url.removesuffix('/api')} (logs in {FOLDER})")
+    limited = f", {options.limit} at once" if options.limit else ""
+    print(f"Prefect is {'already ' if already else ''}up: {url.removesuffix('/api')} (logs in {FOLDER}{limited})")
     print(f"  export PREFECT_API_URL={url}")
     print(f"  {command} deployment run scn/train-sr-x2 --watch")
     return 0

@@ -3,6 +3,7 @@
 import os
 import queue
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,12 +15,15 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 from flows.environment import stage_environment
+from flows.masking import masked
 from scn.core.errors import UserError
 
 TAIL = 20
 """Number of last lines of a stage's output that are shown again when it has failed."""
 
-_DVC = [sys.executable, "-m", "dvc"]
+DVC = [sys.executable, "-m", "dvc"]
+"""The command line of DVC."""
+_GUARD = [sys.executable, str(Path(__file__).with_name("guard.py"))]
 _TERM_SECONDS = 10.0
 _WAKE_SECONDS = 0.5
 
@@ -27,7 +31,7 @@ _WAKE_SECONDS = 0.5
 class StageFailed(Exception):  # noqa: N818 - what happened, not what is wrong with the flow
     """A stage ended with an error; the message is one sentence with the stage and its last line of output.
 
-    The last lines of output are in `tail`.
+    The last lines of output are in `tail`, the stage's name in `stage`.
     """
 
     def __init__(self, stage: str, status: int, tail: list[str]) -> None:
@@ -35,7 +39,13 @@ class StageFailed(Exception):  # noqa: N818 - what happened, not what is wrong w
         words = [line for line in tail if line.strip() and not line.startswith("ERROR: failed to reproduce")]
         reason = words[-1].strip() if words else f"it ended with status {status} and no message"
         super().__init__(f"Stage {stage} failed: {reason}")
-        self.tail = tail
+        self.stage, self.tail = stage, tail
+
+
+def alone(place: Path, stage: str, command: list[str] | None = None) -> str:
+    """The command line that runs one stage, or a command, by hand in the workspace `place`, as the flow does."""
+    words = command or ["dvc", "repro", "--single-item", stage]
+    return f"cd {shlex.quote(str(place))} && PYTHONPATH=$PWD {shlex.join(words)}"
 
 
 def stages_of(workspace: Path, target: str) -> list[str]:
@@ -47,7 +57,7 @@ def stages_of(workspace: Path, target: str) -> list[str]:
     Raises:
         UserError: if DVC can't read its pipeline or has no such target.
     """
-    command = [*_DVC, "dag", "--dot", target]
+    command = [*DVC, "dag", "--dot", target]
     done = subprocess.run(command, cwd=workspace, env=stage_environment(workspace), capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[0].removeprefix("ERROR: ")
@@ -69,20 +79,34 @@ def topological_order(dot: str) -> list[str]:
 def run_stage(workspace: Path, stage: str, line_written: Callable[[str], None]) -> None:
     """Runs one stage with `dvc repro`, without the stages that it depends on.
 
-    If an exception ends the call (a timeout, a cancelled flow run), the stage's processes are ended first.
-
     Args:
         workspace: a clone of the project.
         line_written: is called with every line of the stage's output.
     Raises:
         StageFailed: if the stage ends with an error.
     """
+    run_command(workspace, stage, [*DVC, "repro", "--single-item", stage], line_written)
+
+
+def run_command(workspace: Path, name: str, command: list[str], line_written: Callable[[str], None]) -> None:
+    """Runs a command in a workspace; what it prints is handed on without secrets.
+
+    If an exception ends the call (a timeout, a cancelled flow run), the command's processes are ended first; if this
+    process is killed, they end, too (flows.guard).
+
+    Args:
+        workspace: a clone of the project.
+        name: what the command is called in messages.
+        line_written: is called with every line of the command's output.
+    Raises:
+        StageFailed: if the command ends with an error.
+    """
     tail: deque[str] = deque(maxlen=TAIL)
     with subprocess.Popen(
-        [*_DVC, "repro", "--single-item", stage],
+        [*_GUARD, *command],
         cwd=workspace,
         env=stage_environment(workspace),
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,  # never written to: it closes when this process ends, however that is
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -92,14 +116,14 @@ def run_stage(workspace: Path, stage: str, line_written: Callable[[str], None]) 
         try:
             for line in _lines(process):
                 if line.strip():
-                    tail.append(line.rstrip())
+                    tail.append(masked(line.rstrip()))
                     line_written(tail[-1])
             process.wait()
         except BaseException:
             _end_group(process)
             raise
     if process.returncode:
-        raise StageFailed(stage, process.returncode, list(tail))
+        raise StageFailed(name, process.returncode, list(tail))
 
 
 def _lines(process: subprocess.Popen[str]) -> Iterator[str]:

@@ -4,14 +4,15 @@ Two runs in one DVC workspace would overwrite each other's outputs. As clones sh
 made is not made again in another.
 """
 
+import os
 import shutil
 import subprocess
-import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from flows.environment import base_environment, stage_environment
+from flows.environment import base_environment
 from scn.config.params import PARAMS_FILE, Params, load_params
 from scn.core.errors import UserError
 
@@ -32,7 +33,7 @@ def find_commit(project: Path, ref: str | None) -> str:
     """
     here = f"{project} is not the top folder of a git repository"
     try:
-        top = _git(project, "rev-parse", "--show-toplevel")
+        top = git(project, "rev-parse", "--show-toplevel")
     except UserError as error:
         if "not a git repository" not in str(error):
             raise
@@ -40,7 +41,7 @@ def find_commit(project: Path, ref: str | None) -> str:
     if Path(top).resolve() != project.resolve():
         raise UserError(f"{here} ({top} is): run this in the project's folder.")
     try:
-        return _git(project, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref or 'HEAD'}^{{commit}}")
+        return git(project, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref or 'HEAD'}^{{commit}}")
     except UserError:
         if ref is None:
             raise UserError(f"{project} has no commit yet, and a flow runs what is committed: commit first.") from None
@@ -50,7 +51,7 @@ def find_commit(project: Path, ref: str | None) -> str:
 def params_at(project: Path, commit: str) -> Params:
     """Reads params.yaml as it is in a commit. Raises UserError if it is missing or wrong."""
     try:
-        text = _git(project, "show", f"{commit}:{PARAMS_FILE}")
+        text = git(project, "show", f"{commit}:{PARAMS_FILE}")
     except UserError:
         raise UserError(f"{PARAMS_FILE} is not in commit {commit[:9]} of {project}: commit it.") from None
     with tempfile.TemporaryDirectory() as folder:
@@ -68,7 +69,7 @@ def uncommitted(project: Path) -> list[str]:
 
     dvc.lock is left out: it records what was made and does not change what a run makes.
     """
-    entries = _git(project, "status", "--porcelain", "--no-renames", "-z").split("\0")
+    entries = git(project, "status", "--porcelain", "--no-renames", "-z").split("\0")
     return sorted(entry[3:] for entry in entries if entry[3:] not in ("", "dvc.lock"))
 
 
@@ -81,8 +82,8 @@ def make_workspace(project: Path, commit: str, params: Params, folder: Path) -> 
     shutil.rmtree(folder, ignore_errors=True)  # left by an earlier attempt of this run
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        _git(project, "clone", "--quiet", "--no-checkout", str(project), str(folder))
-        _git(folder, "checkout", "--quiet", "--detach", commit)
+        git(project, "clone", "--quiet", "--no-checkout", str(project), str(folder))
+        git(folder, "checkout", "--quiet", "--detach", commit)
         if not (folder / ".dvc").is_dir():
             raise UserError(f"Commit {commit[:9]} of {project} is no DVC project: run `dvc init` and commit .dvc.")
         _share_cache(project, folder)
@@ -104,13 +105,19 @@ def make_workspace(project: Path, commit: str, params: Params, folder: Path) -> 
 
 
 def _share_cache(project: Path, folder: Path) -> None:
+    """Gives DVC in the clone the project's settings of this machine, its cache, and remotes that are folders in it."""
+    from dvc.config import Config  # as fast as four commands of DVC are slow
+
     local = Path(".dvc/config.local")
     if (project / local).is_file():  # this machine's remotes and keys
         shutil.copyfile(project / local, folder / local)
-    cache = _dvc(project, base_environment(), "cache", "dir")
-    environment = stage_environment(folder)
-    _dvc(folder, environment, "cache", "dir", "--local", str(project / cache))
-    _dvc(folder, environment, "config", "--local", "core.autostage", "true")  # otherwise DVC advises on git in the log
+    found = Config(str(project / ".dvc"))
+    with Config(str(folder / ".dvc")).edit("local") as settings:
+        settings["cache"]["dir"] = str(project / (found["cache"].get("dir") or ".dvc/cache"))
+        settings["core"]["autostage"] = True  # otherwise DVC advises on git in the log
+        for name, remote in found["remote"].items():
+            if "://" not in remote.get("url", "://"):  # a folder, perhaps relative to the clone
+                settings["remote"].setdefault(name, {})["url"] = str(project / remote["url"])
 
 
 def _link(project: Path, folder: Path, relative: str) -> None:
@@ -121,20 +128,27 @@ def _link(project: Path, folder: Path, relative: str) -> None:
             (folder / relative).symlink_to((project / relative).resolve())
 
 
-def _git(folder: Path, *arguments: str) -> str:
+def git(folder: Path, *arguments: str, settings: Mapping[str, str] | None = None, seconds: float | None = None) -> str:
+    """Runs git in `folder` and returns what it prints.
+
+    Args:
+        settings: further environment variables.
+        seconds: that it may take.
+    Raises:
+        UserError: if it fails or takes too long.
+    """
+    command = ["git", "-C", str(folder), *arguments]
+    # Nobody is there to answer a question for a password.
+    silent = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -oBatchMode=yes")}
+    environment = {**base_environment(), **silent, **(settings or {})}
     try:
-        return _output(["git", "-C", str(folder), *arguments], None, base_environment())
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds)
     except FileNotFoundError:
         raise UserError("git is not installed, and a flow runs in a clone of the project: install it.") from None
-
-
-def _dvc(folder: Path, environment: dict[str, str], *arguments: str) -> str:
-    return _output([sys.executable, "-m", "dvc", *arguments], folder, environment)
-
-
-def _output(command: list[str], folder: Path | None, environment: dict[str, str]) -> str:
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    except subprocess.TimeoutExpired:
+        raise UserError(f"`{' '.join(command)}` took longer than {seconds:g} s: see if its remote answers.") from None
     if done.returncode:
-        words = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+        lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+        words = next((line for line in reversed(lines) if "rejected" in line), lines[-1])
         raise UserError(f"`{' '.join(command)}` failed ({words}): mend that and run the flow again.")
     return done.stdout.removesuffix("\n")

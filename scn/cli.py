@@ -241,6 +241,34 @@ def report(
 
 
 @app.command()
+def gc(
+    delete: Annotated[bool, typer.Option("--delete", help="Delete them; without it they are only shown.")] = False,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Show what nobody needs in the store, or delete it: versions, old checkpoints, and shards that no manifest names.
+
+    Checkpoints and shards are deleted once they have been found unneeded for `collect.after_days` of params.yaml.
+    """
+    from scn.config.params import load_params
+    from scn.launch.collect import delete_old, find_old
+    from scn.registry.collect import delete as delete_versions
+    from scn.registry.collect import unneeded
+
+    loaded = load_params(params)
+    versions, old = unneeded(loaded), find_old(loaded)
+    for version in versions:
+        print(f"{version.experiment}@{version.version}: {version.why}")
+    for each in old:
+        when = "" if each.deletable else f", found so for {each.days} of {loaded.collect.after_days} days"
+        print(f"{each.name}: {each.why}{when}")
+    count = sum(len(version.keys) for version in versions) + sum(len(each.keys) for each in old if each.deletable)
+    if delete:
+        delete_versions(loaded, versions)
+        delete_old(loaded, old)
+    print(f"{count} objects {'deleted' if delete else 'would be deleted by --delete'}", file=sys.stderr)
+
+
+@app.command()
 def restore(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A photograph, or a folder of them.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The file or folder for the result.")],

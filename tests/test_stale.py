@@ -29,6 +29,7 @@ CHANGES: Mapping[str, Any] = {
     "registry.latest_may_lose": 0.5,
     "registry.trusted": ["A" * 43 + "="],
     "registry.keep": 2,
+    "collect.after_days": 2,
     "corpora.root": "elsewhere",
     "corpora.download": {"sample": "https://localhost/sample.zip"},
     "corpora.local": {"mine": "photographs"},

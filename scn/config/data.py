@@ -1,4 +1,4 @@
-"""The sections `storage`, `registry`, `corpora`, `data` and `evaluate` of params.yaml."""
+"""The sections `storage`, `registry`, `collect`, `corpora`, `data` and `evaluate` of params.yaml."""
 
 import re
 from typing import Literal
@@ -35,6 +35,14 @@ class RegistryConfig(Section):
             if not re.fullmatch(r"[A-Za-z0-9+/]{43}=", key):
                 raise ValueError(f"'{key}' is no public key: take what `scn models key FILE` prints")
         return keys
+
+
+class CollectConfig(Section):
+    """Section `collect` of params.yaml: what is deleted that nobody needs; decides no result."""
+
+    after_days: int = Field(default=14, ge=0)
+    """Days for which `scn gc` must have found a checkpoint or a shard unneeded, before it may delete it; the same for
+    workspaces of flow runs that are over."""
 
 
 class CorporaConfig(Section):

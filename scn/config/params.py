@@ -7,7 +7,14 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
-from scn.config.data import CorporaConfig, DataConfig, EvaluateConfig, RegistryConfig, StorageConfig
+from scn.config.data import (
+    CollectConfig,
+    CorporaConfig,
+    DataConfig,
+    EvaluateConfig,
+    RegistryConfig,
+    StorageConfig,
+)
 from scn.config.document import load_yaml
 from scn.config.overrides import SOURCE, parse
 from scn.config.run import RunConfig
@@ -66,6 +73,7 @@ class _ExperimentSection(Section):
 class _Document(Section):
     storage: StorageConfig = StorageConfig()
     registry: RegistryConfig = RegistryConfig()
+    collect: CollectConfig = CollectConfig()
     corpora: CorporaConfig
     data: DataConfig
     model: dict[str, Any] = Field(default={})
@@ -163,6 +171,7 @@ class Params(Section):
     run: RunConfig = RunConfig()
     """The common section `run`, for what belongs to no experiment."""
     registry: RegistryConfig = RegistryConfig()
+    collect: CollectConfig = CollectConfig()
     corpora: CorporaConfig
     experiments: dict[str, Experiment]
 
@@ -262,6 +271,7 @@ def load_params(path: Path | str = PARAMS_FILE, settings: Iterable[str] = (), ex
         storage=document.storage,
         run=check(RunConfig, document.run, path, "run", _RENAMED.get("run")),
         registry=document.registry,
+        collect=document.collect,
         corpora=document.corpora,
         experiments=experiments,
     )

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from scn.monitoring.curves import Curves
+from scn.monitoring.line import ProgressLine
 from scn.training.callbacks import Row
 from scn.training.validation import Validated
 
@@ -159,8 +160,11 @@ class Progress:
             self.said = now
             steps = sum(span.steps for span in self.recent)
             left = sum(span.total for span in self.recent) / steps * (self.steps - self.last)
-            told.append(f"{duration(left)} left")
-            self._say(", ".join([f"step {self.last} of {self.steps}", *told, *psnr]))
+            line = ProgressLine(
+                name=self.name, step=self.last, steps=self.steps, told=told, left=duration(left), psnr=self.psnr
+            )
+            tqdm.write(str(line))
+            sys.stdout.flush()
 
     def _warn(self, share: float) -> None:
         """Warns, once per run, that the processor or GPU has to wait for patches."""

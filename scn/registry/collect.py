@@ -109,11 +109,13 @@ def _named(store: Store, root: Path, files: dict[tuple[str, int], list[str]], wh
 
 def _locked(root: Path) -> set[str]:
     """The MD5s of the files published/<experiment>.json that any dvc.lock here names: of the folder, or a branch."""
-    texts = [path.read_text() for path in [root / "dvc.lock"] if path.is_file()]
-    return {md5 for text in [*texts, *_of_branches(root)] for md5 in re.findall(r"\bmd5: ([0-9a-f]{32})\b", text)}
+    return {md5 for text in locks(root) for md5 in re.findall(r"\bmd5: '?([0-9a-f]{32})\b", text)}
 
 
-def _of_branches(root: Path) -> Iterator[str]:
+def locks(root: Path) -> Iterator[str]:
+    """Yields the text of each dvc.lock: that of the folder, and those of git's branches and tags."""
+    yield from (path.read_text() for path in [root / "dvc.lock"] if path.is_file())
+
     def git(*words: str) -> str:
         done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True)
         return done.stdout if done.returncode == 0 else ""

@@ -67,6 +67,29 @@ def compare(
 
 
 @models.command()
+def measure(
+    reference: Reference,
+    images: Annotated[
+        list[str] | None,
+        typer.Option("--images", metavar="DIR|CORPUS", help="Measure on these; default: the evaluation sets."),
+    ] = None,
+    self_ensemble: Annotated[
+        bool, typer.Option("--self-ensemble", help="Average the results of the 8 flips and rotations.")
+    ] = False,
+    as_json: AsJson = False,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Measure a published version on further images, and publish the figures with it; what is known stays."""
+    from scn.config.params import load_params
+    from scn.evaluation.report import markdown_table
+    from scn.registry.figures import measure_version, row
+
+    found = list(measure_version(load_params(params), reference, images or [], self_ensemble=self_ensemble))
+    rows = [{**row(measured), "": "measured now" if new else "known"} for measured, new in found]
+    print(json.dumps(rows) if as_json else markdown_table(tuple(rows[0]), [tuple(each.values()) for each in rows]))
+
+
+@models.command()
 def promote(
     reference: Reference,
     name: Annotated[str, typer.Option("--as", metavar="NAME", help="`latest`, or an alias such as production.")] = (

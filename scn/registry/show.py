@@ -8,6 +8,7 @@ from scn.config.params import Params
 from scn.core.errors import UserError
 from scn.core.files import replace_folder, write_atomically
 from scn.evaluation.report import markdown_table
+from scn.registry.figures import further_figures, row
 from scn.registry.pointers import pointers
 from scn.registry.publish import metrics_of, published, version_folder
 from scn.registry.reference import parse, resolve
@@ -31,6 +32,7 @@ def about(params: Params, reference: str) -> dict[str, Any]:
         "files": read_manifest(manifest, f"{folder}/{MANIFEST}"),
         "figures": {name: figures.model_dump(exclude_none=True) for name, figures in metrics.sets.items()},
         "provenance": metrics.provenance.model_dump(exclude_none=True),
+        "measured_since": [row(each) for each in further_figures(store, experiment, version)],
         "names": {
             name: pointer.model_dump(include={"held", "history"})
             for name, pointer in named.items()
@@ -56,6 +58,8 @@ def text(found: dict[str, Any]) -> str:
         "",
         markdown_table(("evaluation set", "input", "model", "self-ensemble"), figures),
     ]
+    if since := found["measured_since"]:
+        lines += ["", "measured since:", markdown_table(tuple(since[0]), [tuple(each.values()) for each in since])]
     moves = [
         (name, move["version"], move["at"], move["by"], move["why"])
         for name, pointer in found["names"].items()

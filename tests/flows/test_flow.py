@@ -1,6 +1,7 @@
 """The flow `scn` in this process: its tasks, its end, and what two runs at once share."""
 
 import contextvars
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from flows import chain, page
 from flows import scn as flow_module
 from flows.stages import run_stage
-from tests.flows.conftest import MakeScratch
+from tests.flows.conftest import MakeScratch, run
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_api"),
@@ -41,11 +43,48 @@ def task_runs(flow_run_id: Any) -> list[Any]:
             time.sleep(0.2)
 
 
+def flow_run(state: Any) -> Any:
+    from prefect import get_client
+
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(state.state_details.flow_run_id)
+
+
+def artifacts(state: Any, key: str) -> list[Any]:
+    """The artifacts of a flow run with this key, in the order in which they were made."""
+    from prefect import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
+
+    about = ArtifactFilter(
+        flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]), key=ArtifactFilterKey(any_=[key])
+    )
+    with get_client(sync_client=True) as client:
+        return sorted(client.read_artifacts(artifact_filter=about), key=lambda artifact: artifact.created)
+
+
+def logs(state: Any) -> list[str]:
+    """What a flow run and its tasks have logged; the API learns of it a little later."""
+    from prefect import get_client
+    from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+
+    about = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[state.state_details.flow_run_id]))
+    deadline = time.monotonic() + 30
+    with get_client(sync_client=True) as client:
+        while True:
+            found = [entry.message for entry in client.read_logs(log_filter=about)]
+            if any("Finished in state" in message for message in found) or time.monotonic() > deadline:
+                return found
+            time.sleep(0.2)
+
+
 def test_a_run_publishes_and_removes_its_workspace(make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch) -> None:
     project = make_scratch()
     state = run_flow(project, monkeypatch, experiment="sr-x2")
     assert state.is_completed()
-    assert [run.name for run in task_runs(state.state_details.flow_run_id)][-2:] == ["train@sr-x2", "publish@sr-x2"]
+    commit = run(project, "git", "rev-parse", "--short=9", "HEAD").strip()
+    named = flow_run(state)
+    assert (named.name, set(named.tags)) == (f"sr-x2-{commit}", {"scn", "sr-x2", "sr", commit})
+    assert [each.name for each in task_runs(state.state_details.flow_run_id)][-2:] == ["train@sr-x2", "publish@sr-x2"]
     assert (project / ".scn/store/sr-x2").is_file()
     assert workspaces(project) == []
     assert not (project / "published").exists()  # it ran elsewhere
@@ -56,18 +95,26 @@ def test_a_failed_stage_fails_the_run_with_one_sentence_and_keeps_the_workspace(
 ) -> None:
     project = make_scratch("echo 'scn: no shards there: make them.'; exit 1")
     state = run_flow(project, monkeypatch, experiment="sr-x2")
-    assert (state.name, state.message) == ("Failed", "Stage train@sr-x2 failed: scn: no shards there: make them.")
-    assert "publish@sr-x2" not in [run.name for run in task_runs(state.state_details.flow_run_id)]
+    assert "publish@sr-x2" not in [each.name for each in task_runs(state.state_details.flow_run_id)]
     [kept] = workspaces(project)
+    alone = f"cd .scn/flow-runs/{kept.name} && PYTHONPATH=$PWD dvc repro --single-item train@sr-x2"
+    reason = "Stage train@sr-x2 failed: scn: no shards there: make them."
+    assert (state.name, state.message) == ("Failed", f"{reason} (alone: {alone})")
+    [shown] = artifacts(state, "failure-train-sr-x2")
+    assert f"\n{alone}\n" in shown.data
+    assert "no shards there" in shown.data
+    assert shown.description == reason
+    done = subprocess.run(alone, shell=True, cwd=project, capture_output=True, text=True)
+    assert "scn: no shards there: make them." in done.stdout + done.stderr  # the command is one that runs
     assert (kept / "indexes/mine.json").read_text() == "photograph.png\n"
 
 
 def test_a_stage_that_fails_once_is_tried_again(make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch) -> None:
     project = make_scratch("mkdir .scn/store/tried && exit 1; echo trained > models/${key}")
-    monkeypatch.setattr(flow_module.stage_task, "retry_delay_seconds", [0.0])
+    monkeypatch.setattr(chain.stage_task, "retry_delay_seconds", [0.0])
     state = run_flow(project, monkeypatch, experiment="sr-x2", retries=1)
     assert state.is_completed()
-    counts = {run.name: run.run_count for run in task_runs(state.state_details.flow_run_id)}
+    counts = {each.name: each.run_count for each in task_runs(state.state_details.flow_run_id)}
     assert (counts["train@sr-x2"], counts["publish@sr-x2"]) == (2, 1)
 
 
@@ -113,6 +160,35 @@ def test_two_runs_at_once_have_a_workspace_each(
         places.add((project / "models" / experiment).read_text().strip())
     assert len(places) == 2
     assert {Path(place).parent for place in places} == {project / ".scn/flow-runs"}
+
+
+def test_what_a_training_prints_is_shown_as_progress_and_secrets_are_not(
+    make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "planted-0b5e55ed"
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+    project = make_scratch(
+        "echo 'sr-x2: step 50 of 200, loss 0.0312, 3 min left'; echo with $AWS_SECRET_ACCESS_KEY; "
+        "echo 'sr-x2: step 150 of 200, loss 0.0300, 1 min left, PSNR 27.40 dB'; exit 1"
+    )
+    seen: list[tuple[float, str]] = []
+    update = page.update_progress_artifact
+
+    def noted(artifact: Any, progress: float, **how: Any) -> None:
+        seen.append((progress, how["description"]))
+        update(artifact, progress, **how)
+
+    monkeypatch.setattr(page, "update_progress_artifact", noted)
+    state = run_flow(project, monkeypatch, experiment="sr-x2")
+    [progress] = artifacts(state, "progress-sr-x2")
+    assert seen == [(75.0, "step 150 of 200, PSNR 27.40 dB, 1 min left")]
+    assert (progress.data, progress.description) == (75.0, seen[0][1])
+
+    [failure] = artifacts(state, "failure-train-sr-x2")
+    assert "with ***" in failure.data
+    shown = [state.message, failure.data, failure.description, *logs(state)]
+    assert any("with ***" in text for text in shown[3:])
+    assert not any(secret in text for text in shown)
 
 
 def test_an_unknown_experiment_fails_the_run_before_anything_is_made(

@@ -1,0 +1,180 @@
+"""What all flows do: a workspace at a commit, stages as tasks with retries and timeouts, results, and the end."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import get_run_logger, runtime, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from flows.page import Progress, name_run, show_failure, show_results
+from flows.results import branch_of, push_outputs, record
+from flows.stages import StageFailed, alone, run_command, run_stage, stages_of
+from flows.workspace import RUNS, find_commit, make_workspace, params_at, uncommitted
+from scn.config.params import Params
+from scn.core.errors import UserError
+
+RETRY_DELAYS = [10.0, 60.0, 300.0]
+"""Seconds before the first retry of a stage, before the second, and before each later one."""
+
+
+class NotDone(Exception):  # noqa: N818 - a finding: the flow that catches it fails with its message
+    """A stage of a run failed or took too long; the message says which and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A flow run and its workspace, a clone of the project."""
+
+    project: Path
+    folder: Path
+    commit: str
+    params: Params
+    retries: int
+    """Further attempts at a stage that failed."""
+    timeout_hours: float
+    """Hours that one attempt at one stage may take."""
+
+    @property
+    def place(self) -> Path:
+        """The workspace's folder, relative to the project."""
+        return self.folder.relative_to(self.project)
+
+    def order(self, target: str) -> list[str]:
+        """The stages that a target of DVC needs, in DVC's order. Raises UserError if there is no such target."""
+        return stages_of(self.folder, target)
+
+    def stage_of_corpus(self, reference: str) -> str:
+        """The stage that brings a corpus, NAME or NAME/SPLIT; "" if it is none of params.yaml, as a folder."""
+        name = reference.partition("/")[0]
+        corpora = self.params.corpora
+        return f"download@{name}" if name in corpora.download else f"index@{name}" if name in corpora.local else ""
+
+    def stages(self, stages: Sequence[str]) -> list[str]:
+        """Runs stages of DVC in this order, each as a task and once; returns them. Raises NotDone if one fails."""
+        once = list(dict.fromkeys(stages))
+        get_run_logger().info("Commit %s in %s, in this order: %s", self.commit[:9], self.place, ", ".join(once))
+        for stage in once:
+            self._task(stage, None)
+        return once
+
+    def command(self, name: str, command: list[str]) -> list[str]:
+        """Runs a command in the workspace as a task, and returns its lines. Raises NotDone if it fails."""
+        return self._task(name, command)
+
+    def keep(self, branch: str, stages: Sequence[str], message: str, files: Sequence[str] = ()) -> None:
+        """Commits what stages made, and `files` of the workspace, to a branch of runs.
+
+        What fails here is a warning: what was made is in the store and in DVC's cache.
+        """
+        log = get_run_logger()
+        try:
+            made = record(self.project, self.folder, self.commit, branch, stages, message, log.warning, files)
+            log.info("What this run made is recorded in %s, commit %s", branch, made[:9])
+        except UserError as error:
+            log.warning("%s", error)
+
+    def push(self, stages: Sequence[str]) -> None:
+        """Runs `dvc push` for what stages made, where DVC has a remote; a failure is a warning."""
+        log = get_run_logger()
+        push_outputs(self.folder, stages, log.info, log.warning)
+
+    def _task(self, name: str, command: list[str] | None) -> list[str]:
+        run = stage_task.with_options(retries=self.retries, timeout_seconds=self.timeout_hours * 3600)
+        state: State[Any] = run(self.project, self.folder, name, command, return_state=True)
+        if state.is_completed():
+            return list(state.result())
+        message = state.message or f"Stage {name} ended as {state.name}"
+        if state.name == "TimedOut":
+            hours = f"{self.timeout_hours:g} hours"
+            message = f"Stage {name} took longer than {hours}: raise timeout_hours or make it shorter"
+            show_failure(name, message, [], alone(self.place, name, command))
+        raise NotDone(message)
+
+
+@task(name="stage", task_run_name="{name}", cache_policy=NO_CACHE, retry_delay_seconds=RETRY_DELAYS)
+def stage_task(project: Path, workspace: Path, name: str, command: list[str] | None) -> State[Any]:
+    """Runs one stage of DVC in `workspace`, or a command; its output goes to the task run's log."""
+    log, progress, lines = get_run_logger(), Progress(), list[str]()
+
+    def line_written(line: str) -> None:
+        log.info(line)
+        lines.append(line)
+        progress.line_written(line)
+
+    try:
+        if command is None:
+            run_stage(workspace, name, line_written)
+        else:
+            run_command(workspace, name, command, line_written)
+    except StageFailed as error:
+        by_hand = alone(workspace.relative_to(project), name, command)
+        log.error("The last lines of %s:\n%s\nAlone: %s", name, "\n".join(error.tail), by_hand)
+        show_failure(name, str(error), error.tail, by_hand)
+        return Failed(message=f"{error} (alone: {by_hand})")  # is retried as an exception is, but logs no traceback
+    progress.done()
+    return Completed(message=f"{name} is up to date", data=lines if command else [])
+
+
+def in_workspace(
+    what: str,
+    ref: str | None,
+    experiments: Sequence[str],
+    body: Callable[[Run], str],
+    *,
+    retries: int,
+    timeout_hours: float,
+) -> State[Any]:
+    """Runs `body` in a workspace of its own, and returns the state that the flow ends in.
+
+    The flow run is named after `what` and the commit. The workspace is removed if all went well.
+
+    Args:
+        ref: branch, tag or commit; None: what is checked out.
+        experiments: names in params.yaml, for the run's tags; an unknown one ends the run.
+        body: does the work; returns the sentence that the run ends with.
+    """
+    log = get_run_logger()
+    project = Path.cwd()
+    folder = project / RUNS / f"{what}-{str(runtime.flow_run.id)[:8]}"
+    try:
+        commit = find_commit(project, ref)
+        params = params_at(project, commit)
+        known = [params.experiment(name) for name in experiments]
+        tasks = {experiment.task_name for experiment in known}
+        name_run(f"{what}-{commit[:9]}", ["scn", *sorted({*experiments, *tasks}), commit[:9]])
+        if ref is None and (changed := uncommitted(project)):
+            log.warning("Not part of this run, because they are not committed: %s", ", ".join(changed))
+        make_workspace(project, commit, params, folder)
+    except UserError as error:
+        log.error(str(error))
+        return Failed(message=str(error))
+    run = Run(
+        project=project,
+        folder=folder,
+        commit=commit,
+        params=params,
+        retries=retries,
+        timeout_hours=timeout_hours,
+    )
+    try:
+        message = body(run)
+    except (UserError, NotDone) as error:
+        log.error("%s (the workspace is kept in %s)", error, run.place)
+        return Failed(message=str(error))
+    shutil.rmtree(folder)
+    return Completed(message=message)
+
+
+def publish(run: Run, experiment: str) -> str:
+    """Runs the stages that publish an experiment, shows what they made, and records it; returns a sentence."""
+    stages = run.stages(run.order(f"publish@{experiment}"))
+    found = show_results(run.folder, experiment)
+    sentence = found.sentence if found else experiment
+    run.keep(branch_of(experiment), stages, f"{experiment} of {run.commit[:9]}\n\n{sentence}\n")
+    run.push(stages)
+    return f"{experiment} is published: `dvc repro publish@{experiment}` brings its files here."

@@ -1,0 +1,182 @@
+"""Commits what a run made to the branch `runs/<experiment>`: its dvc.lock, merged stage by stage.
+
+The branch's tip and the run's commit are the parents, and the tree is that of the run's commit with the merged
+dvc.lock: in any clone `git checkout runs/sr-x2` and `dvc pull` bring what was made, and what it was made of. Nothing
+that is checked out changes. A push that another run was faster than is refused by git, and made again on top of it.
+"""
+
+import random
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flows.masking import masked
+from flows.stages import DVC, StageFailed, run_command
+from flows.workspace import git
+from scn.core.errors import UserError
+
+LOCK = "dvc.lock"
+_ATTEMPTS = 20
+_REMOTE_SECONDS = 120.0
+
+Warn = Callable[[str], None]
+"""Is called with a sentence on what failed and ends nothing."""
+
+
+def branch_of(experiment: str) -> str:
+    """The branch that the runs of an experiment are committed to."""
+    return f"runs/{experiment}"
+
+
+def record(
+    project: Path,
+    workspace: Path,
+    commit: str,
+    branch: str,
+    stages: Sequence[str],
+    message: str,
+    warn: Warn,
+    files: Sequence[str] = (),
+) -> str:
+    """Commits the lock of the stages of a run to `branch` of the project, and pushes it to the project's git remote.
+
+    Args:
+        workspace: the run's clone of the project, with its dvc.lock.
+        commit: what the run was made of.
+        stages: the stages that it ran; those of other runs are kept as the branch has them.
+        message: that of the commit.
+        warn: is called if the remote does not take it.
+        files: files of the workspace that are committed, too.
+    Returns:
+        the new commit, or the tip of the branch if that says the same.
+    Raises:
+        UserError: if the branch can't be moved.
+    """
+    remote = _remote(project)
+    lock = workspace / LOCK
+    own = _stages(lock.read_text()) if lock.is_file() else {}
+    kept = {name: entry for name, entry in own.items() if name in stages}
+    for attempt in range(_ATTEMPTS):
+        tips = _tips(project, workspace, branch, remote, warn if attempt == 0 else _silent)
+        merged = _merged(_locks(workspace, [commit, *tips]), kept)
+        made = _commit(workspace, commit, tips, merged, files, message)
+        try:
+            git(workspace, "push", "--quiet", "origin", f"{made}:refs/heads/{branch}")
+        except UserError as error:
+            if "checked out" in str(error):
+                raise UserError(
+                    f"{branch} is checked out in {project}, so that nothing can be committed to it: switch to another "
+                    "branch there and run this again; what was made is in DVC's cache."
+                ) from None
+            if attempt == _ATTEMPTS - 1:
+                raise
+            time.sleep(random.uniform(0.1, 0.5) * (attempt + 1))  # another run was faster
+            continue
+        break
+    if remote:
+        try:
+            git(project, "push", "--quiet", remote, f"{made}:refs/heads/{branch}", seconds=_REMOTE_SECONDS)
+        except UserError as error:
+            warn(f"{branch} is not pushed to {remote}: {masked(str(error))}")
+    return made
+
+
+def recorded(workspace: Path, branch: str) -> bool:
+    """Makes the dvc.lock of a branch of runs that of the workspace; False if there is no such branch."""
+    if not git(workspace, "ls-remote", "origin", f"refs/heads/{branch}"):
+        return False
+    git(workspace, "fetch", "--quiet", "origin", f"refs/heads/{branch}")
+    (workspace / LOCK).write_text(git(workspace, "show", f"FETCH_HEAD:{LOCK}") + "\n")
+    return True
+
+
+def push_outputs(workspace: Path, stages: Sequence[str], line_written: Callable[[str], None], warn: Warn) -> None:
+    """Runs `dvc push` for the stages of a run, where DVC has a default remote; `warn` is called if it fails."""
+    try:
+        run_command(workspace, "dvc push", [*DVC, "push", *stages], line_written)
+    except StageFailed as error:
+        if "no remote" not in str(error):
+            warn(f"What was made is not in DVC's remote: {error}")
+
+
+def _silent(_: str) -> None:
+    return
+
+
+def _remote(project: Path) -> str:
+    """The project's git remote: origin, or the only one; "" if there is none."""
+    names = git(project, "remote").split()
+    return "origin" if "origin" in names else names[0] if len(names) == 1 else ""
+
+
+def _tips(project: Path, workspace: Path, branch: str, remote: str, warn: Warn) -> list[str]:
+    """The commits that the branch points to, in the project and in its remote; one if the other is a part of it."""
+    found = []
+    if remote:
+        try:
+            if git(project, "ls-remote", remote, f"refs/heads/{branch}", seconds=_REMOTE_SECONDS):
+                there = f"refs/remotes/{remote}/{branch}"
+                git(project, "fetch", "--quiet", remote, f"+refs/heads/{branch}:{there}", seconds=_REMOTE_SECONDS)
+                git(workspace, "fetch", "--quiet", "origin", there)
+                found.append(git(workspace, "rev-parse", "FETCH_HEAD"))
+        except UserError as error:
+            warn(f"{remote} can't be asked for {branch}: {masked(str(error))}")
+    if git(workspace, "ls-remote", "origin", f"refs/heads/{branch}"):
+        git(workspace, "fetch", "--quiet", "origin", f"refs/heads/{branch}")
+        found.append(git(workspace, "rev-parse", "FETCH_HEAD"))
+    return git(workspace, "merge-base", "--independent", *found).split() if len(found) > 1 else found
+
+
+def _locks(workspace: Path, commits: Iterable[str]) -> list[dict[str, Any]]:
+    """The stages of dvc.lock in each of the commits that has one."""
+    texts = (
+        git(workspace, "ls-tree", commit, LOCK) and git(workspace, "show", f"{commit}:{LOCK}") for commit in commits
+    )
+    return [_stages(text) for text in texts if text]
+
+
+def _stages(text: str) -> dict[str, Any]:
+    """Stage -> what a dvc.lock says of it, as DVC reads it."""
+    from dvc.utils.serialize import parse_yaml
+
+    stages: dict[str, Any] = (parse_yaml(text, LOCK) or {}).get("stages") or {}
+    return stages
+
+
+def _merged(before: Iterable[Mapping[str, Any]], own: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for stages in (*before, own):
+        found |= stages
+    return {name: found[name] for name in sorted(found)}
+
+
+def _commit(
+    workspace: Path,
+    commit: str,
+    tips: Sequence[str],
+    stages: Mapping[str, Any],
+    files: Sequence[str],
+    message: str,
+) -> str:
+    """A new commit with `stages` as its dvc.lock; the tip if that has the same tree, and `commit` in its past."""
+    from dvc.utils.serialize import dumps_yaml
+
+    paths = {name: workspace / name for name in files}
+    if stages:
+        paths[LOCK] = workspace / ".git" / LOCK
+        paths[LOCK].write_text(dumps_yaml({"schema": "2.0", "stages": dict(stages)}))
+    who = {"NAME": "scn flow", "EMAIL": f"flow@{socket.gethostname()}"}
+    settings = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in who.items()}
+    settings["GIT_INDEX_FILE"] = str(workspace / ".git" / "index-of-runs")
+    git(workspace, "read-tree", commit, settings=settings)
+    for name, path in paths.items():
+        blob = git(workspace, "hash-object", "-w", str(path))
+        git(workspace, "update-index", "--add", "--cacheinfo", f"100644,{blob},{name}", settings=settings)
+    tree = git(workspace, "write-tree", settings=settings)
+    same = len(tips) == 1 and git(workspace, "rev-parse", f"{tips[0]}^{{tree}}") == tree
+    if same and git(workspace, "merge-base", "--independent", tips[0], commit) == tips[0]:
+        return tips[0]
+    parents = [word for parent in (*tips, commit) for word in ("-p", parent)]
+    return git(workspace, "commit-tree", tree, *parents, "-m", message, settings=settings)

@@ -1,0 +1,78 @@
+"""`retrain`: order and limit, one failure that stops no other, and what DVC calls stale."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.retrain import bases, in_order, retrain
+from flows.stale import stale_experiments
+from flows.workspace import find_commit, params_at
+from scn.config.params import load_params
+from tests.flows.conftest import PARAMS, MakeScratch, commit_all
+
+
+def test_a_base_is_trained_first_and_no_more_than_the_limit_at_once() -> None:
+    order, now, most, lock = list[str](), set[str](), 0, threading.Lock()
+    pair = threading.Barrier(2, timeout=60)
+
+    def one(name: str) -> str:
+        nonlocal most
+        with lock:
+            now.add(name)
+            most = max(most, len(now))
+        if name in ("b", "c"):  # two of them do run at the same time
+            pair.wait()
+        with lock:
+            order.append(name)
+            now.remove(name)
+        return ""
+
+    assert in_order("abcd", {"a": "d"}, one, 2) == {}
+    assert order.index("d") < order.index("a")
+    assert most == 2
+
+
+def test_one_that_fails_stops_only_those_that_start_from_it() -> None:
+    done = []
+
+    def one(name: str) -> str:
+        if name == "b":
+            raise RuntimeError("it broke")
+        done.append(name)
+        return "no shards" if name == "a" else ""
+
+    assert in_order("abcd", {"d": "a"}, one, 1) == {
+        "a": "no shards",
+        "b": "it broke",
+        "d": "not run, as it starts from a, which failed",
+    }
+    assert done == ["a", "c"]
+
+
+def test_the_experiment_that_another_starts_from_is_its_base(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(PARAMS + "start_from: {dn-s25: models/sr-x2}\n")
+    params = load_params(tmp_path / "params.yaml")
+    assert bases(params, ["dn-s25", "sr-x2"]) == {"dn-s25": "sr-x2"}
+    assert bases(params, ["dn-s25"]) == {}
+
+
+@pytest.mark.usefixtures("prefect_api")
+@pytest.mark.filterwarnings("default")
+def test_the_end_says_which_failed(make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = make_scratch("[ ${key} = sr-x2 ] && echo 'scn: no shards.' && exit 1; echo trained > models/${key}")
+    monkeypatch.chdir(project)
+    state: Any = retrain(retries=0, at_once=2, return_state=True)
+    assert state.name == "Failed"
+    assert state.message.startswith("1 of 2 failed: sr-x2: Stage train@sr-x2 failed: scn: no shards. (alone: cd ")
+    assert (project / ".scn/store/dn-s25").is_file()
+
+    # The branch of runs tells that dn-s25 is up to date, until something that decides it changes.
+    commit = find_commit(project, None)
+    names = ["sr-x2", "dn-s25"]
+    assert stale_experiments(project, commit, params_at(project, commit), names) == ["sr-x2"]
+    text = (project / "dvc.yaml").read_text()
+    (project / "dvc.yaml").write_text(text.replace("echo trained", "echo trained again"))
+    commit = commit_all(project)
+    assert stale_experiments(project, commit, params_at(project, commit), names) == names

@@ -1,0 +1,90 @@
+"""`scn gc`: what nobody needs, once it has been so for long enough; never what a manifest names or a run changes."""
+
+import json
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from scn.config.params import Params, load_params
+from scn.launch.collect import NOTES, delete_old, find_old
+from scn.storage import open_store
+from scn.storage.base import Store
+
+PARAMS = """\
+corpora: {local: {mine: photos/mine}}
+data: {train: [mine/train], evaluation: [mine/evaluation]}
+collect: {after_days: 10}
+experiments:
+  sr-x2: {task: sr, level: 2}
+"""
+SHARDS = [f"shards/sr/{digit * 32}/000000.tar" for digit in "abcd"]
+CHECKPOINT = "runs/sr-x2/0123abcd/step-20-0123456789abcdef.pt"
+
+
+@pytest.fixture
+def params(tmp_path: Path) -> Params:
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    for key in (*SHARDS, CHECKPOINT):
+        open_store("file://.scn/store", tmp_path).put(key, key.encode())
+    for folder, key in (("shards/sr-x2", SHARDS[0]), (".scn/flow-runs/x/shards/sr-x2", SHARDS[1])):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "train.json").write_text(json.dumps({"shards": [{"key": key}]}))
+    return load_params(tmp_path / "params.yaml")
+
+
+def store_of(params: Params) -> Store:
+    return open_store(params.storage.url, params.root)
+
+
+def days_pass(params: Params, days: int) -> None:
+    path = params.root / NOTES
+    notes = json.loads(path.read_bytes())
+    for note in notes.values():
+        note["since"] = (datetime.now(UTC) - timedelta(days=days)).isoformat()
+    path.write_text(json.dumps(notes))
+
+
+def deletable(params: Params) -> list[str]:
+    return [old.name for old in find_old(params) if old.deletable]
+
+
+def test_what_is_unneeded_long_enough_is_deleted(params: Params) -> None:
+    unneeded = ["runs/sr-x2/0123abcd", *(key.rpartition("/")[0] for key in SHARDS[2:])]
+    assert [old.name for old in find_old(params)] == unneeded
+    assert deletable(params) == []
+    days_pass(params, 9)
+    assert deletable(params) == []
+    days_pass(params, 10)
+    assert deletable(params) == unneeded
+    assert delete_old(params, find_old(params)) == 3
+    assert store_of(params).list() == SHARDS[:2]
+
+
+def test_what_changes_begins_anew(params: Params) -> None:
+    find_old(params)
+    days_pass(params, 10)
+    store_of(params).put("runs/sr-x2/0123abcd/step-40-0123456789abcdef.pt", b"later")
+    assert "runs/sr-x2/0123abcd" not in deletable(params)
+    find_old(params)
+    days_pass(params, 10)
+    _, token = store_of(params).read_pointer("runs/sr-x2/0123abcd/lease.json")
+    store_of(params).swap_pointer("runs/sr-x2/0123abcd/lease.json", b"{}", token)  # a run has gone on
+    assert "runs/sr-x2/0123abcd" not in deletable(params)
+
+
+def test_a_lock_file_names_shards_too(params: Params, capsys: pytest.CaptureFixture[str]) -> None:
+    root, md5 = params.root, "0" * 32
+    (root / "dvc.lock").write_text(
+        "schema: '2.0'\nstages:\n  shard@sr-x2:\n    cmd: x\n    outs:\n"
+        f"    - path: shards/sr-x2/train.json\n      hash: md5\n      md5: '{md5}'\n      size: 1\n"
+    )
+    assert [old.name for old in find_old(params)] == ["runs/sr-x2/0123abcd"]  # it can't be known what it names
+    assert "shards/sr-x2/train.json of a dvc.lock is not in DVC's cache" in capsys.readouterr().err
+
+    subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
+    manifest = root / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text(json.dumps({"shards": [{"key": SHARDS[2]}]}))
+    assert [old.name for old in find_old(params)] == ["runs/sr-x2/0123abcd", SHARDS[3].rpartition("/")[0]]
