@@ -7,10 +7,13 @@ import json
 import tokenize
 from collections.abc import Iterable
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
+from scn.core.errors import UserError
+
 PACKAGES = Path(__file__).resolve().parents[2]
-"""The folder that holds the packages scn, data_prep and flows."""
+"""The folder that holds the packages scn, data_prep and flows; on a node that Ray has sent them to, scn alone."""
 
 
 def digest(value: object) -> str:
@@ -31,29 +34,50 @@ def code_sha256(files: Iterable[Path]) -> str:
     is running.
 
     Args:
-        files: sources below PACKAGES.
+        files: sources of this project's packages, as `sources` finds them.
     """
-    return digest({path.relative_to(PACKAGES).as_posix(): _source_sha256(path) for path in sorted(set(files))})
+    return digest({path.relative_to(_above(path)).as_posix(): _source_sha256(path) for path in sorted(set(files))})
 
 
 def sources(*names: str, without: Iterable[str] = ()) -> list[Path]:
     """The Python files of `names`: each is a file, or a folder with all files in it, such as "scn/training".
 
     Args:
-        names: paths relative to PACKAGES.
+        names: paths that begin with a package.
         without: files to leave out, named in the same way.
     Raises:
         FileNotFoundError: if there is no such file or folder.
     """
-    left_out = {PACKAGES / name for name in without}
+    left_out = {_folder(name) / name for name in without}
     found: list[Path] = []
     for name in names:
-        path = PACKAGES / name
+        path = _folder(name) / name
         inside = sorted(path.rglob("*.py")) if path.is_dir() else [path]
         if not inside or not all(file.is_file() for file in (*inside, *left_out)):
             raise FileNotFoundError(f"{path} or what is left out of it does not exist")
         found += [file for file in inside if file not in left_out]
     return found
+
+
+def _folder(name: str) -> Path:
+    """The folder that holds the package with which the path `name` begins."""
+    package = name.partition("/")[0]
+    return PACKAGES if (PACKAGES / package).is_dir() else package_folder(package).parent
+
+
+def _above(path: Path) -> Path:
+    """The folder that holds the package in which `path` lies."""
+    if path.is_relative_to(PACKAGES):
+        return PACKAGES
+    return next(folder for folder in path.parents if not (folder / "__init__.py").is_file())
+
+
+def package_folder(package: str) -> Path:
+    """The folder from which this process imports one of the project's packages."""
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"The package {package} is not on Python's path: install the whole project.")
+    return Path(spec.submodule_search_locations[0]).resolve()
 
 
 @cache

@@ -5,11 +5,10 @@ import os
 import socket
 from functools import cache
 from importlib.metadata import version
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from scn.core.errors import UserError
+from scn.core.hashing import package_folder
 
 CODE = "code"
 """Key of the hash of this project's code in an installation; its other keys are names of packages."""
@@ -20,7 +19,7 @@ _PACKAGES = ("torch", "numpy")  # Ray itself refuses nodes with another Python o
 def runtime_env() -> dict[str, Any]:
     """Ray's runtime environment for a cluster: every node runs the code of this process, and not its own."""
     # A few megabytes. No node has to have the commit of this process: its image may be older than the code.
-    return {"py_modules": [str(folder(name)) for name in _PROJECT], "excludes": ["__pycache__"]}
+    return {"py_modules": [str(package_folder(name)) for name in _PROJECT], "excludes": ["__pycache__"]}
 
 
 def common() -> dict[str, str]:
@@ -55,17 +54,9 @@ def _installation() -> dict[str, str]:
 
     hashes = hashlib.sha256()
     for name in _PROJECT:
-        root = folder(name)
+        root = package_folder(name)
         for path in sorted(root.rglob("*.py")):
             hashes.update(f"{name}/{path.relative_to(root)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     # Builds of PyTorch for a CPU and for CUDA, 2.13.0+cpu and 2.13.0, may be mixed: a GPU decides other bits anyway.
     versions = {name: version(name).partition("+")[0] for name in _PACKAGES}
     return {CODE: hashes.hexdigest(), **versions, "Pillow": PIL.__version__}
-
-
-def folder(package: str) -> Path:
-    """The folder from which this process imports one of the project's packages."""
-    spec = find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError(f"The package {package} is not on Python's path: install the whole project.")
-    return Path(spec.submodule_search_locations[0]).resolve()

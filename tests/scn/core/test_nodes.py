@@ -9,26 +9,33 @@ from pathlib import Path
 
 import pytest
 
-from scn.core.nodes import CODE, common, folder, refusal
+from scn.core.hashing import package_folder
+from scn.core.nodes import CODE, common, refusal
 
 ASKS = """\
 import sys
-from scn.core import nodes
+from scn.core import hashing, nodes
 from scn.core.errors import UserError
 from scn.core.parallel import carry_out
 from scn.core.ray import start_ray
 
+def code(name):
+    return hashing.code_sha256(hashing.sources(name, without=[f"{name}/__init__.py"]))
+
 start_ray()
 nodes.common()
+expected = {name: code(name) for name in ("data_prep", "scn/imaging")}
 if sys.argv[1:] == ["hidden"]:  # as another machine, which has no such folder
-    nodes.folder("scn").parent.rename(nodes.folder("scn").parents[1] / "gone")
+    hashing.package_folder("scn").parent.rename(hashing.package_folder("scn").parents[1] / "gone")
     sys.argv.pop()
 for name, value in (each.split("=") for each in sys.argv[1:]):
     nodes._installation()[name] = value
 try:
-    for _, found in carry_out(nodes.folder, ["scn", "data_prep"], 1, unit="folder"):
+    for _, found in carry_out(hashing.package_folder, ["scn", "data_prep"], 1, unit="folder"):
         print(found)
         print((found / "__init__.py").read_text())
+    found = {list(expected)[number]: each for number, each in carry_out(code, list(expected), 1, unit="hash")}
+    print("the same hashes" if found == expected else found)
 except UserError as error:
     print(error)
 """
@@ -76,19 +83,22 @@ def asked(address: str, project: Path, *other: str) -> str:
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_nodes_run_the_code_of_the_process_that_asks(address: str, tmp_path: Path) -> None:
     for name in ("scn", "data_prep"):
-        shutil.copytree(folder(name), tmp_path / "here" / name, ignore=shutil.ignore_patterns("__pycache__", "zoo"))
+        shutil.copytree(
+            package_folder(name), tmp_path / "here" / name, ignore=shutil.ignore_patterns("__pycache__", "zoo")
+        )
         with (tmp_path / "here" / name / "__init__.py").open("a") as file:
             file.write(f"# {name} as it is here alone")
     printed = asked(address, tmp_path / "here", "hidden")
     assert "# scn as it is here alone" in printed
     assert "# data_prep as it is here alone" in printed
+    assert printed.endswith("the same hashes\n")
     assert str(tmp_path) not in printed  # it was sent, not read there
 
 
 @pytest.mark.integration
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_node_with_other_packages_is_refused_by_name(address: str) -> None:
-    printed = asked(address, folder("scn").parent, "torch=1.0", f"{CODE}=none")
+    printed = asked(address, package_folder("scn").parent, "torch=1.0", f"{CODE}=none")
     assert printed.startswith("The node ")
     assert " has other code of this project, torch " in printed
     assert " in place of 1.0: start all nodes from one image, or install " in printed
