@@ -38,7 +38,7 @@ RUN apt-get update \
     libwebpdemux2 libwebpmux3 ${PACKAGES} \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --create-home --uid 1000 scn \
- && install -d -o scn -g scn /app /project
+ && install -d -o scn -g scn /app /project /corpora
 WORKDIR /app
 COPY --from=build --chown=scn:scn /app/.venv .venv
 COPY --chown=scn:scn . .

