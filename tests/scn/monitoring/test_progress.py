@@ -14,6 +14,7 @@ from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.record_writer import masked_crc32c
 
 from scn.monitoring import progress as module
+from scn.monitoring.line import read_line
 from scn.monitoring.progress import Progress, duration
 from scn.training.validation import Validated
 
@@ -133,6 +134,11 @@ def test_the_progress_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert lines[1] == (
         "sr-x2: step 200 of 5000, loss 0.0312, lr 1.0e-03, 16 patches/s, data wait 1%, 1 h 20 min left, PSNR 30.00 dB"
     )
+    told = read_line(lines[1])  # as a flow does that shows it
+    assert told is not None
+    assert (told.name, told.step, told.steps) == ("sr-x2", 200, 5000)
+    assert (told.left, told.psnr, str(told)) == ("1 h 20 min", "PSNR 30.00 dB", lines[1])
+    assert read_line(lines[0]) is None
 
 
 @pytest.mark.usefixtures("every_line")
