@@ -55,8 +55,7 @@ class Progress:
     def done(self) -> None:
         """Shows that the training is at its end."""
         if last := self._last:
-            words = [f"all {last.steps} steps", last.psnr]
-            self._show(last.name, 100.0, ", ".join(filter(None, words)))
+            self._show(last.name, 100.0, f"all {last.steps} steps")  # the last line's PSNR is an earlier one
 
     def _show(self, name: str, percent: float, description: str) -> None:
         with _shown("The progress"):
