@@ -62,8 +62,8 @@ def artifacts(state: Any, key: str) -> list[Any]:
         return sorted(client.read_artifacts(artifact_filter=about), key=lambda artifact: artifact.created)
 
 
-def logs(state: Any) -> list[str]:
-    """What a flow run and its tasks have logged; the API learns of it a little later."""
+def logs(state: Any, awaited: str) -> list[str]:
+    """What a flow run and its tasks have logged, when `awaited` is among it: the API learns of it a little later."""
     from prefect import get_client
     from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 
@@ -72,7 +72,7 @@ def logs(state: Any) -> list[str]:
     with get_client(sync_client=True) as client:
         while True:
             found = [entry.message for entry in client.read_logs(log_filter=about)]
-            if any("Finished in state" in message for message in found) or time.monotonic() > deadline:
+            if any(awaited in message for message in found) or time.monotonic() > deadline:
                 return found
             time.sleep(0.2)
 
@@ -186,7 +186,7 @@ def test_what_a_training_prints_is_shown_as_progress_and_secrets_are_not(
 
     [failure] = artifacts(state, "failure-train-sr-x2")
     assert "with ***" in failure.data
-    shown = [state.message, failure.data, failure.description, *logs(state)]
+    shown = [state.message, failure.data, failure.description, *logs(state, "with ***")]
     assert any("with ***" in text for text in shown[3:])
     assert not any(secret in text for text in shown)
 
