@@ -235,6 +235,11 @@ def parse(reference: str, store: Store) -> tuple[str, str]:
     experiment, at, version = reference.partition("@")
     shipped = zoo.names()
     found = published(store)
+    if experiment in shipped and experiment not in found:
+        raise UserError(
+            f"{experiment} ships with the project, and no version of it is published in {store.url}: publish it with "
+            f"`scn models install {zoo.folder(experiment)}`."
+        )
     if experiment not in found:
         near = difflib.get_close_matches(experiment, [*found, *shipped], n=1, cutoff=0.5)
         listing = f"published there: {', '.join(found)}" if found else "nothing is published there yet"

@@ -2,8 +2,7 @@
 
 import base64
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
+from scn.evaluation.page.environment import templates
 from scn.evaluation.page.plots import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, lines
 from scn.evaluation.runs import Curve
 
@@ -18,13 +17,7 @@ def curve_uri(y_name: str, curve: Curve, *, log: bool = False) -> str:
     plot = lines("", y_name, {(0, ""): curve}, log=log)
     if plot is None:
         return ""
-    environment = Environment(
-        loader=PackageLoader("scn.evaluation.page", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates()
     sides = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM}
     environment.globals |= sides
     text = environment.get_template("curve.svg.j2").render(plot=plot)

@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from scn.config.params import Params
 from scn.core.files import write_atomically
 from scn.evaluation.comparison import MARKS, comparisons
 from scn.evaluation.page.costs import INPUT, SIDE, Costs, computing
+from scn.evaluation.page.environment import templates
 from scn.evaluation.page.panels import Panel, cost_of, level_of, method_name, panel
 from scn.evaluation.page.pictures import pictures
 from scn.evaluation.page.plots import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Lines, lines
@@ -99,13 +98,7 @@ def gather(params: Params, *, timed: bool = True, machine: str = "", shipped: Se
 
 def render(report: Report) -> str:
     """Returns the report as HTML."""
-    environment = Environment(
-        loader=PackageLoader("scn.evaluation.page", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates()
     environment.filters |= {"count": count, "slug": slug}
     rules = {rule.name: rule.title for of_task in PROTOCOLS.values() for rule in of_task}
     environment.globals |= {

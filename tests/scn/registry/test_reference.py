@@ -128,6 +128,11 @@ def test_a_damaged_config_is_named(project: Any, damage: str) -> None:
         list_models(params_file=project.params.path)
 
 
+def test_a_model_that_ships_is_published_before_it_has_versions(project: Any) -> None:
+    with pytest.raises(UserError, match=r"car-q10 ships with .*: publish it with `scn models install \S+/car-q10`\."):
+        load("car-q10@v1", params_file=project.params.path)
+
+
 def test_a_model_that_does_not_say_all_is_listed_all_the_same(project: Any, elsewhere: Path) -> None:
     path = scn.zoo.FOLDER / "sr-x2" / "config.json"
     config = json.loads(path.read_bytes())
