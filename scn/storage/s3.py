@@ -134,9 +134,10 @@ class S3Store(Store):
             place = self._at(key) | {"Metadata": {"sha256": content.sha256}}
             if content.size <= PART_BYTES:
                 sent = put(self._client, place, content.part(0, content.size), condition)
-            elif condition and conduct.completes is not Found.KEPT:
+            elif condition and content.size <= _MOST_AT_ONCE:
                 sent = self._send_whole(place, content)
             else:
+                self._check_completes(content.size, conduct)
                 sent = self._send_parts(place, content, condition)
             if sent is None:
                 return False
@@ -174,14 +175,16 @@ class S3Store(Store):
             return None
 
     def _send_whole(self, place: dict[str, Any], content: Content) -> ETags | None:
-        """Creates a large object by one request, for services that know no conditions on completing an upload."""
-        if content.size > _MOST_AT_ONCE:
-            raise StoreLacks(
-                f"{self.url} takes no object of {content.size / 1024**3:.1f} GiB safely, as the service ignores "
-                "conditions on completing a multipart upload: use another service (see `scn store check`)."
-            )
+        """Creates a large object by one request: completing parts on a condition is a race on some services."""
         with BufferedReader(content.stream(), BLOCK_BYTES) as stream:
             return put(self._client, place, stream, CREATE, md5_of(content.blocks()))
+
+    def _check_completes(self, size: int, conduct: Conduct) -> None:
+        if conduct.creates is Found.KEPT and conduct.completes is not Found.KEPT:
+            raise StoreLacks(
+                f"{self.url} takes no object of {size / 1024**3:.1f} GiB safely, as the condition on completing a "
+                f"multipart upload is {conduct.completes}: use another service (see `scn store check`)."
+            )
 
     def _send_parts(self, place: dict[str, Any], content: Content, condition: dict[str, str]) -> ETags | None:
         """Creates a large object in parts, several at a time; None if there is one already."""

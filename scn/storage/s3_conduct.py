@@ -6,13 +6,14 @@ ETag in quotes and take it without, and that refuse it in either form (docs/deci
 
 import threading
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from scn.core.files import HIDDEN
-from scn.storage.base import PART_BYTES, Row, StoreError
+from scn.storage.base import Row, StoreError
 from scn.storage.s3_client import code_of, in_base64, md5_of, not_implemented, put, status_of
 
 RACERS = 4
@@ -61,7 +62,7 @@ _lock = threading.Lock()
 
 
 def conduct_of(client: Any, bucket: str, prefix: str) -> Conduct:
-    """What the service of `client` does in a bucket; tried once per process, below `prefix`, with some 20 requests.
+    """What the service of `client` does in a bucket; tried once per process, below `prefix`, with some 30 requests.
 
     Raises:
         ClientError, BotoCoreError: as boto3 does.
@@ -145,15 +146,22 @@ def _try_completing(client: Any, taken: dict[str, Any], free: dict[str, Any]) ->
         before = _read(client, taken)
         if _complete(client, taken) or _read(client, taken) != before:
             return Found.IGNORED
-        return Found.KEPT if _complete(client, free) else Found.REFUSED
+        start = threading.Barrier(RACERS)
+        with ThreadPoolExecutor(RACERS) as threads:
+            won = sum(threads.map(lambda _: _complete(client, free, start.wait), range(RACERS)))
+        return (Found.REFUSED, Found.KEPT)[won] if won <= 1 else Found.RACY
     except ClientError as error:
         if not_implemented(error):
             return Found.UNKNOWN
         raise
 
 
-def _complete(client: Any, place: dict[str, Any]) -> bool:
-    """Uploads an object in one part, if there is none; False if the service says that there is one."""
+def _complete(client: Any, place: dict[str, Any], ready: Callable[[], object] = lambda: None) -> bool:
+    """Uploads an object in one part, if there is none; False if the service says that there is one.
+
+    Args:
+        ready: is called when all but completing is done.
+    """
     from botocore.exceptions import ClientError
 
     upload = {**place, "UploadId": client.create_multipart_upload(**place)["UploadId"]}
@@ -161,6 +169,7 @@ def _complete(client: Any, place: dict[str, Any]) -> bool:
     try:
         answer = client.upload_part(Body=data, ContentMD5=in_base64(md5_of([data])), PartNumber=1, **upload)
         parts = {"Parts": [{"PartNumber": 1, "ETag": answer["ETag"]}]}
+        ready()
         client.complete_multipart_upload(MultipartUpload=parts, **upload, **CREATE)
         completed = True
     except ClientError as error:
@@ -196,9 +205,8 @@ def describe(client: Any, bucket: str, prefix: str) -> tuple[Row, ...]:
     conduct = conduct_of(client, bucket, prefix)
     form = "kept" if conduct.quoted else "kept, for an ETag without quotes"
     replaces = form if conduct.replaces is Found.KEPT else str(conduct.replaces)
-    completes = "immutable objects of several parts"
-    if conduct.completes is not Found.KEPT:
-        completes = f"objects of more than {PART_BYTES // 2**20} MiB are sent whole, up to 5 GiB"
+    kept = conduct.completes is Found.KEPT
+    completes = f"objects of more than 5 GiB{'' if kept else ' are refused'}; up to there they are sent whole"
     rows = [
         Row("If-None-Match on put", str(conduct.creates), "immutable objects (promise 5)"),
         Row("If-None-Match on completing parts", str(conduct.completes), completes),

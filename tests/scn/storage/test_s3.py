@@ -16,7 +16,7 @@ import pytest
 from strange_services import LARGE, answer, untried
 
 from scn.storage import open_store
-from scn.storage.base import ObjectExists, StoreError
+from scn.storage.base import PART_BYTES, ObjectExists, StoreError
 from scn.storage.s3 import S3Store
 
 
@@ -26,6 +26,12 @@ def s3_store(s3_bucket: str) -> S3Store:
     opened = untried(s3_bucket)
     opened.check()
     return opened
+
+
+@pytest.fixture
+def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Objects of more than one part are sent in parts, as those of more than 5 GiB are."""
+    monkeypatch.setattr("scn.storage.s3._MOST_AT_ONCE", PART_BYTES)
 
 
 @pytest.mark.integration
@@ -43,6 +49,7 @@ def test_a_swap_whose_answer_is_lost_has_won(s3_store: S3Store) -> None:
     assert s3_store.read_pointer("latest")[0] == b"v1"
 
 
+@pytest.mark.usefixtures("in_parts")
 @pytest.mark.integration
 def test_uploads_carry_their_md5(s3_store: S3Store) -> None:
     sent: list[tuple[str, bool]] = []
@@ -60,12 +67,16 @@ def test_uploads_carry_their_md5(s3_store: S3Store) -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(("operation", "data"), [("PutObject", b"small"), ("UploadPart", LARGE)])
-def test_what_was_damaged_on_the_way_is_no_object(s3_store: S3Store, operation: str, data: bytes) -> None:
+@pytest.mark.parametrize(("operation", "data"), [("PutObject", b"small"), ("PutObject", LARGE), ("UploadPart", LARGE)])
+def test_what_was_damaged_on_the_way_is_no_object(
+    s3_store: S3Store, operation: str, data: bytes, request: pytest.FixtureRequest
+) -> None:
     """moto, unlike S3, takes a body whose MD5 differs from the header's."""
+    if operation == "UploadPart":
+        request.getfixturevalue("in_parts")
 
     def spoil(request: Any, **_: object) -> None:
-        request.body = io.BytesIO(b"\xff" + request.body.getvalue()[1:])
+        request.body = io.BytesIO(b"\xff" + request.body.read()[1:])
 
     s3_store._client.meta.events.register(f"before-send.s3.{operation}", spoil)
     with pytest.raises(StoreError, match=f"^{s3_store.url}/a did not arrive as it was sent: check the service and"):
@@ -77,11 +88,15 @@ def test_what_was_damaged_on_the_way_is_no_object(s3_store: S3Store, operation: 
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(("operation", "data"), [("PutObject", b"small"), ("CompleteMultipartUpload", LARGE)])
+@pytest.mark.parametrize(
+    ("operation", "data"), [("PutObject", b"small"), ("PutObject", LARGE), ("CompleteMultipartUpload", LARGE)]
+)
 @pytest.mark.parametrize("etag", ['"0123456789abcdef0123456789abcdef"', None])
 def test_an_etag_that_is_no_md5_is_made_up_by_reading(
-    s3_store: S3Store, operation: str, data: bytes, etag: str | None
+    s3_store: S3Store, operation: str, data: bytes, etag: str | None, request: pytest.FixtureRequest
 ) -> None:
+    if operation == "CompleteMultipartUpload":
+        request.getfixturevalue("in_parts")
     read = []
     events = s3_store._client.meta.events
     events.register(f"after-call.s3.{operation}", lambda parsed, **_: parsed.update(ETag=etag))
@@ -91,6 +106,7 @@ def test_an_etag_that_is_no_md5_is_made_up_by_reading(
     assert s3_store.get("a") == data
 
 
+@pytest.mark.usefixtures("in_parts")
 @pytest.mark.integration
 def test_an_upload_that_fails_is_aborted(s3_store: S3Store) -> None:
     def refuse(request: Any, **_: object) -> Any:
@@ -153,7 +169,8 @@ def test_a_small_object_is_read_after_it_was_written(s3_store: S3Store) -> None:
 @pytest.mark.integration
 def test_a_writer_killed_before_the_last_request_leaves_no_object(s3_store: S3Store) -> None:
     code = (
-        "import sys, time, scn.storage as s\n"
+        "import sys, time, scn.storage as s, scn.storage.s3 as s3\n"
+        "s3._MOST_AT_ONCE = 0\n"
         "store = s.open_store(sys.argv[1])\n"
         "wait = lambda **_: (print('sent', flush=True), time.sleep(600))\n"
         "store._client.meta.events.register('before-call.s3.CompleteMultipartUpload', wait)\n"
@@ -168,6 +185,7 @@ def test_a_writer_killed_before_the_last_request_leaves_no_object(s3_store: S3St
     assert s3_store.put("a", b"new") is True
 
 
+@pytest.mark.usefixtures("in_parts")
 @pytest.mark.integration
 @pytest.mark.parametrize("same", [True, False])
 def test_an_object_that_appears_during_an_upload_stays(s3_store: S3Store, same: bool) -> None:

