@@ -3,6 +3,7 @@
 # make image  the container's image, of the commit that is checked out
 # make test-container   builds the image and runs the pipeline in it; as root
 # make test-cluster   what may happen to a cluster, most of it on machines made of network namespaces; as root
+# make verify-zoo   measures the models that ship again, and compares digits
 # make s3-up  an S3 service on this machine, and the variables by which it is found
 # All set up what they need: a virtual environment in .venv, made once.
 
@@ -21,7 +22,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: run test image test-container test-cluster test-ceph check setup simd prefect-up prefect-down s3-up s3-down
+.PHONY: run test verify-zoo image test-container test-cluster test-ceph check setup simd prefect-up prefect-down s3-up s3-down
 
 run: setup
 	@dvc repro $(EXPERIMENTS:%=publish@%)
@@ -52,6 +53,10 @@ image:
 # ceph-common.
 test-ceph: setup
 	@pytest -n 0 -m ceph tests
+
+# From their weights; FLAGS="dn-s25 --set Set12" for some of it, FLAGS=--self-ensemble for all of it.
+verify-zoo: setup
+	@scn models check $(FLAGS)
 
 check: setup
 	@ruff check .

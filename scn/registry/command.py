@@ -156,6 +156,33 @@ def verify(
         raise UserError(f"{damaged} published version{'s are' if damaged > 1 else ' is'} damaged: publish again.")
 
 
+@models.command("check")
+def check_figures(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Models that ship; default: all.")
+    ] = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", metavar="SET", help="Only these of their evaluation sets.")
+    ] = None,
+    self_ensemble: Annotated[
+        bool, typer.Option("--self-ensemble", help="The figures with self-ensemble, too: eight times as long.")
+    ] = False,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Measure models that ship again, and compare the digits; exit status 1 if a figure differs."""
+    from scn.config.params import load_params
+    from scn.evaluation.report import markdown_table
+    from scn.registry.shipped import HEADER, check_shipped
+
+    rows = []
+    for checked in check_shipped(load_params(params), names or [], sets or [], self_ensemble=self_ensemble):
+        print(f"{checked.name} on {checked.set}: {'the same' if checked.agrees else 'differs'}", file=sys.stderr)
+        rows.append(checked)
+    print(markdown_table(HEADER, [each.cells() for each in rows]))
+    if differ := sum(not each.agrees for each in rows):
+        raise UserError(f"{differ} of {len(rows)} figures differ from those that ship: check weights, images and code.")
+
+
 @models.command()
 def key(file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file for the private key.")]) -> None:
     """Make a key to sign versions with, and print the public key that params.yaml's `registry.trusted` may name."""

@@ -1,0 +1,99 @@
+"""Models that ship are measured again, and a digit that differs is told."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import scn.zoo
+from scn.cli import app
+from scn.core.errors import UserError
+from scn.core.hashing import file_sha256
+from scn.inference.records import Figures
+from scn.registry.land import land
+from scn.registry.shipped import Checked, check_shipped
+
+NAME, SET = "dn-s25", "sample/evaluation"
+
+
+@pytest.fixture
+def project(small_project: Any) -> Any:
+    """A project with a model that has landed, and with its evaluation set; its figures are invented ones."""
+    folder = small_project.root / "photographs" / "evaluation"
+    folder.mkdir(parents=True)
+    for number in range(2):
+        pixels = np.random.default_rng(number).integers(0, 256, (32, 40), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    small_project.add_model(NAME)
+    small_project.add_metrics(NAME)
+    land(small_project.params, NAME)
+    return small_project
+
+
+def keep(project: Any, found: list[Checked], psnr_more: float = 0.0) -> None:
+    """Lands the model again with the figures that were found."""
+    path: Path = project.add_metrics(NAME)
+    document = json.loads(path.read_text())
+    [figures] = document["sets"][SET]["mean"].values()
+    for each in found:
+        about = {"psnr": round(each.found.psnr + psnr_more, 4), "ssim": round(each.found.ssim, 4)}
+        figures["ensemble" if each.self_ensemble else "model"] = about
+    path.write_text(json.dumps(document))
+    land(project.params, NAME)
+
+
+def test_figures_that_were_measured_are_found_again_and_others_are_not(project: Any) -> None:
+    found = list(check_shipped(project.params, self_ensemble=True))
+    assert [(each.name, each.set, each.self_ensemble) for each in found] == [(NAME, SET, False), (NAME, SET, True)]
+    assert [each.kept.psnr for each in found] == [31.5, 31.75]
+    assert not any(each.agrees for each in found)
+    keep(project, found)
+    assert all(each.agrees for each in check_shipped(project.params, [NAME], [SET], self_ensemble=True))
+    keep(project, found, psnr_more=0.002)
+    assert [each.agrees for each in check_shipped(project.params)] == [False]
+
+
+@pytest.mark.parametrize(("psnr", "ssim", "agrees"), [(0.001, 0.0001, True), (0.002, 0, False), (0, 0.0002, False)])
+def test_digits_are_compared(psnr: float, ssim: float, agrees: bool) -> None:
+    kept, found = Figures(psnr=30.0, ssim=0.8), Figures(psnr=30.0 + psnr, ssim=0.8 + ssim)
+    assert Checked(name=NAME, set=SET, self_ensemble=False, kept=kept, found=found).agrees is agrees
+
+
+def test_the_command_ends_with_status_1_where_a_figure_differs(project: Any) -> None:
+    arguments = ["models", "check", "--params", str(project.params.path)]
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, UserError)
+    assert str(result.exception).startswith("1 of 1 figures differ from those that ship")
+    assert "| NO " in result.stdout
+    keep(project, list(check_shipped(project.params)))
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0
+    assert "| yes " in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("names", "sets", "message"),
+    [
+        (["dn-s99"], [], "^dn-s99 does not ship: name one of dn-s25"),
+        ([], ["Set5"], "^--set: no model that ships was measured on Set5"),
+    ],
+)
+def test_what_can_not_be_measured_is_told(project: Any, names: list[str], sets: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        list(check_shipped(project.params, names, sets))
+
+
+def test_figures_of_another_precision_are_not_compared(project: Any) -> None:
+    path = scn.zoo.FOLDER / NAME / "metrics.json"
+    text = path.read_text().replace('"provenance": {', '"provenance": {\n  "precision": "bfloat16",')
+    path.write_text(text)
+    manifest = path.with_name("manifest.json")
+    document = json.loads(manifest.read_text())
+    document["files"]["metrics.json"] = {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+    manifest.write_text(json.dumps(document))
+    with pytest.raises(UserError, match=r"evaluate.precision of dn-s25 is float32, but .* measured in bfloat16"):
+        list(check_shipped(project.params))
