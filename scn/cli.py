@@ -208,6 +208,9 @@ def report(
     html: Annotated[Path | None, typer.Option(help="Write tables, plots, pictures to this HTML file.")] = None,
     metrics: Annotated[Path | None, typer.Option(help="Write figures to this folder, for `dvc metrics`.")] = None,
     plots: Annotated[Path | None, typer.Option(help="Write curves to this folder, for `dvc plots`.")] = None,
+    table: Annotated[
+        list[Path] | None, typer.Option(help="Write the table of the models that ship into this Markdown file.")
+    ] = None,
     no_timing: Annotated[
         bool, typer.Option("--no-timing", help="Time no network for --html, which takes up to a minute.")
     ] = False,
@@ -219,12 +222,15 @@ def report(
     from scn.config.params import load_params
     from scn.evaluation.for_dvc import write_metrics, write_plots
     from scn.evaluation.page.page import write_page
-    from scn.evaluation.report import print_report, report_stage
+    from scn.evaluation.report import print_report, report_stage, write_shipped_table
     from scn.evaluation.runs import read_shipped
     from scn.launch.machine import machine
 
     loaded = load_params(params)
-    models = [read_shipped(folder) for name in zoo.names() if (folder := zoo.folder(name))] if shipped else []
+    ship = [read_shipped(zoo.FOLDER / name) for name in zoo.names()] if shipped or table else []
+    models = ship if shipped else []
+    for path in table or []:
+        write_shipped_table(path, ship)
     if out:
         report_stage(loaded, out, models)
     if html:
@@ -233,7 +239,7 @@ def report(
         write_metrics(loaded, metrics)
     if plots:
         write_plots(loaded, plots)
-    written = [str(path) for path in (out, html, metrics, plots) if path]
+    written = [str(path) for path in (out, html, metrics, plots, *(table or [])) if path]
     if written:
         print(f"The report is in {', '.join(written)}")
     else:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scn.config.params import Params
+from scn.core.errors import UserError
 from scn.core.files import write_atomically
 from scn.evaluation.comparison import MARKS, Beside, Comparison, comparisons, size_of
 from scn.evaluation.paper_networks import parameters_of
 from scn.evaluation.protocols import PROTOCOLS
-from scn.evaluation.published import citation
+from scn.evaluation.published import Published, citation
 from scn.evaluation.runs import Run, read_runs
 from scn.imaging.tasks import TASKS
 from scn.inference.records import Figures
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 FIGURES_HEADER = ("experiment", "evaluation set", "input", "model", "self-ensemble", "gain")
 HEADER = (*FIGURES_HEADER, "published as")
 BESIDE_HEADER = ("method", "PSNR / SSIM", "ours minus theirs", "parameters", "marks", "source", "trained on")
+SHIPPED_HEADER = ("model", "evaluation set", "input", "ours", "ours, self-ensemble", "published (PSNR)")
+MARKS_OF_TABLE = ("<!-- models that ship -->", "<!-- end of models that ship -->")
+"""The lines of a Markdown file before and after the table of the models that ship."""
+_PEERS = ("BM3D", "TNRD", "DnCNN", "ARCNN", "SRCNN", "FSRCNN", "VDSR")
+_KNOWN_AS = {"BSDS500/val": "BSD100"}
 _TITLE = "PSNR in dB / SSIM of the degraded input and of the model's result"
 
 
@@ -130,6 +136,39 @@ def report_stage(params: Params, out: Path, shipped: Sequence[Run] = ()) -> Path
     return out
 
 
+def shipped_table(shipped: Sequence[Run]) -> str:
+    """Returns Markdown with the figures of models that ship, on the sets that something is published of.
+
+    The published ones are those of the networks of their time that people know, and of BM3D; the rest is in the report.
+    """
+    rows = [
+        (
+            f"`{run.name}`",
+            _KNOWN_AS.get(each.set_name, each.set_name),
+            *(str(each.figures(run, method)) for method in ("input", "model", "ensemble")),
+            ", ".join(f"{row.method} {row.psnr:.2f}" for row in _peers(each)),
+        )
+        for each in _compared(shipped)
+        for run in each.runs
+    ]
+    return markdown_table(SHIPPED_HEADER, rows)
+
+
+def write_shipped_table(path: Path, shipped: Sequence[Run]) -> None:
+    """Writes the table of the models that ship into a Markdown file, between its lines MARKS_OF_TABLE.
+
+    Raises:
+        UserError: if the file is not there, or lacks these lines.
+    """
+    first, last = MARKS_OF_TABLE
+    try:
+        before, rest = path.read_text().split(f"{first}\n")
+        _, after = rest.split(last)
+    except (OSError, ValueError):
+        raise UserError(f"{path} has no place for the table: write the lines {first} and {last} into it.") from None
+    write_atomically(path, f"{before}{first}\n{shipped_table(shipped)}\n{last}{after}".encode())
+
+
 def markdown_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """A table in Markdown, padded so that it can be read as text too."""
     grid = [header, *rows]
@@ -165,6 +204,13 @@ def _published(each: Beside) -> tuple[str, ...]:
         f"{row.paper}, {row.table}",
         row.training_data,
     )
+
+
+def _peers(each: Comparison) -> list[Published]:
+    """The published figures of networks of about this size and of BM3D, by PSNR, each method once."""
+    rows = (beside.row for beside in each.published if not set(beside.marks) & {"P", "!"})  # its protocol; a misprint
+    found = {row.method: row for row in rows if row.method in _PEERS}
+    return sorted(found.values(), key=lambda row: row.psnr or 0)
 
 
 def _compared(runs: Sequence[Run]) -> list[Comparison]:

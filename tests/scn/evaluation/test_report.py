@@ -9,7 +9,15 @@ from finished_runs import finish
 from scn import zoo
 from scn.config.params import Params
 from scn.core.errors import UserError
-from scn.evaluation.report import BESIDE_HEADER, lines, print_report, report_stage
+from scn.evaluation.report import (
+    BESIDE_HEADER,
+    MARKS_OF_TABLE,
+    lines,
+    print_report,
+    report_stage,
+    shipped_table,
+    write_shipped_table,
+)
 from scn.evaluation.runs import read_runs, read_shipped
 from scn.registry.publish import publish
 
@@ -121,3 +129,42 @@ def test_models_that_ship_are_told_apart(finished: Params, tmp_path: Path) -> No
     text = report_stage(finished, tmp_path / "report.md", [shipped]).read_text()
     assert "| dn-s25 (ships) | BSD68 " in text
     assert "denoising, sigma 25, BSD68" in text
+
+
+def test_the_readme_has_the_table_of_the_models_that_ship() -> None:
+    folder = Path(zoo.__file__).parent  # fixtures put another folder in the place of the zoo's
+    shipped = [read_shipped(path.parent) for path in sorted(folder.glob("*/manifest.json"))]
+    table = shipped_table(shipped)
+    assert {line.split("|")[1].strip(" `") for line in table.splitlines()[2:]} == {run.name for run in shipped}
+    first, last = MARKS_OF_TABLE
+    assert f"\n{first}\n{table}\n{last}\n" in (Path(__file__).parents[3] / "README.md").read_text(), (
+        "run `scn report --table README.md`"
+    )
+
+
+def test_the_table_of_the_models_that_ship_names_published_figures_by_psnr(tmp_path: Path) -> None:
+    run = read_shipped(Path(zoo.__file__).parent / "dn-s25")
+    figures = run.evaluation.sets["BSD68"].mean["dn-grey-v1"]
+    cells = ("`dn-s25`", "BSD68", *(str(figures[key]) for key in ("input", "model", "ensemble")))
+    rows = [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in shipped_table([run]).splitlines()]
+    assert (*cells, "BM3D 28.57, TNRD 28.92, DnCNN 29.23") in rows
+    path = tmp_path / "page.md"
+    path.write_text("before\n<!-- models that ship -->\nold\n<!-- end of models that ship -->\nafter\n")
+    write_shipped_table(path, [run])
+    write_shipped_table(path, [run])
+    before, *table, after = path.read_text().splitlines()
+    assert (before, table, after) == (
+        "before",
+        [MARKS_OF_TABLE[0], *shipped_table([run]).splitlines(), MARKS_OF_TABLE[1]],
+        "after",
+    )
+
+
+@pytest.mark.parametrize("text", [None, "no place\n", "<!-- end of models that ship -->\n"])
+def test_a_page_without_a_place_for_the_table_is_told(tmp_path: Path, text: str | None) -> None:
+    path = tmp_path / "page.md"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError, match=r"page\.md has no place for the table: write the lines <!-- models"):
+        write_shipped_table(path, [])
+    assert (path.read_text() if path.exists() else None) == text
