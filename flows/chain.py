@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prefect import get_run_logger, runtime, task
+from prefect import get_run_logger, runtime, states, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from flows.ending import Cancelled, Ending, TookTooLong
 from flows.page import Progress, name_run, show_failure, show_results
 from flows.results import branch_of, push_outputs, record
-from flows.stages import StageFailed, alone, run_command, run_stage, stages_of
+from flows.stages import TAIL, StageFailed, alone, run_command, run_stage, stages_of
 from flows.workspace import RUNS, find_commit, make_workspace, params_at, uncommitted
 from scn.config.params import Params
 from scn.core.errors import UserError
@@ -84,22 +85,22 @@ class Run:
         push_outputs(self.folder, stages, log.info, log.warning)
 
     def _task(self, name: str, command: list[str] | None) -> list[str]:
-        run = stage_task.with_options(retries=self.retries, timeout_seconds=self.timeout_hours * 3600)
-        state: State[Any] = run(self.project, self.folder, name, command, return_state=True)
+        run = stage_task.with_options(retries=self.retries)
+        state: State[Any] = run(self.project, self.folder, name, command, self.timeout_hours, return_state=True)
         if state.is_completed():
             return list(state.result())
-        message = state.message or f"Stage {name} ended as {state.name}"
-        if state.name == "TimedOut":
-            hours = f"{self.timeout_hours:g} hours"
-            message = f"Stage {name} took longer than {hours}: raise timeout_hours or make it shorter"
-            show_failure(name, message, [], alone(self.place, name, command))
-        raise NotDone(message)
+        if state.is_cancelled():
+            raise Cancelled(state.message or f"Stage {name} is cancelled")
+        raise NotDone(state.message or f"Stage {name} ended as {state.name}")
 
 
 @task(name="stage", task_run_name="{name}", cache_policy=NO_CACHE, retry_delay_seconds=RETRY_DELAYS)
-def stage_task(project: Path, workspace: Path, name: str, command: list[str] | None) -> State[Any]:
+def stage_task(
+    project: Path, workspace: Path, name: str, command: list[str] | None, timeout_hours: float
+) -> State[Any]:
     """Runs one stage of DVC in `workspace`, or a command; its output goes to the task run's log."""
-    log, progress, lines = get_run_logger(), Progress(), list[str]()
+    log, progress, lines, going_on = get_run_logger(), Progress(), list[str](), Ending(timeout_hours)
+    by_hand = alone(workspace.relative_to(project), name, command)
 
     def line_written(line: str) -> None:
         log.info(line)
@@ -108,14 +109,19 @@ def stage_task(project: Path, workspace: Path, name: str, command: list[str] | N
 
     try:
         if command is None:
-            run_stage(workspace, name, line_written)
+            run_stage(workspace, name, line_written, going_on)
         else:
-            run_command(workspace, name, command, line_written)
+            run_command(workspace, name, command, line_written, going_on)
     except StageFailed as error:
-        by_hand = alone(workspace.relative_to(project), name, command)
         log.error("The last lines of %s:\n%s\nAlone: %s", name, "\n".join(error.tail), by_hand)
         show_failure(name, str(error), error.tail, by_hand)
         return Failed(message=f"{error} (alone: {by_hand})")  # is retried as an exception is, but logs no traceback
+    except TookTooLong as error:
+        message = f"Stage {name} {error}: raise timeout_hours or make it shorter"
+        show_failure(name, message, lines[-TAIL:], by_hand)
+        return Failed(name="TimedOut", message=message)
+    except Cancelled as error:
+        return states.Cancelled(message=f"{error}: stage {name} was ended; started again, the run goes on from there")
     progress.done()
     return Completed(message=f"{name} is up to date", data=lines if command else [])
 
@@ -166,6 +172,9 @@ def in_workspace(
     except (UserError, NotDone) as error:
         log.error("%s (the workspace is kept in %s)", error, run.place)
         return Failed(message=str(error))
+    except Cancelled as error:
+        log.warning("%s (the workspace is kept in %s)", error, run.place)
+        return states.Cancelled(message=str(error))
     shutil.rmtree(folder)
     return Completed(message=message)
 

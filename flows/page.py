@@ -116,8 +116,6 @@ def show_failure(stage: str, reason: str, tail: Sequence[str], command: str) -> 
 def _shown(what: str) -> Iterator[None]:
     try:
         yield
-    except TimeoutError:  # the task has taken too long
-        raise
     except Exception as error:  # whatever Prefect's client raises
         get_run_logger().warning(
             "%s can't be shown on Prefect's page (%s): the run goes on.", what, masked(str(error) or repr(error))

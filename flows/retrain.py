@@ -10,6 +10,7 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from flows.ending import runs_below
 from flows.page import name_run
 from flows.scn import scn
 from flows.stale import stale_experiments
@@ -83,7 +84,7 @@ def in_order(names: Iterable[str], after: Mapping[str, str], run: Callable[[str]
     """
     waiting, failed, done = list(names), dict[str, str](), set[str]()
     running: dict[Future[str], str] = {}
-    with ThreadPoolExecutor(at_once) as pool:
+    with ThreadPoolExecutor(at_once) as pool, runs_below():  # in this order: the pool waits for what then ends
         while waiting or running:
             for name in list(waiting):
                 base = after.get(name)

@@ -76,19 +76,28 @@ def topological_order(dot: str) -> list[str]:
     return list(sorter.static_order())
 
 
-def run_stage(workspace: Path, stage: str, line_written: Callable[[str], None]) -> None:
+def run_stage(
+    workspace: Path, stage: str, line_written: Callable[[str], None], going_on: Callable[[], None] = lambda: None
+) -> None:
     """Runs one stage with `dvc repro`, without the stages that it depends on.
 
     Args:
         workspace: a clone of the project.
         line_written: is called with every line of the stage's output.
+        going_on: is called again and again while it is at work; what it raises ends the stage.
     Raises:
         StageFailed: if the stage ends with an error.
     """
-    run_command(workspace, stage, [*DVC, "repro", "--single-item", stage], line_written)
+    run_command(workspace, stage, [*DVC, "repro", "--single-item", stage], line_written, going_on)
 
 
-def run_command(workspace: Path, name: str, command: list[str], line_written: Callable[[str], None]) -> None:
+def run_command(
+    workspace: Path,
+    name: str,
+    command: list[str],
+    line_written: Callable[[str], None],
+    going_on: Callable[[], None] = lambda: None,
+) -> None:
     """Runs a command in a workspace; what it prints is handed on without secrets.
 
     If an exception ends the call (a timeout, a cancelled flow run), the command's processes are ended first; if this
@@ -98,9 +107,11 @@ def run_command(workspace: Path, name: str, command: list[str], line_written: Ca
         workspace: a clone of the project.
         name: what the command is called in messages.
         line_written: is called with every line of the command's output.
+        going_on: is called before the command starts, and again and again while it is at work; what it raises ends it.
     Raises:
         StageFailed: if the command ends with an error.
     """
+    going_on()
     tail: deque[str] = deque(maxlen=TAIL)
     with subprocess.Popen(
         [*_GUARD, *command],
@@ -114,7 +125,7 @@ def run_command(workspace: Path, name: str, command: list[str], line_written: Ca
         process_group=0,  # so that the stage's processes can be ended together
     ) as process:
         try:
-            for line in _lines(process):
+            for line in _lines(process, going_on):
                 if line.strip():
                     tail.append(masked(line.rstrip()))
                     line_written(tail[-1])
@@ -126,12 +137,8 @@ def run_command(workspace: Path, name: str, command: list[str], line_written: Ca
         raise StageFailed(name, process.returncode, list(tail))
 
 
-def _lines(process: subprocess.Popen[str]) -> Iterator[str]:
-    """The lines that `process` writes, which another thread reads.
-
-    If Prefect can't use an alarm signal, it ends a task that takes too long by an exception that it sets in this
-    thread; a blocking read would not let it through.
-    """
+def _lines(process: subprocess.Popen[str], going_on: Callable[[], None]) -> Iterator[str]:
+    """The lines that `process` writes, which another thread reads, so that a silent one can be ended, too."""
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
     def read() -> None:
@@ -142,6 +149,7 @@ def _lines(process: subprocess.Popen[str]) -> Iterator[str]:
 
     threading.Thread(target=read, daemon=True).start()
     while True:
+        going_on()
         with suppress(queue.Empty):
             line = lines.get(timeout=_WAKE_SECONDS)
             if line is None:

@@ -2,9 +2,12 @@
 
 import subprocess
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,3 +86,20 @@ def prefect_api() -> Iterator[None]:
 
         with prefect_test_harness(server_startup_timeout=120):
             yield
+
+
+def end_when(ready: Path, state_type: str, find: Any) -> threading.Thread:
+    """Sets the newest run that `find` names to a state, as a page does, once the file `ready` is there."""
+    from prefect import get_client
+    from prefect.client.schemas.objects import State, StateType
+
+    def wait() -> None:
+        while not ready.exists():
+            time.sleep(0.05)
+        with get_client(sync_client=True) as client:
+            found = [run for run in client.read_flow_runs() if find(run) and not run.state.is_final()]
+            client.set_flow_run_state(found[0].id, State(type=StateType[state_type]), force=True)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread

@@ -12,7 +12,7 @@ import pytest
 from flows import chain, page
 from flows import scn as flow_module
 from flows.stages import run_stage
-from tests.flows.conftest import MakeScratch, run
+from tests.flows.conftest import MakeScratch, end_when, run
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_api"),
@@ -199,3 +199,19 @@ def test_an_unknown_experiment_fails_the_run_before_anything_is_made(
     assert state.name == "Failed"
     assert state.message.endswith(": 'sr-x22' is no known experiment: did you mean 'sr-x2'.")
     assert workspaces(project) == []
+
+
+@pytest.mark.parametrize("state_type", ["CANCELLING", "CANCELLED"])
+def test_a_run_that_is_cancelled_ends_its_stage_and_runs_no_other(
+    make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, state_type: str
+) -> None:
+    """Also where no worker ends its process, as for a run that is set to Cancelled at once."""
+    project = make_scratch(f"touch {tmp_path}/ready; sleep 300; echo trained > models/${{key}}")
+    ending = end_when(tmp_path / "ready", state_type, lambda run: run.name.startswith("sr-x2-"))
+    state = run_flow(project, monkeypatch, experiment="sr-x2", retries=1)
+    ending.join()
+    assert state.name == "Cancelled"
+    assert "train@sr-x2 was ended" in state.message
+    assert not (project / ".scn/store/sr-x2").exists()
+    assert len(workspaces(project)) == 1  # it goes on from there
+    assert flow_run(state).state.name == "Cancelled"

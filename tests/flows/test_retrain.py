@@ -1,16 +1,19 @@
 """`retrain`: order and limit, one failure that stops no other, and what DVC calls stale."""
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from prefect import get_client
 
 from flows.retrain import bases, in_order, retrain
 from flows.stale import stale_experiments
 from flows.workspace import find_commit, params_at
 from scn.config.params import load_params
-from tests.flows.conftest import PARAMS, MakeScratch, commit_all
+from tests.flows.conftest import PARAMS, MakeScratch, commit_all, end_when
 
 
 def test_a_base_is_trained_first_and_no_more_than_the_limit_at_once() -> None:
@@ -76,3 +79,46 @@ def test_the_end_says_which_failed(make_scratch: MakeScratch, monkeypatch: pytes
     (project / "dvc.yaml").write_text(text.replace("echo trained", "echo trained again"))
     commit = commit_all(project)
     assert stale_experiments(project, commit, params_at(project, commit), names) == names
+
+
+@pytest.mark.usefixtures("prefect_api")
+@pytest.mark.filterwarnings("default")
+def test_one_that_is_cancelled_stops_no_other(
+    make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    project = make_scratch(
+        f"[ ${{key}} = sr-x2 ] && touch {tmp_path}/ready && sleep 300; echo trained > models/${{key}}"
+    )
+    monkeypatch.chdir(project)
+    ending = end_when(tmp_path / "ready", "CANCELLED", lambda run: run.name.startswith("sr-x2-"))
+    state: Any = retrain(retries=0, at_once=2, return_state=True)
+    ending.join()
+    assert state.name == "Failed"
+    assert state.message.startswith("1 of 2 failed: sr-x2: It was cancelled: stage train@sr-x2 was ended")
+    assert (project / ".scn/store/dn-s25").is_file()
+
+
+@pytest.mark.usefixtures("prefect_api")
+@pytest.mark.filterwarnings("default")
+def test_when_its_process_is_asked_to_end_all_that_it_runs_ends(
+    make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    project = make_scratch(f"touch {tmp_path}/${{key}}; sleep 300; echo trained > models/${{key}}")
+    monkeypatch.chdir(project)
+
+    class Asked(BaseException):
+        pass
+
+    def wait(*_: Any, **__: Any) -> Any:  # where the main thread is when a signal comes
+        while not ((tmp_path / "sr-x2").exists() and (tmp_path / "dn-s25").exists()):
+            time.sleep(0.05)
+        raise Asked
+
+    monkeypatch.setattr("flows.retrain.wait", wait)
+    with pytest.raises(Asked):
+        retrain(retries=0, at_once=2)
+    assert not [task for task in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(task.info["cmdline"] or [])]
+    with get_client(sync_client=True) as client:
+        ended = [run for run in client.read_flow_runs() if run.name.startswith(("sr-x2-", "dn-s25-"))]
+    newest = {run.name.rpartition("-")[0]: run for run in sorted(ended, key=lambda run: run.created)}
+    assert {name: run.state.name for name, run in newest.items()} == {"sr-x2": "Cancelled", "dn-s25": "Cancelled"}
