@@ -117,7 +117,8 @@ def test_when_its_process_is_asked_to_end_all_that_it_runs_ends(
     monkeypatch.setattr("flows.retrain.wait", wait)
     with pytest.raises(Asked):
         retrain(retries=0, at_once=2)
-    assert not [task for task in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(task.info["cmdline"] or [])]
+    commands = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
+    assert not [command for command in commands if str(tmp_path) in command]
     with get_client(sync_client=True) as client:
         ended = [run for run in client.read_flow_runs() if run.name.startswith(("sr-x2-", "dn-s25-"))]
     newest = {run.name.rpartition("-")[0]: run for run in sorted(ended, key=lambda run: run.created)}
