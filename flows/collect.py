@@ -11,7 +11,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, Fl
 from prefect.client.schemas.objects import State, StateType
 from prefect.states import Completed, Failed
 
-from flows.page import show_text
+from flows.page import name_run, show_text
 from flows.stages import StageFailed, run_command
 from flows.workspace import RUNS
 from scn.config.params import PARAMS_FILE, load_params
@@ -30,6 +30,7 @@ def collect(delete: bool = False) -> State[None]:
         delete: deletes what is shown; not while another flow run is at work.
     """
     log, project = get_run_logger(), Path.cwd()
+    name_run("collect-and-delete" if delete else "collect", ["scn"])
     try:
         params = load_params(project / PARAMS_FILE)
         running = at_work()

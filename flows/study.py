@@ -6,6 +6,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.chain import Run, in_workspace
+from flows.page import key, show_text
 
 FILES = ("result.json", "README.md", "plot.svg")
 """What a study ends in; git keeps it."""
@@ -41,6 +42,7 @@ def study(
         (run.folder / "studies" / name).mkdir(parents=True, exist_ok=True)
         for file in FILES:
             shutil.copyfile(kept / file, run.folder / "studies" / name / file)
+        show_text(key("study", name), (kept / "README.md").read_text(), f"What the study {name} has found")
         branch = f"runs/study-{name}"
         run.keep(branch, [], f"study {name} of {run.commit[:9]}", files)
         return f"The study is done: `git show {branch}:studies/{name}/README.md` shows its table."

@@ -27,6 +27,8 @@ from scn.storage.base import ObjectExists, ObjectNotFound, Store, StoreError
 
 _ATTEMPTS = 1000
 """Numbers that a publisher tries for a version; others may take some of them meanwhile."""
+_PUBLISHED = "published"
+"""Why `latest` has moved, in its history, when a publish moved it."""
 
 
 def publish(params: Params, experiment_name: str) -> Receipt:
@@ -163,12 +165,14 @@ def _offer(store: Store, version: Version, number: int, is_new: bool, may_lose: 
         nonlocal why
         why = ""
         if present == NOTHING:
-            return present.moved(candidate, "published")
-        if int(present.version[1:]) >= number:
+            return present.moved(candidate, _PUBLISHED)
+        if present.version == candidate:
             return None
+        if int(present.version[1:]) > number:  # another publisher took a later number, and was faster
+            return _in_order(store, version, present, candidate, may_lose)
         if why := present.held or _against(store, version, present, candidate, is_new, may_lose):
             return None
-        return present.moved(candidate, "published")
+        return present.moved(candidate, _PUBLISHED)
 
     present = move(store, name, LATEST, decide)
     if why:
@@ -177,6 +181,24 @@ def _offer(store: Store, version: Version, number: int, is_new: bool, may_lose: 
             f"`scn models promote {name}@{candidate}` moves it.",
             file=sys.stderr,
         )
+
+
+def _in_order(store: Store, version: Version, present: Pointer, candidate: str, may_lose: float) -> Pointer | None:
+    """Where latest.json points after publishes that overtook this one, had all come by their numbers; None: as now."""
+    later = [each for each in present.history if int(each.version[1:]) > int(candidate[1:])]
+    first = present.history.index(later[0]) if later else 0
+    by_hand = present.held or not later or any(each.why != _PUBLISHED for each in present.history[first:])
+    if by_hand or any(each.version == candidate for each in present.history):
+        return None
+    own = Metrics.loads(version.content[METRICS], Path(METRICS), "measure it again")
+    serves, figures = candidate, own
+    if first and objection(metrics_of(store, version.experiment, present.history[first - 1].version), own, may_lose):
+        return None
+    for each in later:
+        offered = metrics_of(store, version.experiment, each.version)
+        if not objection(figures, offered, may_lose):
+            serves, figures = each.version, offered
+    return present.moved(serves, _PUBLISHED) if serves != present.version else None
 
 
 def _against(store: Store, version: Version, present: Pointer, candidate: str, is_new: bool, may_lose: float) -> str:

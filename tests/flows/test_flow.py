@@ -11,6 +11,7 @@ import pytest
 
 from flows import chain, page
 from flows import scn as flow_module
+from flows import study as study_module
 from flows.stages import run_stage
 from tests.flows.conftest import MakeScratch, end_when, run
 
@@ -215,3 +216,22 @@ def test_a_run_that_is_cancelled_ends_its_stage_and_runs_no_other(
     assert not (project / ".scn/store/sr-x2").exists()
     assert len(workspaces(project)) == 1  # it goes on from there
     assert flow_run(state).state.name == "Cancelled"
+
+
+def test_the_table_of_a_study_is_shown_and_kept(make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(_: chain.Run, name: str, command: list[str]) -> list[str]:
+        folder = Path(command[command.index("--out") + 1])
+        folder.mkdir(parents=True)
+        for file in study_module.FILES:
+            (folder / file).write_text(f"{file} of {name}")
+        return []
+
+    monkeypatch.setattr(chain.Run, "order", lambda *_: [])
+    monkeypatch.setattr(chain.Run, "command", made)
+    project = make_scratch()
+    monkeypatch.chdir(project)
+    state: Any = study_module.study(name="scn-table5", experiment="sr-x2", return_state=True)
+    assert state.is_completed()
+    [shown] = artifacts(state, "study-scn-table5")
+    assert shown.data == "README.md of study scn-table5"
+    assert run(project, "git", "show", "runs/study-scn-table5:studies/scn-table5/README.md") == shown.data

@@ -8,6 +8,7 @@ import pytest
 
 from scn.core.errors import UserError
 from scn.inference.records import Metrics
+from scn.registry import publish as publishing
 from scn.registry.pointers import LATEST, Pointer, aliases, move, pointer_key, pointers, read
 from scn.registry.promote import promote, rollback
 from scn.registry.publish import latest, publish, versions
@@ -202,3 +203,60 @@ def test_only_what_was_measured_in_the_same_way_is_compared(project: Any) -> Non
 def test_aliases_are_those_of_the_experiment() -> None:
     keys = ["registry/a/aliases/x.json", "registry/ab/aliases/y.json", "registry/a/aliases/V1.json", "registry/a/v1/z"]
     assert aliases(keys, "a") == ["x"]
+
+
+def overtaken(project: Any, monkeypatch: pytest.MonkeyPatch, psnr: float, *later: float) -> None:
+    """Publishes a version, and before `latest` is moved to it as many others."""
+    offer = publishing._offer
+
+    def slow(*arguments: Any) -> None:
+        monkeypatch.setattr(publishing, "_offer", offer)
+        for seed, each in enumerate(later, 20):
+            version(project, seed, each)
+        offer(*arguments)
+
+    monkeypatch.setattr(publishing, "_offer", slow)
+    version(project, 10, psnr)
+
+
+@pytest.mark.parametrize(
+    ("psnr", "later", "latest_is"),
+    [
+        (28.0, (27.37,), "v2"),  # v3 may take the place of v1, and not that of v2
+        (28.0, (28.1,), "v3"),
+        (28.0, (27.96, 27.92), "v4"),  # by 0.04 dB each
+        (28.0, (27.97, 27.90, 27.40), "v3"),  # v4 loses 0.07 dB from v3
+        (28.0, (27.38, 27.97), "v4"),  # v3 serves for a while, and is skipped now
+        (27.0, (27.37,), "v3"),
+    ],
+)
+def test_a_publisher_that_was_overtaken_is_compared_in_the_order_of_the_numbers(
+    project: Any, monkeypatch: pytest.MonkeyPatch, psnr: float, later: tuple[float, ...], latest_is: str
+) -> None:
+    version(project, 1, 27.40)
+    overtaken(project, monkeypatch, psnr, *later)
+    assert versions(store_of(project), NAME) == [1, 2, *range(3, 3 + len(later))]
+    assert latest(store_of(project), NAME) == latest_is
+
+
+def test_a_publisher_that_was_overtaken_moves_nothing_that_was_set_by_hand(
+    project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version(project, 1, 27.40)
+    offer = publishing._offer
+
+    def slow(*arguments: Any) -> None:
+        monkeypatch.setattr(publishing, "_offer", offer)
+        version(project, 20, 27.37)
+        promote(project.params, f"{NAME}@v3", pin=True)
+        offer(*arguments)
+
+    monkeypatch.setattr(publishing, "_offer", slow)
+    version(project, 10, 28.0)
+    assert pointer(project).version == "v3"
+    assert pointer(project).held == "it is pinned"
+
+
+def test_the_first_of_all_may_be_overtaken(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    overtaken(project, monkeypatch, 28.0, 27.0)  # v2 was there before latest was
+    assert latest(store_of(project), NAME) == "v1"
