@@ -24,7 +24,7 @@ class RegistryConfig(Section):
     latest_may_lose: float = Field(default=0.05, ge=0)
     """Most PSNR in dB that a new version may lose on any evaluation set, to become `latest` by being published."""
     trusted: list[str] = Field(default=[])
-    """Public keys (Ed25519, Base64) of those whose signed versions are loaded, and no others; empty: all are."""
+    """Public keys (Ed25519, Base64) of those whose versions are loaded and whose moves of names count; empty: all."""
     keep: int = Field(default=5, ge=1)
     """Newest versions of an experiment that `scn models gc` keeps, besides those that are in use."""
 

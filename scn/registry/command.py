@@ -200,7 +200,7 @@ def sign(reference: Reference, params: ParamsFile = PARAMS) -> None:
     from scn.storage import open_store
 
     loaded = load_params(params)
-    experiment, version = parse(reference, open_store(loaded.storage.url, loaded.root))
+    experiment, version = parse(reference, open_store(loaded.storage.url, loaded.root), loaded)
     sign_version(loaded, experiment, version)
     print(f"{experiment}@{version}: signed")
 

@@ -37,7 +37,7 @@ def measure_version(
         UserError: if there is no such version, or a set can't be measured.
     """
     store = open_store(params.storage.url, params.root)
-    name, version = parse(reference, store)
+    name, version = parse(reference, store, params)
     experiment = params.experiment(name)
     model = load(f"{name}@{version}", params_file=params.path)
     rules = protocols_of(experiment.task)

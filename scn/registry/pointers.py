@@ -17,6 +17,8 @@ from pydantic import Field
 from scn.core.errors import UserError
 from scn.core.who import user
 from scn.inference.records import Record
+from scn.registry.signing import Signature, signature, signing_key
+from scn.registry.versions import sha256
 from scn.storage.base import Store, StoreError
 
 LATEST = "latest"
@@ -47,6 +49,9 @@ class Pointer(Record):
     """Why a publish must not move it: it was rolled back or pinned; "" if a publish may."""
     history: tuple[Move, ...] = Field(default=(), strict=False)
     """All moves, the last one last; empty if the pointer is one of an early version of the project."""
+
+    signature: Signature | None = None
+    """Who vouches for it, where the mover has a key (scn.registry.trust)."""
 
     def moved(self, version: str, why: str, *, held: str = "") -> "Pointer":
         """Returns the pointer after a move to `version`."""
@@ -82,6 +87,12 @@ def pointer_key(experiment: str, name: str) -> str:
     return f"registry/{experiment}/aliases/{name}.json"
 
 
+def statement(experiment: str, name: str, pointer: Pointer) -> bytes:
+    """What a signature of a pointer is over: whose it is, and all that it holds."""
+    content = pointer.model_copy(update={"signature": None}).dumps()
+    return f"scn pointer 1\n{experiment}\n{name}\n{sha256(content)}\n".encode()
+
+
 def read(store: Store, experiment: str, name: str) -> Pointer | None:
     """What a name points to; None if there is no such pointer. Raises UserError if its file is damaged."""
     return _parsed(store.read_pointer(pointer_key(experiment, name))[0], experiment, name)
@@ -104,6 +115,8 @@ def move(store: Store, experiment: str, name: str, decide: Callable[[Pointer], P
         present = _parsed(data, experiment, name) or NOTHING
         if (wanted := decide(present)) is None:
             return present
+        if own := signing_key():
+            wanted = wanted.model_copy(update={"signature": signature(own, statement(experiment, name, wanted))})
         if store.swap_pointer(key, wanted.dumps(), token):
             return wanted
     raise StoreError(

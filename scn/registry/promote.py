@@ -6,6 +6,8 @@ from scn.registry.pointers import LATEST, NOTHING, Pointer, move
 from scn.registry.publish import metrics_of, versions
 from scn.registry.reference import parse, resolve
 from scn.registry.rule import objection
+from scn.registry.signing import KEY
+from scn.registry.trust import may_move, standing
 
 
 def promote(params: Params, reference: str, name: str = LATEST, *, reason: str = "", pin: bool = False) -> Pointer:
@@ -19,16 +21,19 @@ def promote(params: Params, reference: str, name: str = LATEST, *, reason: str =
     Returns:
         what the name points to now.
     Raises:
-        UserError: if there is no such version, it is damaged, or the rule refuses it and no reason is given.
+        UserError: if there is no such version, it is damaged, the rule refuses it and no reason is given, or there are
+            trusted keys and SCN_SIGNING_KEY names none of them.
     """
+    _check_mover(params)
     store = params.open_store(publishing=True)
-    experiment, version = parse(reference, store)
+    experiment, version = parse(reference, store, params)
     resolve(f"{experiment}@{version}", params)
     why = f"promoted: {reason}" if reason else "promoted"
     held = (f"it is pinned ({reason})" if reason else "it is pinned") if pin else ""
 
-    def decide(present: Pointer) -> Pointer | None:
-        if (present.version, present.held) == (version, held):
+    def decide(found: Pointer) -> Pointer | None:
+        present, sound = standing(found, experiment, name, params)
+        if sound and (present.version, present.held) == (version, held):
             return None
         if name == LATEST and present.version not in ("", version) and not reason:
             old, new = (metrics_of(store, experiment, each) for each in (present.version, version))
@@ -52,14 +57,19 @@ def rollback(params: Params, experiment: str, name: str = LATEST, *, to: str = "
     Returns:
         what the name points to now.
     Raises:
-        UserError: if there is no earlier version, or it is damaged.
+        UserError: if there is no earlier version, it is damaged, or there are trusted keys and SCN_SIGNING_KEY names
+            none of them.
     """
+    _check_mover(params)
     store = params.open_store(publishing=True)
     parse(experiment, store)  # names what is published, if that is not
 
-    def decide(present: Pointer) -> Pointer | None:
+    def decide(found: Pointer) -> Pointer | None:
+        present, sound = standing(found, experiment, name, params)
         if present == NOTHING:
             raise UserError(f"{experiment}@{name} points to no version: use `scn models promote`.")
+        if not sound and not to:
+            raise UserError(f"The history of {experiment}@{name} can't be trusted: say where to, with --to vN.")
         version = to or _before(present, versions(store, experiment))
         if not version:
             raise UserError(f"{experiment}@{name} points to {present.version}, and to nothing before: use --to vN.")
@@ -68,6 +78,11 @@ def rollback(params: Params, experiment: str, name: str = LATEST, *, to: str = "
         return present.moved(version, why, held=f"it was {why}")
 
     return move(store, experiment, name, decide)
+
+
+def _check_mover(params: Params) -> None:
+    if why := may_move(params):
+        raise UserError(f"Nobody would follow this move, as {why}: set {KEY} to the file of such a key.")
 
 
 def _before(present: Pointer, numbers: list[int]) -> str:

@@ -22,6 +22,7 @@ from scn.inference.records import Metrics, Receipt
 from scn.registry.pointers import LATEST, NOTHING, Pointer, move, read
 from scn.registry.rule import objection
 from scn.registry.signing import KEY, SIGNATURE, signed, signing_key
+from scn.registry.trust import may_move, standing
 from scn.registry.versions import MANIFEST, Version, read_version, sha256, trained_version
 from scn.storage.base import ObjectExists, ObjectNotFound, Store, StoreError
 
@@ -122,7 +123,7 @@ def receipt_of(params: Params, experiment: str, number: int, manifest: bytes) ->
 def _publish(params: Params, version: Version) -> Receipt:
     store = params.open_store(version.experiment, publishing=True)
     number, is_new = _publish_version(store, version)
-    _offer(store, version, number, is_new, params.registry.latest_may_lose)
+    _offer(store, version, number, is_new, params)
     return receipt_of(params, version.experiment, number, version.manifest)
 
 
@@ -157,13 +158,15 @@ def _holds(store: Store, folder: str, content: Mapping[str, bytes]) -> bool:
         return False
 
 
-def _offer(store: Store, version: Version, number: int, is_new: bool, may_lose: float) -> None:
+def _offer(store: Store, version: Version, number: int, is_new: bool, params: Params) -> None:
     """Points latest.json to version `number` if it may take the place of what is there; otherwise tells why not."""
-    name, candidate, why = version.experiment, f"v{number}", ""
+    name, candidate, why, may_lose = version.experiment, f"v{number}", "", params.registry.latest_may_lose
 
     def decide(present: Pointer) -> Pointer | None:
         nonlocal why
-        why = ""
+        why = may_move(params) or ("" if standing(present, name, LATEST, params)[1] else "it can't be trusted")
+        if why:
+            return None
         if present == NOTHING:
             return present.moved(candidate, _PUBLISHED)
         if present.version == candidate:
@@ -177,7 +180,7 @@ def _offer(store: Store, version: Version, number: int, is_new: bool, may_lose: 
     present = move(store, name, LATEST, decide)
     if why:
         print(
-            f"{name}: {candidate} is published; latest stays {present.version}, as {why}: "
+            f"{name}: {candidate} is published; latest stays {present.version or 'unset'}, as {why}: "
             f"`scn models promote {name}@{candidate}` moves it.",
             file=sys.stderr,
         )

@@ -19,9 +19,10 @@ from scn.core.files import write_atomically
 from scn.inference.handle import Model
 from scn.inference.model_files import CONFIG, METRICS, WEIGHTS
 from scn.inference.records import Metrics
-from scn.registry.pointers import LATEST, aliases, can_be_alias, pointers, read
-from scn.registry.publish import latest, published, version_folder, versions
+from scn.registry.pointers import LATEST, Pointer, aliases, can_be_alias, pointers, read
+from scn.registry.publish import published, version_folder, versions
 from scn.registry.signing import check_signature
+from scn.registry.trust import read_trusted
 from scn.registry.versions import MANIFEST, read_manifest, read_version, sha256, verify
 from scn.storage.base import ObjectNotFound, Store
 from scn.storage.local import FileStore
@@ -155,7 +156,7 @@ def resolve(reference: str, params: Params) -> tuple[Path, str]:
         UserError: naming what is published, if there is no such version; or if a file is damaged.
     """
     store = params.open_store()
-    experiment, version = parse(reference, store)
+    experiment, version = parse(reference, store, params)
     where = f"registry/{experiment}/{version}"
     manifest = store.get(f"{where}/{MANIFEST}")
     check_signature(store, experiment, version, manifest, params.registry.trusted)
@@ -226,11 +227,13 @@ def _figures(store: Store, key: str) -> str:
     return next((f"{figures.model.psnr:.2f} dB on {name}" for name, figures in metrics.sets.items()), "")
 
 
-def parse(reference: str, store: Store) -> tuple[str, str]:
+def parse(reference: str, store: Store, params: Params | None = None) -> tuple[str, str]:
     """The experiment and the version that a reference to a published model means.
 
+    Args:
+        params: says whose moves of a name count; None: everybody's.
     Raises:
-        UserError: naming what is published, if there is no such version.
+        UserError: naming what is published, if there is no such version; or if what a name points to is not trusted.
     """
     experiment, at, version = reference.partition("@")
     shipped = zoo.names()
@@ -254,11 +257,21 @@ def parse(reference: str, store: Store) -> tuple[str, str]:
     numbers = [f"v{number}" for number in found[experiment]]
     if not at or version == LATEST:
         # A process that died between manifest and pointer leaves a whole version that nothing points to yet.
-        return experiment, latest(store, experiment) or numbers[-1]
+        named = _pointer(store, experiment, LATEST, params)
+        if named is None and params and params.registry.trusted:
+            raise UserError(
+                f"{experiment}@{LATEST} points to nothing in {store.url}: name a version, as "
+                f"{experiment}@{numbers[-1]}, or promote one."
+            )
+        return experiment, named.version if named else numbers[-1]
     if version in numbers:
         return experiment, version
-    if can_be_alias(version) and (pointer := read(store, experiment, version)):
+    if can_be_alias(version) and (pointer := _pointer(store, experiment, version, params)):
         return experiment, pointer.version
     also = aliases(store.list(f"registry/{experiment}/aliases/"), experiment)
     known = ", ".join([*numbers, *also])
     raise UserError(f"{experiment} has no version '{version}' in {store.url}: use one of {known}.")
+
+
+def _pointer(store: Store, experiment: str, name: str, params: Params | None) -> Pointer | None:
+    return read_trusted(store, experiment, name, params) if params else read(store, experiment, name)

@@ -20,7 +20,7 @@ from scn.storage.base import ObjectNotFound, Store
 def about(params: Params, reference: str) -> dict[str, Any]:
     """Returns what there is to know of a published version, as a value for JSON. Raises UserError if there is none."""
     store = params.open_store()
-    experiment, version = parse(reference, store)
+    experiment, version = parse(reference, store, params)
     folder = version_folder(experiment, int(version[1:]))
     manifest = store.get(f"{folder}/{MANIFEST}")
     metrics = metrics_of(store, experiment, version)
@@ -74,7 +74,7 @@ def text(found: dict[str, Any]) -> str:
 def compared(params: Params, present: str, candidate: str) -> str:
     """Returns the differences of two published versions, and whether the second may take the first's place as words."""
     store = params.open_store()
-    (one, first), (two, second) = parse(present, store), parse(candidate, store)
+    (one, first), (two, second) = parse(present, store, params), parse(candidate, store, params)
     figures, others = metrics_of(store, one, first), metrics_of(store, two, second)
     rows = [
         (each.set_name, f"{each.present:.2f}", f"{each.candidate:.2f}", f"{each.gain:+.2f}")
@@ -113,7 +113,7 @@ def verified(params: Params, references: Sequence[str]) -> Iterator[tuple[str, s
     """
     store = params.open_store()
     every = ((name, f"v{number}") for name, numbers in published(store).items() for number in numbers)
-    for experiment, version in (parse(each, store) for each in references) if references else every:
+    for experiment, version in (parse(each, store, params) for each in references) if references else every:
         yield f"{experiment}@{version}", _problem(store, version_folder(experiment, int(version[1:])))
 
 

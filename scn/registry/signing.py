@@ -1,7 +1,7 @@
-"""Signs published versions with Ed25519, and checks who signed them.
+"""Signs with Ed25519, and checks who signed: published versions here, and pointers in scn.registry.trust.
 
-A signature is over the experiment, the number of the version and the hash of its manifest: a manifest that was changed,
-or one of an older version that was put in its place, does not have it. It lies beside the manifest, as signature.json.
+A version's signature is over the experiment, its number and the hash of its manifest: a manifest that was changed, or
+one of an older version that was put in its place, does not have it. It lies beside the manifest, as signature.json.
 """
 
 import base64
@@ -47,7 +47,7 @@ def make_key(path: Path) -> str:
         write_atomically(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     finally:
         os.umask(before)
-    return _public(key)
+    return public_key(key)
 
 
 def signing_key() -> Ed25519PrivateKey | None:
@@ -65,10 +65,14 @@ def signing_key() -> Ed25519PrivateKey | None:
     return key
 
 
+def signature(key: Ed25519PrivateKey, statement: bytes) -> Signature:
+    """Returns the signature of a statement."""
+    return Signature(key=public_key(key), signature=base64.b64encode(key.sign(statement)).decode())
+
+
 def signed(key: Ed25519PrivateKey, experiment: str, version: str, manifest: bytes) -> bytes:
     """Returns the content of signature.json for a version, such as "v3", with this manifest."""
-    signature = key.sign(_statement(experiment, version, manifest))
-    return Signature(key=_public(key), signature=base64.b64encode(signature).decode()).dumps()
+    return signature(key, _statement(experiment, version, manifest)).dumps()
 
 
 def check_signature(store: Store, experiment: str, version: str, manifest: bytes, trusted: Sequence[str]) -> None:
@@ -89,19 +93,30 @@ def check_signature(store: Store, experiment: str, version: str, manifest: bytes
         raise UserError(
             f"{name} is not signed, and registry.trusted names who must have: sign it with `scn models sign`."
         ) from None
+    wrong = "it was changed, or is that of another version; use another version, and find out who can write there"
+    check(found, _statement(experiment, version, manifest), trusted, f"The manifest of {name}", wrong)
+
+
+def check(found: Signature, statement: bytes, trusted: Sequence[str], what: str, wrong: str) -> None:
+    """Checks that a signature is of this statement, and by somebody who is trusted.
+
+    Args:
+        what: what is signed, for the messages.
+        wrong: what a wrong signature means, and what to do, for its message.
+    Raises:
+        UserError: if it is not.
+    """
     if found.key not in trusted:
-        raise UserError(f"{name} is signed by {found.key}, whom registry.trusted does not name: use another version.")
+        raise UserError(f"{what} is signed by {found.key}, whom registry.trusted does not name: use another version.")
     try:
         public = Ed25519PublicKey.from_public_bytes(base64.b64decode(found.key, validate=True))
-        public.verify(base64.b64decode(found.signature, validate=True), _statement(experiment, version, manifest))
+        public.verify(base64.b64decode(found.signature, validate=True), statement)
     except (InvalidSignature, ValueError):
-        raise UserError(
-            f"The manifest of {name} is not the one that was signed: it was changed, or is that of another version; "
-            "use another version, and find out who can write there."
-        ) from None
+        raise UserError(f"{what} is not the one that was signed: {wrong}.") from None
 
 
-def _public(key: Ed25519PrivateKey) -> str:
+def public_key(key: Ed25519PrivateKey) -> str:
+    """Returns the public part of a key: 32 bytes in Base64."""
     return base64.b64encode(key.public_key().public_bytes_raw()).decode()
 
 

@@ -10,6 +10,7 @@ import yaml
 
 from scn.config.params import Params, load_params
 from scn.core.errors import UserError
+from scn.registry.promote import promote, rollback
 from scn.registry.publish import publish, sign
 from scn.registry.reference import resolve
 from scn.registry.signing import KEY, make_key
@@ -68,7 +69,7 @@ def test_another_key_is_refused(project: Any, monkeypatch: pytest.MonkeyPatch) -
     signature = json.loads((folder(project, "v3") / "signature.json").read_text())
     (folder(project, "v3") / "signature.json").write_text(json.dumps({**signature, "key": other}))
     with pytest.raises(UserError, match="is not the one that was signed"):
-        resolve(NAME, trusting(project, other))
+        resolve(f"{NAME}@v3", trusting(project, other))
 
 
 def test_a_changed_manifest_and_an_older_one_in_its_place_are_refused(project: Any) -> None:
@@ -98,3 +99,84 @@ def test_a_key_that_is_none_is_one_sentence(
         sign(project.params, NAME, "v3")
     with pytest.raises(UserError, match="'abc' is no public key: take what `scn models key FILE` prints"):
         trusting(project, "abc")
+
+
+def pointer_file(project: Any, name: str = "latest") -> Path:
+    return Path(project.root / "store/registry" / NAME / f"{name}.json")
+
+
+def test_what_moves_latest_without_a_key_moves_nobody(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = trusting(project, project.public)
+    signed = pointer_file(project).read_text()
+    assert resolve(NAME, params)[1] == "v3"
+    pointer_file(project).write_text(signed.replace('"version": "v3",\n "held"', '"version": "v2",\n "held"'))
+    with pytest.raises(
+        UserError, match=r"What dn-s25@latest points to .* is not the one that was signed: it was changed"
+    ):
+        resolve(NAME, params)
+    pointer_file(project).write_text('{"version": "v2"}')
+    with pytest.raises(
+        UserError, match=r"What dn-s25@latest points to .* is not signed, .*: name a version, as dn-s25@v2"
+    ):
+        resolve(NAME, params)
+    pointer_file(project).unlink()
+    with pytest.raises(
+        UserError, match=r"What dn-s25@latest .* is older than what was seen here before \(v3, moved at "
+    ):
+        resolve(NAME, params)
+    assert resolve(f"{NAME}@v3", params)[1] == "v3"
+    monkeypatch.delenv(KEY)
+    for move in (lambda: promote(params, f"{NAME}@v2"), lambda: rollback(params, NAME)):
+        with pytest.raises(UserError, match=r"Nobody would follow this move, .*: set SCN_SIGNING_KEY to the file"):
+            move()
+
+
+def test_an_older_state_of_a_pointer_is_refused_where_a_newer_one_was_seen(project: Any) -> None:
+    params = trusting(project, project.public)
+    promote(params, f"{NAME}@v2", "production", reason="tried")
+    older = pointer_file(project, "aliases/production").read_text()
+    promote(params, f"{NAME}@v3", "production")
+    assert resolve(f"{NAME}@production", params)[1] == "v3"
+    pointer_file(project, "aliases/production").write_text(older)
+    with pytest.raises(UserError, match=r"is older than what was seen here before \(v3, moved at \S+\): find out who"):
+        resolve(f"{NAME}@production", params)
+    # A move repairs it, and goes on from what was seen.
+    promote(params, f"{NAME}@v3", "production", reason="repaired")
+    assert resolve(f"{NAME}@production", params)[1] == "v3"
+    history = json.loads(pointer_file(project, "aliases/production").read_text())["history"]
+    assert [move["version"] for move in history] == ["v2", "v3", "v3"]
+    assert rollback(params, NAME, "production").version == "v2"
+    assert resolve(f"{NAME}@production", params)[1] == "v2"  # signed by who may: no attack
+
+
+def test_a_signature_is_of_one_name(project: Any) -> None:
+    params = trusting(project, project.public)
+    promote(params, f"{NAME}@v2", "old", reason="kept")
+    pointer_file(project).write_text(pointer_file(project, "aliases/old").read_text())
+    with pytest.raises(UserError, match=r"What dn-s25@latest points to .* is not the one that was signed"):
+        resolve(NAME, params)
+
+
+def test_rollback_from_a_history_that_is_not_trusted_asks_where_to(project: Any) -> None:
+    params = trusting(project, project.public)
+    unsigned = {**json.loads(pointer_file(project).read_text()), "signature": None}
+    pointer_file(project).write_text(json.dumps(unsigned))
+    with pytest.raises(UserError, match=r"The history of dn-s25@latest can't be trusted: say where to, with --to vN\."):
+        rollback(params, NAME)
+    assert rollback(params, NAME, to="v2").version == "v2"
+    assert resolve(NAME, params)[1] == "v2"
+
+
+def test_a_publish_without_a_trusted_key_does_not_serve(
+    project: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would be loaded by nobody."""
+    params = trusting(project, project.public)
+    monkeypatch.delenv(KEY)
+    project.add_model(NAME, 9)
+    project.add_metrics(NAME, 40.0)
+    assert publish(params, NAME).version == "v4"
+    assert resolve(NAME, params)[1] == "v3"
+    assert "latest stays v3, as registry.trusted names whose moves count, and SCN_SIGNING_KEY names" in (
+        capsys.readouterr().err
+    )

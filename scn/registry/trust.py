@@ -1,0 +1,82 @@
+"""What a name may be trusted to point to, where params.yaml's `registry.trusted` names keys.
+
+Who can write to the store but has no key could point `latest` to an older version, which is signed, too. So every move
+of a pointer is signed. An older state of the pointer is signed as well: it is refused where a newer one was seen, which
+each project's folder remembers in .scn/cache/pointers.
+"""
+
+from pathlib import Path
+
+from scn.config.params import Params
+from scn.core.errors import UserError
+from scn.core.files import write_atomically
+from scn.registry.pointers import NOTHING, Pointer, read, statement
+from scn.registry.signing import KEY, check, public_key, signing_key
+from scn.storage.base import Store
+
+SEEN = Path(".scn/cache/pointers")
+"""Folder of the pointers as they were last seen, relative to the project's."""
+
+
+def may_move(params: Params) -> str:
+    """Why a pointer that this process moves would not be trusted, as a clause; "" if it would."""
+    key = signing_key()
+    if not params.registry.trusted or (key and public_key(key) in params.registry.trusted):
+        return ""
+    return f"registry.trusted names whose moves count, and {KEY} names the key of none of them"
+
+
+def read_trusted(store: Store, experiment: str, name: str, params: Params) -> Pointer | None:
+    """Returns what a name points to, and notes it; without trusted keys nothing is checked.
+
+    Raises:
+        UserError: if nobody who is trusted has signed it, or a newer state of it was seen here.
+    """
+    seen = _seen(experiment, name, params)  # before the pointer is read, which other processes move and note, too
+    pointer = read(store, experiment, name)
+    _check(pointer or NOTHING, seen, experiment, name, params)
+    if params.registry.trusted and pointer and pointer != seen:
+        write_atomically(_file(experiment, name, params), pointer.dumps())
+    return pointer
+
+
+def _check(pointer: Pointer, seen: Pointer, experiment: str, name: str, params: Params) -> None:
+    if not params.registry.trusted:
+        return
+    what = f"What {experiment}@{name} points to in {params.storage.url}"
+    if pointer != NOTHING and pointer.signature is None:
+        raise UserError(
+            f"{what} is not signed, and registry.trusted names who must have: name a version, as "
+            f"{experiment}@{pointer.version}, or move it with `scn models promote`."
+        )
+    if pointer.signature is not None:
+        wrong = "it was changed by somebody without the key; find out who can write there"
+        check(pointer.signature, statement(experiment, name, pointer), params.registry.trusted, what, wrong)
+    if pointer.history[: len(seen.history)] != seen.history:
+        raise UserError(
+            f"{what} is older than what was seen here before ({seen.version}, moved at {seen.history[-1].at}): find "
+            "out who can write there, and move it with `scn models promote`; if it was begun anew, delete "
+            f"{_file(experiment, name, params)}."
+        )
+
+
+def standing(found: Pointer, experiment: str, name: str, params: Params) -> tuple[Pointer, bool]:
+    """Returns the pointer that the next move is to go on from, and whether `found` can be trusted.
+
+    One that can't is repaired by moving it: that goes on from what was seen here before, if anything was.
+    """
+    seen = _seen(experiment, name, params)
+    try:
+        _check(found, seen, experiment, name, params)
+    except UserError:
+        return (found if seen == NOTHING else seen), False
+    return found, True
+
+
+def _file(experiment: str, name: str, params: Params) -> Path:
+    return params.root / SEEN / experiment / f"{name}.json"
+
+
+def _seen(experiment: str, name: str, params: Params) -> Pointer:
+    path = _file(experiment, name, params)
+    return Pointer.loads(path.read_bytes(), path, "delete it") if path.is_file() else NOTHING
