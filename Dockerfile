@@ -7,8 +7,8 @@ ARG BASE=docker.io/library/debian:bookworm-slim
 
 FROM ${BASE} AS build
 RUN apt-get update \
- && apt-get install -y --no-install-recommends python3-venv python3-dev make gcc libc6-dev libjpeg62-turbo-dev libtiff-dev \
-    libwebp-dev zlib1g-dev \
+ && apt-get install -y --no-install-recommends python3-venv python3-dev make gcc libc6-dev libjpeg62-turbo-dev liblcms2-dev \
+    libtiff-dev libwebp-dev zlib1g-dev \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /app
 COPY pyproject.toml constraints.txt Makefile ./
@@ -34,7 +34,7 @@ LABEL org.opencontainers.image.title="SCN" \
 # More of Debian's packages, such as g++ where networks are to be compiled.
 ARG PACKAGES=""
 RUN apt-get update \
- && apt-get install -y --no-install-recommends python3 make git ca-certificates libjpeg62-turbo libtiff6 libwebp7 \
+ && apt-get install -y --no-install-recommends python3 make git ca-certificates libjpeg62-turbo liblcms2-2 libtiff6 libwebp7 \
     libwebpdemux2 libwebpmux3 ${PACKAGES} \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --create-home --uid 1000 scn \

@@ -14,6 +14,10 @@ S3_PORT ?= 8333
 EXPERIMENTS ?= sr-x2 dn-s25 car-q10
 PACKAGES := -e '.[dev]'
 PILLOW_SIMD := pillow-simd==12.1.1.post0
+AVIF := pillow-avif-plugin==1.6.0
+# What the Pillow that Python finds reads and converts.
+CODECS := import importlib.util as u; from PIL import features as f; \
+  print(*(n for n in ("jpg", "zlib", "libtiff", "webp", "avif", "littlecms2") if f.check(n) or n == "avif" and u.find_spec("pillow_avif")))
 
 # The tools of the environment come first, so that DVC's stages find them; nothing of what runs here phones home.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -65,8 +69,8 @@ check: setup
 
 setup: .venv/ready
 
-# One install command; then pillow-simd in the place of Pillow where it builds. Both provide the package PIL, so only
-# one of them may be there.
+# One install command; then pillow-simd in the place of Pillow where it builds and reads all that Pillow does. Both
+# provide the package PIL, so only one of them may be there.
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' \
 	  || { echo "SCN needs Python 3.11 or 3.12: name one with 'make PYTHON=python3.11 run'." >&2; exit 1; }
@@ -76,21 +80,24 @@ setup: .venv/ready
 	@rm -f .venv/simd
 	@$(PIP) install --quiet -c constraints.txt $(PACKAGES)
 	@$(MAKE) --no-print-directory --silent .venv/simd 2> /dev/null \
-	  || echo "Pillow serves, as pillow-simd did not build (the same pixels, slower): 'make simd' installs the headers it needs and builds it."
+	  || echo "Pillow serves, as pillow-simd did not build or would read less (the same pixels, slower): 'make simd' installs the headers it needs and builds it."
 	@touch $@
 
 .venv/simd:
 	@CC="cc $$(test "$$(uname -m)" != x86_64 || echo -mavx2)" \
 	  $(PIP) wheel --quiet --no-deps --wheel-dir .venv/wheels '$(PILLOW_SIMD)' > .venv/simd.log 2>&1
+	@rm -rf .venv/tried && $(PIP) install --quiet --no-deps --target .venv/tried .venv/wheels/pillow_simd-*.whl '$(AVIF)'
+	@has="$$(PYTHONPATH=.venv/tried $(BIN)/python -c '$(CODECS)')"; for codec in $$($(BIN)/python -c '$(CODECS)'); do \
+	  case " $$has " in *" $$codec "*) ;; *) echo "Pillow stays, as pillow-simd would be without $$codec." >> .venv/simd.log; exit 1;; esac; done
 	@$(PIP) uninstall --quiet --yes pillow pillow-simd
-	@$(PIP) install --quiet --no-deps --no-index --find-links .venv/wheels '$(PILLOW_SIMD)'
-	@touch $@
+	@$(PIP) install --quiet --no-deps --find-links .venv/wheels '$(PILLOW_SIMD)' '$(AVIF)'
+	@rm -rf .venv/tried && touch $@
 
 # The headers of the image libraries and Python, then the build. Asks for the administrator's rights where you are not root.
 simd: setup
 	@test -e .venv/simd || { \
 	  as=$$(test "$$(id -u)" = 0 || echo sudo); \
-	  $$as apt-get update -qq && $$as apt-get install -y -qq --no-install-recommends libjpeg-dev libtiff-dev libwebp-dev zlib1g-dev python3-dev; }
+	  $$as apt-get update -qq && $$as apt-get install -y -qq --no-install-recommends libjpeg-dev liblcms2-dev libtiff-dev libwebp-dev zlib1g-dev python3-dev; }
 	@$(MAKE) --no-print-directory --silent .venv/simd || { tail -n 20 .venv/simd.log; exit 1; }
 	@$(BIN)/python -c 'import PIL; print("pillow-simd", PIL.__version__, "serves")'
 
