@@ -11,6 +11,7 @@ import typer
 
 from scn.core.errors import STOPPED, Stopped, UserError
 from scn.registry.command import models
+from scn.registry.restore_command import restore
 from scn.registry.store_command import store
 from scn.studies.command import study
 
@@ -275,30 +276,6 @@ def gc(
 
 
 @app.command()
-def restore(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="A photograph, or a folder of them.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="The file or folder for the result.")],
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="EXPERIMENT, EXPERIMENT@vN, or a model folder: see `scn models list`.")
-    ],
-    self_ensemble: Annotated[
-        bool, typer.Option("--self-ensemble", help="Average the results of the 8 flips and rotations: 8 times slower.")
-    ] = False,
-    params: ParamsFile = PARAMS,
-) -> None:
-    """Restore a photograph, or all those in a folder, with a published model or one that ships."""
-    from scn.inference.restore import pairs, restore_files
-    from scn.registry.reference import load
-
-    todo = pairs(source, target)  # a mistake there is told before a model is fetched
-    loaded = load(model, params_file=params)
-    restorer = partial(loaded.restore_photograph, self_ensemble=self_ensemble)
-    written = restore_files(todo, restorer)
-    by = f"{model.partition('@')[0]}@{loaded.version}" if loaded.version else model  # a published one goes first
-    print(f"{len(written)} image{'s' if len(written) > 1 else ''} restored by {by}, in {target}")
-
-
-@app.command()
 def preset(
     name: Annotated[str | None, typer.Argument(help="Name of a preset; without it, all are listed.")] = None,
     params: ParamsFile = PARAMS,
@@ -346,6 +323,7 @@ def profile(
     print(json.dumps(result, indent=1) if as_json else profile_text(result))
 
 
+app.command()(restore)
 app.command()(study)
 
 

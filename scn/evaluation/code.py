@@ -13,7 +13,8 @@ _MEASURING = (
         "scn/inference/apply.py",
         "scn/inference/ensemble.py",
     ),
-    *("scn/inference/model_files.py", "scn/inference/precision.py", "scn/networks/build.py"),
+    *("scn/inference/model_files.py", "scn/inference/precision.py", "scn/inference/tiled.py"),
+    "scn/networks/build.py",
     *("scn/shards/pipeline.py", "scn/shards/samples.py"),
 )
 

@@ -22,7 +22,7 @@ from scn.evaluation.protocols import protocols_of
 from scn.evaluation.results import ImageResult
 from scn.evaluation.sets import measure_samples
 from scn.imaging.image_io import write_pixels
-from scn.imaging.tiles import OVERLAP
+from scn.imaging.tiles import STEP
 from scn.inference.apply import device_of, prepare
 from scn.inference.handle import Model
 from scn.inference.model_files import WEIGHTS
@@ -128,8 +128,8 @@ class Options:
 
     def check(self) -> None:
         """Raises UserError for a tile that is too small."""
-        if self.tile is not None and self.tile <= 2 * OVERLAP:
-            raise UserError(f"--tile: {self.tile} is too small: give more than {2 * OVERLAP} pixels.")
+        if self.tile is not None and self.tile <= 2 * STEP:
+            raise UserError(f"--tile: {self.tile} is too small: give more than {2 * STEP} pixels.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +14,10 @@ from scn.config.params import Experiment
 from scn.core.errors import UserError
 from scn.evaluation.protocols import protocols_of
 from scn.imaging.degradation import evaluation_noise, to_uint8
-from scn.imaging.tiles import in_tiles
 from scn.inference.apply import apply, device_of, prepare
 from scn.inference.ensemble import self_ensemble
 from scn.inference.precision import Computation, Precision, computed, kind_of
+from scn.inference.tiled import restore_tiled
 from scn.shards.samples import Sample
 
 Image = NDArray[np.uint8]
@@ -54,7 +53,7 @@ class Restorer:
     ensemble: bool = False
     """True: the mean over the 8 flips and rotations (scn.inference.ensemble)."""
     tile: int | None = None
-    """An image of more than tile x tile pixels is restored in parts (scn.imaging.tiles); None: as a whole."""
+    """An image of more than tile x tile pixels is restored in parts (scn.inference.tiled); None: as a whole."""
     device: torch.device | None = None
     """Device that the network is on; None: it is moved to a GPU if there is one, and set to eval mode."""
 
@@ -69,10 +68,13 @@ class Restorer:
             (s h, s w) or (s h, s w, 3), 8 bits, where s is `scale`.
         """
         model = prepare(self.network) if self.device is None else self.network
-        function: Callable[[Tensor], Tensor] = partial(self_ensemble, model) if self.ensemble else model
-        run = partial(self._run, function, device_of(model))
         pixels = image if image.ndim == 3 else image[..., None]
-        restored = to_uint8(run(pixels)) if self.tile is None else self._tiled(run, pixels)
+        if self.tile is None or pixels.shape[0] * pixels.shape[1] <= self.tile**2:
+            function: Callable[[Tensor], Tensor] = partial(self_ensemble, model) if self.ensemble else model
+            restored = to_uint8(self._run(function, device_of(model), pixels))
+        else:
+            run = partial(self._run, model, device_of(model))
+            restored = restore_tiled(model, run, pixels, self.scale, to_uint8, tile=self.tile, ensemble=self.ensemble)
         return restored if image.ndim == 3 else restored[..., 0]
 
     @property
@@ -84,10 +86,6 @@ class Restorer:
     def portable(self) -> "Restorer":
         """Returns the same method for another process: with weights in host memory, on whatever device is there."""
         return replace(self, network=deepcopy(self.network).cpu(), device=None)
-
-    def _tiled(self, run: Callable[[NDArray[Any]], NDArray[np.float32]], pixels: NDArray[np.float32]) -> Image:
-        assert self.tile is not None
-        return in_tiles(run, pixels, self.scale, to_uint8, self.tile)
 
     def _run(
         self, function: Callable[[Tensor], Tensor], device: torch.device, pixels: NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""Reads users' photographs with Pillow into 8-bit pixels, and writes restored ones."""
+"""Reads users' photographs, upright, with what their files say beside the pixels, and writes restored ones."""
 
 import io
 import warnings
@@ -8,135 +8,220 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
+from scn.imaging import sixteen_bits
+from scn.imaging.formats import Format, check_can, format_of, readable, recognised
+from scn.imaging.jpeg_quality import quality_of
+from scn.imaging.metadata import ORIENTATION, dpi_of, exif_for, exif_of, upright
 
-FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
-    ".png": ("PNG", {}),
-    ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
-    ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
-    ".tif": ("TIFF", {}),
-    ".tiff": ("TIFF", {}),
-    ".bmp": ("BMP", {}),
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+_MODES = {
+    **{"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "RGBX": "RGB", "YCbCr": "RGB", "CMYK": "RGB"},
+    **{"LA": "LA", "La": "LA", "PA": "RGBA", "RGBA": "RGBA", "RGBa": "RGBA"},
 }
-"""Formats that can be written: suffix -> Pillow's format and options. Every build of Pillow has them."""
-
-_NO_ALPHA = {"JPEG", "BMP"}
-_MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "LA": "LA", "PA": "RGBA", "RGBA": "RGBA"}
-"""Pillow's modes that are read -> the mode they are converted to. 16-bit, float, CMYK and others are refused."""
+"""Pillow's modes of 8 bits or fewer that are read -> the mode they are converted to."""
+_CONVERTED = ("CMYK", "YCbCr")
+"""Modes whose conversion changes values, and is told."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Photograph:
-    """An image as upright 8-bit pixels, with its transparency and colour profile."""
+    """An image as upright pixels of 8 or 16 bits, and what its file says beside them."""
 
-    pixels: NDArray[np.uint8]
+    pixels: Pixels
     """Pixel values, (H, W, C) with C = 1 (grey) or 3 (RGB)."""
-    alpha: NDArray[np.uint8] | None
-    """Opacity, (H, W), where 255 is opaque; None for an image without transparency."""
+    alpha: Pixels | None
+    """Opacity, (H, W), of the pixels' type, whose largest value is opaque; None for an image without transparency."""
     icc_profile: bytes | None
     """The file's embedded colour profile, which the restored image keeps; None if it has none."""
+    exif: bytes | None = None
+    """EXIF data without orientation; None if there is none."""
+    dpi: tuple[float, float] | None = None
+    """Pixels per inch; None if the file names none."""
+    quality: int | None = None
+    """The quality of JPEG that the file's quantisation tables stand for; None for other formats and tables."""
+    notes: tuple[str, ...] = ()
+    """What was converted, a phrase each, to be told."""
+
+    @property
+    def white(self) -> int:
+        """The largest value of a pixel, 255 or 65535."""
+        return int(np.iinfo(self.pixels.dtype).max)
 
     def image(self) -> Image.Image:
-        """Converts it to a Pillow image of mode L, RGB, LA or RGBA, with its colour profile."""
-        parts = [self.pixels] if self.alpha is None else [self.pixels, self.alpha[..., None]]
-        pixels = np.concatenate(parts, axis=-1)
+        """Converts it to a Pillow image of mode L, RGB, LA or RGBA, with its colour profile; 16 bits become 8."""
+        pixels = self._all()
+        if pixels.dtype == np.uint16:
+            pixels = to_8_bits(pixels)
         image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
         if self.icc_profile:
             image.info["icc_profile"] = self.icc_profile
         return image
 
+    def _all(self) -> Any:
+        return self.pixels if self.alpha is None else np.concatenate([self.pixels, self.alpha[..., None]], axis=-1)
+
+
+def to_8_bits(pixels: Pixels) -> NDArray[np.uint8]:
+    """The nearest values of 8 bits, of 16-bit ones."""
+    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
 
 def read_photograph(path: Path) -> Photograph:
-    """Reads an image file; EXIF orientation is applied, palettes and bilevel images are converted.
+    """Reads an image file: upright, palettes, bilevel and CMYK images converted, 16 bits kept.
 
     Raises:
-        UserError: if the file is missing, no image, damaged, animated, or has pixels other than 8-bit grey or RGB.
+        UserError: if the file is missing, no image of scn.imaging.formats, damaged, animated, or has pixels that are
+            no photograph's, such as floating point.
     """
     try:
-        with warnings.catch_warnings():
-            # The user named this file; a photograph of 100 megapixels is no attack.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return photograph_of(image, path)
+        return decode_photograph(path.read_bytes(), path)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: name an image or a folder of images.") from None
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}): name an image that you may read.") from None
+
+
+def decode_photograph(data: bytes, name: Path | str = "the image") -> Photograph:
+    """Decodes the content of an image file, as `read_photograph` does; errors call it `name`."""
+    try:
+        with warnings.catch_warnings():
+            # The user named this file; a photograph of 100 megapixels is no attack. Damaged EXIF data is left out.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=readable()) as image:
+                return photograph_of(image, name, data)
     except Image.UnidentifiedImageError:
-        raise UserError(f"{path} is no image that can be read: give PNG, JPEG, TIFF or BMP.") from None
+        if known := recognised(data[:16]):
+            check_can(known, name)
+        raise UserError(f"{name} is no image that can be read: give {', '.join(readable())}.") from None
     except Image.DecompressionBombError:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
-        raise UserError(f"{path} has more than {limit} megapixels: cut it into parts.") from None
+        raise UserError(f"{name} has more than {limit} megapixels: cut it into parts.") from None
     except UserError:
         raise
     except Exception as error:  # Pillow's decoders raise anything on a damaged file
         if str(error).startswith("decoder ") and str(error).endswith(" not available"):
-            raise UserError(f"{path} is in a format that this build of Pillow can't read: save it as PNG.") from None
-        raise UserError(f"{path} is damaged and can't be read ({error}): fetch it again or leave it out.") from None
+            raise UserError(
+                f"{name} is compressed in a way that this build of Pillow can't read: save it as PNG."
+            ) from None
+        raise UserError(f"{name} is damaged and can't be read ({error}): fetch it again or leave it out.") from None
 
 
-def photograph_of(image: Image.Image, name: Path | str = "the image") -> Photograph:
-    """Converts an opened Pillow image to upright 8-bit pixels.
+def photograph_of(image: Image.Image, name: Path | str = "the image", data: bytes = b"") -> Photograph:
+    """Converts an opened Pillow image to upright pixels.
 
     Args:
         name: what messages call the image.
+        data: the file's content, of which 16 bits are read; without it an image of 16 bits must be grey.
     Raises:
-        UserError: if it is animated or has pixels other than 8-bit grey or RGB.
+        UserError: if it is animated or has pixels that are no photograph's.
     """
-    _check(image, name)
-    image.load()
-    return _photograph(ImageOps.exif_transpose(image))
+    # MPO is a JPEG with a preview or a second view behind it, HEIF holds several views; what is shown is the first.
+    if getattr(image, "is_animated", False) and image.format not in ("MPO", "HEIF"):
+        raise UserError(f"{name} holds several pictures: save the one that you want restored as a file of its own.")
+    raw_mode = _deep(image)
+    about: dict[str, Any] = {"exif": exif_of(image), "icc_profile": image.info.get("icc_profile"), "dpi": dpi_of(image)}
+    if raw_mode:
+        values = sixteen_bits.decode(data) if data else np.asarray(image, np.uint16)[..., None]
+        values = values[..., [0, -1]] if raw_mode.startswith("LA") else values  # OpenCV makes RGB of it
+        return _photograph(upright(values, image.getexif().get(ORIENTATION, 1)), **about)
+    if image.mode not in _MODES:
+        raise UserError(f"{name} has {image.mode} pixels: convert it to grey or RGB of 8 or 16 bits first.")
+    if tables := getattr(image, "quantization", None):
+        about["quality"] = quality_of(tables)
+    image.load()  # of a TIFF it turns the pixels upright, too, and forgets the orientation
+    converted = image
+    if image.mode in _CONVERTED:
+        about["notes"] = (f"{image.mode} converted to RGB",)
+    if image.mode == "CMYK":
+        converted = _of_cmyk(image, about["icc_profile"])
+        about["icc_profile"] = None  # it is that of the inks
+    mode = _MODES[image.mode]
+    if image.has_transparency_data and mode in ("L", "RGB"):
+        mode += "A"
+    values = np.asarray(converted if converted.mode == mode else converted.convert(mode))
+    values = values if values.ndim == 3 else values[..., None]
+    return _photograph(upright(values, image.getexif().get(ORIENTATION, 1)), **about)
+
+
+def _photograph(values: Any, **about: Any) -> Photograph:
+    """Splits (H, W, 1..4) into pixels and alpha."""
+    colours = 3 if values.shape[-1] > 2 else 1
+    alpha = np.ascontiguousarray(values[..., colours]) if values.shape[-1] > colours else None
+    return Photograph(pixels=np.ascontiguousarray(values[..., :colours]), alpha=alpha, **about)
+
+
+def _deep(image: Image.Image) -> str:
+    """How 16 bits per channel are stored ("RGB;16B"); "" for other images. Of colours Pillow would read 8 bits."""
+    # The decoder's arguments are the raw mode, or a tuple that begins with it
+    stored = [
+        str(tile[3] if isinstance(tile[3], str) else tile[3][0]) for tile in getattr(image, "tile", []) if tile[3]
+    ]
+    return next((raw_mode for raw_mode in stored if ";16" in raw_mode), "")
+
+
+def _of_cmyk(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """CMYK to sRGB, by the file's profile where there is one and Pillow has LittleCMS; otherwise by complements."""
+    if profile:
+        try:
+            from PIL import ImageCms
+
+            inks = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            converted = ImageCms.profileToProfile(image, inks, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            assert converted is not None
+            return converted
+        except (ImportError, OSError, ImageCms.PyCMSError):
+            pass
+    return image.convert("RGB")
 
 
 def check_target(path: Path) -> None:
-    """Raises UserError unless `path` has the suffix of a format that can be written."""
-    if path.suffix.lower() not in FORMATS:
-        raise UserError(f"{path} names no format that can be written: end its name in one of {', '.join(FORMATS)}.")
+    """Raises UserError unless `path` has the suffix of a format that can be written here."""
+    check_can(format_of(path), path)
 
 
-def write_photograph(path: Path, photograph: Photograph) -> None:
+def write_photograph(path: Path, photograph: Photograph, quality: int | None = None) -> None:
     """Writes an image in the format that `path`'s suffix names; it appears whole or not at all.
 
+    Args:
+        quality: of a lossy format, 1..100; None: the table's.
     Raises:
         UserError: if the format is unknown or can't hold transparency, or the file can't be written.
     """
     check_target(path)
-    kind, options = FORMATS[path.suffix.lower()]
-    if photograph.alpha is not None and kind in _NO_ALPHA:
-        raise UserError(f"{path}: {kind} can't hold the transparency of this image: write a .png.")
-    if photograph.icc_profile:
-        options = {**options, "icc_profile": photograph.icc_profile}
+    write_atomically(path, encode_photograph(photograph, format_of(path), path, quality))
+
+
+def encode_photograph(
+    photograph: Photograph, as_format: Format, name: Path | str = "the image", quality: int | None = None
+) -> bytes:
+    """The content of an image file; arguments and errors are those of `write_photograph`, which call it `name`."""
+    if photograph.alpha is not None and not as_format.has_alpha:
+        raise UserError(f"{name}: {as_format.name} can't hold the transparency of this image: write a .png.")
+    options = dict(as_format.options)
+    if quality is not None and as_format.has_quality:
+        options["quality"] = quality
+    if photograph.icc_profile and as_format.has_exif:
+        options["icc_profile"] = photograph.icc_profile
+    if photograph.exif and as_format.has_exif:
+        options["exif"] = exif_for(photograph.exif, *photograph.pixels.shape[:2])
+    if photograph.dpi and as_format.name not in ("WEBP", "AVIF", "HEIF"):
+        options["dpi"] = photograph.dpi
+    if photograph.pixels.dtype == np.uint16 and as_format.has_16_bits:
+        values = photograph._all()
+        if as_format.name == "PNG":
+            return sixteen_bits.encode_png(values, **options)
+        return sixteen_bits.encode_tiff(values, icc_profile=photograph.icc_profile, dpi=photograph.dpi)
     encoded = io.BytesIO()
-    photograph.image().save(encoded, kind, **options)
-    write_atomically(path, encoded.getvalue())
+    photograph.image().save(encoded, as_format.name, **options)
+    return encoded.getvalue()
 
 
 def write_pixels(path: Path, pixels: NDArray[np.uint8]) -> None:
     """Writes pixels, (H, W) or (H, W, 3), as `write_photograph` does, and makes the folder; errors are the same."""
     shaped = pixels if pixels.ndim == 3 else pixels[..., None]
     write_photograph(path, Photograph(pixels=shaped, alpha=None, icc_profile=None))
-
-
-def _check(image: Image.Image, path: Path | str) -> None:
-    # Pillow reads 16-bit colour as 8 bits and says so only in the decoder's raw mode ("RGB;16B").
-    deep = any(";16" in str(tile[3]) for tile in getattr(image, "tile", []))
-    if image.mode not in _MODES or deep:
-        what = "16-bit" if deep or image.mode.startswith("I") else image.mode
-        raise UserError(f"{path} has {what} pixels: convert it to 8-bit grey or RGB first.")
-    # MPO is a JPEG with a preview or a second view behind it; what is shown is the first.
-    if getattr(image, "is_animated", False) and image.format != "MPO":
-        raise UserError(f"{path} holds several pictures: save the one that you want restored as a file of its own.")
-
-
-def _photograph(image: Image.Image) -> Photograph:
-    mode = _MODES[image.mode]
-    if image.has_transparency_data and mode in ("L", "RGB"):
-        mode = {"L": "LA", "RGB": "RGBA"}[mode]
-    profile = image.info.get("icc_profile")
-    pixels = np.asarray(image.convert(mode))
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    colours = 3 if mode.startswith("RGB") else 1
-    alpha = np.ascontiguousarray(pixels[..., colours]) if pixels.shape[-1] > colours else None
-    return Photograph(pixels=np.ascontiguousarray(pixels[..., :colours]), alpha=alpha, icc_profile=profile)

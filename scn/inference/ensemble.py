@@ -1,8 +1,12 @@
 """Geometric self-ensemble: the "+" of the SCN paper's tables (Timofte et al. 2016, Lim et al. 2017, section 3.4)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 HEIGHT, WIDTH = 2, 3
@@ -38,6 +42,26 @@ def self_ensemble(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
                 total = back if total is None else total + back
     assert total is not None
     return total / 8
+
+
+Turn = Callable[[NDArray[Any]], NDArray[Any]]
+"""Turns an image, (H, W, C)."""
+
+
+def views() -> Iterator[tuple[Turn, Turn]]:
+    """The 8 flips and rotations, each with what turns its result back; for images too large to be one input."""
+    for transposed in (False, True):
+        for axes in _FLIPS:
+            yield partial(_turned, axes=axes, transposed=transposed), partial(_back, axes=axes, transposed=transposed)
+
+
+def _turned(image: NDArray[Any], axes: tuple[int, ...], transposed: bool) -> NDArray[Any]:
+    flipped = np.flip(image, tuple(axis - HEIGHT for axis in axes))
+    return flipped.swapaxes(0, 1) if transposed else flipped
+
+
+def _back(image: NDArray[Any], axes: tuple[int, ...], transposed: bool) -> NDArray[Any]:
+    return np.flip(image.swapaxes(0, 1) if transposed else image, tuple(axis - HEIGHT for axis in axes))
 
 
 def _swapped(axes: tuple[int, ...], transposed: bool) -> tuple[int, ...]:

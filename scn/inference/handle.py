@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from scn.core.errors import UserError
 from scn.imaging.image_io import Photograph, photograph_of, read_photograph
 from scn.imaging.tasks import TASKS, Task
-from scn.imaging.tiles import TILE
 from scn.inference.apply import prepare
 from scn.inference.model_files import CARD, METRICS, load_model
 from scn.inference.precision import exact
 from scn.inference.records import Metrics
-from scn.inference.restore import restore_photograph
+from scn.inference.restore import Done, Options, restore_photograph
 
 
 class Model:
@@ -106,23 +105,32 @@ class Model:
 
     @overload
     def restore(
-        self, image: NDArray[np.uint8], *, tile: int = TILE, self_ensemble: bool = False
+        self, image: NDArray[np.uint8], *, tile: int | None = None, self_ensemble: bool = False
     ) -> NDArray[np.uint8]: ...
     @overload
     def restore(
-        self, image: Image.Image | str | Path, *, tile: int = TILE, self_ensemble: bool = False
+        self, image: NDArray[np.uint16], *, tile: int | None = None, self_ensemble: bool = False
+    ) -> NDArray[np.uint16]: ...
+    @overload
+    def restore(
+        self, image: Image.Image | str | Path, *, tile: int | None = None, self_ensemble: bool = False
     ) -> Image.Image: ...
     def restore(
-        self, image: NDArray[np.uint8] | Image.Image | str | Path, *, tile: int = TILE, self_ensemble: bool = False
-    ) -> NDArray[np.uint8] | Image.Image:
+        self,
+        image: NDArray[np.uint8] | NDArray[np.uint16] | Image.Image | str | Path,
+        *,
+        tile: int | None = None,
+        self_ensemble: bool = False,
+    ) -> NDArray[np.uint8] | NDArray[np.uint16] | Image.Image:
         """Restores a photograph of any size.
 
         Args:
-            image: 8 bits: a NumPy array (H, W), (H, W, 3) or (H, W, 4), a Pillow image, or the path of a file.
-            tile: a photograph of more than tile x tile pixels is restored in parts.
+            image: a NumPy array of 8 or 16 bits, (H, W), (H, W, 3) or (H, W, 4), a Pillow image, or the path of a
+                file.
+            tile: a photograph of more than tile x tile pixels is restored in parts; None: as large as memory allows.
             self_ensemble: True: the mean over the 8 flips and rotations, a little better, in 8 times the time.
         Returns:
-            an image of the same kind, `scale` times as high and wide; for a path a Pillow image.
+            an image of the same kind, `scale` times as high and wide; for a path a Pillow image (of 8 bits).
         Raises:
             UserError: for an image that can't be read or restored.
         """
@@ -134,33 +142,40 @@ class Model:
             photograph = photograph_of(image)
         else:
             photograph = _of_array(image)
-        restored = self.restore_photograph(photograph, name, tile=tile, self_ensemble=self_ensemble)
+        options = Options(tile=tile, self_ensemble=self_ensemble)
+        restored = self.restore_photograph(photograph, name, options)
         if isinstance(image, np.ndarray):
             parts = [restored.pixels] if restored.alpha is None else [restored.pixels, restored.alpha[..., None]]
-            return np.concatenate(parts, axis=-1).reshape(*restored.pixels.shape[:2], *[-1][: image.ndim - 2])
+            joined: Any = np.concatenate(parts, axis=-1)
+            return joined.reshape(*restored.pixels.shape[:2], *[-1][: image.ndim - 2])
         return restored.image()
 
     def restore_photograph(
-        self, photograph: Photograph, name: str = "the image", *, tile: int = TILE, self_ensemble: bool = False
+        self,
+        photograph: Photograph,
+        name: str = "the image",
+        options: Options | None = None,
+        done: Done = lambda pixels: None,
     ) -> Photograph:
-        """Restores a photograph that scn.imaging.image_io has read; errors call it `name`; the rest as in `restore`."""
+        """Restores a photograph that scn.imaging.image_io has read; errors call it `name`; `done` counts pixels."""
         return restore_photograph(
             photograph,
             self.network,
+            self.config["architecture"],
             self.task.on_colour,
-            self.scale,
-            tile=tile,
-            ensemble=self_ensemble,
+            options,
             name=name,
             model=str(self.folder),
+            done=done,
         )
 
 
 def _of_array(pixels: Any) -> Photograph:
-    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
+    if not isinstance(pixels, np.ndarray) or pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim not in (2, 3):
         what = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
         raise UserError(
-            f"An image is a uint8 array (H, W) or (H, W, 3), a Pillow image or a path, not {what}: convert it first."
+            f"An image is a uint8 or uint16 array (H, W) or (H, W, 3), a Pillow image or a path, not {what}: convert "
+            "it first."
         )
     if pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4):
         raise UserError(f"An image has 1, 3 or 4 channels last, not the shape {pixels.shape}: convert it first.")

@@ -1,21 +1,27 @@
-"""Restores a user's images with a trained model: `scn restore IN OUT --model REFERENCE`."""
+"""Restores the pixels of a photograph, of any size and of 8 or 16 bits, with a network."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import partial
-from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from scn.core.errors import UserError
-from scn.imaging.degradation import bicubic_upscale, to_uint8
-from scn.imaging.image_io import Photograph, check_target, read_photograph, write_photograph
+from scn.imaging.degradation import to_uint8
+from scn.imaging.image_io import Photograph
+from scn.imaging.resize import resized
 from scn.imaging.tasks import OnColour
-from scn.imaging.tiles import TILE, in_tiles
 from scn.inference.apply import apply, device_of
 from scn.inference.ensemble import self_ensemble
+from scn.inference.memory import SMALLEST_TILE, ran_out, tile_for
+from scn.inference.precision import Precision
+from scn.inference.tiled import restore_tiled
+from scn.networks.base.resample import bicubic
 
 SMALLEST = 8
 """Shortest side, in pixels, of an image to restore: in a smaller one a network sees more padding than picture."""
@@ -23,75 +29,126 @@ SMALLEST = 8
 Floats = NDArray[np.float32]
 Network = Callable[[Floats], Floats]
 """A function from float32 images (N, H, W, C) to restored ones (N, sH, sW, C); 0 is black, 1 is white."""
+Done = Callable[[int], object]
+"""Is called with the number of input pixels that have been restored since its last call."""
 
 
-def restore_files(todo: Sequence[tuple[Path, Path]], restore: Callable[[Photograph, str], Photograph]) -> list[Path]:
-    """Restores image files; each result is written whole or not at all, and replaces a file of its name.
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a photograph is restored."""
 
-    Colours keep their ICC profile; other metadata is not copied.
-
-    Args:
-        todo: (source, target) of each image, as `pairs` returns them.
-        restore: restores a photograph; its second argument names it in errors.
-    Returns:
-        the files written, in the order of `todo`.
-    Raises:
-        UserError: at the first image that can't be restored; what was finished before stays.
-    """
-    done: list[Path] = []
-    # disable=None: only where there is a terminal
-    for source, target in tqdm(todo, unit="image", leave=False, disable=None):
-        try:
-            write_photograph(target, restore(read_photograph(source), str(source)))
-        except UserError as error:
-            if len(todo) == 1:
-                raise
-            raise UserError(f"{str(error).rstrip('.')} ({len(done)} of {len(todo)} images were restored).") from None
-        done.append(target)
-    return done
+    tile: int | None = None
+    """A photograph of more than tile x tile pixels is restored in parts; None: as large as memory allows."""
+    self_ensemble: bool = False
+    """The mean over the 8 flips and rotations, in 8 times the time (scn.inference.ensemble)."""
+    precision: Precision | None = None
+    """The precision of the computation; None: bfloat16 where the processor is fast in it and 8 bits come out."""
+    chroma: Literal["restore", "keep"] = "restore"
+    """keep: a one-channel network restores the luma only, in a third of the time, and the colours stay."""
+    strength: float = 1.0
+    """0: the input (enlarged by bicubic interpolation), 1: the result; between them a mixture."""
 
 
 def restore_photograph(
     photograph: Photograph,
     network: nn.Module,
+    architecture: Mapping[str, Any],
     on_colour: OnColour,
-    scale: int,
+    options: Options | None = None,
     *,
-    tile: int = TILE,
-    ensemble: bool = False,
     name: str = "the image",
     model: str = "the network",
+    done: Done = lambda pixels: None,
 ) -> Photograph:
-    """Restores pixels in host memory; transparency is enlarged by bicubic interpolation.
+    """Restores pixels in host memory; transparency is enlarged by bicubic interpolation, 16 bits stay 16.
+
+    A tile that memory does not suffice for is halved, until it does or SMALLEST_TILE is reached.
 
     Args:
+        network, architecture: the network, whose `scale` is its upscaling factor, and what it was built from.
         on_colour: how the network is applied to colour and grey photographs, see scn.imaging.tasks.Task.on_colour.
-        tile: a photograph of more than tile x tile pixels is restored in parts (scn.imaging.tiles).
-        ensemble: the mean over the 8 flips and rotations, in 8 times the time (scn.inference.ensemble).
         name, model: what errors call the image and the network.
+        done: counts pixels; if a tile is halved they are counted anew.
     Raises:
-        UserError: if a side is shorter than SMALLEST, or the network's result is not finite.
+        UserError: if a side is shorter than SMALLEST, the network's result is not finite, or memory runs out.
     """
-    height, width = photograph.pixels.shape[:2]
+    options = options or Options()
+    height, width, colours = photograph.pixels.shape
     if min(height, width) < SMALLEST:
         raise UserError(f"{name} is {width}x{height} pixels: give an image of at least {SMALLEST}x{SMALLEST}.")
-    device = device_of(network)
-    function: Callable[[Tensor], Tensor] = partial(self_ensemble, network) if ensemble else network
+    scale = int(getattr(network, "scale", 1))
+    if options.chroma == "keep" and on_colour == "each":
+        on_colour = "luma"
+    precision: Precision = options.precision or ("bfloat16" if photograph.white == 255 else "float32")
+    planes = colours if on_colour == "each" else 1
+    tile = options.tile or tile_for(architecture, planes, device_of(network), precision)
+    settle = replace(options, precision=precision)
+    while True:
+        try:
+            pixels = _restored(photograph, network, on_colour, scale, settle, tile, name, model, done)
+            break
+        except Exception as error:
+            if not ran_out(error):
+                raise
+        if tile <= SMALLEST_TILE:
+            raise UserError(
+                f"{name} needs more memory than there is, even in tiles of {tile} pixels: end other programs, or cut "
+                "the image into parts."
+            )
+        tile = max(SMALLEST_TILE, tile // 2)
+    alpha = photograph.alpha
+    if alpha is not None:
+        alpha = resized(alpha, Fraction(scale))
+    return replace(photograph, pixels=pixels, alpha=alpha)
+
+
+def _restored(
+    photograph: Photograph,
+    network: nn.Module,
+    on_colour: OnColour,
+    scale: int,
+    options: Options,
+    tile: int,
+    name: str,
+    model: str,
+    done: Done,
+) -> NDArray[Any]:
+    height, width, _ = photograph.pixels.shape
+    device, precision, white = device_of(network), options.precision or "float32", photograph.white
+    whole = height * width <= tile**2
+    function: Callable[[Tensor], Tensor] = network
+    if whole and options.self_ensemble:
+        function = partial(self_ensemble, network)
 
     def run(batch: Floats) -> Floats:
-        restored = apply(function, batch, device)
+        restored = apply(function, batch, device, precision)
         if not np.isfinite(restored).all():
             raise UserError(f"{model} gives values that are not finite for {name}: publish or import the model again.")
         return restored
 
-    def restore_tile(pixels: NDArray[np.uint8]) -> Floats:
-        return _ON_COLOUR[on_colour](run, np.divide(pixels, 255, dtype=np.float32))
+    def restore(pixels: NDArray[Any]) -> Floats:
+        part = np.divide(pixels, white, dtype=np.float32)
+        restored = _ON_COLOUR[on_colour](run, part)
+        if options.strength == 1:
+            return restored
+        before = bicubic(torch.from_numpy(part.transpose(2, 0, 1)[None]), scale)[0].numpy().transpose(1, 2, 0)
+        return before + np.float32(options.strength) * (restored.clip(0, 1) - before)
 
-    alpha = photograph.alpha
-    if alpha is not None and scale > 1:
-        alpha = bicubic_upscale(alpha, scale)
-    pixels = in_tiles(restore_tile, photograph.pixels, scale, to_uint8, tile)
-    return Photograph(pixels=pixels, alpha=alpha, icc_profile=photograph.icc_profile)
+    return restore_tiled(
+        network,
+        restore,
+        photograph.pixels,
+        scale,
+        to_uint8 if white == 255 else to_uint16,
+        tile=tile,
+        ensemble=options.self_ensemble and not whole,
+        done=done,
+    )
+
+
+def to_uint16(image: NDArray[np.floating]) -> NDArray[np.uint16]:
+    """Converts values of [0, 1] to 16 bits, and clips what is outside."""
+    return np.rint(image.clip(0, 1) * np.float32(65535)).astype(np.uint16)
 
 
 def _rgb(network: Network, image: Floats) -> Floats:
@@ -102,7 +159,7 @@ def _rgb(network: Network, image: Floats) -> Floats:
 
 
 def _each(network: Network, image: Floats) -> Floats:
-    """Applies a 1-channel network to every channel by itself."""
+    """Applies a 1-channel network to every channel by itself, as one batch."""
     return network(image.transpose(2, 0, 1)[..., None])[..., 0].transpose(1, 2, 0)
 
 
@@ -119,38 +176,3 @@ def _luma(network: Network, image: Floats) -> Floats:
 
 
 _ON_COLOUR: Mapping[OnColour, Callable[[Network, Floats], Floats]] = {"rgb": _rgb, "each": _each, "luma": _luma}
-
-
-def pairs(src: Path, dst: Path) -> list[tuple[Path, Path]]:
-    """Returns (source, target) of every image to restore, checked before anything is written.
-
-    A file becomes the file `dst`, whose suffix names the format (or dst/<name>.png, where `dst` is a folder); the
-    files directly in a folder become dst/<name>.png.
-
-    Raises:
-        UserError: if there is nothing to restore, or a target has no known suffix, is a source, or is that of two.
-    """
-    if not src.exists():
-        raise UserError(f"{src} does not exist: name an image or a folder of images.")
-    if src.is_dir():
-        if dst.exists() and not dst.is_dir():
-            raise UserError(f"{src} is a folder and {dst} a file: name a folder for the restored images.")
-        sources = sorted(path for path in src.iterdir() if path.is_file() and not path.name.startswith("."))
-        if not sources:
-            raise UserError(f"{src} holds no images: put the images that you want restored directly into it.")
-    else:
-        sources = [src]
-    to_folder = src.is_dir() or dst.is_dir()
-    todo = [(source, dst / f"{source.stem}.png" if to_folder else dst) for source in sources]
-    inputs = {source.resolve() for source in sources}
-    by_target: dict[Path, Path] = {}
-    for source, target in todo:
-        check_target(target)
-        if (src.is_dir() and src.resolve() == dst.resolve()) or target.resolve() in inputs:
-            raise UserError(f"{target} would replace the image it is made from: name another place for the result.")
-        if target in by_target:
-            raise UserError(f"{source} and {by_target[target].name} would both become {target}: rename one of them.")
-        if target.is_dir():
-            raise UserError(f"{target} is a folder: name another place for the result.")
-        by_target[target] = source
-    return todo

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import math
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -117,6 +118,20 @@ def list_models(*, params_file: Path | str = PARAMS_FILE) -> list[ModelEntry]:
                 names = tuple(each for each, pointer in named.items() if pointer.version == version)
                 entries.append(replace(entry, names=names))
     return entries
+
+
+def nearest(factor: float, *, params_file: Path | str = PARAMS_FILE) -> str:
+    """The reference of the super-resolution model whose scale is nearest to a factor; of two, the larger scale.
+
+    Raises:
+        UserError: if there is none.
+    """
+    found = {entry.scale: entry.name for entry in list_models(params_file=params_file) if entry.task == "sr"}
+    if not found:
+        raise UserError(
+            "There is no model for super-resolution: publish one (`make run` trains sr-x2), or name one with --model."
+        )
+    return found[min(sorted(found, reverse=True), key=lambda scale: abs(math.log(scale / factor)))]
 
 
 def find(reference: str | Path, params_file: Path | str = PARAMS_FILE) -> tuple[Path, str]:

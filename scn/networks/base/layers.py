@@ -31,6 +31,10 @@ class RestorationNetwork(nn.Module):
         self.channels = channels
         self.scale = scale
 
+    def sides(self, side: int) -> list[int]:
+        """The sizes that an image's side of `side` pixels has wherever features are resampled, finest first."""
+        return [side]
+
     def forward(self, image: Tensor) -> Tensor:
         """Checks the images and restores them. Raises UserError for a type or shape that the network does not take."""
         if image.ndim != 4 or image.shape[1] != self.channels:

@@ -6,18 +6,49 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scn.networks.base.windows import Window, Windows, in_force
+
 
 def bilinear(x: Tensor, height: int, width: int) -> Tensor:
     """Bilinear resampling of x (N, C, H, W) to (N, C, height, width), with aligned corners.
 
     It is `F.interpolate`, except where a gradient is needed on a GPU, where PyTorch's backward is not deterministic, or
-    under torch.compile, where it fails in PyTorch 2.13: there it is bilinear_by_products.
+    under torch.compile, where it fails in PyTorch 2.13: there it is bilinear_by_products. Of a tile of an image it
+    computes what that part of the whole would be (scn.networks.base.windows).
     """
     if (height, width) == x.shape[-2:]:
         return x
+    if not torch.compiler.is_compiling() and (windows := in_force()):  # tiles are not compiled
+        return _in_windows(x, height, width, windows)
     if torch.is_grad_enabled() and (x.device.type != "cpu" or torch.compiler.is_compiling()):
         return bilinear_by_products(x, height, width)
     return F.interpolate(x, size=(height, width), mode="bilinear", align_corners=True)
+
+
+def _in_windows(x: Tensor, height: int, width: int, windows: Windows) -> Tensor:
+    """`bilinear` of a part of a larger image to the same part of the resampled one."""
+    y = x.permute(0, 2, 3, 1).float()  # channels last in memory: rows and pixels are contiguous
+    for dim, size, placed in ((1, height, windows.rows), (2, width, windows.columns)):
+        first, second, weight = _places(y.shape[dim], size, placed[y.shape[dim]], placed[size], x.device)
+        weight = weight.view((1, -1, 1, 1) if dim == 1 else (1, 1, -1, 1))
+        y = y.index_select(dim, first).lerp_(y.index_select(dim, second), weight)
+    return y.to(x.dtype).permute(0, 3, 1, 2)
+
+
+@cache  # every block of a network asks for the same ones, and most tiles of an image
+def _places(
+    size: int, new_size: int, window: Window, new_window: Window, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The two pixels that each new pixel lies between, and how far it is from the first to the second.
+
+    Beyond the tile its last pixel stands for what it does not have.
+    """
+    position = torch.arange(new_window.start, new_window.start + new_size, dtype=torch.float64)
+    position = position * ((window.whole - 1) / max(new_window.whole - 1, 1)) - window.start
+    position = position.clamp(0, size - 1)
+    first = position.floor().long().clamp(max=max(size - 2, 0))
+    second = (first + 1).clamp(max=size - 1)
+    return first.to(device), second.to(device), (position - first).float().to(device)
 
 
 def bilinear_by_products(x: Tensor, height: int, width: int) -> Tensor:

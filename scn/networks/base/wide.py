@@ -19,6 +19,10 @@ class Trunk(nn.Module):
         """The number of pixels that height and width must be multiples of."""
         return 1
 
+    def sides(self, side: int) -> list[int]:
+        """The sizes that a side of `side` pixels has at every scale, finest first."""
+        return [side]
+
 
 class WideNetwork(RestorationNetwork):
     """The network shuffle(tail(trunk(head(x))) + skip(x)), all convolutions linear: (N, C, H, W) -> (N, C, sH, sW).
@@ -27,6 +31,7 @@ class WideNetwork(RestorationNetwork):
     input itself is added to the result (golden vectors of the authors' network; the paper says only what is removed).
     """
 
+    trunk: Trunk
     make_trunk: ClassVar[type[Trunk]]
     """The class of the trunk, which is called with the network's config."""
 
@@ -47,6 +52,9 @@ class WideNetwork(RestorationNetwork):
             features = self.tail(features.to(x.dtype))[..., : x.shape[-2], : x.shape[-1]]
             features = features + (x if self.skip is None else self.skip(x))
         return shuffle(features, self.scale) + IMAGE_MEAN
+
+    def sides(self, side: int) -> list[int]:
+        return self.trunk.sides(side + -side % self.trunk.multiple)
 
     def _pad(self, x: Tensor) -> Tensor:
         """Repeats the last row and column until both sides are multiples of the trunk's (the authors' code)."""

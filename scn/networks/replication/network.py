@@ -112,10 +112,13 @@ class ScaleWiseNetwork(RestorationNetwork):
 
     def __init__(self, config: ScaleWiseConfig, *, channels: int, scale: int) -> None:
         super().__init__(channels=channels, scale=scale)
-        units, blocks = config.units, range(config.blocks)
+        units, blocks, self.scales = config.units, range(config.blocks), config.scales
         self.head = conv(channels, units, 3)
         self.blocks = nn.Sequential(*(ScaleWiseBlock(self.kind, units, config.scales) for _ in blocks))
         self.tail = conv(units, channels * scale**2, 3)
+
+    def sides(self, side: int) -> list[int]:
+        return [-(-side // 2**s) for s in range(self.scales)]
 
     def restore(self, image: Tensor) -> Tensor:
         return shuffle(self.tail(self.blocks(self.head(image))), self.scale)

@@ -38,6 +38,9 @@ class UNetTrunk(Trunk):
     def multiple(self) -> int:
         return int(2 ** (self.scales - 1))
 
+    def sides(self, side: int) -> list[int]:
+        return [side // 2**s for s in range(self.scales)]
+
     def forward(self, x: Tensor) -> Tensor:
         encoded = [self.encoder[0](x)]
         for encode, down in zip(self.encoder[1:], self.down, strict=True):
@@ -66,6 +69,9 @@ class PSPNetTrunk(Trunk):
     @property
     def multiple(self) -> int:
         return int(2 ** (self.scales - 1))
+
+    def sides(self, side: int) -> list[int]:
+        return [side // 2**s for s in range(self.scales)]
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]

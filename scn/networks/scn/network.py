@@ -91,6 +91,12 @@ class ScaleWiseTrunk(Trunk):
         """The number of pixels that height and width must be multiples of, so that every scale divides the finest."""
         return multiple_of(self.scales, self.ratio)
 
+    def sides(self, side: int) -> list[int]:
+        sides = [side]
+        while len(sides) < self.scales:
+            sides.append(self._smaller(sides[-1]))
+        return sides
+
     def _smaller(self, side: int) -> int:
         factor = multiple_of(1, self.ratio)
         return side // factor if factor > 1 else max(1, round(side * self.ratio))

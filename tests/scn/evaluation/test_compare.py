@@ -178,8 +178,7 @@ def test_tiles(small_project: Any, tmp_path: Path, photograph: Callable[..., Any
     Image.fromarray(photograph(60, 400)).save(tmp_path / "wide" / "a.png")
     whole, tiled = (measured(small_project, "sr-x2", [str(tmp_path / "wide")], [model], tile=t)[0] for t in (None, 70))
     assert tiled.tile == 70
-    assert tiled.mean.psnr == pytest.approx(whole.mean.psnr, abs=0.05)
-    assert tiled.mean.psnr != whole.mean.psnr
+    assert tiled.mean.psnr == pytest.approx(whole.mean.psnr, abs=0.005)
 
 
 def test_a_model_of_another_level_is_measured_and_told(small_project: Any, folder: Path) -> None:

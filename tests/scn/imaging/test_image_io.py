@@ -1,15 +1,22 @@
 """Users' image files: read upright into 8 bits, or refused in one sentence; written whole."""
 
+import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps, features
 
 from scn.core.errors import UserError
-from scn.imaging.image_io import FORMATS, Photograph, read_photograph, write_photograph
+from scn.imaging.formats import FORMATS, can, format_of
+from scn.imaging.image_io import Photograph, read_photograph, write_photograph
+from scn.imaging.sixteen_bits import encode_png, encode_tiff
+
+PROFILE = bytes(36) + b"acsp" + bytes(92)
+"""What passes for a colour profile."""
 
 
 def saved(path: Path, pixels: Any, **options: Any) -> Path:
@@ -57,16 +64,19 @@ def test_the_camera_was_held_upright(tmp_path: Path, photograph: Callable[..., A
     assert np.array_equal(read.pixels, np.rot90(pixels, -1))
 
 
-@pytest.mark.parametrize("suffix", sorted(FORMATS))
+SUFFIXES = [suffix for each in FORMATS.values() if can(each) for suffix in each.suffixes]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_every_format_is_written(tmp_path: Path, photograph: Callable[..., Any], suffix: str) -> None:
     pixels = photograph(32, 40)
     path = tmp_path / "new" / "folder" / f"out{suffix.upper()}"
-    profile = b"" if suffix == ".bmp" else b"profile"
+    profile = PROFILE if format_of(path).has_exif else b""
     write_photograph(path, Photograph(pixels=pixels, alpha=None, icc_profile=profile))
     with Image.open(path) as image:
-        assert image.format == FORMATS[suffix][0]
+        assert image.format == format_of(path).name
         assert image.info.get("icc_profile", b"") == profile
-        assert np.abs(np.asarray(image).astype(int) - pixels).mean() <= (4 if suffix.startswith(".j") else 0)
+        assert np.abs(np.asarray(image).astype(int) - pixels).mean() <= (4 if format_of(path).has_quality else 0)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
@@ -94,38 +104,107 @@ def unsuitable(kind: str, path: Path) -> Path:
             noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
             saved(path, noise, format=kind.split()[1].upper())
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-        case "16-bit grey":
-            saved(path, np.full((20, 20), 9000, np.uint16), format="PNG")
-        case "16-bit rgb":
-            # Pillow does not write it: a TIFF with 3 samples of 16 bits
-            path.write_bytes(tiff_16_bit_rgb())
-        case "cmyk":
-            saved(path, grey.convert("CMYK"), format="JPEG")
+        case "eps":
+            path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+        case "gif":
+            saved(path, grey, format="GIF")
+        case "huge":  # a header that promises 400 megapixels, and no pixels
+            saved(path, grey, format="PNG")
+            data = bytearray(path.read_bytes())
+            data[16:24] = (20000).to_bytes(4, "big") * 2
+            data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+            path.write_bytes(data)
         case "float":
             saved(path, grey.convert("F"), format="TIFF")
         case "animated":
-            saved(path, grey, format="GIF", save_all=True, append_images=[Image.new("L", (20, 20))])
+            saved(path, grey, format="TIFF", save_all=True, append_images=[Image.new("L", (20, 20))])
     return path
 
 
-def tiff_16_bit_rgb() -> bytes:
-    """A 2x1 TIFF, 16 bits per sample, uncompressed."""
-    entries = [
-        (256, 3, 1, 2),
-        (257, 3, 1, 1),
-        (258, 3, 3, 8 + 2 + 9 * 12 + 4),  # bits per sample: at the end
-        (259, 3, 1, 1),
-        (262, 3, 1, 2),
-        (273, 4, 1, 8 + 2 + 9 * 12 + 4 + 6),
-        (277, 3, 1, 3),
-        (278, 3, 1, 1),
-        (279, 4, 1, 12),
-    ]
-    data = b"II*\0" + (8).to_bytes(4, "little") + len(entries).to_bytes(2, "little")
-    for tag, kind, count, value in entries:
-        data += tag.to_bytes(2, "little") + kind.to_bytes(2, "little")
-        data += count.to_bytes(4, "little") + value.to_bytes(4, "little")
-    return data + bytes(4) + b"\x10\0" * 3 + bytes(range(12))
+def test_16_bits_are_read_and_written(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 65536, (9, 12, 4)).astype(np.uint16)
+    about = {"icc_profile": PROFILE, "dpi": (300.0, 300.0)}
+    for channels in (1, 2, 3, 4):
+        (tmp_path / "a.png").write_bytes(encode_png(values[..., :channels], **about))
+        (tmp_path / "a.tif").write_bytes(encode_tiff(values[..., :channels], **about))
+        for name in ("a.png", "a.tif"):
+            read = read_photograph(tmp_path / name)
+            assert read.pixels.dtype == np.uint16
+            colours = 1 if channels < 3 and (name, channels) != ("a.tif", 2) else 3
+            assert read.pixels.shape == (9, 12, colours)
+            assert np.array_equal(read.pixels[..., 0], values[..., 0])
+            assert (read.alpha is None) == (channels in (1, 3))
+            if read.alpha is not None:
+                assert np.array_equal(read.alpha, values[..., channels - 1])
+            assert read.icc_profile == PROFILE
+            assert read.dpi == pytest.approx((300, 300), abs=0.01)
+            write_photograph(tmp_path / "again.png", read)
+            again = read_photograph(tmp_path / "again.png")
+            assert np.array_equal(again.pixels, read.pixels)
+            assert again.dpi == pytest.approx((300, 300), abs=0.01)
+    write_photograph(tmp_path / "eight.jpg", replace(read, alpha=None))
+    assert read_photograph(tmp_path / "eight.jpg").pixels.dtype == np.uint8
+
+
+@pytest.mark.parametrize("suffix", [suffix for suffix in SUFFIXES if suffix not in (".bmp", ".heic", ".heif")])
+def test_what_the_file_says_beside_the_pixels_is_kept(
+    tmp_path: Path, photograph: Callable[..., Any], suffix: str
+) -> None:
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "Camera", 6
+    exif.get_ifd(0x8769).update({0x9003: "2020:01:01 00:00:00", 0xA002: 12, 0xA003: 9})
+    exif.get_ifd(0x8825)[1] = "N"
+    source = tmp_path / f"in{suffix}"
+    saved(source, photograph(9, 12), exif=exif.tobytes(), dpi=(300, 300), icc_profile=PROFILE)
+    read = read_photograph(source)
+    assert read.pixels.shape == (12, 9, 3)
+    larger = replace(read, pixels=photograph(24, 18))
+    write_photograph(tmp_path / f"out{suffix}", larger)
+    with Image.open(tmp_path / f"out{suffix}") as image:
+        found = image.getexif()
+        assert (found[0x010F], found.get(0x0112, 1)) == ("Camera", 1)
+        assert found.get_ifd(0x8769)[0x9003] == "2020:01:01 00:00:00"
+        assert (found.get_ifd(0x8769)[0xA002], found.get_ifd(0x8769)[0xA003]) == (18, 24)
+        assert found.get_ifd(0x8825)[1] == "N"
+        assert image.info["icc_profile"] == PROFILE
+        if suffix[1] in "pjt":
+            assert image.info["dpi"] == pytest.approx((300, 300), abs=0.01)
+
+
+def test_all_eight_ways_to_hold_a_camera(tmp_path: Path, photograph: Callable[..., Any]) -> None:
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = saved(tmp_path / "turned.png", photograph(9, 12), exif=exif)
+        with Image.open(path) as image:
+            expected = np.asarray(ImageOps.exif_transpose(image))
+        assert np.array_equal(read_photograph(path).pixels, expected), orientation
+
+
+def test_cmyk_is_converted_and_told(tmp_path: Path) -> None:
+    colours = Image.new("RGB", (16, 16), (200, 40, 90))
+    read = read_photograph(saved(tmp_path / "cmyk.jpg", colours.convert("CMYK"), quality=100))
+    assert np.abs(read.pixels.astype(int) - (200, 40, 90)).max() <= 3
+    assert read.notes == ("CMYK converted to RGB",)
+    assert read.icc_profile is None
+
+
+@pytest.mark.skipif(not features.check("libtiff"), reason="this Pillow was built without libtiff")
+@pytest.mark.parametrize("compression", ["packbits", "tiff_lzw", "tiff_adobe_deflate"])
+def test_compressed_tiff(tmp_path: Path, photograph: Callable[..., Any], compression: str) -> None:
+    pixels = photograph(9, 12)
+    assert np.array_equal(read_photograph(saved(tmp_path / "a.tif", pixels, compression=compression)).pixels, pixels)
+
+
+def test_a_format_that_this_pillow_lacks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scn.imaging.formats.can", lambda each: each.name == "PNG")
+    (tmp_path / "a.jpg").write_bytes(b"RIFF\x10\0\0\0WEBPVP8 \0\0\0\0")
+    with pytest.raises(UserError, match=r"a\.jpg is WEBP, which the installed Pillow lacks: install Pillow from PyPI"):
+        read_photograph(tmp_path / "a.jpg")
+    with pytest.raises(UserError, match=r"out\.avif is AVIF, .* lacks: pip install pillow-avif-plugin, or use PNG"):
+        write_photograph(
+            tmp_path / "out.avif", Photograph(pixels=np.zeros((9, 9, 1), np.uint8), alpha=None, icc_profile=None)
+        )
 
 
 @pytest.mark.parametrize(
@@ -136,10 +215,10 @@ def tiff_16_bit_rgb() -> bytes:
         ("empty", "is no image that can be read: give PNG"),
         ("truncated png", "is damaged and can't be read"),
         ("truncated jpeg", "is damaged and can't be read"),
-        ("16-bit grey", "has 16-bit pixels: convert it to 8-bit"),
-        ("16-bit rgb", "has 16-bit pixels: convert it to 8-bit"),
-        ("cmyk", "has CMYK pixels: convert it to 8-bit"),
-        ("float", "has F pixels: convert it to 8-bit"),
+        ("eps", "is no image that can be read: give PNG"),
+        ("gif", "is no image that can be read: give PNG"),
+        ("huge", "has more than 178 megapixels: cut it"),
+        ("float", "has F pixels: convert it to grey or RGB of 8 or 16 bits"),
         ("animated", "holds several pictures: save the one"),
     ],
 )

@@ -1,0 +1,135 @@
+"""The one table of image formats that are read and written; a file of any other format is never opened."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from scn.core.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Format:
+    """A format of image files."""
+
+    name: str
+    """Pillow's name of it."""
+    suffixes: tuple[str, ...]
+    """The suffixes of its files, the first is that of new ones."""
+    plugins: tuple[str, ...]
+    """The modules that make Pillow know it; the first that can be imported serves."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What Pillow's `save` is told."""
+    has_alpha: bool = True
+    """It holds transparency."""
+    has_quality: bool = False
+    """It is lossy: `quality`, 1..100, decides how much."""
+    has_16_bits: bool = False
+    """It holds 16 bits per channel."""
+    has_exif: bool = True
+    """It holds EXIF data and a colour profile."""
+
+
+FORMATS: Mapping[str, Format] = {
+    each.suffixes[0][1:]: each
+    for each in (
+        Format(name="PNG", suffixes=(".png",), plugins=("PIL.PngImagePlugin",), has_16_bits=True),
+        Format(
+            name="JPEG",
+            suffixes=(".jpg", ".jpeg"),
+            plugins=("PIL.JpegImagePlugin",),
+            options={"quality": 95, "subsampling": 0},
+            has_alpha=False,
+            has_quality=True,
+        ),
+        Format(name="TIFF", suffixes=(".tif", ".tiff"), plugins=("PIL.TiffImagePlugin",), has_16_bits=True),
+        Format(
+            name="WEBP",
+            suffixes=(".webp",),
+            plugins=("PIL.WebPImagePlugin",),
+            options={"quality": 95},
+            has_quality=True,
+        ),
+        Format(name="BMP", suffixes=(".bmp",), plugins=("PIL.BmpImagePlugin",), has_alpha=False, has_exif=False),
+        Format(
+            name="AVIF",
+            suffixes=(".avif",),
+            plugins=("PIL.AvifImagePlugin", "pillow_avif.AvifImagePlugin"),
+            options={"quality": 90},
+            has_quality=True,
+        ),
+        Format(
+            name="HEIF",
+            suffixes=(".heic", ".heif"),
+            plugins=("pillow_heif",),
+            options={"quality": 90},
+            has_quality=True,
+        ),
+    )
+}
+"""Name, as --format takes it -> the format."""
+
+_ENDINGS = {suffix: each for each in FORMATS.values() for suffix in each.suffixes}
+_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIF", b"heix": "HEIF", b"mif1": "HEIF"}
+
+
+def format_of(path: Path) -> Format:
+    """The format that a file's name says. Raises UserError unless its suffix is one of the table."""
+    if found := _ENDINGS.get(path.suffix.lower()):
+        return found
+    raise UserError(f"{path} names no format that can be written: end its name in one of {', '.join(_ENDINGS)}.")
+
+
+def looks_like_an_image(path: Path) -> bool:
+    """Returns True if the file's name ends like those of a format of the table."""
+    return path.suffix.lower() in _ENDINGS
+
+
+def named(name: str) -> Format:
+    """The format of this name, or suffix without its dot. Raises UserError if there is none."""
+    found = FORMATS.get(name.lower()) or _ENDINGS.get(f".{name.lower()}")
+    found = found or next((each for each in FORMATS.values() if each.name == name.upper()), None)
+    if found is None:
+        raise UserError(f"'{name}' is no format of images here: use one of {', '.join(FORMATS)}.")
+    return found
+
+
+def readable() -> list[str]:
+    """Pillow's names of the formats that can be opened here."""
+    return [each.name for each in FORMATS.values() if can(each)]
+
+
+@cache
+def can(each: Format) -> bool:
+    """Returns True if the installed Pillow, or a package beside it, reads and writes the format."""
+    for plugin in each.plugins:
+        try:
+            module = import_module(plugin)
+        except ImportError:
+            continue
+        if plugin == "pillow_heif":
+            module.register_heif_opener()
+        elif not getattr(module, "SUPPORTED", True):  # Pillow's, of a library that it was built without
+            continue
+        return each.name in Image.OPEN and each.name in Image.SAVE
+    return False
+
+
+def check_can(each: Format, path: Path | str) -> None:
+    """Raises UserError if the format can't be read or written here."""
+    if not can(each):
+        extra = {"HEIF": "pillow-heif", "AVIF": "pillow-avif-plugin"}.get(each.name)
+        advice = f"pip install {extra}" if extra else "install Pillow from PyPI"
+        raise UserError(f"{path} is {each.name}, which the installed Pillow lacks: {advice}, or use PNG.")
+
+
+def recognised(start: bytes) -> Format | None:
+    """The format of the table that a file's first 16 bytes or more begin, of those that Pillow may lack."""
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return FORMATS["webp"]
+    name = _BRANDS.get(start[8:12]) if start[4:8] == b"ftyp" else None
+    return next((each for each in FORMATS.values() if each.name == name), None)

@@ -1,0 +1,148 @@
+"""Restores many image files: they are read, restored and written side by side, and one that fails stops no other."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from PIL import Image
+from tqdm import tqdm
+
+from scn.core.errors import UserError
+from scn.core.files import write_atomically
+from scn.imaging.formats import readable
+from scn.imaging.image_io import Photograph, decode_photograph, encode_photograph, read_photograph
+from scn.inference.inputs import Job, read_pipe
+from scn.inference.restore import Done
+
+AHEAD = 24_000_000
+"""Most pixels of an image that is read while the one before it is restored, or written while the next one is: larger
+ones have memory to themselves."""
+
+T = TypeVar("T")
+Restore = Callable[[Photograph, str, Done], Photograph]
+"""Restores a photograph; is told what errors call it, and counts the pixels of the input that are done."""
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What became of the images."""
+
+    restored: list[Path | None] = field(default_factory=list)
+    """The files written; None: the standard output."""
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    """The images that were not restored, and why."""
+    stopped: bool = False
+    """Ctrl-C came before all were done."""
+
+
+def restore_all(jobs: Sequence[Job], restore: Restore, quality: int | None = None) -> Outcome:
+    """Restores images; each result is written whole or not at all, and replaces a file of its name.
+
+    What was converted, and what goes wrong, is told on the standard error while the others go on; where there is a
+    terminal it shows progress and the time left, by pixels. Ctrl-C ends the image that is being restored.
+
+    Args:
+        quality: of lossy formats, 1..100; None: scn.imaging.formats has it.
+    """
+    outcome = Outcome()
+    pixels = [_pixels(job) for job in jobs]
+    with ExitStack() as stack:
+        bar = stack.enter_context(
+            tqdm(total=sum(pixels) / 1e6, unit="MP", unit_scale=False, leave=False, disable=None, bar_format=_BAR)
+        )
+        reading, writing = (stack.enter_context(ThreadPoolExecutor(1)) for _ in range(2))
+        written: list[tuple[Job, Future[bool]]] = []
+
+        def settle(until: int) -> None:
+            while len(written) > until:
+                job, future = written.pop(0)
+                if _tried(job, future.result, outcome):
+                    outcome.restored.append(job.target)
+
+        try:
+            for number, (job, read) in enumerate(_read(jobs, pixels, reading)):
+                before = bar.n
+
+                def count(more: int) -> None:
+                    bar.update(more / 1e6)
+
+                def work(job: Job = job, read: Callable[[], Photograph] = read, count: Done = count) -> Photograph:
+                    photograph = read()
+                    _tell(job, photograph.notes)
+                    return restore(photograph, job.name, count)
+
+                bar.set_description(f"{number + 1}/{len(jobs)}", refresh=False)
+                if restored := _tried(job, work, outcome):
+                    settle(0 if pixels[number] > AHEAD else 1)
+                    written.append((job, writing.submit(_write, job, restored, quality)))
+                bar.update(before + pixels[number] / 1e6 - bar.n)  # of an image that failed, or was counted anew
+            settle(0)
+        except KeyboardInterrupt:
+            outcome.stopped = True
+            reading.shutdown(wait=False, cancel_futures=True)
+            settle(0)
+    return outcome
+
+
+_BAR = "{desc} {percentage:3.0f}% |{bar}| {n:.1f} of {total:.1f} MP, {elapsed} so far, {remaining} left"
+
+
+def _read(
+    jobs: Sequence[Job], pixels: Sequence[int], pool: ThreadPoolExecutor
+) -> Iterator[tuple[Job, Callable[[], Photograph]]]:
+    """Each job with a function that returns its photograph, which is read while the one before it is restored."""
+    ahead: Future[Photograph] | None = None
+    for number, job in enumerate(jobs):
+        now, ahead = ahead or pool.submit(_photograph, job), None
+        if number + 1 < len(jobs) and max(pixels[number : number + 2]) <= AHEAD:
+            ahead = pool.submit(_photograph, jobs[number + 1])
+        yield job, now.result
+
+
+def _photograph(job: Job) -> Photograph:
+    return read_photograph(job.source) if job.source else decode_photograph(read_pipe(), job.name)
+
+
+def _write(job: Job, photograph: Photograph, quality: int | None) -> bool:
+    if photograph.white > 255 and not job.as_format.has_16_bits:
+        _tell(job, (f"16 bits became 8, as {job.as_format.name} has no more",))
+    data = encode_photograph(photograph, job.as_format, job.target or "the standard output", quality)
+    if job.target:
+        write_atomically(job.target, data)
+    else:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    return True
+
+
+def _tried(job: Job, work: Callable[[], T], outcome: Outcome) -> T | None:
+    """The result of `work`; None if it failed, which is told and counted."""
+    try:
+        return work()
+    except UserError as error:
+        reason = str(error)
+    except MemoryError:
+        reason = f"{job.name} needs more memory than there is: end other programs, or cut the image into parts."
+    tqdm.write(f"scn: {reason}", file=sys.stderr)
+    outcome.failed.append((job.name, reason))
+    return None
+
+
+def _tell(job: Job, notes: Sequence[str]) -> None:
+    for note in notes:
+        tqdm.write(f"{job.name}: {note}", file=sys.stderr)
+
+
+def _pixels(job: Job) -> int:
+    """How many pixels an image has by its header; 0 if it says nothing."""
+    if job.source is None:
+        return 0
+    try:
+        with Image.open(job.source, formats=readable()) as image:
+            return image.width * image.height
+    except Exception:  # whatever is wrong with it is told when it is read
+        return 0

@@ -1,0 +1,57 @@
+"""How large a tile may be: what a network needs for a pixel, and what memory there is."""
+
+import resource
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from scn.imaging.tiles import TILE
+from scn.inference.precision import Precision, computed
+from scn.networks.profile import activation_bytes
+
+SMALLEST_TILE = 128
+"""The smallest tile that is tried when memory runs out."""
+_SHARE = 0.5
+"""The part of the free memory that a tile's features may take: the system, and images before and after, need some."""
+_WORKSPACE = 1.3
+"""What convolutions need for themselves, as a part of the features."""
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that this process may still take on a device: of the machine, its control group and its own limit."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    found = [psutil.virtual_memory().available]
+    group = Path("/sys/fs/cgroup")
+    try:
+        used = int((group / "memory.current").read_text())
+        found.append(int((group / "memory.max").read_text()) - used)
+    except (OSError, ValueError):  # no control group, or no limit ("max")
+        pass
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY:
+        found.append(limit - psutil.Process().memory_info().vms)
+    return max(0, min(found))
+
+
+def tile_for(architecture: Mapping[str, Any], planes: int, device: torch.device, precision: Precision) -> int:
+    """The side of the tiles that memory allows now, SMALLEST_TILE to TILE pixels.
+
+    Args:
+        architecture: of the network, as for scn.networks.build.build.
+        planes: how many images of the network's channels a tile is: 3 for the channels of a colour image.
+    """
+    side = 256
+    values = 2 if computed(device, precision) == "bfloat16" else 4
+    per_pixel = activation_bytes(architecture, side, side) * values / 4 * planes * _WORKSPACE / side**2
+    return int(min(TILE, max(SMALLEST_TILE, (free_memory(device) * _SHARE / per_pixel) ** 0.5)))
+
+
+def ran_out(error: BaseException) -> bool:
+    """Returns True if an exception says that there was too little memory."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    )

@@ -1,0 +1,158 @@
+"""The command `scn restore`."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scn.core.errors import UserError
+
+if TYPE_CHECKING:
+    from scn.inference.batch import Outcome
+    from scn.inference.handle import Model
+    from scn.inference.inputs import Plan
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+_NAMED = 8  # so many files are named in the last line
+
+
+def restore(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IN... OUT",
+            help="Photographs, folders of them, patterns, or - for a pipe; the last one is the file or folder for the "
+            "results, or -.",
+        ),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="EXPERIMENT, EXPERIMENT@vN, or a model folder (see `scn models list`); several with commas are "
+            "applied one after the other. May be left out with --scale.",
+        ),
+    ] = None,
+    scale: Annotated[
+        float | None,
+        typer.Option(help="Enlarge by this factor, 1.5 to 16: by the nearest network, then bicubic interpolation."),
+    ] = None,
+    strength: Annotated[
+        float, typer.Option(min=0, max=1, help="Mix input and result: 0 is the input, 1 the result.")
+    ] = 1,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Take folders in folders, too.")] = False,
+    as_format: Annotated[
+        str | None, typer.Option("--format", help="Format of the results: png (default for folders), jpg, webp, ...")
+    ] = None,
+    quality: Annotated[int | None, typer.Option(min=1, max=100, help="Of lossy formats. JPEG: 95 by default.")] = None,
+    suffix: Annotated[str, typer.Option(help="Put this behind the names of results in a folder.")] = "",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Restore again what is in the folder OUT.")] = False,
+    self_ensemble: Annotated[
+        bool, typer.Option("--self-ensemble", help="Average the results of the 8 flips and rotations: 8 times slower.")
+    ] = False,
+    chroma: Annotated[
+        str,
+        typer.Option(metavar="restore|keep", help="keep: a grey network restores luma only, in a third of the time."),
+    ] = "restore",
+    tile: Annotated[
+        str, typer.Option(metavar="N|auto", help="Restore images of more than N x N pixels in parts; auto: by memory.")
+    ] = "auto",
+    precision: Annotated[
+        str, typer.Option(metavar="auto|float32|bfloat16", help="auto: bfloat16 where it is fast and 8 bits come out.")
+    ] = "auto",
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; default: a GPU if there is one.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads that compute; default: one a core.")] = None,
+    params: Annotated[Path, typer.Option("--params", help="The configuration file.", show_default=True)] = Path(
+        "params.yaml"
+    ),
+) -> None:
+    """Restore photographs with models that are published or ship; images that can't be restored stop no others."""
+    from scn.inference.inputs import plan
+
+    if len(paths) < 2:
+        raise UserError("Name a photograph or a folder, and where the result is to go: scn restore IN OUT.")
+    if model is None and scale is None:
+        raise UserError("Name a model with --model (`scn models list` lists them), or a factor with --scale.")
+    _one_of("--chroma", chroma, ("restore", "keep"))
+    _one_of("--precision", precision, ("auto", "float32", "bfloat16"))
+    side = _side(tile)
+    todo = plan(  # a mistake there is told before a model is fetched
+        paths[:-1], paths[-1], recursive=recursive, as_format=as_format, suffix=suffix, overwrite=overwrite
+    )
+    import torch
+
+    from scn.inference.batch import restore_all
+    from scn.inference.chain import check_factor, restore_by
+    from scn.inference.restore import Options
+
+    factor = check_factor(scale) if scale is not None else None
+    if threads:
+        torch.set_num_threads(threads)
+    models, by = _models(model, float(scale or 1), device, params)
+    options = Options(
+        tile=side,
+        self_ensemble=self_ensemble,
+        precision=None if precision == "auto" else precision,  # type: ignore[arg-type]  # checked above
+        chroma=chroma,  # type: ignore[arg-type]
+        strength=strength,
+    )
+
+    def work(photograph, name, done):  # type: ignore[no-untyped-def]  # scn.inference.batch.Restore
+        return restore_by(models, photograph, options, factor=factor, name=name, done=done)
+
+    outcome = restore_all(todo.jobs, work, quality)
+    print(_last_line(outcome, todo, by, paths[-1]), file=sys.stderr if paths[-1] == "-" else sys.stdout)
+    if outcome.stopped or outcome.failed:
+        raise typer.Exit(INTERRUPTED if outcome.stopped else 1)
+
+
+def _models(reference: str | None, factor: float, device: str | None, params: Path) -> tuple[Sequence["Model"], str]:
+    """The models that a reference names, separated by commas, and their names for a person."""
+    from scn.registry.reference import load, nearest
+
+    reference = reference or nearest(factor, params_file=params)
+    references = [reference] if Path(reference).exists() else reference.split(",")
+    models = [load(each.strip(), device, params_file=params) for each in references]
+    names = [
+        f"{each.partition('@')[0]}@{model.version}" if model.version else each  # a published one goes first
+        for each, model in zip(references, models, strict=True)
+    ]
+    return models, ", ".join(names)
+
+
+def _last_line(outcome: "Outcome", todo: "Plan", by: str, target: str) -> str:
+    count = len(outcome.restored)
+    parts = [f"{count} image{'s' if count != 1 else ''} restored by {by}, in {'the pipe' if target == '-' else target}"]
+    if outcome.failed:
+        parts.append(f"{len(outcome.failed)} not: {_some([name for name, _ in outcome.failed])}")
+    if todo.already:
+        parts.append(f"{len(todo.already)} already there (--overwrite restores them again)")
+    if todo.left_out:
+        parts.append(f"left out: {_some(todo.left_out)}")
+    if outcome.stopped:
+        parts.append("stopped; the same command goes on")
+    return "; ".join(parts)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _side(tile: str) -> int | None:
+    from scn.imaging.tiles import STEP
+
+    if tile == "auto":
+        return None
+    if not tile.isdecimal() or int(tile) <= 2 * STEP:
+        raise UserError(f"--tile: '{tile}' is no side of a tile: give auto, or more than {2 * STEP} pixels.")
+    return int(tile)
+
+
+def _one_of(option: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise UserError(f"{option}: '{value}' is none of {', '.join(allowed)}: use one of them.")

@@ -1,0 +1,163 @@
+"""`scn restore IN... OUT`: what it says, its exit status, and what it does with several models, factors and pipes."""
+
+import io
+import subprocess
+import sys
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import scn.cli
+from scn.imaging.degradation import bicubic_resize
+from scn.inference.batch import Outcome
+from scn.inference.handle import Model
+
+
+class Command:
+    """Runs `scn restore` in this process."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.capsys, self.monkeypatch = capsys, monkeypatch
+
+    def __call__(self, *arguments: object) -> tuple[int, str, str]:
+        """Exit status, and what was printed to both outputs."""
+        fixed = ["scn", "restore", *map(str, arguments), "--device", "cpu", "--precision", "float32"]
+        self.monkeypatch.setattr("sys.argv", fixed)
+        with pytest.raises(SystemExit) as end:
+            scn.cli.main()
+        out, err = self.capsys.readouterr()
+        return int(end.value.code or 0), out, err
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    return Command(capsys, monkeypatch)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, photograph: Callable[..., Any]) -> Path:
+    """A folder with two photographs, a broken one, and what is no image."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name, width in (("a", 30), ("b", 25)):
+        Image.fromarray(photograph(20, width)).save(photos / f"{name}.png")
+    (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
+    (photos / "Thumbs.db").write_bytes(b"Windows")
+    return photos
+
+
+def size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
+
+
+def test_the_last_line_and_the_status_tell(small_project: Any, command: Command, folder: Path, tmp_path: Path) -> None:
+    model, out = small_project.add_model("sr-x2"), tmp_path / "out"
+    status, said, told = command(folder, out, "--model", model)
+    end = f"1 not: {folder}/broken.jpg; left out: Thumbs.db\n"
+    assert (status, said) == (1, f"2 images restored by {model}, in {out}; {end}")
+    assert told.startswith(f"scn: {folder}/broken.jpg is ")
+    assert size(out / "b.png") == (50, 40)
+    (folder / "broken.jpg").unlink()
+    status, said, _ = command(folder, out, "--model", model)
+    again = "2 already there (--overwrite restores them again); left out: Thumbs.db\n"
+    assert (status, said) == (0, f"0 images restored by {model}, in {out}; {again}")
+    status, said, _ = command(folder, out, "--model", model, "--overwrite", "--format", "tif", "--suffix", "_x2")
+    assert status == 0
+    assert size(out / "a_x2.tif") == (60, 40)
+
+
+def test_ctrl_c_leaves_whole_files_and_says_what_is_done(
+    small_project: Any, command: Command, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, out = small_project.add_model("sr-x2"), tmp_path / "out"
+    restored, calls = Model.restore_photograph, []
+
+    def interrupted(self: Model, *arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return restored(self, *arguments)
+
+    monkeypatch.setattr(Model, "restore_photograph", interrupted)
+    status, said, _ = command(folder, out, "--model", model)
+    assert (status, said.split(";")[-1]) == (130, [" stopped", " the same command goes on\n"][-1])
+    assert said.startswith("1 image restored by ")
+    assert [path.name for path in out.iterdir()] == ["a.png"]
+    assert size(out / "a.png") == (60, 40)
+
+
+def test_models_one_after_the_other(small_project: Any, command: Command, folder: Path, tmp_path: Path) -> None:
+    clean, large = small_project.add_model("dn-s25"), small_project.add_model("sr-x2")
+    chained, at_once = tmp_path / "chained.png", tmp_path / "stepwise.png"
+    assert command(folder / "a.png", chained, "--model", f"{clean},{large}")[0] == 0
+    assert command(folder / "a.png", tmp_path / "clean.png", "--model", clean)[0] == 0
+    assert command(tmp_path / "clean.png", at_once, "--model", large)[0] == 0
+    difference = np.asarray(Image.open(chained)).astype(int) - np.asarray(Image.open(at_once))
+    assert np.abs(difference).max() <= 3  # rounded to 8 bits once more on the way
+    assert difference.any()
+
+
+@pytest.mark.parametrize("factor", [1.5, 2, 2.4, 5])
+def test_any_factor(small_project: Any, command: Command, folder: Path, tmp_path: Path, factor: float) -> None:
+    model, out = small_project.add_model("sr-x2"), tmp_path / "out.png"
+    assert command(folder / "a.png", out, "--model", model, "--scale", factor)[0] == 0
+    assert size(out) == (round(30 * factor), round(20 * factor))
+    assert command(folder / "a.png", tmp_path / "x2.png", "--model", model)[0] == 0
+    expected = bicubic_resize(np.asarray(Image.open(tmp_path / "x2.png")), Fraction(str(factor)) / 2)
+    assert np.abs(np.asarray(Image.open(out)).astype(int) - expected).max() <= 2
+
+
+def test_pipes(small_project: Any, folder: Path) -> None:
+    model = small_project.add_model("sr-x2")
+    program = [sys.executable, "-c", "import scn.cli; scn.cli.main()", "restore", "-", "-", "--model", str(model)]
+    options = ["--device", "cpu", "--threads", "1", "--format", "jpg", "--quality", "70"]
+    data = (folder / "a.png").read_bytes()
+    done = subprocess.run([*program, *options], input=data, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    with Image.open(io.BytesIO(done.stdout)) as image:
+        assert (image.format, image.size) == ("JPEG", (60, 40))
+    assert done.stderr.decode() == f"1 image restored by {model}, in the pipe\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a.png"], "Name a photograph or a folder, and where the result is to go"),
+        (["a.png", "out.png"], "Name a model with --model"),
+        (["a.png", "out.png", "--scale", "2"], "There is no model for super-resolution: publish one"),
+        (["a.png", "out.png", "-m", "MODEL", "--scale", "17"], "--scale: 17 is out of range: give 1.5 to 16"),
+        (["a.png", "out.png", "-m", "MODEL", "--tile", "64"], "--tile: '64' is no side of a tile: give auto, or more"),
+        (["a.png", "out.png", "-m", "MODEL", "--chroma", "no"], "--chroma: 'no' is none of restore, keep"),
+        (["a.png", "out.png", "-m", "MODEL", "--format", "gif"], "'gif' is no format of images here: use one of png"),
+    ],
+)
+def test_mistakes_are_told_in_one_sentence(
+    small_project: Any,
+    command: Command,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
+) -> None:
+    model = small_project.add_model("sr-x2")
+    monkeypatch.chdir(folder)
+    status, said, told = command(*[str(model) if each == "MODEL" else each for each in arguments])
+    assert (status, said) == (1, "")
+    assert told.startswith(f"scn: {message}")
+    assert told.count("\n") == 1
+
+
+def test_many_names_are_cut_short() -> None:
+    from scn.registry.restore_command import _last_line
+
+    todo: Any = SimpleNamespace(already=[], left_out=[])
+    outcome = Outcome(failed=[(f"{number}.jpg", "damaged") for number in range(11)])
+    line = _last_line(outcome, todo, "dn-s25", "out")
+    assert line.endswith("; 11 not: 0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg, 5.jpg, 6.jpg, 7.jpg and 3 more")
