@@ -11,13 +11,17 @@ from typer.testing import CliRunner
 
 import scn.zoo
 from scn.cli import app
+from scn.config.params import load_params
 from scn.core.errors import UserError
 from scn.core.hashing import file_sha256
+from scn.evaluation.runs import read_shipped
 from scn.inference.records import Figures
 from scn.registry.land import land
 from scn.registry.shipped import Checked, check_shipped
 
 NAME, SET = "dn-s25", "sample/evaluation"
+SHIPPED = {path.parent.name: path.parent for path in sorted(scn.zoo.FOLDER.glob("*/manifest.json"))}
+"""The models of this checkout, as fixtures put another folder in the place of the zoo's."""
 
 
 @pytest.fixture
@@ -97,3 +101,18 @@ def test_figures_of_another_precision_are_not_compared(project: Any) -> None:
     manifest.write_text(json.dumps(document))
     with pytest.raises(UserError, match=r"evaluate.precision of dn-s25 is float32, but .* measured in bfloat16"):
         list(check_shipped(project.params))
+
+
+@pytest.mark.parametrize("task", ["dn", "car", "sr"])
+def test_a_model_of_each_task_reaches_the_figures_that_it_ships_with(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the photographs that scikit-image carries; `make verify-zoo` measures all models on all their sets."""
+    measured = [name for name in SHIPPED if SET in read_shipped(SHIPPED[name]).evaluation.sets]
+    name = next((name for name in measured if name.startswith(task)), None)
+    if name is None:
+        pytest.skip(f"no model for {task} that was measured on {SET} ships yet")
+    monkeypatch.setattr("scn.zoo.FOLDER", SHIPPED[name].parent)
+    params = load_params(Path(__file__).parents[3] / "params.yaml")
+    [checked] = check_shipped(params, [name], [SET])
+    assert checked.agrees, checked.cells()
