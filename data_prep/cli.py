@@ -180,12 +180,17 @@ def verify(
 ) -> None:
     """Read and hash every shard of a manifest, and name those that are missing or damaged."""
     from data_prep.verify import problems
+    from scn.config.run import RunConfig
     from scn.shards.manifest import image_sets, load_manifest
     from scn.storage import open_store
+    from scn.storage.base import Store
+    from scn.storage.patience import reached
 
     made = load_manifest(manifest)
-    opened = open_store(store) if store else load_params(params).open_store()
-    opened.check(write=False)
+    if store and not params.exists():  # in any folder
+        opened: Store = reached(open_store(store), RunConfig().store_timeout_s)
+    else:
+        opened = load_params(params).open_store(url=store and open_store(store).url)
     wrong = 0
     for wrong, sentence in enumerate(problems(made, opened), 1):  # noqa: B007 - the count is told below
         print(f"data-prep: {sentence}", file=sys.stderr)

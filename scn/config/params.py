@@ -25,7 +25,7 @@ from scn.imaging.tasks import TASKS, Task
 from scn.networks import DEFAULT, NetworkConfig, network_config
 from scn.storage import open_store
 from scn.storage.base import Store
-from scn.storage.patience import Patience, PatientStore
+from scn.storage.patience import reached
 from scn.storage.writers import check_writers
 
 PARAMS_FILE = Path("params.yaml")
@@ -191,9 +191,7 @@ class Params(Section):
             StoreError: within about ten seconds, if the store can't be reached; or if it is not safe.
         """
         run = self.experiments[experiment].run if experiment in self.experiments else self.run
-        opened = open_store(url or self.storage.url, self.root)
-        opened.reach()
-        store = PatientStore(opened, Patience(opened.url, run.store_timeout_s))
+        store = reached(open_store(url or self.storage.url, self.root), run.store_timeout_s)
         if publishing:
             check_writers(store, single=self.storage.single_writer)
         return store

@@ -19,7 +19,6 @@ from scn.config.params import Params
 from scn.core.files import write_atomically
 from scn.core.hashing import digest
 from scn.registry.collect import locks
-from scn.storage import open_store
 from scn.storage.base import Store
 
 NOTES = Path(".scn/unneeded.json")
@@ -55,7 +54,7 @@ def find_old(params: Params) -> list[Old]:
     Raises:
         UserError: if the store can't be read.
     """
-    store, root = open_store(params.storage.url, params.root), params.root
+    store, root = params.open_store(), params.root
     found = {**_checkpoints(store), **_shards(store, root)}
     path = root / NOTES
     notes = json.loads(path.read_bytes()) if path.is_file() else {}
@@ -75,7 +74,7 @@ def find_old(params: Params) -> list[Old]:
 
 def delete_old(params: Params, found: Iterable[Old]) -> int:
     """Deletes what may be deleted of what `find_old` has found; returns the number of objects."""
-    store = open_store(params.storage.url, params.root)
+    store = params.open_store()
     keys = [key for old in found if old.deletable for key in old.keys]
     for key in keys:
         store.delete(key)

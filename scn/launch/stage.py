@@ -26,6 +26,7 @@ from scn.shards.manifest import evaluation_manifest, training_manifest
 from scn.storage import open_store
 from scn.storage.base import Store
 from scn.storage.lease import Lease
+from scn.storage.patience import reached
 from scn.storage.writers import check_writers
 from scn.training.arithmetic import Arithmetic
 from scn.training.callbacks import Callbacks, Silent
@@ -67,7 +68,7 @@ def train_stage(
     except ValueError as error:
         raise UserError(f"train of {name}: {error}.") from None
     store = open_store(params.storage.url, params.root)
-    store.check()
+    reached(store, experiment.run.store_timeout_s).check()
     check_writers(store, single=params.storage.single_writer, publishing=False)
     start, start_sha256 = _start(params, name, store)
     run = Run(

@@ -197,10 +197,9 @@ def sign(reference: Reference, params: ParamsFile = PARAMS) -> None:
     from scn.config.params import load_params
     from scn.registry.publish import sign as sign_version
     from scn.registry.reference import parse
-    from scn.storage import open_store
 
     loaded = load_params(params)
-    experiment, version = parse(reference, open_store(loaded.storage.url, loaded.root), loaded)
+    experiment, version = parse(reference, loaded.open_store(), loaded)
     sign_version(loaded, experiment, version)
     print(f"{experiment}@{version}: signed")
 

@@ -16,7 +16,6 @@ from scn.evaluation.compare import Measurement, Options, compare
 from scn.evaluation.photographs import open_photographs
 from scn.evaluation.protocols import protocols_of
 from scn.registry.reference import load, parse
-from scn.storage import open_store
 from scn.storage.base import ObjectExists, ObjectNotFound, Store
 
 CURE = "delete it in the store, and measure again"
@@ -36,7 +35,7 @@ def measure_version(
     Raises:
         UserError: if there is no such version, or a set can't be measured.
     """
-    store = open_store(params.storage.url, params.root)
+    store = params.open_store(reference.partition("@")[0])
     name, version = parse(reference, store, params)
     experiment = params.experiment(name)
     model = load(f"{name}@{version}", params_file=params.path)

@@ -15,7 +15,6 @@ from scn.evaluation.results import figures_of
 from scn.evaluation.runs import Run, read_curves, read_runs
 from scn.inference.records import Metrics, Receipt
 from scn.registry.rule import differences
-from scn.storage import open_store
 from scn.storage.base import Store
 
 PICTURE_BYTES = 240_000
@@ -55,7 +54,7 @@ def summary(params: Params, experiment: str) -> Summary:
         raise UserError(f"{experiment} is not measured and published in {params.root}: {again}.")
     receipt = Receipt.loads(path.read_bytes(), path, again)
     figures = figures_of(run.evaluation)
-    earlier = _before(open_store(params.storage.url, params.root), receipt)
+    earlier = _before(params.open_store(), receipt)
     gains = {each.set_name: each.gain for each in differences(earlier[1], figures)} if earlier else {}
     rows = [
         {

@@ -47,6 +47,14 @@ class StoreLacks(StoreError):  # noqa: N818
     """The store can't do what it was asked to do, now or later: waiting does not help."""
 
 
+class StoreRefuses(StoreError):  # noqa: N818
+    """The service refuses access, or knows no such bucket: waiting helps only if it is just starting."""
+
+
+class StoreBusy(StoreError):  # noqa: N818
+    """The service answers that it can't now: it is the right one, and waiting may help."""
+
+
 class Row(NamedTuple):
     """One thing that a store was asked to keep."""
 

@@ -9,12 +9,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TypeVar
 
-from scn.storage.base import Content, ObjectExists, ObjectNotFound, Row, Store, StoreError, StoreLacks, Token
+from scn.storage.base import (
+    Content,
+    ObjectExists,
+    ObjectNotFound,
+    Row,
+    Store,
+    StoreBusy,
+    StoreError,
+    StoreLacks,
+    StoreRefuses,
+    Token,
+)
 
 T = TypeVar("T")
 
 FIRST_PAUSE = 0.5  # seconds from a failure of the store to the next attempt; doubled each time
 LONGEST_PAUSE = 30.0
+REFUSED_SECONDS = 60.0
+"""Seconds for which a refusal is waited for: a service that is just starting may know no keys and no buckets yet."""
 TOLD_AFTER = 3.0  # seconds for which the store has to fail before the user is told
 _LOOK = 0.1  # seconds between two looks whether to go on waiting
 
@@ -51,7 +64,8 @@ class Patience:
             needless: is asked while waiting, in place of `stopping`; a true answer ends the wait.
         Raises:
             ObjectNotFound, ObjectExists, StoreLacks: at once, because the store has answered.
-            StoreError: the last one, if the store has failed for `seconds` or the wait was ended.
+            StoreError: the last one, if the store has failed for `seconds`, has refused for REFUSED_SECONDS, or the
+                wait was ended.
         """
         over = needless or self.stopping
         start, pause = time.monotonic(), FIRST_PAUSE
@@ -62,12 +76,13 @@ class Patience:
                 self._answered()
                 raise
             except StoreError as error:
+                most = min(REFUSED_SECONDS, self.seconds) if isinstance(error, StoreRefuses) else self.seconds
                 waited = time.monotonic() - start
-                if waited >= self.seconds:
+                if waited >= most:
                     raise
                 if waited >= TOLD_AFTER:
-                    self._failed(error)
-                if not rest(min(pause, self.seconds - waited), over):
+                    self._failed(error, most)
+                if not rest(min(pause, most - waited), over):
                     raise
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
@@ -92,13 +107,13 @@ class Patience:
         finally:
             self.stopping = lambda: True
 
-    def _failed(self, error: StoreError) -> None:
+    def _failed(self, error: StoreError, most: float) -> None:
         with self._lock:
             told, self._told = self._told, True
         if not told:
             # Without the key: processes that miss different objects have one thing to say.
             clause = re.sub(rf"{re.escape(self.url)}/\S+", self.url, str(error)).removesuffix(".")
-            self.tell(f"The store fails ({clause}): it is tried again for {self.seconds:g} s at most.")
+            self.tell(f"The store fails ({clause}): it is tried again for {most:g} s at most.")
 
     def _answered(self) -> None:
         if self._told:
@@ -185,3 +200,19 @@ class PatientStore(Store):
             self._store._read(key, file)
 
         self._patience(read)
+
+
+def reached(store: Store, seconds: float) -> PatientStore:
+    """Returns a store that was reached once, and that waits for `seconds` when it fails from then on.
+
+    A service that answers that it can't now is waited for at once; one that can't be reached may be the wrong one.
+
+    Raises:
+        StoreError: within about ten seconds, if it can't be reached, or refuses.
+    """
+    patience = Patience(store.url, seconds)
+    try:
+        store.reach()
+    except StoreBusy:
+        patience(store.reach)
+    return PatientStore(store, patience)

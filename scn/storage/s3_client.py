@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import IO, Any, NamedTuple
 
-from scn.storage.base import BLOCK_BYTES, StoreError
+from scn.storage.base import BLOCK_BYTES, StoreBusy, StoreError, StoreRefuses
 
 _DAMAGED = {"BadDigest", "IncompleteBody", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
 """Codes by which services say that a body is not the one whose hash was sent with it."""
+_BUSY = (429, 500, 502, 503, 504)
+"""Statuses of a service that can't answer now."""
 _SKEW_SECONDS = 240.0  # S3 allows 15 minutes, others 5
 
 
@@ -101,7 +103,16 @@ def s3_errors(client: Any, bucket: str, place: str, missing: StoreError | None =
     except (ClientError, BotoCoreError, Boto3Error, RetriesExceededError) as error:
         if missing and code_of(error) in ("404", "NoSuchKey"):
             raise missing from None
-        raise StoreError(_sentence(error, client.meta.endpoint_url, f"s3://{bucket}", place)) from error
+        kind = StoreRefuses if _refuses(error) else StoreBusy if status_of(error) in _BUSY else StoreError
+        raise kind(_sentence(error, client.meta.endpoint_url, f"s3://{bucket}", place)) from error
+
+
+def _refuses(error: Exception) -> bool:
+    from botocore import exceptions as boto
+
+    none = boto.NoCredentialsError | boto.PartialCredentialsError
+    codes = ("404", "NoSuchBucket", "ExpiredToken", "InvalidToken", "RequestTimeTooSkewed")
+    return isinstance(error, none) or status_of(error) in (401, 403) or code_of(error) in codes
 
 
 def _sentence(error: Exception, service: str, bucket: str, place: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -10,6 +11,8 @@ from data_prep.verify import problems
 from scn.config.params import load_params
 from scn.shards.manifest import Manifests, write_manifests
 from scn.storage import open_store
+from scn.storage.base import StoreError
+from scn.storage.local import FileStore
 
 
 @pytest.fixture
@@ -58,3 +61,25 @@ def test_counts_that_do_not_add_up_are_named(manifest: Manifests) -> None:
     assert found[0].startswith("The manifest counts 32 samples of photos, its shards 1")
     assert found[1].startswith(f"The shard {shards[0].key} holds ")
     assert "samples, the manifest says 99" in found[1]
+
+
+@pytest.mark.parametrize("words", [(), ("--store", "file://.scn/store"), ("--params", "none.yaml")])
+def test_a_store_that_fails_for_a_moment_is_waited_for(
+    manifest: Manifests,
+    run_cli: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+) -> None:
+    read, failures = FileStore._read, [StoreError("No answer.")] * 2
+
+    def failing(store: FileStore, key: str, file: IO[bytes]) -> None:
+        if failures:
+            raise failures.pop()
+        read(store, key, file)
+
+    monkeypatch.setattr(FileStore, "_read", failing)
+    monkeypatch.setattr("scn.storage.patience.rest", lambda *_: True)
+    more = ("--store", "file://.scn/store") if "none.yaml" in words else ()
+    status, out, err = run_cli("verify", "out/train.json", *words, *more)
+    assert (status, err, failures) == (0, "", [])
+    assert out.endswith("all as made\n")

@@ -8,9 +8,9 @@ from typing import IO
 import pytest
 
 from scn.storage import patience
-from scn.storage.base import ObjectNotFound, StoreError, StoreLacks, Token
+from scn.storage.base import ObjectNotFound, StoreBusy, StoreError, StoreLacks, StoreRefuses, Token
 from scn.storage.local import FileStore
-from scn.storage.patience import Patience, PatientStore
+from scn.storage.patience import Patience, PatientStore, reached
 
 
 class Failing(FileStore):
@@ -142,3 +142,49 @@ def test_a_patient_store_goes_to_other_processes(failing: Failing) -> None:
     assert not again.exists("a/c")
     assert again.swap_pointer("p", b"1", None)
     assert again.read_pointer("p")[0] == b"1"
+
+
+def test_a_refusal_is_waited_for_a_minute_only(tmp_path: Path, pauses: list[float]) -> None:
+    """A service that is just starting may refuse what it takes a moment later; wrong keys stay wrong."""
+
+    class Refusing(FileStore):
+        refusals = 3.0
+
+        def exists(self, key: str) -> bool:
+            if self.refusals:
+                self.refusals -= 1
+                raise StoreRefuses("s3://bucket refused access: check the keys.")
+            return super().exists(key)
+
+    told: list[str] = []
+    refusing, waiting = Refusing(tmp_path), Patience("s3://bucket", 600)
+    store = PatientStore(refusing, waiting)
+    assert store.exists("a") is False
+    assert pauses == [0.5, 1, 2]
+    pauses.clear()
+    refusing.refusals = float("inf")
+    with waiting.within(told.append, lambda: ""), pytest.raises(StoreRefuses):
+        store.exists("a")
+    assert sum(pauses) == 60
+    assert told[0].endswith("it is tried again for 60 s at most.")
+
+
+def test_a_service_that_is_busy_at_the_start_is_waited_for_and_one_that_is_not_there_is_not(
+    tmp_path: Path, pauses: list[float]
+) -> None:
+    class Starting(FileStore):
+        errors: list[StoreError]
+
+        def reach(self) -> None:
+            if self.errors:
+                raise self.errors.pop()
+
+    store = Starting(tmp_path)
+    store.errors = [StoreBusy("503")] * 4
+    assert reached(store, 600).exists("a") is False
+    assert pauses == [0.5, 1, 2]
+    pauses.clear()
+    store.errors = [StoreError("No answer")]
+    with pytest.raises(StoreError, match="No answer"):
+        reached(store, 600)
+    assert pauses == []

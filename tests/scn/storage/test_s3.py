@@ -16,8 +16,9 @@ import pytest
 from strange_services import LARGE, answer, untried
 
 from scn.storage import open_store
-from scn.storage.base import PART_BYTES, ObjectExists, StoreError
+from scn.storage.base import PART_BYTES, ObjectExists, StoreBusy, StoreError, StoreRefuses
 from scn.storage.s3 import S3Store
+from scn.storage.s3_client import s3_client
 
 
 @pytest.fixture
@@ -283,6 +284,28 @@ def test_refusals_are_told(s3_settings: None, status: int, code: str, expected: 
         store.read_pointer("a")
     assert expected in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (403, "AccessDenied", StoreRefuses),
+        (403, "InvalidAccessKeyId", StoreRefuses),
+        (404, "NoSuchBucket", StoreRefuses),
+        (503, "SlowDown", StoreBusy),
+        (405, "MethodNotAllowed", StoreError),
+    ],
+)
+def test_whether_waiting_may_help_is_told_by_the_answer(
+    s3_settings: None, status: int, code: str, kind: type[StoreError]
+) -> None:
+    store = open_store("s3://bucket")
+    assert isinstance(store, S3Store)
+    store._client = s3_client(attempts=1, connect_timeout=1, read_timeout=1)
+    store._client.meta.events.register("before-send.s3", lambda **_: answer(status, code))
+    with pytest.raises(StoreError) as error:
+        store.list()
+    assert type(error.value) is kind
 
 
 @pytest.mark.parametrize("code", ["RequestTimeTooSkewed", "403"])
