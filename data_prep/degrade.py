@@ -87,6 +87,9 @@ def degrade_image(
         ValueError: if nothing is left of the photograph, or it is larger than a JPEG can be.
     """
     target = modcrop(pixels, experiment.scale)
+    if not target.size:
+        height, width = pixels.shape[:2]
+        raise ValueError(f"of {width}x{height} pixels nothing is left at scale {experiment.scale}")
     if experiment.scale == 1:  # to be measured, a grey photograph stays grey, as in the papers' bicubic rows
         target = to_channels(target, experiment.task.channels)
     degraded = degrade(target, experiment.task, experiment.level, experiment.data.edges)

@@ -27,6 +27,10 @@ Restore = Callable[[Photograph, str, Done], Photograph]
 """Restores a photograph; is told what errors call it, and counts the pixels of the input that are done."""
 
 
+class NothingToRestore(Exception):  # noqa: N818 - it is no error
+    """A photograph is as good as the models would make it; the message says what was found."""
+
+
 @dataclass(kw_only=True)
 class Outcome:
     """What became of the images."""
@@ -35,6 +39,8 @@ class Outcome:
     """The files written; None: the standard output."""
     failed: list[tuple[str, str]] = field(default_factory=list)
     """The images that were not restored, and why."""
+    nothing: list[str] = field(default_factory=list)
+    """The images in which there is nothing to restore."""
     stopped: bool = False
     """Ctrl-C came before all were done."""
 
@@ -125,6 +131,10 @@ def _tried(job: Job, work: Callable[[], T], outcome: Outcome) -> T | None:
         return work()
     except UserError as error:
         reason = str(error)
+    except NothingToRestore as found:
+        _tell(job, (str(found),))
+        outcome.nothing.append(job.name)
+        return None
     except MemoryError:
         reason = f"{job.name} needs more memory than there is: end other programs, or cut the image into parts."
     tqdm.write(f"scn: {reason}", file=sys.stderr)

@@ -71,7 +71,9 @@ def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
         state = load((folder / WEIGHTS).read_bytes())
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise UserError(f"{folder} holds a damaged model ({error}): fetch or train it again.") from None
-    network = fold(build(architecture)).eval()
+    # Its weights are folded: the parametrisation would leave a hook behind, with which nothing can be pickled.
+    plain = {"weight_norm": False} if "weight_norm" in architecture else {}
+    network = fold(build({**architecture, **plain})).eval()
     expected = network.state_dict()
     wrong = [
         k

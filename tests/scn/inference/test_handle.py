@@ -1,5 +1,6 @@
 """The model handle: what it says of a model, and what it refuses."""
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,22 @@ def test_what_is_no_batch_of_images_is_told(small_project: Any, images: Any, mes
 def test_a_device_that_is_not_there_is_told(small_project: Any, device: str) -> None:
     with pytest.raises(UserError, match=rf"^The device '{device}' can't be used \(.*\): name another one, such as cpu"):
         Model(small_project.add_model("sr-x2"), device)
+
+
+def test_it_goes_to_another_process_and_its_network_to_another_precision(small_project: Any) -> None:
+    model = Model(small_project.add_model("dn-s25"), "cpu")
+    images = torch.rand(1, 1, 16, 17)
+    assert torch.equal(pickle.loads(pickle.dumps(model))(images), model(images))
+    for precision, off in ((torch.float16, 0.01), (torch.bfloat16, 0.05), (torch.float64, 1e-5)):
+        network = pickle.loads(pickle.dumps(model)).network.to(precision)
+        result = network(images.to(precision))
+        assert result.dtype == precision
+        torch.testing.assert_close(result.float().clamp(0, 1), model(images), rtol=0, atol=off)
+
+
+def test_what_is_no_number_is_told(small_project: Any) -> None:
+    with pytest.raises(UserError, match=r"takes values in .*, not nan to nan"):
+        Model(small_project.add_model("dn-s25"), "cpu")(torch.full((1, 1, 8, 8), torch.nan))
 
 
 def test_damaged_metrics_are_told(small_project: Any) -> None:

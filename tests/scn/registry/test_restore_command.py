@@ -17,6 +17,7 @@ import scn.cli
 from scn.imaging.degradation import bicubic_resize
 from scn.inference.batch import Outcome
 from scn.inference.handle import Model
+from scn.registry.publish import publish
 
 
 class Command:
@@ -124,6 +125,36 @@ def test_pipes(small_project: Any, folder: Path) -> None:
     with Image.open(io.BytesIO(done.stdout)) as image:
         assert (image.format, image.size) == ("JPEG", (60, 40))
     assert done.stderr.decode() == f"1 image restored by {model}, in the pipe\n"
+
+
+def test_auto_takes_what_fits_and_says_what_it_found(
+    small_project: Any,
+    command: Command,
+    folder: Path,
+    tmp_path: Path,
+    photograph: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("dn-s25", "car-q10"):
+        small_project.add_model(name)
+        small_project.add_metrics(name)
+        publish(small_project.params, name)
+    photos, rng = tmp_path / "mixed", np.random.default_rng(0)
+    photos.mkdir()
+    clean = photograph(64, 80)
+    Image.fromarray(clean).save(photos / "clean.png")
+    Image.fromarray(clean).save(photos / "small.jpg", quality=10)
+    noisy = np.clip(clean + rng.normal(0, 25, clean.shape), 0, 255).astype(np.uint8)
+    Image.fromarray(noisy).save(photos / "noisy.png")
+    monkeypatch.chdir(small_project.root)
+    status, said, told = command(photos, tmp_path / "out", "--model", "auto")
+    nothing = f"nothing to restore in {photos}/clean.png"
+    assert (status, said) == (0, f"2 images restored by auto, in {tmp_path / 'out'}; {nothing}\n")
+    clean_line, noisy_line, small_line = told.splitlines()
+    assert clean_line.endswith("(estimated): nothing to restore")
+    assert noisy_line.endswith("(estimated): dn-s25")
+    assert small_line.startswith(f"{photos}/small.jpg: JPEG quality 10 (of its tables), noise of sigma ")
+    assert small_line.endswith(": car-q10")
 
 
 @pytest.mark.parametrize(

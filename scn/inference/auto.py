@@ -1,0 +1,142 @@
+"""Chooses the model that fits a photograph: its quality of JPEG, read or estimated, and its noise, estimated."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scn.imaging.image_io import Photograph
+from scn.imaging.jpeg_quality import luma_steps
+
+AUTO = "auto"
+"""The name that stands for the model that fits."""
+_PATCH = 8
+_MOST_PATCHES, _MOST_BLOCKS = 60_000, 3_000
+WORST_QUALITY_LEFT = 60
+"""JPEG of at least this quality shows no artifacts that the models, made for 10 to 40, would find."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What is known of a photograph's degradation."""
+
+    quality: int | None
+    """Quality of JPEG; None: it was not compressed, or too long ago to be seen."""
+    read: bool
+    """True: the quality stands in the file; False: it is estimated from the pixels."""
+    sigma: float
+    """Standard deviation of the noise, of 255."""
+
+    def __str__(self) -> str:
+        how = "of its tables" if self.read else "estimated"
+        quality = f"JPEG quality {self.quality} ({how})" if self.quality else "no JPEG artifacts"
+        return f"{quality}, noise of sigma {self.sigma:.1f} (estimated)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A model that may be chosen."""
+
+    reference: str
+    task: str
+    level: int
+
+
+def examine(photograph: Photograph) -> Finding:
+    """Finds the quality of JPEG and the noise of a photograph."""
+    values = photograph.pixels.astype(np.float64) * (255 / photograph.white)
+    channels = np.moveaxis(values, -1, 0)
+    quality = photograph.quality
+    read = quality is not None
+    if quality is None:
+        luma = channels[0] if len(channels) == 1 else np.tensordot((0.299, 0.587, 0.114), channels, 1)
+        quality = estimated_quality(luma)
+    return Finding(quality=quality, read=read, sigma=float(np.median([noise_level(each) for each in channels])))
+
+
+def choose(finding: Finding, candidates: Sequence[Candidate]) -> Candidate | None:
+    """The candidate that fits what was found; None: there is nothing to restore, as far as the candidates go.
+
+    JPEG goes first: noise that was compressed is not what a network for noise was trained on. The quality nearest on a
+    logarithmic scale is taken; of the models for noise the nearest level, and none below two thirds of the smallest,
+    where texture would be taken for noise.
+    """
+    quality = finding.quality or 100
+    if quality < WORST_QUALITY_LEFT:
+        jpeg = [each for each in candidates if each.task == "car"]
+        return min(jpeg, key=lambda each: abs(np.log(each.level / quality)), default=None)
+    noise = [each for each in candidates if each.task == "dn"]
+    if noise and finding.sigma >= min(each.level for each in noise) * 2 / 3:
+        return min(noise, key=lambda each: abs(each.level - finding.sigma))
+    return None
+
+
+def noise_level(luma: NDArray[np.float64]) -> float:
+    """Standard deviation of white noise in a photograph (Chen, Zhu, Heng, ICCV 2015).
+
+    Patches of a clean image lie near a subspace, so that the smallest eigenvalues of their covariance are those of the
+    noise alone: of the eigenvalues in descending order, the first tail whose mean is its median.
+
+    Args:
+        luma: (H, W), where 255 is white, at least 8x8.
+    """
+    patches = np.lib.stride_tricks.sliding_window_view(luma, (_PATCH, _PATCH))
+    step = max(1, int((patches.shape[0] * patches.shape[1] / _MOST_PATCHES) ** 0.5))
+    chosen = patches[::step, ::step].reshape(-1, _PATCH**2)
+    values = np.sort(np.linalg.eigvalsh(np.cov(chosen, rowvar=False)))[::-1]
+    for first in range(len(values) - 1):
+        tail = values[first:]
+        if tail.mean() <= np.median(tail):
+            return float(np.sqrt(max(np.median(tail), 0.0)))
+    return float(np.sqrt(max(values[-1], 0.0)))
+
+
+def estimated_quality(luma: NDArray[np.float64]) -> int | None:
+    """The quality of JPEG that an image was once compressed with; None if none is seen.
+
+    The coefficients of a decompressed image's blocks are near multiples of their quantisation steps. For every quality
+    it is measured how much nearer they are than coefficients that know nothing of its steps; only blocks in place, from
+    the upper left corner, are looked for, so a photograph that was cut or resized is taken for uncompressed.
+
+    Args:
+        luma: (H, W), where 255 is white.
+    """
+    height, width = (side // 8 * 8 for side in luma.shape)
+    if height * width < 64 * 16:
+        return None
+    blocks = luma[:height, :width].reshape(height // 8, 8, width // 8, 8).swapaxes(1, 2).reshape(-1, 8, 8) - 128
+    blocks = blocks[:: max(1, len(blocks) // _MOST_BLOCKS)]
+    values = np.abs(_DCT @ blocks @ _DCT.T).reshape(-1, 64)
+    scores: dict[int, float] = {}
+    for quality in range(5, 96):
+        steps = luma_steps(quality)
+        parts = []
+        for place in range(1, 64):
+            step = steps[place]
+            large = values[:, place]
+            large = large[large > step / 2]  # what is rounded to 0 tells nothing
+            if step >= 3 and len(large) >= 8:
+                off = np.abs(large / step - np.rint(large / step))  # 0.25 for a coefficient that knows nothing
+                parts.append((0.25 - off.mean()) * len(large) ** 0.5)
+        if len(parts) >= 3:
+            scores[quality] = float(np.mean(parts))
+    if not scores:
+        return None
+    best = max(scores, key=lambda quality: scores[quality])
+    return best if scores[best] > _CERTAIN else None
+
+
+_CERTAIN = 1.0
+"""How much nearer to multiples, in units of chance, coefficients have to be."""
+
+
+def _dct_matrix() -> Any:
+    k, n = np.mgrid[:8, :8]
+    matrix = np.cos(np.pi * (2 * n + 1) * k / 16) / 2
+    matrix[0] /= 2**0.5
+    return matrix
+
+
+_DCT = _dct_matrix()
