@@ -10,6 +10,7 @@ import typer
 from scn.config.data import CorporaConfig, StorageConfig
 from scn.config.params import PARAMS_FILE, Params, load_params
 from scn.core.errors import UserError
+from scn.core.masking import masked
 
 app = typer.Typer(
     help="Image corpora -> degraded pairs -> WebDataset shards and their manifests.",
@@ -245,5 +246,5 @@ def main() -> None:
     try:
         app(prog_name="data-prep")
     except UserError as error:
-        print(f"data-prep: {error}", file=sys.stderr)
+        print(masked(f"data-prep: {error}"), file=sys.stderr)
         sys.exit(1)

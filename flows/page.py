@@ -20,8 +20,8 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from flows.masking import masked
 from scn.config.params import PARAMS_FILE, load_params
+from scn.core.masking import masked
 from scn.monitoring.line import ProgressLine, read_line
 from scn.registry.summary import Summary, summary
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.masking import masked
 from flows.stages import DVC, StageFailed, run_command
 from flows.workspace import git
 from scn.core.errors import UserError
+from scn.core.masking import masked
 
 LOCK = "dvc.lock"
 _ATTEMPTS = 20

@@ -15,8 +15,8 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 from flows.environment import stage_environment
-from flows.masking import masked
 from scn.core.errors import UserError
+from scn.core.masking import masked
 
 TAIL = 20
 """Number of last lines of a stage's output that are shown again when it has failed."""

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from scn.core.errors import STOPPED, Stopped, UserError
+from scn.core.masking import masked
 from scn.registry.command import models
 from scn.registry.restore_command import restore
 from scn.registry.store_command import store
@@ -332,10 +333,10 @@ def main() -> None:
     try:
         app()
     except Stopped as stopped:
-        print(stopped, file=sys.stderr)
+        print(masked(str(stopped)), file=sys.stderr)
         sys.exit(STOPPED)
     except UserError as error:
-        print(f"scn: {error}", file=sys.stderr)
+        print(masked(f"scn: {error}"), file=sys.stderr)
         sys.exit(1)
 
 

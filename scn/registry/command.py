@@ -153,7 +153,10 @@ def verify(
         print(f"{version}: {problem or 'whole'}")
         damaged += bool(problem)
     if damaged:
-        raise UserError(f"{damaged} published version{'s are' if damaged > 1 else ' is'} damaged: publish again.")
+        raise UserError(
+            f"{damaged} published version{'s are' if damaged > 1 else ' is'} damaged: copy registry/EXPERIMENT/vN back "
+            "from a back-up, or delete it in the store and publish its model again with `scn publish`."
+        )
 
 
 @models.command("check")

@@ -99,7 +99,9 @@ def read_manifest(data: bytes, where: str) -> Files:
             return files
     except (ValueError, KeyError, TypeError, AttributeError):
         pass
-    raise UserError(f"{where} is no manifest of a published model: fetch or publish the version again.")
+    raise UserError(
+        f"{where} is no manifest of a published model: fetch the version again, or copy it back from a back-up."
+    )
 
 
 def verify(folder: Path, files: Files) -> None:

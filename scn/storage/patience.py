@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TypeVar
 
+from scn.core.masking import masked
 from scn.storage.base import (
     Content,
     ObjectExists,
@@ -113,6 +114,7 @@ class Patience:
         if not told:
             # Without the key: processes that miss different objects have one thing to say.
             clause = re.sub(rf"{re.escape(self.url)}/\S+", self.url, str(error)).removesuffix(".")
+            clause = masked(clause)  # the service's URL may have a password
             self.tell(f"The store fails ({clause}): it is tried again for {most:g} s at most.")
 
     def _answered(self) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -94,8 +95,24 @@ def test_verify_names_what_is_damaged(command: Command, project: Any) -> None:
         f"{NAME}@v1: README.md is damaged (its SHA-256 is not the manifest's)",
         f"{NAME}@v2: config.json is missing",
     ]
-    assert err == "scn: 2 published versions are damaged: publish again.\n"
+    assert err == (
+        "scn: 2 published versions are damaged: copy registry/EXPERIMENT/vN back from a back-up, or delete it in the "
+        "store and publish its model again with `scn publish`.\n"
+    )
     assert command("verify", f"{NAME}@v2")[1] == f"{NAME}@v2: config.json is missing\n"
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "manifest.json"])
+def test_a_damaged_version_is_mended_as_verify_says(command: Command, project: Any, file: str) -> None:
+    """To publish again without having deleted it would make a third version beside the damaged one."""
+    folder = project.root / f"store/registry/{NAME}/v2"
+    whole = (folder / file).read_bytes()
+    (folder / file).write_bytes(whole[:-50])
+    assert "or delete it in the store and publish its model again" in command("verify")[2]
+    shutil.rmtree(folder)
+    assert publish(project.params, NAME).version == "v2"
+    assert (folder / file).read_bytes() == whole
+    assert command("verify") == (0, f"{NAME}@v1: whole\n{NAME}@v2: whole\n", "")
 
 
 def test_gc_shows_first(command: Command, project: Any) -> None:
