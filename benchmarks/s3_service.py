@@ -8,16 +8,20 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from benchmarks import unsteady_s3
 from scn.core.errors import UserError
 
 
 @contextmanager
-def s3_service() -> Iterator[dict[str, str]]:
+def s3_service(moody: Path | None = None) -> Iterator[dict[str, str]]:
     """Context manager that runs the service and gives the environment variables by which clients find it.
 
     The service has no bucket yet.
 
+    Args:
+        moody: folder of benchmarks.unsteady_s3, which then is what runs; None: a service that does what it should.
     Raises:
         UserError: if the service does not start.
     """
@@ -26,6 +30,9 @@ def s3_service() -> Iterator[dict[str, str]]:
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    if moody:
+        unsteady_s3.set_mood(moody, unsteady_s3.STEADY)
+        command = [sys.executable, unsteady_s3.__file__, str(port), str(moody), "127.0.0.1"]
     with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
         try:
             if not _answers(f"{url}/moto-api/", server):

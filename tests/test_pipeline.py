@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from workspace import ROOT, Workspace
+from workspace import ROOT, Workspace, published
 
 from scn.config.params import load_params
 
@@ -18,7 +18,7 @@ STAGES = ["plan", "shard", "train", "evaluate", "ensemble", "publish"]
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """In which sr-x2 has been made."""
-    return Workspace.published(tmp_path_factory, "pipeline")
+    return published(tmp_path_factory, "pipeline")
 
 
 def test_all_ten_experiments_have_all_stages() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from dvc.repo import Repo
-from workspace import ROOT, Workspace
+from workspace import ROOT, Workspace, published
 
 from scn.config.data import DataConfig
 from scn.config.params import load_params
@@ -135,7 +135,7 @@ def told(key: str) -> set[str]:
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A workspace in which sr-x2 and the report have been made; models/start holds weights to start from."""
-    made = Workspace.published(tmp_path_factory, "stale")
+    made = published(tmp_path_factory, "stale")
     shutil.copytree(made.root / "models" / "sr-x2", made.root / "models" / "start")
     assert stale(made) == set()
     return made

@@ -7,7 +7,9 @@ from pathlib import Path
 from commands import Command
 from machines import Machine
 from projects import Results, write_project
-from services import BUCKET, S3, STEADY
+from services import BUCKET, S3
+
+from benchmarks.unsteady_s3 import STEADY
 
 ROOT = Path(__file__).resolve().parents[2]
 NODES = ("node1", "node2", "node3")

@@ -1,6 +1,5 @@
 """The S3 service of the tests, on a machine of its own: its mood, and what it has answered."""
 
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,9 +9,11 @@ from typing import NamedTuple
 from commands import Command
 from machines import Machine
 
+from benchmarks import unsteady_s3
+from benchmarks.unsteady_s3 import STEADY, set_mood
+
 PORT = 9000
 BUCKET = "bucket"
-STEADY = {"late_s": 0.0, "refused": 0.0}
 MAKE_BUCKET = f"import boto3; boto3.session.Session().client('s3').create_bucket(Bucket='{BUCKET}')"
 
 
@@ -30,7 +31,7 @@ class S3:
     """An S3 service on a machine, which `serving` starts."""
 
     def __init__(self, machine: Machine) -> None:
-        self.machine, self.mood = machine, STEADY
+        self.machine, self.mood = machine, dict(STEADY)
         self.variables = {
             "AWS_ENDPOINT_URL": f"http://{machine.address}:{PORT}",
             "AWS_ACCESS_KEY_ID": "test",
@@ -44,9 +45,7 @@ class S3:
         What is not named stays as it is.
         """
         self.mood = {**self.mood, **mood}
-        path = self.machine.folder / "mood.json"
-        path.with_suffix(".new").write_text(json.dumps(self.mood))
-        path.with_suffix(".new").replace(path)
+        set_mood(self.machine.folder, self.mood)
 
     def answered(self, method: str = "", words: str = "") -> list[Request]:
         """The requests with this method (empty: any) and `words` in their path that it has answered since its start."""
@@ -60,7 +59,7 @@ def serving(machine: Machine, variables: Mapping[str, str]) -> Iterator[S3]:
     """Context manager that runs the service, with an empty bucket, on a machine."""
     service = S3(machine)
     service.set_mood(**STEADY)
-    server: list[str | Path] = [sys.executable, Path(__file__).with_name("unsteady_s3.py"), str(PORT), machine.seen]
+    server: list[str | Path] = [sys.executable, unsteady_s3.__file__, str(PORT), machine.seen]
     with Command(machine, server, variables) as running:
         until = ["bash", "-c", 'until "$0" -c "$1"; do sleep 0.5; done', sys.executable, MAKE_BUCKET]
         with Command(machine, until, {**variables, **service.variables}) as made:

@@ -1,0 +1,102 @@
+"""An S3 service that refuses, resets, cuts, is late or goes away, during each stage that uses it."""
+
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from unittest.mock import patch
+
+import boto3
+
+from benchmarks.faults.event import LOST, MENDED, SURVIVED, Event
+from benchmarks.faults.project import RESULTS, Project, full_name, last_sentence
+from benchmarks.faults.running import LIMIT_S, Running
+from benchmarks.s3_service import s3_service
+from benchmarks.unsteady_s3 import set_mood
+
+PART = "s3"
+BUCKET = "bucket"
+DISTURBED = ("shard", "train", "evaluate", "publish")
+"""Stages during which the service is disturbed."""
+MOODS: Mapping[str, dict[str, float]] = {
+    "answers a fifth with 503": {"refused": 0.2},
+    "resets a fifth of the connections": {"reset": 0.2},
+    "sends half of a fifth of the bodies": {"cut": 0.2},
+    "answers 0.5 s later": {"late_s": 0.5},
+    "is away for 30 s": {"away_s": 30.0},
+}
+STEADY: Mapping[str, dict[str, float]] = {"does what it should": {}}
+
+
+def unsteady(folder: Path) -> Iterator[Event]:
+    """Runs the pipeline once for each mood of the service, in which it is during four of the stages."""
+    with (
+        tempfile.TemporaryDirectory(prefix="scn-s3-") as temporary,
+        s3_service(Path(temporary)) as variables,
+        patch.dict(os.environ, variables),  # what was made is looked at from here, too
+    ):
+        service = Service(Path(temporary))
+        boto3.session.Session().client("s3").create_bucket(Bucket=BUCKET)
+        project = Project(folder, variables)
+        asked: dict[str, int] = {}
+        expected: dict[str, str | bytes] = {}
+        for number, (fault, mood) in enumerate({**STEADY, **MOODS}.items()):
+            project.make(f"s3://{BUCKET}/{number}", ray=False)
+            for event in _pipeline(project, service, fault, mood, asked, expected):
+                if fault not in STEADY:
+                    yield event
+                elif event.outcome != SURVIVED:
+                    raise RuntimeError(f"The undisturbed run on S3 failed: {event}")
+            expected = expected or project.results()
+
+
+class Service:
+    """The service's mood, and how much it was asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def set(self, mood: dict[str, float]) -> None:
+        """What it does from now on."""
+        set_mood(self._folder, mood)
+
+    def asked(self) -> int:
+        """How many requests it has had."""
+        return len((self._folder / "requests").read_text().splitlines())
+
+
+def _pipeline(
+    project: Project,
+    service: Service,
+    fault: str,
+    mood: dict[str, float],
+    asked: dict[str, int],
+    expected: Mapping[str, str | bytes],
+) -> Iterator[Event]:
+    """One run, stage by stage. `asked` gets the requests of each stage when the service is undisturbed."""
+    project.here.run("dvc", "repro", full_name("plan"))
+    for stage in ("shard", "train", "evaluate", "ensemble", "publish"):
+        command = ("dvc", "repro", "--single-item", full_name(stage))
+        if stage not in DISTURBED:
+            project.here.run(*command)
+            continue
+        before = service.asked()
+        # In the middle of what the stage asks for: at its start it ends on purpose where no service answers.
+        service.set({**mood, "away_after": float(math.ceil(asked.get(stage, 0) / 2))})
+        running = Running(project, command)
+        status = running.end()
+        service.set({})
+        count = service.asked() - before
+        asked.setdefault(stage, count)
+        told = last_sentence(running.printed) if status else ""
+        wrong = [f"hung for {LIMIT_S:g} s"] if status is None else []
+        if status and (again := project.here.run(*command, check=False)).returncode:
+            wrong.append(f"the re-run failed: {last_sentence(again.stdout + again.stderr)}")
+        found = project.results()
+        wrong += [f"{name} differs" for name in RESULTS if expected and found[name] and found[name] != expected[name]]
+        if stage == "publish" and expected:
+            wrong += project.faults(expected)
+        outcome = LOST if wrong else MENDED if status else SURVIVED
+        note = "; ".join([f"{count} requests", *wrong])
+        yield Event(part=PART, fault=f"S3 {fault}", stage=stage, outcome=outcome, told=told, note=note)

@@ -1,0 +1,106 @@
+"""An S3 service (moto) in a mood that a file describes: `python unsteady_s3.py PORT FOLDER [HOST]`.
+
+FOLDER/mood.json   late_s: seconds before each answer; shares of the requests, chosen at random: refused (503), reset
+                   (the connection is; half of these requests are carried out before), cut (half of the body comes);
+                   away_after, away_s: after so many requests nothing listens at the port for so many seconds, once
+FOLDER/requests    a line for every answer: time, status, method, path; 0 in place of the status where none came
+"""
+
+import json
+import random
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from moto.server import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
+
+REFUSAL = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+STEADY = {"late_s": 0.0, "refused": 0.0, "reset": 0.0, "cut": 0.0, "away_after": 0.0, "away_s": 0.0}
+"""The mood of a service that does what it should."""
+NO_ANSWER = "0"
+Answer = Iterable[bytes]
+
+
+def set_mood(folder: Path, mood: dict[str, float]) -> None:
+    """Tells the service whose folder this is what to do from now on; what is not named is as it should be."""
+    path = folder / "mood.json"
+    path.with_suffix(".new").write_text(json.dumps({**STEADY, **mood}))
+    path.with_suffix(".new").replace(path)
+
+
+class Unsteady:
+    """The WSGI application `app`, in the mood that the file in `folder` describes."""
+
+    def __init__(self, app: Callable[..., Answer], folder: Path) -> None:
+        self.app, self.folder, self.random = app, folder, random.Random(0)
+        self.requests = (folder / "requests").open("a", buffering=1)
+        self.away_s = 0.0
+        """Seconds for which the port is to be closed; the server sets it back."""
+        self._count, self._seen = 0, STEADY
+
+    def __call__(self, environment: dict[str, Any], start: Callable[..., Any]) -> Answer:
+        mood = json.loads((self.folder / "mood.json").read_text())
+        self._leave(mood)
+        time.sleep(mood["late_s"])
+        fate = self.random.random()
+
+        def note(status: str, *rest: Any) -> Any:
+            self._note(status.split()[0], environment)
+            return start(status, *rest)
+
+        for kind in ("refused", "reset", "cut"):
+            if fate < mood[kind]:
+                return getattr(self, f"_{kind}")(environment, note)
+            fate -= mood[kind]
+        return self.app(environment, note)
+
+    def _leave(self, mood: dict[str, float]) -> None:
+        self._count = self._count + 1 if mood == self._seen else 1
+        self._seen = mood
+        if mood["away_s"] and self._count == mood["away_after"]:
+            self.away_s = mood["away_s"]
+
+    def _note(self, status: str, environment: dict[str, Any]) -> None:
+        about = environment["REQUEST_METHOD"], environment["PATH_INFO"]
+        self.requests.write(" ".join([f"{time.time():.3f}", status, *about]) + "\n")
+
+    def _refused(self, environment: dict[str, Any], note: Callable[..., Any]) -> Answer:
+        note("503 Slow Down", [("Content-Type", "application/xml"), ("Content-Length", str(len(REFUSAL)))])
+        return [REFUSAL]
+
+    def _reset(self, environment: dict[str, Any], note: Callable[..., Any]) -> Answer:
+        if self.random.random() < 0.5:
+            list(self.app(environment, lambda *answer: None))
+        self._note(NO_ANSWER, environment)
+        connection: socket.socket = environment["werkzeug.socket"]
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raise ConnectionResetError  # werkzeug closes the connection, which now sends RST
+
+    def _cut(self, environment: dict[str, Any], note: Callable[..., Any]) -> Answer:
+        body = b"".join(self.app(environment, note))  # with the length of the whole body in its headers
+        return [body[: len(body) // 2]]
+
+
+def serve(app: Unsteady, host: str, port: int) -> None:
+    """Serves for ever; closes the port when the application is to be away."""
+    while True:
+        server = make_server(host, port, app, threaded=True, request_handler=MotoRequestHandler)
+        serving = threading.Thread(target=server.serve_forever, daemon=True)
+        serving.start()
+        while not app.away_s:
+            time.sleep(0.02)
+        server.shutdown()
+        server.server_close()
+        time.sleep(app.away_s)
+        app.away_s = 0.0
+
+
+if __name__ == "__main__":
+    moto = Unsteady(DomainDispatcherApplication(create_backend_app), Path(sys.argv[2]))
+    serve(moto, sys.argv[3] if len(sys.argv) > 3 else "0.0.0.0", int(sys.argv[1]))
