@@ -1,0 +1,47 @@
+"""The study of the blind choice counts what it says."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import auto
+from scn.core.errors import UserError
+from scn.imaging.tasks import TASKS
+
+
+def model(task: str, level: int, restored: Any) -> Any:
+    return SimpleNamespace(task=TASKS[task], level=level, restore=restored)
+
+
+def test_a_choice_is_compared_with_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "CONDITIONS", (("noise", 0), ("noise", 25), ("jpeg", 10)))
+    y, x = np.mgrid[:64, :64]
+    clean = (128 + 60 * np.sin(x / 9) * np.cos(y / 7)).astype(np.uint8)
+    models = {
+        "dn-s25": model("dn", 25, lambda pixels: pixels),  # changes nothing
+        "dn-s50": model("dn", 50, lambda pixels: clean),  # knows the answer
+        "car-q10": model("car", 10, lambda pixels: clean),
+    }
+    found = {row["degradation"]: row for row in auto.rows([clean, clean], models)}
+    assert (found["noise 0"]["taken"], found["noise 0"]["right"]) == ("nothing 2", "2 of 2")
+    assert (found["noise 25"]["taken"], found["noise 25"]["right"]) == ("dn-s25 2", "0 of 2")
+    assert found["noise 25"]["gain_db"] == 0
+    assert float(str(found["noise 25"]["lost_db"])) > 50
+    assert (found["jpeg 10"]["taken"], found["jpeg 10"]["right"]) == ("car-q10 2", "2 of 2")
+
+
+def test_the_command_reads_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        Image.new("RGB", (40, 30 + number)).save(tmp_path / f"{number}.png")
+    assert [image.shape for image in auto.read(tmp_path, 3, 32)] == [(30, 32), (31, 32), (32, 32)]
+    with pytest.raises(UserError, match=r"holds 3 images, not 4: ask for fewer"):
+        auto.read(tmp_path, 4, 32)
+    monkeypatch.setattr(auto.zoo, "names", lambda: [])
+    monkeypatch.setattr(auto, "CONDITIONS", (("noise", 0),))
+    auto.main([str(tmp_path), "--images", "2", "--side", "32", "--json", str(tmp_path / "out.json")])
+    assert json.loads((tmp_path / "out.json").read_text())["rows"][0]["best"] == "nothing"
