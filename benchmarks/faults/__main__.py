@@ -17,6 +17,7 @@ from benchmarks.faults.damage import damage
 from benchmarks.faults.event import Event, counts
 from benchmarks.faults.kills import kills
 from benchmarks.faults.project import Project
+from benchmarks.faults.surroundings import surroundings
 from benchmarks.faults.unsteady import unsteady
 from benchmarks.measure import table, write_json
 
@@ -63,6 +64,7 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], Iterator[Event]]] = {
     "kills": _kills,
     "s3": lambda folder, options: unsteady(folder),
     "damage": lambda folder, options: damage(folder),
+    "surroundings": lambda folder, options: surroundings(folder),
 }
 
 

@@ -1,5 +1,6 @@
 """The parts of benchmarks.faults that decide what counts as survived, mended or lost; no pipeline is run."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from benchmarks.faults.event import LOST, MENDED, SURVIVED, Event, counts
 from benchmarks.faults.kills import Timeline
 from benchmarks.faults.project import WITHOUT_RAY, Project, last_sentence
 from benchmarks.faults.running import Running
+from benchmarks.faults.surroundings import disk, fill
 from benchmarks.workspace import ROOT
 
 
@@ -73,3 +75,20 @@ def test_a_command_that_ends_is_not_waited_for(tmp_path: Path) -> None:
     assert not started.wait_for("never")
     assert (started.end(), started.printed) == (3, "told")
     assert started.family() == []
+
+
+@pytest.mark.parametrize("root", [True, False])
+def test_a_full_disk_is_full_and_one_that_can_not_be_mounted_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: bool
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0 if root else 1000)
+    with disk(tmp_path / "disk", mib=2) as place:
+        if not root:
+            assert place is None
+            return
+        if place is None:
+            pytest.skip("nothing can be mounted here")
+        fill(place / "ballast", shutil.disk_usage(place).free - 8192)
+        with pytest.raises(OSError, match="No space left"):
+            (place / "file").write_bytes(b"x" * 100_000)
+    assert not (tmp_path / "disk" / "ballast").exists()
