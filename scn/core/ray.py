@@ -41,7 +41,7 @@ def start_ray(cpus: int | None = None, *, show_logs: bool = True) -> None:
         cpus: how many tasks may run at once on this machine (None: one per CPU); a cluster ignores it.
         show_logs: prints what the workers print; Ray's own log folder has it in any case.
     Raises:
-        UserError: if the cluster can't be reached.
+        UserError: if the cluster can't be reached, or this machine is too busy to start one.
     """
     global _started
     # Both are read when ray is imported.
@@ -76,6 +76,13 @@ def start_ray(cpus: int | None = None, *, show_logs: bool = True) -> None:
             f"The Ray cluster at RAY_ADDRESS={address} can't be reached ({detail}): start it, set RAY_AUTH_MODE=token "
             "if it asks for a token, or unset RAY_ADDRESS to run on this machine."
         ) from None
+    except Exception as error:
+        if type(error) is not Exception:  # so Ray tells that its processes were not there after 30 s
+            raise
+        raise UserError(
+            "Ray's processes were not ready on this machine in the time that Ray gives them, which is too busy for it: "
+            "try again when it has less to do."
+        ) from error
     finally:
         token.removeFilter(_asks_for_something)
         if callable(on_sigterm) and threading.current_thread() is threading.main_thread():

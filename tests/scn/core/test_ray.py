@@ -85,3 +85,14 @@ def test_a_cluster_of_our_own_does_not_grow_and_leaves_signals_alone(monkeypatch
     finally:
         stop_ray()
         signal.signal(signal.SIGTERM, before)
+
+
+def test_a_machine_too_busy_for_ray_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def time_out(**_: object) -> None:
+        raise Exception("The current node timed out during startup. This could happen because ...")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", time_out)
+    with pytest.raises(UserError, match=r"^Ray's processes were not ready on this machine .*: try again when it has"):
+        start_ray(1)
