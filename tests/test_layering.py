@@ -112,3 +112,11 @@ def test_heavy_packages_are_imported_where_they_are_used(module: str) -> None:
     program = f"import sys, {module}; print(*{{name.split('.')[0] for name in sys.modules}})"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert not HEAVY & set(loaded.stdout.split())
+
+
+def test_files_of_tests_have_names_of_their_own() -> None:
+    """pytest imports them by their names alone: the second of a name is not collected."""
+    names = sorted(
+        path.name for path in (ROOT / "tests").rglob("*.py") if path.name not in {"conftest.py", "__init__.py"}
+    )
+    assert [name for name, next_one in zip(names, names[1:], strict=False) if name == next_one] == []
