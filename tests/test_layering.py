@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from graphlib import TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -119,4 +120,4 @@ def test_files_of_tests_have_names_of_their_own() -> None:
     names = sorted(
         path.name for path in (ROOT / "tests").rglob("*.py") if path.name not in {"conftest.py", "__init__.py"}
     )
-    assert [name for name, next_one in zip(names, names[1:], strict=False) if name == next_one] == []
+    assert [name for name, next_one in pairwise(names) if name == next_one] == []
