@@ -147,8 +147,20 @@ def _try_completing(client: Any, taken: dict[str, Any], free: dict[str, Any]) ->
         if _complete(client, taken) or _read(client, taken) != before:
             return Found.IGNORED
         start = threading.Barrier(RACERS)
+
+        def wait() -> None:
+            with suppress(threading.BrokenBarrierError):
+                start.wait()
+
+        def race(_: int) -> bool:
+            try:
+                return _complete(client, free, wait)
+            except BaseException:
+                start.abort()  # the others would wait for ever for one that failed before
+                raise
+
         with ThreadPoolExecutor(RACERS) as threads:
-            won = sum(threads.map(lambda _: _complete(client, free, start.wait), range(RACERS)))
+            won = sum(threads.map(race, range(RACERS)))
         return (Found.REFUSED, Found.KEPT)[won] if won <= 1 else Found.RACY
     except ClientError as error:
         if not_implemented(error):

@@ -105,6 +105,21 @@ def test_a_service_where_two_complete_at_once_is_found(s3_bucket: str) -> None:
 
 
 @pytest.mark.integration
+@pytest.mark.parametrize("operation", ["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"])
+def test_a_racer_that_fails_leaves_no_other_waiting(s3_bucket: str, operation: str) -> None:
+    store, sent = untried(s3_bucket), list[str]()
+
+    def refuse_the_second(request: Any, **_: object) -> Any:
+        sent.append(request.url)
+        return answer(403, "AccessDenied") if len(sent) == 2 else None
+
+    store._client.meta.events.register(f"before-send.s3.{operation}", refuse_the_second)
+    with pytest.raises(StoreError, match="AccessDenied"):
+        store.check()
+    assert len(sent) >= 2
+
+
+@pytest.mark.integration
 def test_a_probe_that_is_damaged_on_its_way_tells_nothing_of_the_service(s3_bucket: str) -> None:
     store = untried(s3_bucket)
 
