@@ -123,7 +123,8 @@ class Project:
 def last_sentence(printed: str) -> str:
     """The last line of what a command printed that is its own, without DVC's and Python's about it."""
     lines = [line.strip() for line in printed.splitlines() if line.strip()]
-    own = [line for line in lines if not line.startswith(("ERROR: failed to reproduce", "Traceback", "  "))]
+    dvc = ("ERROR: failed to reproduce", "Having any troubles?", "Traceback", "  ")
+    own = [line for line in lines if not line.startswith(dvc)]
     return own[-1] if own else ""
 
 

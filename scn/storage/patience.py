@@ -138,7 +138,7 @@ def rest(seconds: float, over: Callable[[], object]) -> bool:
 class PatientStore(Store):
     """A store whose objects are asked for and written again while it fails, as long as a Patience allows.
 
-    `reach` and `check` are not repeated: they are there to fail.
+    `reach` and `check` are repeated only where the service answers that it can't now: they are there to fail.
     """
 
     def __init__(self, store: Store, patience: Patience) -> None:
@@ -178,7 +178,7 @@ class PatientStore(Store):
         return self._patience(swap)
 
     def reach(self) -> None:
-        self._store.reach()
+        self._unless_busy(self._store.reach)
 
     def lacks(self) -> str:
         return self._patience(self._store.lacks)
@@ -187,10 +187,16 @@ class PatientStore(Store):
         return self._store.describe_service()
 
     def check(self, write: bool = True) -> None:
-        self._store.check(write)
+        self._unless_busy(lambda: self._store.check(write))
 
     def shares_disk_with(self, folder: Path) -> bool:
         return self._store.shares_disk_with(folder)
+
+    def _unless_busy(self, attempt: Callable[[], None]) -> None:
+        try:
+            attempt()
+        except StoreBusy:
+            self._patience(attempt)
 
     def _create(self, key: str, content: Content) -> bool:
         return self._patience(lambda: self._store._create(key, content))
@@ -212,9 +218,6 @@ def reached(store: Store, seconds: float) -> PatientStore:
     Raises:
         StoreError: within about ten seconds, if it can't be reached, or refuses.
     """
-    patience = Patience(store.url, seconds)
-    try:
-        store.reach()
-    except StoreBusy:
-        patience(store.reach)
-    return PatientStore(store, patience)
+    patient = PatientStore(store, Patience(store.url, seconds))
+    patient.reach()
+    return patient

@@ -179,10 +179,17 @@ def test_a_service_that_is_busy_at_the_start_is_waited_for_and_one_that_is_not_t
             if self.errors:
                 raise self.errors.pop()
 
+        def check(self, write: bool = True) -> None:
+            self.reach()
+
     store = Starting(tmp_path)
     store.errors = [StoreBusy("503")] * 4
-    assert reached(store, 600).exists("a") is False
+    opened = reached(store, 600)
+    assert opened.exists("a") is False
     assert pauses == [0.5, 1, 2]
+    store.errors = [StoreBusy("503")] * 2
+    opened.check()
+    assert store.errors == []
     pauses.clear()
     store.errors = [StoreError("No answer")]
     with pytest.raises(StoreError, match="No answer"):
