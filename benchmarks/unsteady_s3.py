@@ -80,7 +80,10 @@ class Unsteady:
         self._note(NO_ANSWER, environment)
         connection: socket.socket = environment["werkzeug.socket"]
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        raise ConnectionResetError  # werkzeug closes the connection, which now sends RST
+        connection.shutdown(
+            socket.SHUT_RDWR
+        )  # otherwise werkzeug would wait for the next request on it, and so the client
+        raise ConnectionResetError
 
     def _cut(self, environment: dict[str, Any], note: Callable[..., Any]) -> Answer:
         body = b"".join(self.app(environment, note))  # with the length of the whole body in its headers
