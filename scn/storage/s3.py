@@ -10,7 +10,7 @@ Conditions are sent as a probe has found them to work (scn.storage.s3_conduct), 
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from io import BufferedReader
 from pathlib import Path
 from types import SimpleNamespace
@@ -82,7 +82,7 @@ class S3Store(Store):
         try:
             with self._s3_errors(key):
                 answer = self._client.get_object(**place)
-                with answer["Body"] as body:
+                with closing(answer["Body"]) as body:
                     return body.read(), answer["ETag"]
         except ObjectNotFound:
             return None, None

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import IO, Any, NamedTuple
@@ -80,7 +80,7 @@ def put(
         if error.response["ResponseMetadata"].get("RetryAttempts"):
             # The first attempt may have succeeded and only its answer been lost.
             answer = client.get_object(Bucket=place["Bucket"], Key=place["Key"])
-            with answer["Body"] as found:
+            with closing(answer["Body"]) as found:
                 same = md5_of(iter(lambda: found.read(BLOCK_BYTES), b"")) == md5
                 return etags(answer, md5.hex()) if same else None
         return None
@@ -95,7 +95,7 @@ def s3_errors(client: Any, bucket: str, place: str, missing: StoreError | None =
         missing: is raised if there is no object of the key that is asked for.
     """
     from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import BotoCoreError, ClientError, IncompleteReadError, ResponseStreamingError
     from s3transfer.exceptions import RetriesExceededError
 
     try:
@@ -103,7 +103,9 @@ def s3_errors(client: Any, bucket: str, place: str, missing: StoreError | None =
     except (ClientError, BotoCoreError, Boto3Error, RetriesExceededError) as error:
         if missing and code_of(error) in ("404", "NoSuchKey"):
             raise missing from None
-        kind = StoreRefuses if _refuses(error) else StoreBusy if status_of(error) in _BUSY else StoreError
+        # A body that was cut off comes from the right service, as 503 does.
+        busy = status_of(error) in _BUSY or isinstance(error, IncompleteReadError | ResponseStreamingError)
+        kind = StoreRefuses if _refuses(error) else StoreBusy if busy else StoreError
         raise kind(_sentence(error, client.meta.endpoint_url, f"s3://{bucket}", place)) from error
 
 
@@ -131,6 +133,8 @@ def _sentence(error: Exception, service: str, bucket: str, place: str) -> str:
         return f"{service} refused access to {place} ({code}): check the AWS_* keys and what they may do."
     if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError | boto.CredentialRetrievalError):
         return f"No credentials for {place}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+    if isinstance(error, boto.IncompleteReadError | boto.ResponseStreamingError):
+        return f"The answer of {service} for {place} was cut off: try again, and check the network if it recurs."
     if isinstance(error, boto.ConnectionError | boto.HTTPClientError):
         kind = type(error).__name__
         return f"No answer from {service} for {place} ({kind}): start the service or correct AWS_ENDPOINT_URL."

@@ -8,7 +8,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -197,7 +197,7 @@ def _complete(client: Any, place: dict[str, Any], ready: Callable[[], object] = 
 def _read(client: Any, place: dict[str, Any]) -> tuple[bytes, str]:
     """Content and ETag of an object."""
     answer = client.get_object(**place)
-    with answer["Body"] as body:
+    with closing(answer["Body"]) as body:
         return body.read(), str(answer["ETag"])
 
 

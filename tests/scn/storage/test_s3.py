@@ -160,6 +160,24 @@ def test_a_pointer_that_the_next_one_moves_at_once_was_moved(s3_store: S3Store) 
 
 
 @pytest.mark.integration
+def test_a_body_that_is_cut_off_is_one_sentence_and_may_be_asked_for_again(s3_store: S3Store) -> None:
+    from botocore.response import StreamingBody
+    from urllib3.exceptions import ProtocolError
+
+    class Cut(io.BytesIO):
+        def read(self, *_: object, **__: object) -> bytes:
+            raise ProtocolError("Connection broken: IncompleteRead(1 bytes read, 1 more expected)")
+
+    assert s3_store.swap_pointer("latest", b"v1", None)
+    cut = "after-call.s3.GetObject", lambda parsed, **_: parsed.update(Body=StreamingBody(Cut(), 2))
+    s3_store._client.meta.events.register(*cut)
+    with pytest.raises(StoreBusy, match=rf"^The answer of \S+ for {s3_store.url}/latest was cut off: try"):
+        s3_store.read_pointer("latest")
+    s3_store._client.meta.events.unregister(*cut)
+    assert s3_store.read_pointer("latest")[0] == b"v1"
+
+
+@pytest.mark.integration
 def test_a_small_object_is_read_after_it_was_written(s3_store: S3Store) -> None:
     read = []
     s3_store._client.meta.events.register("before-call.s3.GetObject", lambda **_: read.append("GET"))
