@@ -58,7 +58,12 @@ DELETE = ("rm", "-r", "{file}")
 DAMAGES = (
     Damage(what="checkpoint", files=f".scn/runs/{NAME}/*/step-*.pt", before="stopped", newest=True),
     Damage(what="checkpoint in the store", files=f".scn/store/runs/{NAME}/*/step-*.pt", before="stopped", newest=True),
-    Damage(what="all checkpoints, here and in the store", files=f".scn/**/runs/{NAME}/*/step-*.pt", before="stopped"),
+    Damage(
+        what="all checkpoints, here and in the store",
+        files=f".scn/**/runs/{NAME}/*/step-*.pt",
+        before="stopped",
+        remedies={"--no-resume": [("scn", "train", "--experiment", NAME, "--plain", "--no-resume")]},
+    ),
     Damage(
         what="shards",
         files=".scn/store/shards/*/*/*.tar",
