@@ -138,7 +138,8 @@ def rest(seconds: float, over: Callable[[], object]) -> bool:
 class PatientStore(Store):
     """A store whose objects are asked for and written again while it fails, as long as a Patience allows.
 
-    `reach` and `check` are repeated only where the service answers that it can't now: they are there to fail.
+    `reach` is repeated only where the service answers that it can't now: it is there to fail. `check` is not repeated
+    where the service refuses.
     """
 
     def __init__(self, store: Store, patience: Patience) -> None:
@@ -178,7 +179,10 @@ class PatientStore(Store):
         return self._patience(swap)
 
     def reach(self) -> None:
-        self._unless_busy(self._store.reach)
+        try:
+            self._store.reach()
+        except StoreBusy:
+            self._patience(self._store.reach)
 
     def lacks(self) -> str:
         return self._patience(self._store.lacks)
@@ -187,16 +191,15 @@ class PatientStore(Store):
         return self._store.describe_service()
 
     def check(self, write: bool = True) -> None:
-        self._unless_busy(lambda: self._store.check(write))
+        try:
+            self._store.check(write)
+        except (StoreRefuses, StoreLacks):
+            raise
+        except StoreError:
+            self._patience(lambda: self._store.check(write))
 
     def shares_disk_with(self, folder: Path) -> bool:
         return self._store.shares_disk_with(folder)
-
-    def _unless_busy(self, attempt: Callable[[], None]) -> None:
-        try:
-            attempt()
-        except StoreBusy:
-            self._patience(attempt)
 
     def _create(self, key: str, content: Content) -> bool:
         return self._patience(lambda: self._store._create(key, content))

@@ -189,7 +189,12 @@ def test_a_service_that_is_busy_at_the_start_is_waited_for_and_one_that_is_not_t
     assert pauses == [0.5, 1, 2]
     store.errors = [StoreBusy("503")] * 2
     opened.check()
+    store.errors = [StoreError("No answer")] * 2  # it was there before
+    opened.check()
     assert store.errors == []
+    store.errors = [StoreRefuses("403")]
+    with pytest.raises(StoreRefuses):
+        opened.check()
     pauses.clear()
     store.errors = [StoreError("No answer")]
     with pytest.raises(StoreError, match="No answer"):
