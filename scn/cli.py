@@ -14,6 +14,7 @@ from scn.core.masking import masked
 from scn.registry.command import models
 from scn.registry.restore_command import restore
 from scn.registry.store_command import store
+from scn.serving.command import serve
 from scn.studies.command import study
 
 app = typer.Typer(
@@ -325,6 +326,7 @@ def profile(
 
 
 app.command()(restore)
+app.command()(serve)
 app.command()(study)
 
 

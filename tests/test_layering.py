@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = (
     *("core", "storage", "imaging", "networks", "config", "corpora", "shards", "data", "inference"),
-    *("evaluation", "zoo", "registry", "training", "monitoring", "launch", "studies"),
+    *("evaluation", "zoo", "registry", "serving", "training", "monitoring", "launch", "studies"),
 )
 """The rooms of scn; each imports only those before it, and itself (docs/design.md)."""
 FOR_DATA_PREPARATION = {"core", "storage", "imaging", "networks", "config", "corpora", "shards"}

@@ -6,10 +6,28 @@ from contextlib import suppress
 from typing import Any
 
 from scn.config.params import Experiment, Params
+from scn.core.errors import UserError
 from scn.evaluation.protocols import protocol
 from scn.evaluation.report import markdown_table
 from scn.inference.records import Metrics
 from scn.networks import NETWORKS
+from scn.shards.manifest import evaluation_manifest, training_manifest
+
+APART = "None of its images was trained on: `data-prep shard` compared their content (docs/corpora.md)."
+NOT_COMPARED = "Whether one of its images was trained on was not looked at here."
+
+
+def kept_apart(params: Params, name: str, metrics: Metrics, config: Mapping[str, Any]) -> bool:
+    """Whether one `data-prep shard` made the images that the model was trained on and those that it was measured on.
+
+    It compares them, and no training image shows what is measured on. False where the manifests in shards/ are missing,
+    or those of other images.
+    """
+    try:
+        trained, measured = training_manifest(params, name).sha256, evaluation_manifest(params, name).sha256
+    except UserError:
+        return False
+    return (config.get("identity", {}).get("manifest"), metrics.provenance.data_sha256) == (trained, measured)
 
 
 def licences(params: Params, name: str) -> dict[str, str]:
@@ -26,7 +44,12 @@ def licences(params: Params, name: str) -> dict[str, str]:
 
 
 def model_card(
-    experiment: Experiment, metrics: Metrics, config: Mapping[str, Any], licences: Mapping[str, str] | None = None
+    experiment: Experiment,
+    metrics: Metrics,
+    config: Mapping[str, Any],
+    licences: Mapping[str, str] | None = None,
+    *,
+    kept_apart: bool = False,
 ) -> str:
     """Markdown that says what the model does, what it was trained on, what it reaches and how to use it.
 
@@ -36,6 +59,7 @@ def model_card(
         metrics: the model's figures.
         config: the content of the model's config.json.
         licences: training corpus -> licence of its images, where it is known.
+        kept_apart: whether what was trained on was compared with what was measured (`kept_apart`).
     """
     task, model, provenance = experiment.task, experiment.model, metrics.provenance
     rows = [
@@ -75,7 +99,7 @@ The licences of these images decide what the weights may be used for.
 {_made_again(experiment.name, config)}
 ## Figures
 
-PSNR in dB / SSIM, means over each evaluation set; none of its images was trained on.
+PSNR in dB / SSIM, means over each evaluation set. {APART if kept_apart else NOT_COMPARED}
 Protocol: {provenance.protocol} ({protocol(provenance.protocol).title}); docs/protocols.md explains it.
 
 {markdown_table(header, rows)}

@@ -10,10 +10,7 @@ import typer
 from scn.core.errors import UserError
 
 if TYPE_CHECKING:
-    from scn.imaging.image_io import Photograph
-    from scn.inference.auto import Candidate
     from scn.inference.batch import Outcome
-    from scn.inference.handle import Model
     from scn.inference.inputs import Plan
 
 INTERRUPTED = 130
@@ -86,16 +83,20 @@ def restore(
         paths[:-1], paths[-1], recursive=recursive, as_format=as_format, suffix=suffix, overwrite=overwrite
     )
     import torch
+    from tqdm import tqdm
 
     from scn.inference.batch import restore_all
     from scn.inference.chain import check_factor, restore_by
     from scn.inference.restore import Options
     from scn.registry.reference import nearest
+    from scn.registry.several import Models
 
     factor = check_factor(scale) if scale is not None else None
     if threads:
         torch.set_num_threads(threads)
-    models = Models(model or nearest(scale or 1, params_file=params), device, params)
+    reference = model or nearest(scale or 1, params_file=params)
+    models = Models(device, params)
+    models.check(reference)
     options = Options(
         tile=side,
         self_ensemble=self_ensemble,
@@ -105,87 +106,16 @@ def restore(
     )
 
     def work(photograph, name, done):  # type: ignore[no-untyped-def]  # scn.inference.batch.Restore
-        chosen = models.of(photograph, name)
-        return restore_by(chosen, photograph, options, factor=factor, name=name, done=done)
+        chosen = models.choose(reference, photograph, lambda found: tqdm.write(f"{name}: {found}", file=sys.stderr))
+        return restore_by(
+            [models.load(each) for each in chosen], photograph, options, factor=factor, name=name, done=done
+        )
 
     outcome = restore_all(todo.jobs, work, quality)
-    print(_last_line(outcome, todo, models.names, paths[-1]), file=sys.stderr if paths[-1] == "-" else sys.stdout)
+    last = _last_line(outcome, todo, models.names(reference), paths[-1])
+    print(last, file=sys.stderr if paths[-1] == "-" else sys.stdout)
     if outcome.stopped or outcome.failed:
         raise typer.Exit(INTERRUPTED if outcome.stopped else 1)
-
-
-class Models:
-    """The models that a reference names, one after the other; `auto` in it is chosen for each photograph."""
-
-    def __init__(self, reference: str, device: str | None, params: Path) -> None:
-        """Loads what is named; errors are those of scn.registry.reference.load."""
-        from scn.inference.auto import AUTO
-
-        self.device, self.params = device, params
-        parts = [reference] if Path(reference).exists() else reference.split(",")
-        self.references = [part.strip() for part in parts]
-        self.loaded: dict[str, Model] = {}
-        self.auto = AUTO
-        self.found: list[Candidate] | None = None
-        for each in self.references:
-            if each != AUTO:
-                self.load(each)
-
-    @property
-    def names(self) -> str:
-        """Their names for a person, with versions."""
-        names = []
-        for each in self.references:
-            version = self.loaded[each].version if each in self.loaded else ""
-            names.append(f"{each.partition('@')[0]}@{version}" if version else each)  # a published one goes first
-        return ", ".join(names)
-
-    def load(self, reference: str) -> "Model":
-        """The model of a reference, loaded once."""
-        from scn.registry.reference import load
-
-        if reference not in self.loaded:
-            self.loaded[reference] = load(reference, self.device, params_file=self.params)
-        return self.loaded[reference]
-
-    def of(self, photograph: "Photograph", name: str) -> list["Model"]:
-        """The models for a photograph; what `auto` has found and taken is told.
-
-        Raises:
-            NothingToRestore: if no model is left.
-        """
-        chosen = [part for each in self.references for part in self._chosen(each, photograph, name)]
-        return [self.load(each) for each in chosen]
-
-    def _chosen(self, reference: str, photograph: "Photograph", name: str) -> list[str]:
-        if reference != self.auto:
-            return [reference]
-        from tqdm import tqdm
-
-        from scn.inference.auto import choose, examine
-        from scn.inference.batch import NothingToRestore
-
-        finding = examine(photograph)
-        fits = choose(finding, self._candidates())
-        if fits is None and len(self.references) == 1:
-            raise NothingToRestore(f"{finding}: nothing to restore")
-        tqdm.write(f"{name}: {finding}: {fits.reference if fits else 'nothing to restore'}", file=sys.stderr)
-        return [fits.reference] if fits else []
-
-    def _candidates(self) -> list["Candidate"]:
-        from scn.inference.auto import Candidate
-        from scn.registry.reference import list_models
-
-        if self.found is None:
-            entries = {entry.name: entry for entry in list_models(params_file=self.params) if entry.level is not None}
-            self.found = [
-                Candidate(reference=entry.name, task=entry.task, level=entry.level or 0)
-                for entry in entries.values()
-                if entry.task in ("dn", "car")
-            ]
-            if not self.found:
-                raise UserError("There is no model for noise or JPEG to choose from: name one with --model.")
-        return self.found
 
 
 def _last_line(outcome: "Outcome", todo: "Plan", by: str, target: str) -> str:

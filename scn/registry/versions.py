@@ -17,7 +17,7 @@ from scn.config.params import Params
 from scn.core.errors import UserError
 from scn.evaluation.results import Evaluation, figures_of, result_file
 from scn.inference.model_files import CARD, CONFIG, METRICS, WEIGHTS, check_fits, load_model
-from scn.registry.model_card import licences, model_card
+from scn.registry.model_card import kept_apart, licences, model_card
 
 MANIFEST = "manifest.json"
 
@@ -61,7 +61,9 @@ def trained_version(params: Params, name: str) -> Version:
     if metrics.provenance.weights_sha256 != sha256(weights):
         raise UserError(f"{measured} was measured with other weights than {model / WEIGHTS}: {again}.")
     check_fits(config, model, experiment)
-    card = model_card(experiment, metrics, config, licences(params, name))
+    card = model_card(
+        experiment, metrics, config, licences(params, name), kept_apart=kept_apart(params, name, metrics, config)
+    )
     content = {
         WEIGHTS: weights,
         CONFIG: (model / CONFIG).read_bytes(),

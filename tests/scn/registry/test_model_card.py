@@ -2,14 +2,17 @@
 
 import json
 import shlex
+import shutil
 from typing import Any
 
+import numpy as np
 import pytest
 
 from scn.config.params import load_params
 from scn.evaluation.results import Evaluation, figures_of
-from scn.registry.model_card import model_card
+from scn.registry.model_card import APART, NOT_COMPARED, kept_apart, model_card
 from scn.registry.publish import publish
+from scn.shards.manifest import evaluation_manifest, training_manifest
 from scn.storage import open_store
 from scn.training.identity import recipe
 
@@ -100,3 +103,26 @@ def test_the_card_says_how_images_were_degraded(small_project: Any, name: str, e
     metrics = figures_of(Evaluation.loads(path.read_bytes(), path, ""))
     card = model_card(params.experiment(name), metrics, {})
     assert f"It was trained on images degraded by {told}; of other degradations expect less." in card
+
+
+def test_the_card_says_that_nothing_measured_was_trained_on_only_of_shards_that_were_compared(project: Any) -> None:
+    project.add_shards(NAME, {"a.png": np.full((64, 64, 1), 0.5, np.float32)})
+    params = project.params
+    trained, measured = training_manifest(params, NAME).sha256, evaluation_manifest(params, NAME).sha256
+    evaluation = Evaluation.loads(
+        (project.root / "evaluations" / NAME / "ensemble.json").read_bytes(), project.root, ""
+    )
+    metrics = figures_of(evaluation)
+    of_these = metrics.model_copy(
+        update={"provenance": metrics.provenance.model_copy(update={"data_sha256": measured})}
+    )
+    made_by_these = {"identity": {"manifest": trained}}
+    assert kept_apart(params, NAME, of_these, made_by_these)
+    assert not kept_apart(params, NAME, metrics, made_by_these)  # measured on other images
+    assert not kept_apart(params, NAME, of_these, {"identity": {"manifest": "f" * 64}})  # trained on others
+    assert not kept_apart(params, NAME, of_these, {})  # imported
+    experiment = params.experiment(NAME)
+    assert APART in model_card(experiment, metrics, {}, kept_apart=True)
+    assert NOT_COMPARED in model_card(experiment, metrics, {})
+    shutil.rmtree(project.root / "shards")
+    assert not kept_apart(params, NAME, of_these, made_by_these)

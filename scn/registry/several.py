@@ -1,0 +1,89 @@
+"""The models that a reference names, one after the other; `auto` among them is chosen for each photograph."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from scn.config.params import PARAMS_FILE
+from scn.core.errors import UserError
+from scn.imaging.image_io import Photograph
+from scn.inference.auto import AUTO, Candidate, choose, examine
+from scn.inference.batch import NothingToRestore
+from scn.inference.handle import Model
+from scn.registry.reference import list_models, load
+
+Told = Callable[[str], object]
+"""Is called with what `auto` has found and taken: "JPEG of quality 21: car-q20"."""
+
+
+class Models:
+    """Models by reference, each loaded once."""
+
+    def __init__(self, device: str | None = None, params_file: Path | str = PARAMS_FILE) -> None:
+        """Loads nothing yet.
+
+        Args:
+            device: where they compute; None: a GPU if there is one.
+            params_file: says where the registry is, as for scn.registry.reference.load.
+        """
+        self.device, self.params_file = device, params_file
+        self.loaded: dict[str, Model] = {}
+        self._candidates: list[Candidate] | None = None
+
+    def load(self, reference: str) -> Model:
+        """The model of one reference. Raises UserError as scn.registry.reference.load."""
+        if reference not in self.loaded:
+            self.loaded[reference] = load(reference, self.device, params_file=self.params_file)
+        return self.loaded[reference]
+
+    def check(self, reference: str) -> None:
+        """Loads what a reference names. Raises UserError as scn.registry.reference.load."""
+        for each in parts(reference):
+            if each != AUTO:
+                self.load(each)
+
+    def names(self, reference: str) -> str:
+        """The names of its models for a person, with versions."""
+        names = []
+        for each in parts(reference):
+            version = self.loaded[each].version if each in self.loaded else ""
+            names.append(f"{each.partition('@')[0]}@{version}" if version else each)  # a published one goes first
+        return ", ".join(names)
+
+    def choose(self, reference: str, photograph: Photograph, told: Told = lambda found: None) -> list[str]:
+        """The references of single models, for a photograph, the first one first.
+
+        Raises:
+            NothingToRestore: if `auto` finds nothing, and no other model is named.
+        """
+        chosen: list[str] = []
+        references = parts(reference)
+        for each in references:
+            if each != AUTO:
+                chosen.append(each)
+                continue
+            finding = examine(photograph)
+            fits = choose(finding, self.candidates())
+            if fits is None and len(references) == 1:
+                raise NothingToRestore(f"{finding}: nothing to restore")
+            told(f"{finding}: {fits.reference if fits else 'nothing to restore'}")
+            chosen += [fits.reference] if fits else []
+        return chosen
+
+    def candidates(self) -> list[Candidate]:
+        """The models that `auto` chooses from. Raises UserError if there are none."""
+        if self._candidates is None:
+            listed = list_models(params_file=self.params_file)
+            entries = {entry.name: entry for entry in listed if entry.level is not None}
+            self._candidates = [
+                Candidate(reference=entry.name, task=entry.task, level=entry.level or 0)
+                for entry in entries.values()
+                if entry.task in ("dn", "car")
+            ]
+        if not self._candidates:
+            raise UserError("There is no model for noise or JPEG to choose from: name one with --model.")
+        return self._candidates
+
+
+def parts(reference: str) -> list[str]:
+    """The references of a chain such as `car-q20,sr-x2`; a folder is one, whatever its name."""
+    return [reference] if Path(reference).exists() else [part.strip() for part in reference.split(",")]

@@ -1,0 +1,220 @@
+"""The page of `scn serve` and what it asks for, as a FastAPI application.
+
+    GET    /                        the page
+    GET    /api/about               models, formats and limits
+    POST   /api/jobs?name=...       the photograph's file is the body; 201 with the job, 503 while the queue is full
+    GET    /api/estimate            seconds that photographs of these sizes will take
+    GET    /api/jobs/ID             state, progress, place in the queue, seconds left
+    GET    /api/jobs/ID/FILE        before.png, after.png, or result, which is downloaded under its own name
+    DELETE /api/jobs/ID             cancels it, or forgets its result
+
+What changes something needs the header X-SCN, which pages of other origins can't send without being allowed to.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request, Response
+from fastapi.responses import FileResponse, JSONResponse
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from scn.core.errors import UserError
+from scn.inference.restore import SMALLEST
+from scn.registry.reference import ModelEntry
+from scn.serving.jobs import ENDED, Full, Job, Jobs, State
+from scn.serving.work import Restorer, Wanted, header, writable
+
+PAGE = Path(__file__).parent / "page"
+_POLICY = "default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+_FILES = {"before.png": "image/png", "after.png": "image/png", "result": "application/octet-stream"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one photograph may take."""
+
+    megapixels: float = 100.0
+    """Of the result."""
+    upload_mib: int = 256
+
+
+def make_app(
+    jobs: Jobs,
+    restorer: Restorer,
+    models: Callable[[], Sequence[ModelEntry]],
+    limits: Limits,
+    hosts: Sequence[str],
+) -> FastAPI:
+    """The application.
+
+    Args:
+        jobs: does the work; its folder takes what is being uploaded, too.
+        restorer: checks what is wanted, and estimates.
+        models: lists the models that may be chosen.
+        hosts: names that the page may be asked for by, so that no other site's name leads to it; "*": any.
+    """
+    app = FastAPI(title="SCN", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
+
+    @app.middleware("http")
+    async def guarded(request: Request, call_next: Any) -> Response:
+        response: Response = await call_next(request)
+        response.headers["Content-Security-Policy"] = _POLICY
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Referrer-Policy"] = "no-referrer"
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+    @app.exception_handler(UserError)
+    async def told(request: Request, error: UserError) -> JSONResponse:
+        return JSONResponse({"error": str(error)}, 422)
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> JSONResponse:
+        return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+
+    @app.get("/healthz")
+    def healthz() -> dict[str, int]:
+        return {"waiting": jobs.waiting()}
+
+    @app.get("/{file}", response_class=FileResponse)
+    def page(file: Literal["", "page.css", "page.js"]) -> FileResponse:
+        return FileResponse(PAGE / (file or "index.html"))
+
+    @app.get("/api/about")
+    def about() -> dict[str, Any]:
+        entries = {entry.name: entry for entry in models()}  # a published version goes before the one that ships
+        return {
+            "models": [
+                {"reference": entry.name, "task": entry.task, "level": entry.level, "scale": entry.scale}
+                | {"figures": entry.figures}
+                for entry in entries.values()
+            ],
+            "formats": writable(),
+            "upload_mib": limits.upload_mib,
+            "megapixels": limits.megapixels,
+        }
+
+    @app.get("/api/estimate")
+    def estimate(wanted: Wish, pixels: Annotated[list[int], Query()]) -> dict[str, list[float | None]]:
+        restorer.check(wanted)
+        return {"seconds": [restorer.seconds(wanted, count) for count in pixels]}
+
+    @app.post("/api/jobs", status_code=201, dependencies=[Depends(_from_the_page)])
+    async def submit(
+        request: Request, wanted: Wish, owner: Annotated[str, Query(max_length=64)] = ""
+    ) -> dict[str, Any]:
+        try:
+            jobs.room()  # before the file is read
+            with tempfile.TemporaryDirectory(dir=jobs.folder, prefix="upload-") as folder:
+                file = Path(folder) / "input"
+                await _receive(request, file, wanted.name, limits)
+                job = await asyncio.to_thread(_admitted, jobs, restorer, limits, wanted, owner, file)
+        except Full as full:
+            raise HTTPException(503, str(full), headers={"Retry-After": "5"}) from None
+        return _told(jobs, job)
+
+    @app.get("/api/jobs/{job_id}")
+    def status(job_id: str) -> dict[str, Any]:
+        return _told(jobs, _found(jobs, job_id))
+
+    @app.get("/api/jobs/{job_id}/{file}")
+    def download(job_id: str, file: str) -> FileResponse:
+        job = _found(jobs, job_id)
+        if job.state != State.DONE or file not in _FILES:
+            raise HTTPException(404, f"{job.wanted.name} has no such file: wait until it is done.")
+        disposition = {}
+        if file == "result":
+            disposition = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(job.wanted.result_name)}"}
+        return FileResponse(job.folder / file, media_type=_FILES[file], headers=disposition)
+
+    @app.delete("/api/jobs/{job_id}", status_code=204, dependencies=[Depends(_from_the_page)])
+    def end(job_id: str) -> None:
+        jobs.end(job_id)
+
+    return app
+
+
+def _wish(
+    name: Annotated[str, Query(min_length=1, max_length=255)] = "photograph",
+    model: str = "auto",
+    factor: float | None = None,
+    strength: float = 1.0,
+    self_ensemble: bool = False,
+    as_format: Annotated[str, Query(alias="format")] = "png",
+) -> Wanted:
+    return Wanted(
+        name=Path(name).name,
+        reference=model,
+        factor=factor,
+        strength=strength,
+        self_ensemble=self_ensemble,
+        as_format=as_format,
+    )
+
+
+Wish = Annotated[Wanted, Depends(_wish)]
+Owner = Annotated[str, Query(max_length=64)]
+
+
+def _from_the_page(x_scn: Annotated[str | None, Header()] = None) -> None:
+    if x_scn is None:
+        raise HTTPException(403, "Only the page may ask for this: send the header X-SCN.")
+
+
+async def _receive(request: Request, file: Path, name: str, limits: Limits) -> None:
+    """Writes the body of a request into a file. Raises HTTPException if it is larger than allowed."""
+    most, got = limits.upload_mib * 2**20, 0
+    with file.open("wb") as out:
+        async for part in request.stream():
+            got += len(part)
+            if got > most:
+                raise HTTPException(413, f"{name} has more than {limits.upload_mib} MiB: save it smaller.")
+            await asyncio.to_thread(out.write, part)
+
+
+def _admitted(jobs: Jobs, restorer: Restorer, limits: Limits, wanted: Wanted, owner: str, file: Path) -> Job:
+    about, grows = header(file, wanted.name), restorer.check(wanted)
+    if min(about.width, about.height) < SMALLEST:
+        raise UserError(
+            f"{wanted.name} is {about.width}x{about.height} pixels: give an image of at least {SMALLEST}x{SMALLEST}."
+        )
+    if about.width * about.height * grows > limits.megapixels * 1e6:
+        result = about.width * about.height * grows / 1e6
+        raise HTTPException(
+            413,
+            f"The result of {wanted.name} would have {result:.0f} megapixels, and {limits.megapixels:g} are "
+            "allowed: enlarge less, or use `scn restore`.",
+        )
+    return jobs.submit(wanted, about, owner, file)
+
+
+def _found(jobs: Jobs, job_id: str) -> Job:
+    if job := jobs.find(job_id):
+        return job
+    raise HTTPException(404, "This photograph is not here any more: restore it again.")
+
+
+def _told(jobs: Jobs, job: Job) -> dict[str, Any]:
+    ended = job.state in ENDED
+    return {
+        "id": job.id,
+        "name": job.wanted.name,
+        "state": job.state.value,
+        "progress": round(job.progress, 4),
+        "ahead": 0 if ended else len(jobs.ahead(job)) if job.state == State.QUEUED else 0,
+        "seconds_left": jobs.seconds_left(job),
+        "seconds": round(job.ended - job.started, 2) if ended and job.started else None,
+        "message": job.message,
+        "by": job.by,
+        "width": job.header.width,
+        "height": job.header.height,
+        "result_width": job.width,
+        "result_height": job.height,
+        "result_name": job.wanted.result_name,
+    }

@@ -1,0 +1,221 @@
+"""Restores one file for the page, and knows how long that takes."""
+
+import io
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from scn.config.params import PARAMS_FILE
+from scn.core.errors import UserError
+from scn.imaging.formats import FORMATS, Format, can, format_of, looks_like_an_image, named, readable
+from scn.imaging.image_io import Photograph, decode_photograph, encode_photograph
+from scn.inference.auto import AUTO
+from scn.inference.batch import NothingToRestore
+from scn.inference.chain import check_factor, restore_by, total_scale
+from scn.inference.restore import Options
+from scn.registry.reference import nearest
+from scn.registry.several import Models, parts
+
+TILE = 512
+"""Side of the parts that an image is restored in: progress is seen, and a cancel is heeded, after each of them."""
+_TRIED = 96
+"""Side of the image that the rate of a model is first measured with."""
+
+Progress = Callable[[float], object]
+"""Is called with the part that is done, 0..1; may raise to end the work."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What is to become of a photograph."""
+
+    name: str
+    """The file's name, for its result and for messages."""
+    reference: str = AUTO
+    """Models as `scn restore --model` takes them; "" with a factor: the nearest one."""
+    factor: float | None = None
+    """Enlarge by it, 1.5 to 16, whatever the models' scale; None: what the models give."""
+    strength: float = 1.0
+    self_ensemble: bool = False
+    as_format: str = "png"
+    """The result's format, a name of scn.imaging.formats; "same": that of the photograph."""
+
+    def check(self) -> None:
+        """Raises UserError for a value that can't be."""
+        if not 0 <= self.strength <= 1:
+            raise UserError(f"strength: {self.strength:g} is out of range: give 0 to 1.")
+        if self.factor is not None:
+            check_factor(self.factor)
+        if not self.reference and self.factor is None:
+            raise UserError("Name a model, or a factor to enlarge by.")
+        if self.as_format != "same":
+            self.format()
+
+    def format(self) -> Format:
+        """The result's format."""
+        if self.as_format != "same":
+            return named(self.as_format)
+        return format_of(Path(self.name)) if looks_like_an_image(Path(self.name)) else FORMATS["png"]
+
+    @property
+    def result_name(self) -> str:
+        """The name of the result's file."""
+        return f"{Path(self.name).stem}-restored{self.format().suffixes[0]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restored:
+    """A restored photograph, as the contents of files."""
+
+    result: bytes
+    """In the format that was asked for."""
+    before: bytes
+    """The photograph as a browser shows it: upright, as PNG of 8 bits."""
+    after: bytes
+    """The result in the same way."""
+    width: int
+    height: int
+    """Pixels of the result."""
+    by: str
+    """The models, with versions."""
+    found: str
+    """What `auto` found, and what was converted; "" if there is nothing to tell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What the start of an image file says."""
+
+    width: int
+    height: int
+    format: str
+
+
+def header(path: Path, name: str) -> Header:
+    """Reads the size of an image without decoding it. Raises UserError if it is none that can be read."""
+    try:
+        with Image.open(path, formats=readable()) as image:
+            return Header(width=image.width, height=image.height, format=str(image.format))
+    except Exception:  # Pillow's decoders raise anything; the reader has the sentence
+        decode_photograph(path.read_bytes()[: 2**20], name)
+        raise UserError(f"{name} is damaged and can't be read: fetch it again or leave it out.") from None
+
+
+class Restorer:
+    """Models on one device, and how many seconds they take for a megapixel."""
+
+    def __init__(self, device: str | None = None, params_file: Path | str = PARAMS_FILE) -> None:
+        self.models = Models(device, params_file)
+        self.params_file = params_file
+        self.rates: dict[str, float] = {}
+        """Reference of one model -> seconds for a megapixel of a colour photograph; of those that have run."""
+
+    def check(self, wanted: Wanted) -> int:
+        """Loads what is wanted.
+
+        Returns:
+            the number of pixels that one of the input becomes, at most.
+        Raises:
+            UserError: if there is no such model, or another value can't be.
+        """
+        wanted.check()
+        reference = self.reference(wanted)
+        self.models.check(reference)
+        scale = total_scale([self.models.load(each) for each in parts(reference) if each != AUTO])
+        return max(1, round(max(scale**2, (wanted.factor or 1) ** 2)))
+
+    def reference(self, wanted: Wanted) -> str:
+        """The models of a wish; where only a factor is named, the one for super-resolution that is nearest to it."""
+        return wanted.reference or nearest(wanted.factor or 1, params_file=self.params_file)
+
+    def restore(self, data: bytes, wanted: Wanted, progress: Progress) -> Restored:
+        """Restores the content of an image file.
+
+        Raises:
+            NothingToRestore: if `auto` finds nothing.
+            UserError: if it can't be restored.
+        """
+        photograph = decode_photograph(data, wanted.name)
+        reference = self.reference(wanted)
+        found: list[str] = list(photograph.notes)
+        chosen = self.models.choose(reference, photograph, found.append)
+        models = [self.models.load(each) for each in chosen]
+        if not models and wanted.factor is None:
+            raise NothingToRestore(found[-1])
+        pixels = photograph.pixels.shape[0] * photograph.pixels.shape[1]
+        counted = 0
+
+        def done(more: int) -> None:
+            nonlocal counted
+            counted += more
+            progress(min(1.0, counted / pixels))
+
+        options = Options(tile=TILE, self_ensemble=wanted.self_ensemble, strength=wanted.strength)
+        factor = Fraction(str(wanted.factor)) if wanted.factor is not None else None
+        start = time.perf_counter()
+        restored = restore_by(models, photograph, options, factor=factor, name=wanted.name, done=done)
+        if len(parts(reference)) == 1 and not wanted.self_ensemble and photograph.pixels.shape[-1] == 3:
+            self._learn(reference, (time.perf_counter() - start) / pixels * 1e6)
+        kind = wanted.format()
+        if restored.white > 255 and not kind.has_16_bits:
+            found.append(f"16 bits became 8, as {kind.name} has no more")
+        return Restored(
+            result=encode_photograph(restored, kind, wanted.name),
+            before=_shown(photograph),
+            after=_shown(restored),
+            width=restored.pixels.shape[1],
+            height=restored.pixels.shape[0],
+            by=self.models.names(",".join(chosen)) if chosen else "bicubic interpolation",
+            found="; ".join(found),
+        )
+
+    def measure(self, reference: str) -> None:
+        """Measures the rate of one model, if it has not run yet."""
+        if reference in self.rates:
+            return
+        tried = np.random.default_rng(0).integers(0, 256, (_TRIED, _TRIED, 3), np.uint8)
+        model, options = self.models.load(reference), Options(tile=TILE)
+        photograph = Photograph(pixels=tried, alpha=None, icc_profile=None)
+        seconds = []
+        for _ in range(2):  # the first one prepares
+            start = time.perf_counter()
+            model.restore_photograph(photograph, options=options)
+            seconds.append(time.perf_counter() - start)
+        self.rates[reference] = seconds[-1] / _TRIED**2 * 1e6
+
+    def seconds(self, wanted: Wanted, pixels: int) -> float | None:
+        """How long a photograph of so many pixels will take, at most; None while a rate is not known."""
+        references = parts(self.reference(wanted))
+        total, size = 0.0, float(pixels)
+        for each in references:
+            known = [self.rates.get(one) for one in self._choices(each)]
+            if not known or None in known:
+                return None
+            total += max(rate for rate in known if rate is not None) * size / 1e6
+            size *= 1 if each == AUTO else self.models.load(each).scale ** 2
+        return total * (8 if wanted.self_ensemble else 1)
+
+    def _choices(self, reference: str) -> list[str]:
+        return [each.reference for each in self.models.candidates()] if reference == AUTO else [reference]
+
+    def _learn(self, reference: str, rate: float) -> None:
+        if reference != AUTO:
+            before = self.rates.get(reference, rate)
+            self.rates[reference] = (before + rate) / 2
+
+
+def writable() -> list[str]:
+    """The formats that a result may have, by name."""
+    return [name for name, each in FORMATS.items() if can(each)]
+
+
+def _shown(photograph: Photograph) -> bytes:
+    encoded = io.BytesIO()
+    image = photograph.image()
+    image.save(encoded, "PNG", compress_level=1, icc_profile=photograph.icc_profile)
+    return encoded.getvalue()
