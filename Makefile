@@ -29,6 +29,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 .PHONY: run test verify-zoo image test-container test-cluster test-ceph check setup simd prefect-up prefect-down s3-up s3-down
 
 run: setup
+	@python -m flows.lock
 	@dvc repro $(EXPERIMENTS:%=publish@%)
 	@dvc repro --quiet --single-item report
 	@scn report

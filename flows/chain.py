@@ -12,6 +12,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from flows.ending import Cancelled, Ending, TookTooLong
+from flows.lock import mend_lock
 from flows.page import Progress, name_run, show_failure, show_results
 from flows.results import branch_of, push_outputs, record
 from flows.stages import TAIL, StageFailed, alone, run_command, run_stage, stages_of
@@ -109,6 +110,8 @@ def stage_task(
 
     try:
         if command is None:
+            if mended := mend_lock(workspace):  # an earlier attempt was killed
+                log.warning(mended)
             run_stage(workspace, name, line_written, going_on)
         else:
             run_command(workspace, name, command, line_written, going_on)

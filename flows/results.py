@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flows.lock import LOCK
 from flows.stages import DVC, StageFailed, run_command
 from flows.workspace import git
 from scn.core.errors import UserError
 from scn.core.masking import masked
 
-LOCK = "dvc.lock"
 _ATTEMPTS = 20
 _REMOTE_SECONDS = 120.0
 

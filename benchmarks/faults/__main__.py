@@ -1,10 +1,10 @@
 """Makes faults happen while the pipeline works, and counts what came of them.
 
-    python -m benchmarks.faults [--json FILE] [--only PART] [--kills N] [--ray-kills N] [--seed N]
+    python -m benchmarks.faults [--json FILE] [--only PART] [--kills N] [--ray-kills N] [--seed N] [--damage WHAT]
 
 The project is this one at its smallest size (benchmarks.faults.project). `survived`: the disturbed command ended well;
 `mended`: it ended early, and a plain re-run, or what its message asked for, put all in order; `lost`: anything else.
-With --json, rows of parts that were not asked for stay in the file.
+With --json, rows of parts and damages that were not asked for stay in the file.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.faults.damage import damage
+from benchmarks.faults.damage import DAMAGES, damage
 from benchmarks.faults.event import Event, counts
 from benchmarks.faults.kills import kills
 from benchmarks.faults.project import Project
@@ -22,6 +22,7 @@ from benchmarks.faults.unsteady import unsteady
 from benchmarks.measure import table, write_json
 
 TITLE = "What the pipeline makes of faults"
+HELP = f"only the damages to {', '.join(each.what for each in DAMAGES)}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -32,10 +33,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--kills", type=int, default=40, metavar="N", help="of a pipeline without Ray (%(default)s)")
     parser.add_argument("--ray-kills", type=int, default=10, metavar="N", help="as dvc.yaml has it (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments of kills (%(default)s)")
+    parser.add_argument("--damage", choices=[each.what for each in DAMAGES], action="append", metavar="WHAT", help=HELP)
     options = parser.parse_args(argv)
     events: list[Event] = []
     for name in options.only or PARTS:
-        kept = [event for event in _read(options.json) if event.part != name]
+        asked = [f"{what} damaged" for what in options.damage or ()] if name == "damage" else ()
+        kept = [each for each in _read(options.json) if each.part != name or (asked and each.fault not in asked)]
         made: list[Event] = []
         with tempfile.TemporaryDirectory(prefix="scn-faults-") as folder:
             for event in PARTS[name](Path(folder), options):
@@ -63,7 +66,7 @@ def _kills(folder: Path, options: argparse.Namespace) -> Iterator[Event]:
 PARTS: dict[str, Callable[[Path, argparse.Namespace], Iterator[Event]]] = {
     "kills": _kills,
     "s3": lambda folder, options: unsteady(folder),
-    "damage": lambda folder, options: damage(folder),
+    "damage": lambda folder, options: damage(folder, options.damage),
     "surroundings": lambda folder, options: surroundings(folder),
 }
 

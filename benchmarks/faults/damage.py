@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.faults.event import LOST, MENDED, SURVIVED, Event
 from benchmarks.faults.kills import undisturbed
-from benchmarks.faults.project import NAME, REPRO, Project, last_sentence
+from benchmarks.faults.project import MEND, NAME, REPRO, Project, last_sentence
 from benchmarks.faults.running import Running
 
 PART = "damage"
@@ -77,7 +77,7 @@ DAMAGES = (
     Damage(what="model", files=f"models/{NAME}/model.safetensors"),
     Damage(what="figures", files=f"evaluations/{NAME}/model.json"),
     Damage(what="DVC's cache", files=".dvc/cache/files/md5/*/*", gone=f"models/{NAME}"),
-    Damage(what="dvc.lock", files="dvc.lock"),
+    Damage(what="dvc.lock", files="dvc.lock", remedies={"dvc.lock": [MEND], "'utf-8' codec": [MEND]}),
     Damage(
         what="pointer",
         files=f"{REGISTRY}/latest.json",
@@ -99,13 +99,13 @@ DAMAGES = (
 )
 
 
-def damage(folder: Path) -> Iterator[Event]:
-    """Damages each of DAMAGES in each way."""
+def damage(folder: Path, only: Sequence[str] | None = None) -> Iterator[Event]:
+    """Damages each of DAMAGES, or those that `only` names, in each way."""
     project = Project(folder)
     project.make(ray=False)
     _, results = undisturbed(project)
     _keep_stopped(project)
-    for each in DAMAGES:
+    for each in (each for each in DAMAGES if not only or each.what in only):
         for way, change in WAYS.items():
             yield _damage(project, results, each, way, change)
 

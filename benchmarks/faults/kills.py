@@ -8,7 +8,7 @@ from typing import NamedTuple
 import psutil
 
 from benchmarks.faults.event import LOST, MENDED, SURVIVED, Event
-from benchmarks.faults.project import STAGES, Project, full_name, last_sentence
+from benchmarks.faults.project import MEND, STAGES, Project, full_name, last_sentence
 from benchmarks.faults.running import LIMIT_S, Running
 
 PART = "kills"
@@ -119,6 +119,9 @@ def finish(
         left: processes that may still run; a re-run that fails may ask the user to wait for their end.
     """
     wrong = [f"the command hung for {LIMIT_S:g} s"] if status is None else []
+    mended = project.here.run(*MEND).stderr.strip()
+    if mended:
+        about["note"] += f"; {mended}"
     again = Running(project)
     ended = again.end()
     if ended:

@@ -17,7 +17,8 @@ STAGES = ("look@pictures", "index@pictures", "plan", "shard", "train", "evaluate
 """Stages of the pipeline, in their order; those without @ are of the experiment."""
 TARGET = f"publish@{NAME}"
 REPRO = ("dvc", "repro", TARGET)
-"""The plain re-run."""
+"""The pipeline. The plain re-run is MEND and this, as in `make run`."""
+MEND = ("python", "-m", "flows.lock")
 WITHOUT_RAY = {
     f"shards/${{key}}{end}": f"shards/${{key}} --workers 0{end}" for end in ("\n      deps:\n        - plans",)
 } | {"cmd: scn train --experiment ${key}\n": "cmd: scn train --experiment ${key} --plain\n"}

@@ -1,0 +1,83 @@
+"""Mends dvc.lock where DVC was killed while it wrote it: DVC writes the file in place. `python -m flows.lock`.
+
+What a damaged dvc.lock recorded is not lost: DVC keeps a record of each stage that it ran in its cache, too (the run
+cache), and `dvc repro` takes up from there what the last commit's dvc.lock does not have, without running a stage.
+"""
+
+import sys
+from pathlib import Path
+
+from flows.workspace import git
+from scn.core.errors import UserError
+
+LOCK = "dvc.lock"
+DAMAGED = Path(".scn/dvc.lock.damaged")
+"""Where the damaged file is kept, in the project."""
+_CONFLICT = b"<<<<<<<"
+
+
+def mend_lock(project: Path) -> str:
+    """Puts the last commit's dvc.lock in place of one that DVC can't read, or none if that has none.
+
+    One in which git has left the two sides of a merge stays, and so does one while a DVC is at work.
+
+    Returns:
+        a sentence on what was done; "" if there was nothing to do.
+    """
+    path = project / LOCK
+    if _is_whole(project, path):
+        return ""
+    from dvc.lock import LockError
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(project)) as repo, repo.lock:
+            if _is_whole(project, path):  # it was being written
+                return ""
+            (project / DAMAGED).parent.mkdir(exist_ok=True)
+            path.replace(project / DAMAGED)
+            put_back = _committed(project)
+            if put_back:
+                path.write_bytes(put_back)
+                if not _is_whole(project, path):
+                    path.unlink()
+                    put_back = b""
+    except LockError:
+        return ""
+    how = "is that of the last commit again" if put_back else "is begun anew"
+    return (
+        f"{path} can't be read, as DVC was killed while it wrote it: it {how}, and DVC takes what it had recorded "
+        f"since then from its cache (the damaged file is {DAMAGED})."
+    )
+
+
+def _is_whole(project: Path, path: Path) -> bool:
+    """Whether DVC can read its lock, or git has left the two sides of a merge in it."""
+    from dvc.dvcfile import Lockfile
+    from dvc.exceptions import DvcException
+    from dvc.utils.serialize import parse_yaml
+
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return True
+    if _CONFLICT in content:
+        return True
+    try:
+        Lockfile.validate(parse_yaml(content.decode(), str(path)))
+    except (DvcException, UnicodeDecodeError):
+        return False
+    return True
+
+
+def _committed(project: Path) -> bytes:
+    """The dvc.lock of the last commit; b"" if it has none."""
+    try:
+        return git(project, "show", f"HEAD:./{LOCK}").encode() + b"\n"
+    except UserError:
+        return b""
+
+
+if __name__ == "__main__":
+    if sentence := mend_lock(Path.cwd()):
+        print(sentence, file=sys.stderr)

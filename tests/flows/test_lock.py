@@ -1,0 +1,70 @@
+"""A dvc.lock that a kill of DVC has cut off is put back, and what it had recorded is taken up from DVC's cache."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.lock import DAMAGED, LOCK, mend_lock
+from flows.stages import DVC
+from tests.flows.conftest import MakeScratch, commit_all
+
+TARGET = "publish@sr-x2"
+
+
+def repro(project: Path) -> str:
+    return subprocess.run([*DVC, "repro", TARGET], cwd=project, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.parametrize(("committed", "left"), [(True, 0), (False, 20)])
+def test_a_lock_that_was_cut_off_loses_no_stage(make_scratch: MakeScratch, committed: bool, left: int) -> None:
+    project = make_scratch("echo trained > models/${key}")
+    (project / ".scn/store").mkdir(parents=True)
+    lock = project / LOCK
+    if committed:
+        subprocess.run([*DVC, "repro", "download@mine"], cwd=project, check=True, capture_output=True)
+        commit_all(project)
+    before = lock.read_bytes() if committed else b""
+    repro(project)
+    whole = lock.read_bytes()
+    lock.write_bytes(whole[:left])
+
+    mend = subprocess.run([sys.executable, "-m", "flows.lock"], cwd=project, capture_output=True, text=True, check=True)
+
+    assert mend.stderr.count("\n") == 1
+    assert f"{lock} can't be read" in mend.stderr
+    assert (lock.read_bytes() if lock.exists() else b"") == before
+    assert (project / DAMAGED).read_bytes() == whole[:left]
+    assert "Running stage" not in repro(project)
+    assert lock.read_bytes() == whole
+
+
+def test_a_lock_that_can_be_read_or_that_git_merges_stays(make_scratch: MakeScratch) -> None:
+    project = make_scratch()
+    assert mend_lock(project) == ""
+    for content in (b"schema: '2.0'\nstages: {}\n", b"<<<<<<< ours\nschema: '2.0'\n=======\n>>>>>>> theirs\n"):
+        (project / LOCK).write_bytes(content)
+        assert mend_lock(project) == ""
+        assert (project / LOCK).read_bytes() == content
+
+
+def test_a_committed_lock_that_can_t_be_read_is_not_put_back(make_scratch: MakeScratch) -> None:
+    project = make_scratch()
+    (project / LOCK).write_text("schema: '2")
+    commit_all(project)
+    assert "is begun anew" in mend_lock(project)
+    assert not (project / LOCK).exists()
+    assert mend_lock(project) == ""
+
+
+def test_a_lock_that_a_dvc_at_work_may_be_writing_stays(make_scratch: MakeScratch) -> None:
+    from dvc.repo import Repo
+
+    project = make_scratch()
+    (project / LOCK).write_text("schema: '2")
+    command = [sys.executable, "-m", "flows.lock"]
+    with Repo(str(project)) as repo, repo.lock:
+        done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert (project / LOCK).read_text() == "schema: '2"
