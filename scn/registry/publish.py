@@ -9,6 +9,7 @@ number otherwise. Two publishers at once write the same files in the same order,
 differ belongs to one of them (objects are immutable) and the other goes on to the next number.
 """
 
+import json
 import re
 import sys
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ from scn.registry.pointers import LATEST, NOTHING, Pointer, move, read
 from scn.registry.rule import objection
 from scn.registry.signing import KEY, SIGNATURE, signed, signing_key
 from scn.registry.trust import may_move, standing
-from scn.registry.versions import MANIFEST, Version, read_version, sha256, trained_version
+from scn.registry.versions import CIRCUMSTANCES, MANIFEST, Version, read_version, sha256, trained_version
 from scn.storage.base import ObjectExists, ObjectNotFound, Store, StoreError
 
 _ATTEMPTS = 1000
@@ -33,14 +34,19 @@ _PUBLISHED = "published"
 
 
 def publish(params: Params, experiment_name: str) -> Receipt:
-    """Publishes models/<E> with its figures as a new version, unless the newest version holds the same bytes.
+    """Publishes models/<E> with its figures as a new version, unless the newest version holds the same.
+
+    The same: byte by byte, but for how long, where and at which commit it was trained (CIRCUMSTANCES), which a training
+    that is repeated has anew, with the same weights.
 
     Returns:
         where it is published, also written to published/<E>.json.
     Raises:
         UserError: if the model or its metrics are missing, or the metrics are those of other weights.
     """
-    receipt = _publish(params, trained_version(params, experiment_name))
+    version = trained_version(params, experiment_name)
+    store = params.open_store(version.experiment, publishing=True)
+    receipt = _publish(params, store, _as_published(params, store, version))
     path = params.root / "published" / f"{experiment_name}.json"
     write_atomically(path, receipt.dumps())
     return receipt
@@ -60,7 +66,7 @@ def install(params: Params, folder: Path) -> Receipt:
         what = f"no {missing[0]}" if missing else "no name of an experiment"
         raise UserError(f"{folder / MANIFEST} names {what}: name the folder of a whole version, as scn/zoo/EXPERIMENT.")
     load_model(folder)  # never publish what can't be loaded
-    return _publish(params, version)
+    return _publish(params, params.open_store(version.experiment, publishing=True), version)
 
 
 def versions(store: Store, experiment: str) -> list[int]:
@@ -120,8 +126,24 @@ def receipt_of(params: Params, experiment: str, number: int, manifest: bytes) ->
     )
 
 
-def _publish(params: Params, version: Version) -> Receipt:
-    store = params.open_store(version.experiment, publishing=True)
+def _as_published(params: Params, store: Store, version: Version) -> Version:
+    """The newest version, where a trained one differs from it in CIRCUMSTANCES only; otherwise the trained one."""
+    newest = max(versions(store, version.experiment), default=0)
+    folder = version_folder(version.experiment, newest)
+    try:
+        written = store.get(f"{folder}/{CONFIG}")
+        about, own = (
+            {**json.loads(each), **dict.fromkeys(CIRCUMSTANCES)} for each in (written, version.content[CONFIG])
+        )
+    except (ObjectNotFound, ValueError, TypeError):  # nothing is published, or it is damaged
+        return version
+    if written == version.content[CONFIG] or about != own:
+        return version
+    same = trained_version(params, version.experiment, written)
+    return same if _holds(store, folder, {**same.content, MANIFEST: same.manifest}) else version
+
+
+def _publish(params: Params, store: Store, version: Version) -> Receipt:
     number, is_new = _publish_version(store, version)
     _offer(store, version, number, is_new, params)
     return receipt_of(params, version.experiment, number, version.manifest)

@@ -20,6 +20,8 @@ from scn.inference.model_files import CARD, CONFIG, METRICS, WEIGHTS, check_fits
 from scn.registry.model_card import kept_apart, licences, model_card
 
 MANIFEST = "manifest.json"
+CIRCUMSTANCES = ("seconds", "machine", "commit")
+"""What config.json says of a training that decides nothing: trained again, the same weights have others."""
 
 Files = dict[str, dict[str, Any]]
 """The files of a version: file name -> {"sha256": in hex digits, "bytes": size}."""
@@ -43,15 +45,21 @@ class Version:
         return Version(experiment=experiment, content=content, manifest=manifest.encode())
 
 
-def trained_version(params: Params, name: str) -> Version:
+def trained_version(params: Params, name: str, written: bytes | None = None) -> Version:
     """Returns the version that the project's models/<name> and evaluations/<name>/ensemble.json make.
 
+    Args:
+        written: content that takes the place of config.json's; None: what is there.
     Raises:
         UserError: if the model or its metrics are missing, or the metrics are those of other weights.
     """
     experiment = params.experiment(name)
     model, measured = params.root / "models" / name, result_file(params.root, name, "ensemble")
     config = load_model(model)[1]  # never publish what can't be loaded
+    if written is None:
+        written = (model / CONFIG).read_bytes()
+    else:
+        config = json.loads(written)
     weights = (model / WEIGHTS).read_bytes()
     again = f"run `dvc repro ensemble@{name}`"
     try:
@@ -66,7 +74,7 @@ def trained_version(params: Params, name: str) -> Version:
     )
     content = {
         WEIGHTS: weights,
-        CONFIG: (model / CONFIG).read_bytes(),
+        CONFIG: written,
         METRICS: metrics.dumps(),
         CARD: card.encode(),
     }
