@@ -30,7 +30,7 @@ from scn.serving.jobs import ENDED, Full, Job, Jobs, State
 from scn.serving.work import Restorer, Wanted, header, writable
 
 PAGE = Path(__file__).parent / "page"
-_POLICY = "default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+_POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 _FILES = {"before.png": "image/png", "after.png": "image/png", "result": "application/octet-stream"}
 
 
@@ -82,9 +82,13 @@ def make_app(
     def healthz() -> dict[str, int]:
         return {"waiting": jobs.waiting()}
 
+    @app.get("/", response_class=FileResponse)
+    def page() -> FileResponse:
+        return FileResponse(PAGE / "index.html")
+
     @app.get("/{file}", response_class=FileResponse)
-    def page(file: Literal["", "page.css", "page.js"]) -> FileResponse:
-        return FileResponse(PAGE / (file or "index.html"))
+    def part_of_the_page(file: Literal["page.css", "page.js"]) -> FileResponse:
+        return FileResponse(PAGE / file)
 
     @app.get("/api/about")
     def about() -> dict[str, Any]:
@@ -188,7 +192,7 @@ def _admitted(jobs: Jobs, restorer: Restorer, limits: Limits, wanted: Wanted, ow
         result = about.width * about.height * grows / 1e6
         raise HTTPException(
             413,
-            f"The result of {wanted.name} would have {result:.0f} megapixels, and {limits.megapixels:g} are "
+            f"The result of {wanted.name} would have {result:.3g} megapixels, and {limits.megapixels:g} are "
             "allowed: enlarge less, or use `scn restore`.",
         )
     return jobs.submit(wanted, about, owner, file)

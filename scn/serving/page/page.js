@@ -27,8 +27,17 @@ const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 const time = (s) => (s < 1.5 ? "a second" : s < 90 ? `${Math.round(s)} seconds` : s < 5400 ? `${Math.round(s / 60)} minutes` : `${(s / 3600).toFixed(1)} hours`);
 const tell = (text) => { $("told").textContent = text; };
 
+// What is enlarged goes through a network for it, after the one that was chosen.
+function models() {
+  const [model, factor] = [$("model").value, Number($("factor").value)];
+  const off = ({ scale }) => Math.abs(Math.log(scale / factor));
+  const enlarging = about.models.filter(({ task }) => task === "sr").sort((a, b) => off(a) - off(b));
+  const enlarges = enlarging.some(({ reference }) => reference === model);
+  return factor && !enlarges && enlarging.length ? `${model},${enlarging[0].reference}` : model;
+}
+
 function wanted() {
-  const query = new URLSearchParams({ model: $("model").value, strength: $("strength").value / 100, format: $("format").value });
+  const query = new URLSearchParams({ model: models(), strength: $("strength").value / 100, format: $("format").value });
   if ($("ensemble").checked) query.set("self_ensemble", "true");
   if ($("factor").value) query.set("factor", $("factor").value);
   return query;
@@ -57,7 +66,7 @@ async function begin() {
     if (!found.length) continue;
     const group = document.createElement("optgroup");
     group.label = TASKS[task];
-    for (const model of found) group.append(option(model.reference, `${TASKS[task]}, ${LEVELS[task](model.level)} (${model.reference})`));
+    for (const model of found) group.append(option(model.reference, `${TASKS[task]}, ${LEVELS[task](model.level)}`));
     $("model").append(group);
   }
   $("format").append(option("same", "the photograph's format"));

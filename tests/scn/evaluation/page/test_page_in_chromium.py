@@ -1,11 +1,11 @@
 """The report in a browser: headless Chromium, where Debian's packages chromium and chromium-driver are installed."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import DESKTOP, MARKS, PHONE, chromium, resize
 from finished_runs import finish
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -15,12 +15,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from scn.evaluation.page.page import write_page
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromium-driver are not installed"),
-]
-PHONE, DESKTOP = 390, 1280
+pytestmark = MARKS
 LOADED = "return document.readyState === 'complete' && document.querySelectorAll('.legend button').length > 1"
 
 
@@ -35,12 +30,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[webdriver.Chrome]:
     """Chromium, without a network."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver = chromium()
     driver.execute_cdp_cmd("Network.enable", {})
     driver.execute_cdp_cmd(
         "Network.emulateNetworkConditions",
@@ -59,8 +49,7 @@ def opened(browser: webdriver.Chrome, page: Path) -> webdriver.Chrome:
 def show(
     browser: webdriver.Chrome, page: Path, width: int, scheme: str = "light", fragment: str = ""
 ) -> webdriver.Chrome:
-    size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width == PHONE}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    resize(browser, width)
     media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     browser.get("about:blank")

@@ -1,0 +1,137 @@
+"""What the page asks for, over HTTP: results are those of the model, and everything else is one sentence."""
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import requests
+from photo_folder import picture
+from PIL import Image
+from served_page import HEADERS, Served
+
+from scn.registry.reference import load
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def png(seed: int = 0, height: int = 40, width: int = 52) -> bytes:
+    encoded = io.BytesIO()
+    Image.fromarray(picture(seed, height, width)).save(encoded, "PNG")
+    return encoded.getvalue()
+
+
+def pixels(answer: requests.Response) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(answer.content)))
+
+
+def test_a_photograph_is_restored_as_the_model_restores_it(served: Served) -> None:
+    sent = served.send(png(), name="Tür an der Straße.jpg", model="sr-x2")
+    assert (sent.status_code, sent.json()["width"], sent.json()["height"]) == (201, 52, 40)
+    told = served.ended(sent.json()["id"])
+    assert (told["state"], told["by"], told["progress"]) == ("done", "sr-x2@v1", 1.0)
+    assert (told["result_width"], told["result_height"]) == (104, 80)
+    result = served.file(told["id"], "result")
+    assert "T%C3%BCr%20an%20der%20Stra%C3%9Fe-restored.png" in result.headers["Content-Disposition"]
+    expected = load("sr-x2", "cpu", params_file=served.params_file).restore(picture(0, 40, 52))
+    assert np.abs(pixels(result).astype(int) - expected).max() <= 1  # bfloat16, where the processor is fast in it
+    assert (pixels(served.file(told["id"], "before.png")) == picture(0, 40, 52)).all()
+    assert (pixels(served.file(told["id"], "after.png")) == pixels(result)).all()
+
+
+def test_settings_are_those_of_restoring(served: Served) -> None:
+    told = served.ended(served.send(png(), model="dn-s25", strength=0.0, format="bmp", factor=1.5).json()["id"])
+    result = Image.open(io.BytesIO(served.file(told["id"], "result").content))
+    assert (result.format, result.size, told["result_name"]) == ("BMP", (78, 60), "a-restored.bmp")
+    told = served.ended(served.send(png(), model="dn-s25", strength=0.0).json()["id"])
+    assert (pixels(served.file(told["id"], "result")) == picture(0, 40, 52)).all()
+    enlarged = served.ended(served.send(png(), model="", factor=2).json()["id"])
+    assert enlarged["by"] == "sr-x2@v1"
+
+
+@pytest.mark.parametrize(
+    ("data", "query", "status", "words"),
+    [
+        (b"%PDF-1.4 nothing", {"name": "b.pdf"}, 422, "b.pdf is no image that can be read"),
+        (png()[:300], {}, 422, "a.png is damaged"),
+        (b"", {}, 422, "a.png is no image that can be read"),
+        (png(height=4), {}, 422, "a.png is 52x4 pixels: give an image of at least 8x8"),
+        (png(), {"model": "dn-s99"}, 422, "dn-s99"),
+        (png(), {"factor": 40}, 422, "40 is out of range"),
+        (png(), {"strength": 2}, 422, "strength: 2 is out of range"),
+        (png(), {"format": "exe"}, 422, "'exe' is no format of images here"),
+        (png(), {"model": ""}, 422, "Name a model, or a factor"),
+        (bytes(2**20 + 1), {}, 413, "a.png has more than 1 MiB"),
+        (png(height=200, width=300), {}, 413, "would have 0.06 megapixels, and 0.05 are allowed"),
+        (png(height=80, width=200), {"model": "sr-x2"}, 413, "enlarge less"),
+    ],
+)
+def test_what_can_not_be_is_one_sentence(
+    served: Served, data: bytes, query: dict[str, object], status: int, words: str
+) -> None:
+    answer = served.send(data, **query)
+    if status == 422 and answer.status_code == 201:  # the rest of the file is read when it is its turn
+        told = served.ended(answer.json()["id"])
+        assert (told["state"], words in told["message"]) == ("failed", True)
+        return
+    assert (answer.status_code, words in answer.json()["error"]) == (status, True), answer.text
+    assert not list(served.jobs.folder.glob("*"))  # nothing is left of what was sent
+
+
+def test_other_sites_get_nothing(served: Served) -> None:
+    url = f"{served.url}api/jobs"
+    assert requests.post(url, data=png(), timeout=60).status_code == 403
+    assert requests.get(served.url, headers={"Host": "elsewhere.example"}, timeout=60).status_code == 400
+    page = requests.get(served.url, timeout=60)
+    assert "default-src 'self'" in page.headers["Content-Security-Policy"]
+    assert "Drop photographs here" in page.text
+    assert "://" not in page.text  # nothing is loaded from elsewhere
+    assert requests.get(f"{served.url}../conftest.py", timeout=60).status_code == 422
+    assert requests.get(f"{url}/0", timeout=60).json()["error"].startswith("This photograph is not here any more")
+
+
+def test_fifty_at_once_are_all_served(served: Served) -> None:
+    def one(seed: int) -> bool:
+        told = served.ended(served.send(png(seed, 24, 24), owner=str(seed % 3), strength=0.0).json()["id"])
+        return told["state"] == "done" and (pixels(served.file(told["id"], "result")) == picture(seed, 24, 24)).all()
+
+    with ThreadPoolExecutor(50) as pool:
+        assert all(pool.map(one, range(50)))
+
+
+def test_a_full_queue_says_when_to_come_again(served: Served) -> None:
+    served.jobs.most = 0
+    answer = served.send(png())
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    assert answer.json()["error"] == "0 photographs wait already: try again in a while."
+
+
+def test_a_result_can_be_taken_away(served: Served) -> None:
+    job_id = served.send(png()).json()["id"]
+    served.ended(job_id)
+    assert requests.delete(f"{served.url}api/jobs/{job_id}", timeout=60).status_code == 403
+    assert requests.delete(f"{served.url}api/jobs/{job_id}", headers=HEADERS, timeout=60).status_code == 204
+    assert served.file(job_id, "result").status_code == 404
+    assert not list(served.jobs.folder.iterdir())
+
+
+def test_costs_are_estimated_before(served: Served) -> None:
+    def seconds(**query: object) -> list[float | None]:
+        answer = requests.get(f"{served.url}api/estimate", params={"pixels": [10**6, 10**5], **query}, timeout=60)
+        return answer.json()["seconds"]
+
+    while None in seconds(model="dn-s25") or None in seconds(model="sr-x2"):
+        pass
+    large, small = seconds(model="dn-s25")
+    assert large == pytest.approx(10 * small)
+    assert seconds(model="dn-s25", self_ensemble=True)[0] == pytest.approx(8 * large)
+    assert seconds(model="auto")[0] == pytest.approx(large)  # the one that auto can take
+    both = seconds(model="sr-x2,dn-s25")[0]
+    assert both == pytest.approx(seconds(model="sr-x2")[0] + 4 * large)  # of four times the pixels
+
+
+def test_what_can_be_chosen_is_told(served: Served) -> None:
+    about = requests.get(f"{served.url}api/about", timeout=60).json()
+    assert [(model["reference"], model["scale"]) for model in about["models"]] == [("dn-s25", 1), ("sr-x2", 2)]
+    assert {"png", "jpg"} <= set(about["formats"])
+    assert (about["upload_mib"], about["megapixels"]) == (1, 0.05)
