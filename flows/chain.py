@@ -1,6 +1,7 @@
 """What all flows do: a workspace at a commit, stages as tasks with retries and timeouts, results, and the end."""
 
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from scn.core.errors import UserError
 
 RETRY_DELAYS = [10.0, 60.0, 300.0]
 """Seconds before the first retry of a stage, before the second, and before each later one."""
+_LOOK_SECONDS = 0.5
 
 
 class NotDone(Exception):  # noqa: N818 - a finding: the flow that catches it fails with its message
@@ -95,12 +97,12 @@ class Run:
         raise NotDone(state.message or f"Stage {name} ended as {state.name}")
 
 
-@task(name="stage", task_run_name="{name}", cache_policy=NO_CACHE, retry_delay_seconds=RETRY_DELAYS)
+@task(name="stage", task_run_name="{name}", cache_policy=NO_CACHE)
 def stage_task(
     project: Path, workspace: Path, name: str, command: list[str] | None, timeout_hours: float
 ) -> State[Any]:
     """Runs one stage of DVC in `workspace`, or a command; its output goes to the task run's log."""
-    log, progress, lines, going_on = get_run_logger(), Progress(), list[str](), Ending(timeout_hours)
+    log, progress, lines = get_run_logger(), Progress(), list[str]()
     by_hand = alone(workspace.relative_to(project), name, command)
 
     def line_written(line: str) -> None:
@@ -109,6 +111,8 @@ def stage_task(
         progress.line_written(line)
 
     try:
+        _pause(runtime.task_run.run_count - 1, log.info)
+        going_on = Ending(timeout_hours)
         if command is None:
             if mended := mend_lock(workspace):  # an earlier attempt was killed
                 log.warning(mended)
@@ -127,6 +131,21 @@ def stage_task(
         return states.Cancelled(message=f"{error}: stage {name} was ended; started again, the run goes on from there")
     progress.done()
     return Completed(message=f"{name} is up to date", data=lines if command else [])
+
+
+def _pause(retry: int, told: Callable[[str], None]) -> None:
+    """Waits before a retry, 1 for the first; raises Cancelled if the run is cancelled meanwhile.
+
+    Prefect's own pause between attempts would notice that only at its end.
+    """
+    seconds = RETRY_DELAYS[min(retry, len(RETRY_DELAYS)) - 1] if retry else 0.0
+    if not seconds:
+        return
+    told(f"Tries again in {seconds:g} s")
+    going_on, end = Ending(1.0), time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        going_on()
+        time.sleep(min(_LOOK_SECONDS, left))
 
 
 def in_workspace(

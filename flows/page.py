@@ -24,6 +24,7 @@ from scn.config.params import PARAMS_FILE, load_params
 from scn.core.masking import masked
 from scn.monitoring.line import ProgressLine, read_line
 from scn.registry.summary import Summary, summary
+from scn.shards import summary as shards
 
 
 def name_run(name: str, tags: Sequence[str]) -> None:
@@ -89,6 +90,17 @@ def show_results(workspace: Path, experiment: str) -> Summary | None:
         )
         return found
     return None
+
+
+def show_shards(workspace: Path, experiments: Sequence[str]) -> None:
+    """Makes the artifact of the shards of experiments: a table with a row for each set of images."""
+    with _shown("The shards"):
+        params = load_params(workspace / PARAMS_FILE)
+        create_table_artifact(
+            [dict(row) for name in experiments for row in shards.rows(params, name)],
+            key=key("shards", *experiments),
+            description=f"The shards of {', '.join(experiments)} in {masked(params.storage.url)}",
+        )
 
 
 def show_text(key: str, markdown: str, description: str) -> None:

@@ -4,6 +4,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.chain import Run, in_workspace
+from flows.page import show_shards
 from flows.results import branch_of
 
 
@@ -24,6 +25,7 @@ def prepare(
         names = experiments or list(run.params.experiments)
         stages = {name: run.order(f"shard@{name}") for name in names}
         made = run.stages([stage for of_experiment in stages.values() for stage in of_experiment])
+        show_shards(run.folder, names)
         for name, of_experiment in stages.items():
             run.keep(branch_of(name), of_experiment, f"shards of {name} of {run.commit[:9]}")
         run.push(made)

@@ -20,7 +20,7 @@ FOR_DATA_PREPARATION = {"core", "storage", "imaging", "networks", "config", "cor
 WITHOUT_TORCH = ("core", "storage", "imaging", "config", "corpora", "shards")
 PIPELINES = {"scn.shards.pipeline", "scn.shards.pairs"}
 """Modules of scn.shards that import webdataset, and thus PyTorch."""
-SHOWN = ("scn.monitoring.line", "scn.registry.summary")
+SHOWN = ("scn.monitoring.line", "scn.registry.summary", "scn.shards.summary")
 """Modules that make the texts that flows show on Prefect's page."""
 TOP = {"__init__.py", "cli.py"}
 """The files that stand outside of the rooms."""

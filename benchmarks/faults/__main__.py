@@ -1,10 +1,10 @@
 """Makes faults happen while the pipeline works, and counts what came of them.
 
-    python -m benchmarks.faults [--json FILE] [--only PART] [--kills N] [--ray-kills N] [--seed N] [--damage WHAT]
+    python -m benchmarks.faults [--json FILE] [--only PART] [--kills N] [--ray-kills N] [--seed N] [--fault NAME]
 
 The project is this one at its smallest size (benchmarks.faults.project). `survived`: the disturbed command ended well;
 `mended`: it ended early, and a plain re-run, or what its message asked for, put all in order; `lost`: anything else.
-With --json, rows of parts and damages that were not asked for stay in the file.
+With --json, rows of parts and faults that were not asked for stay in the file.
 """
 
 import argparse
@@ -13,7 +13,8 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.faults.damage import DAMAGES, damage
+from benchmarks.faults.away import away
+from benchmarks.faults.damage import damage
 from benchmarks.faults.event import Event, counts
 from benchmarks.faults.kills import kills
 from benchmarks.faults.project import Project
@@ -22,7 +23,6 @@ from benchmarks.faults.unsteady import unsteady
 from benchmarks.measure import table, write_json
 
 TITLE = "What the pipeline makes of faults"
-HELP = f"only the damages to {', '.join(each.what for each in DAMAGES)}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -33,11 +33,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--kills", type=int, default=40, metavar="N", help="of a pipeline without Ray (%(default)s)")
     parser.add_argument("--ray-kills", type=int, default=10, metavar="N", help="as dvc.yaml has it (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments of kills (%(default)s)")
-    parser.add_argument("--damage", choices=[each.what for each in DAMAGES], action="append", metavar="WHAT", help=HELP)
+    parser.add_argument(
+        "--fault", action="append", metavar="NAME", help="of s3 and damage, only those that are so named"
+    )
     options = parser.parse_args(argv)
     events: list[Event] = []
     for name in options.only or PARTS:
-        asked = [f"{what} damaged" for what in options.damage or ()] if name == "damage" else ()
+        asked = options.fault or ()
         kept = [each for each in _read(options.json) if each.part != name or (asked and each.fault not in asked)]
         made: list[Event] = []
         with tempfile.TemporaryDirectory(prefix="scn-faults-") as folder:
@@ -65,8 +67,9 @@ def _kills(folder: Path, options: argparse.Namespace) -> Iterator[Event]:
 
 PARTS: dict[str, Callable[[Path, argparse.Namespace], Iterator[Event]]] = {
     "kills": _kills,
-    "s3": lambda folder, options: unsteady(folder),
-    "damage": lambda folder, options: damage(folder, options.damage),
+    "s3": lambda folder, options: unsteady(folder, options.fault),
+    "damage": lambda folder, options: damage(folder, options.fault),
+    "prefect": lambda folder, options: away(folder),
     "surroundings": lambda folder, options: surroundings(folder),
 }
 

@@ -53,6 +53,11 @@ class Damage:
     newest: bool = False
     """True: the newest of the files alone."""
 
+    @property
+    def fault(self) -> str:
+        """Its name in the table."""
+        return f"{self.what} damaged"
+
 
 DELETE = ("rm", "-r", "{file}")
 DAMAGES = (
@@ -100,12 +105,12 @@ DAMAGES = (
 
 
 def damage(folder: Path, only: Sequence[str] | None = None) -> Iterator[Event]:
-    """Damages each of DAMAGES, or those that `only` names, in each way."""
+    """Damages each of DAMAGES, or those whose fault `only` names, in each way."""
     project = Project(folder)
     project.make(ray=False)
     _, results = undisturbed(project)
     _keep_stopped(project)
-    for each in (each for each in DAMAGES if not only or each.what in only):
+    for each in (each for each in DAMAGES if not only or each.fault in only):
         for way, change in WAYS.items():
             yield _damage(project, results, each, way, change)
 
@@ -149,7 +154,7 @@ def _damage(
     wrong += project.faults(results)
     return Event(
         part=PART,
-        fault=f"{each.what} damaged",
+        fault=each.fault,
         stage=" ".join(each.command),
         outcome=LOST if wrong else MENDED if status else SURVIVED,
         told=told,

@@ -2,8 +2,11 @@
 
 import math
 import os
+import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from unittest.mock import patch
 
@@ -29,19 +32,20 @@ MOODS: Mapping[str, dict[str, float]] = {
 STEADY: Mapping[str, dict[str, float]] = {"does what it should": {}}
 
 
-def unsteady(folder: Path) -> Iterator[Event]:
-    """Runs the pipeline once for each mood of the service, in which it is during four of the stages."""
+def unsteady(folder: Path, only: Sequence[str] | None = None) -> Iterator[Event]:
+    """Runs the pipeline once for each mood, or those that `only` names, in which the service is during four stages."""
     with (
         tempfile.TemporaryDirectory(prefix="scn-s3-") as temporary,
         s3_service(Path(temporary)) as variables,
         patch.dict(os.environ, variables),  # what was made is looked at from here, too
     ):
-        service = Service(Path(temporary))
+        service = Service(Path(temporary), variables["AWS_ENDPOINT_URL"])
         boto3.session.Session().client("s3").create_bucket(Bucket=BUCKET)
         project = Project(folder, variables)
         asked: dict[str, int] = {}
         expected: dict[str, str | bytes] = {}
-        for number, (fault, mood) in enumerate({**STEADY, **MOODS}.items()):
+        moods = {fault: mood for fault, mood in MOODS.items() if not only or f"S3 {fault}" in only}
+        for number, (fault, mood) in enumerate({**STEADY, **moods}.items()):
             project.make(f"s3://{BUCKET}/{number}", ray=False)
             for event in _pipeline(project, service, fault, mood, asked, expected):
                 if fault not in STEADY:
@@ -54,12 +58,20 @@ def unsteady(folder: Path) -> Iterator[Event]:
 class Service:
     """The service's mood, and how much it was asked."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, url: str) -> None:
+        self._folder, self._url = folder, url
 
     def set(self, mood: dict[str, float]) -> None:
         """What it does from now on."""
         set_mood(self._folder, mood)
+
+    def wait(self) -> None:
+        """Waits until it listens again."""
+        host, port = self._url.rpartition("/")[2].split(":")
+        while True:
+            with suppress(OSError), socket.create_connection((host, int(port)), timeout=5):
+                return
+            time.sleep(0.2)
 
     def asked(self) -> int:
         """How many requests it has had."""
@@ -87,6 +99,7 @@ def _pipeline(
         running = Running(project, command)
         status = running.end()
         service.set({})
+        service.wait()
         count = service.asked() - before
         asked.setdefault(stage, count)
         told = last_sentence(running.printed) if status else ""

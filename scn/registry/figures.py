@@ -1,21 +1,29 @@
 """Further figures of published versions, on sets that they were not published with, as immutable objects.
 
     registry/<experiment>/figures/<version>/<protocol>-<hash>.json      one measurement (scn.evaluation.compare)
+    registry/<experiment>/figures/<version>/<SHA-256 of that>.signed    who signed it, where SCN_SIGNING_KEY is set
 
 The hash is of all that decides the figures: images, code, protocol, precision and the way of restoring. So what was
-measured is found again, and a new set, protocol or code makes a new object beside it.
+measured is found again, and a new set, protocol or code makes a new object beside it. Where `registry.trusted` names
+keys, figures that none of them has signed are refused, as versions are.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from scn.config.params import Params
+from scn.core.errors import UserError
 from scn.core.hashing import digest
 from scn.evaluation.code import evaluation_code
 from scn.evaluation.compare import Measurement, Options, compare
 from scn.evaluation.photographs import open_photographs
 from scn.evaluation.protocols import protocols_of
 from scn.registry.reference import load, parse
+from scn.registry.signing import KEY, Signature, check, public_key, signature, signing_key
+from scn.registry.versions import sha256
 from scn.storage.base import ObjectExists, ObjectNotFound, Store
 
 CURE = "delete it in the store, and measure again"
@@ -33,7 +41,8 @@ def measure_version(
     Yields:
         a measurement of each set, and True if it was made now, False if it was found in the store.
     Raises:
-        UserError: if there is no such version, or a set can't be measured.
+        UserError: if there is no such version, a set can't be measured, or nobody whom registry.trusted names has
+            signed what is found or would sign what is measured.
     """
     store = params.open_store(reference.partition("@")[0])
     name, version = parse(reference, store, params)
@@ -53,10 +62,10 @@ def measure_version(
         }
         key = f"registry/{name}/figures/{version}/{rules[0].name}-{digest(decided)[:16]}.json"
         try:
-            yield _read(store, key), False
+            yield _read(params, store, key), False
             continue
         except ObjectNotFound:
-            pass
+            signing = _signing(params)
         [measured] = compare(
             params,
             experiments=[name],
@@ -65,17 +74,26 @@ def measure_version(
             load=lambda _: model,
             options=Options(self_ensemble=self_ensemble),
         )
+        data = measured.dumps()
+        if signing:  # before the figures, so that they are signed as soon as they exist
+            with suppress(ObjectExists):  # by somebody else
+                store.put(_signed(key, data), signature(signing, _statement(key, data)).dumps())
         try:
-            store.put(key, measured.dumps())
+            store.put(key, data)
         except ObjectExists:  # another process was faster, on another kind of processor
-            measured = _read(store, key)
+            measured = _read(params, store, key)
         yield measured, True
 
 
-def further_figures(store: Store, experiment: str, version: str) -> list[Measurement]:
-    """Returns what was measured of a version after it was published, by set; a set may be there more than once."""
-    keys = store.list(f"registry/{experiment}/figures/{version}/")
-    return sorted((_read(store, key) for key in keys), key=lambda each: (each.set, each.self_ensemble, each.protocol))
+def further_figures(params: Params, store: Store, experiment: str, version: str) -> list[Measurement]:
+    """Returns what was measured of a version after it was published, by set; a set may be there more than once.
+
+    Raises:
+        UserError: if a file is damaged, or nobody whom registry.trusted names has signed it.
+    """
+    keys = [key for key in store.list(f"registry/{experiment}/figures/{version}/") if key.endswith(".json")]
+    found = (_read(params, store, key) for key in keys)
+    return sorted(found, key=lambda each: (each.set, each.self_ensemble, each.protocol))
 
 
 def row(measured: Measurement) -> dict[str, str]:
@@ -90,5 +108,32 @@ def row(measured: Measurement) -> dict[str, str]:
     }
 
 
-def _read(store: Store, key: str) -> Measurement:
-    return Measurement.loads(store.get(key), Path(key), CURE)
+def _read(params: Params, store: Store, key: str) -> Measurement:
+    data = store.get(key)
+    if params.registry.trusted:
+        what = f"What {store.url}/{key} says"
+        signed = _signed(key, data)
+        try:
+            found = Signature.loads(store.get(signed), Path(signed), CURE)
+        except ObjectNotFound:
+            raise UserError(f"{what} is not signed, and registry.trusted names who must have: {CURE}.") from None
+        check(found, _statement(key, data), params.registry.trusted, what, f"it was changed; {CURE}")
+    return Measurement.loads(data, Path(key), CURE)
+
+
+def _signing(params: Params) -> Ed25519PrivateKey | None:
+    """The key that signs figures; None where it is not set and nobody asks. Raises UserError if it would not count."""
+    key, trusted = signing_key(), params.registry.trusted
+    if trusted and (not key or public_key(key) not in trusted):
+        raise UserError(
+            f"registry.trusted names who may sign figures, and {KEY} names the key of none of them: set it to one."
+        )
+    return key
+
+
+def _signed(key: str, data: bytes) -> str:
+    return f"{key.rpartition('/')[0]}/{sha256(data)}.signed"
+
+
+def _statement(key: str, data: bytes) -> bytes:
+    return f"scn figures 1\n{key}\n{sha256(data)}\n".encode()

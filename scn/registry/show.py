@@ -32,7 +32,7 @@ def about(params: Params, reference: str) -> dict[str, Any]:
         "files": read_manifest(manifest, f"{folder}/{MANIFEST}"),
         "figures": {name: figures.model_dump(exclude_none=True) for name, figures in metrics.sets.items()},
         "provenance": metrics.provenance.model_dump(exclude_none=True),
-        "measured_since": [row(each) for each in further_figures(store, experiment, version)],
+        "measured_since": [row(each) for each in further_figures(params, store, experiment, version)],
         "names": {
             name: pointer.model_dump(include={"held", "history"})
             for name, pointer in named.items()

@@ -1,6 +1,7 @@
 """The flow `scn` in this process: its tasks, its end, and what two runs at once share."""
 
 import contextvars
+import json
 import subprocess
 import threading
 import time
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from flows import chain, page
+from flows import prepare as prepare_module
 from flows import scn as flow_module
 from flows import study as study_module
 from flows.stages import run_stage
@@ -112,7 +114,7 @@ def test_a_failed_stage_fails_the_run_with_one_sentence_and_keeps_the_workspace(
 
 def test_a_stage_that_fails_once_is_tried_again(make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch) -> None:
     project = make_scratch("mkdir .scn/store/tried && exit 1; echo trained > models/${key}")
-    monkeypatch.setattr(chain.stage_task, "retry_delay_seconds", [0.0])
+    monkeypatch.setattr(chain, "RETRY_DELAYS", [0.0])
     state = run_flow(project, monkeypatch, experiment="sr-x2", retries=1)
     assert state.is_completed()
     counts = {each.name: each.run_count for each in task_runs(state.state_details.flow_run_id)}
@@ -216,6 +218,33 @@ def test_a_run_that_is_cancelled_ends_its_stage_and_runs_no_other(
     assert not (project / ".scn/store/sr-x2").exists()
     assert len(workspaces(project)) == 1  # it goes on from there
     assert flow_run(state).state.name == "Cancelled"
+
+
+def test_a_run_that_is_cancelled_before_a_retry_does_not_wait_for_it(
+    make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    project = make_scratch(f"touch {tmp_path}/tried; exit 1")
+    monkeypatch.setattr(chain, "RETRY_DELAYS", [600.0])
+    ending = end_when(tmp_path / "tried", "CANCELLED", lambda run: run.name.startswith("sr-x2-"))
+    started = time.monotonic()
+    state = run_flow(project, monkeypatch, experiment="sr-x2", retries=1)
+    ending.join()
+    assert state.name == "Cancelled"
+    assert time.monotonic() - started < 500
+    assert any("Tries again in 600 s" in line for line in logs(state, "Tries again in"))
+
+
+def test_the_shards_of_a_preparation_are_shown(make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [{"experiment": "sr-x2", "set": "training", "images": "3"}]
+    monkeypatch.setattr(page.shards, "rows", lambda params, name: made if name == "sr-x2" else [])
+    monkeypatch.setattr(chain.Run, "order", lambda *_: [])
+    project = make_scratch()
+    monkeypatch.chdir(project)
+    state: Any = prepare_module.prepare(experiments=["sr-x2", "dn-s25"], return_state=True)
+    assert state.is_completed(), state.message
+    [shown] = artifacts(state, "shards-sr-x2-dn-s25")
+    assert json.loads(shown.data) == made
+    assert shown.description == "The shards of sr-x2, dn-s25 in file://.scn/store"
 
 
 def test_the_table_of_a_study_is_shown_and_kept(make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch) -> None:

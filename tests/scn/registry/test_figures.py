@@ -6,10 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 import scn.cli
+from scn.config.params import load_params
+from scn.core.errors import UserError
 from scn.imaging.image_io import write_pixels
+from scn.registry import figures
 from scn.registry.publish import publish
+from scn.registry.signing import KEY, make_key
 
 NAME = "dn-s25"
 
@@ -50,3 +55,53 @@ def test_figures_on_further_images_are_published_with_the_version(
     assert first["PSNR / SSIM"] in models("show", f"{NAME}@v1")
     kept = small_project.root / f"store/registry/{NAME}/figures/v1"
     assert len(list(kept.glob("dn-grey-v1-*.json"))) == 3
+
+
+def test_where_keys_are_trusted_figures_are_signed(
+    small_project: Any, photograph: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_project.add_model(NAME, 1)
+    small_project.add_metrics(NAME, 27.40)
+    write_pixels(small_project.root / "mine/one.png", np.asarray(photograph(32, 40, 1))[..., 0])
+    keys = {name: make_key(small_project.root / f"{name}.pem") for name in ("ours", "theirs")}
+
+    def signs(name: str) -> None:
+        monkeypatch.setenv(KEY, str(small_project.root / f"{name}.pem"))
+
+    def measured() -> list[bool]:
+        return [new for _, new in figures.measure_version(params, NAME, [str(small_project.root / "mine")])]
+
+    def shown() -> int:
+        return len(figures.further_figures(params, params.open_store(), NAME, "v1"))
+
+    path = small_project.root / "params.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "registry": {"trusted": [keys["ours"]]}}))
+    params = load_params(path)
+    signs("ours")
+    publish(params, NAME)
+
+    signs("theirs")
+    with pytest.raises(UserError, match=r"SCN_SIGNING_KEY names the key of none of them: set it to one\.$"):
+        measured()
+    signs("ours")
+    assert (measured(), measured(), shown()) == ([True], [False], 1)
+    monkeypatch.delenv(KEY)
+    assert measured() == [False]  # what is signed is read without a key
+
+    folder = small_project.root / f"store/registry/{NAME}/figures/v1"
+    [kept], [signed] = folder.glob("*.json"), folder.glob("*.signed")
+    content = kept.read_bytes()
+    kept.chmod(0o644)
+    kept.write_bytes(content + b"\n")
+    with pytest.raises(UserError, match=r"is not signed, .*: delete it in the store, and measure again\.$"):
+        shown()
+    kept.write_bytes(content)
+    other = json.loads(signed.read_bytes()) | {"key": keys["theirs"]}
+    signed.chmod(0o644)
+    signed.write_text(json.dumps(other))
+    with pytest.raises(UserError, match=r"is signed by \S+, whom registry\.trusted does not name"):
+        measured()
+    other["key"], other["signature"] = keys["ours"], other["signature"][:10] + "AAAA" + other["signature"][14:]
+    signed.write_text(json.dumps(other))
+    with pytest.raises(UserError, match=r"it was changed; delete it in the store, and measure again\.$"):
+        shown()

@@ -103,31 +103,6 @@ def test_nothing_new_is_not_published_and_a_change_is_v2(project: Any) -> None:
     assert_all_whole(project)
 
 
-def describe(project: Any, **values: object) -> None:
-    """Changes what the model's config.json says."""
-    path = project.root / "models" / NAME / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
-
-
-def test_the_same_weights_trained_again_are_not_new_because_it_took_other_seconds(project: Any) -> None:
-    made_by = {"identity": {"train": {}}, "steps": 3, "seconds": 1, "machine": "one", "commit": "1" * 40}
-    describe(project, **made_by)
-    receipt = publish(project.params, NAME)
-    assert "3 steps, 1 s, on one" in store_of(project).get(f"registry/{NAME}/v1/README.md").decode()
-    before = store_of(project).list()
-    describe(project, seconds=2, machine="another", commit="2" * 40)
-    assert publish(project.params, NAME) == receipt
-    assert store_of(project).list() == before
-    describe(project, steps=4)  # decides
-    assert publish(project.params, NAME).version == "v2"
-    assert "4 steps, 2 s, on another" in store_of(project).get(f"registry/{NAME}/v2/README.md").decode()
-    project.add_metrics(NAME, psnr=31.0)
-    describe(project, seconds=3)
-    assert publish(project.params, NAME).version == "v3"
-    assert '"seconds": 3' in store_of(project).get(f"registry/{NAME}/v3/config.json").decode()
-    assert_all_whole(project)
-
-
 def test_load_and_resolve_by_every_kind_of_reference(project: Any) -> None:
     publish(project.params, NAME)
     v1 = weights(project)
