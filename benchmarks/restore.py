@@ -4,9 +4,9 @@
 
 One photograph of SIDE x SIDE grey pixels is restored as a whole; in tiles that know their place, in float32 and
 bfloat16; in tiles of the same size with 10 pixels of surroundings that are images of their own, as BasicSR's and
-Real-ESRGAN's inference scripts make them (tile_process, tile_pad=10); and, where onnxruntime and onnx are installed, by
-it, in such tiles. Peak memory is that of a process of its own. Then `scn restore` starts, with one small image, and
-restores N small files, beside what the network alone takes for them.
+Real-ESRGAN's inference scripts make them (tile_process, tile_pad=10); and, where the extra `onnx` is installed, by
+onnxruntime, in such tiles. Peak memory is that of a process of its own. Then `scn restore` starts, with one small
+image, and restores N small files, beside what the network alone takes for them.
 """
 
 import subprocess
@@ -17,7 +17,6 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 import torch
@@ -50,7 +49,7 @@ def ways(model: Model, pixels: Grey) -> dict[str, Callable[[], Grey]]:
         "tiles, bfloat16": partial(_restored, model, pixels, Options(tile=TILE, precision="bfloat16")),
         "tiles as BasicSR's": partial(in_padded_tiles, partial(_network, model), pixels),
     }
-    if find_spec("onnxruntime") and find_spec("onnx"):
+    if find_spec("onnxruntime") and find_spec("onnxscript"):
         found["onnxruntime, such tiles"] = partial(in_padded_tiles, _onnx(model), pixels)
     return found
 
@@ -83,22 +82,17 @@ def _network(model: Model, part: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _onnx(model: Model) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """onnxruntime with a graph for each size of a tile, as the network's sizes are fixed when it is exported."""
+    """onnxruntime with what `scn export` writes, the same weights."""
     import onnxruntime
 
-    sessions: dict[tuple[int, ...], Any] = {}
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
+        model.export("onnx", file.name)
+        session = onnxruntime.InferenceSession(file.name, options, providers=["CPUExecutionProvider"])
 
     def run(part: NDArray[np.float32]) -> NDArray[np.float32]:
-        if part.shape not in sessions:
-            with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
-                image = torch.zeros(1, 1, *part.shape)
-                torch.onnx.export(model.network, (image,), file.name, dynamo=False, input_names=["image"])
-                options = onnxruntime.SessionOptions()
-                options.intra_op_num_threads = torch.get_num_threads()
-                sessions[part.shape] = onnxruntime.InferenceSession(
-                    file.name, options, providers=["CPUExecutionProvider"]
-                )
-        return np.asarray(sessions[part.shape].run(None, {"image": part[None, None]})[0][0, 0])
+        return np.asarray(session.run(None, {"image": part[None, None]})[0][0, 0])
 
     return run
 

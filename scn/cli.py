@@ -12,6 +12,7 @@ import typer
 from scn.core.errors import STOPPED, Stopped, UserError
 from scn.core.masking import masked
 from scn.registry.command import models
+from scn.registry.export_command import export
 from scn.registry.restore_command import restore
 from scn.registry.store_command import store
 from scn.serving.command import serve
@@ -325,6 +326,7 @@ def profile(
     print(json.dumps(result, indent=1) if as_json else profile_text(result))
 
 
+app.command()(export)
 app.command()(restore)
 app.command()(serve)
 app.command()(study)

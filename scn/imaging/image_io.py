@@ -17,7 +17,7 @@ from scn.imaging.formats import Format, check_can, format_of, readable, recognis
 from scn.imaging.jpeg_quality import quality_of
 from scn.imaging.metadata import ORIENTATION, dpi_of, exif_for, exif_of, upright
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 
 _MODES = {
     **{"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "RGBX": "RGB", "YCbCr": "RGB", "CMYK": "RGB"},
@@ -30,7 +30,10 @@ _CONVERTED = ("CMYK", "YCbCr")
 
 @dataclass(frozen=True, kw_only=True)
 class Photograph:
-    """An image as upright pixels of 8 or 16 bits, and what its file says beside them."""
+    """An image as upright pixels, and what its file says beside them.
+
+    A file has 8 or 16 bits; float32, where 1 is white, comes from programs, and goes back to them.
+    """
 
     pixels: Pixels
     """Pixel values, (H, W, C) with C = 1 (grey) or 3 (RGB)."""
@@ -49,8 +52,8 @@ class Photograph:
 
     @property
     def white(self) -> int:
-        """The largest value of a pixel, 255 or 65535."""
-        return int(np.iinfo(self.pixels.dtype).max)
+        """The value of white, 255 or 65535, the largest that there is, or 1 for float32."""
+        return {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(self.pixels.dtype, 1)
 
     def image(self) -> Image.Image:
         """Converts it to a Pillow image of mode L, RGB, LA or RGBA, with its colour profile; 16 bits become 8."""

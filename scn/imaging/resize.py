@@ -1,4 +1,4 @@
-"""Bicubic enlargement and reduction of a photograph's pixels, of 8 and of 16 bits."""
+"""Bicubic enlargement and reduction of a photograph's pixels, of 8 and of 16 bits and of float32."""
 
 import math
 from fractions import Fraction
@@ -15,10 +15,10 @@ _BEYOND = 8
 
 
 def resized(pixels: NDArray[Any], scale: Fraction) -> NDArray[Any]:
-    """MATLAB's `imresize(image, scale, 'bicubic')`: bit for bit in 8 bits, in 16 bits to a step.
+    """MATLAB's `imresize(image, scale, 'bicubic')`: bit for bit in 8 bits, in 16 bits to a step, in float32 to 1e-5.
 
     Args:
-        pixels: uint8 or uint16, (H, W), (H, W, 1) or (H, W, 3).
+        pixels: uint8, uint16 or float32 in [0, 1], (H, W), (H, W, 1) or (H, W, 3).
         scale: 1/4 or more.
     Returns:
         the same type, (ceil(H * scale), ceil(W * scale)) and channels.
@@ -34,11 +34,13 @@ def resized(pixels: NDArray[Any], scale: Fraction) -> NDArray[Any]:
     return whole if pixels.ndim == 3 else whole[..., 0]
 
 
-def _resized_plane(plane: NDArray[np.uint16], scale: Fraction) -> NDArray[np.uint16]:
+def _resized_plane(plane: NDArray[Any], scale: Fraction) -> NDArray[Any]:
     """Pillow's bicubic kernel is MATLAB's, and in floating point it is exact; only the border is another."""
     height, width = (math.ceil(side * scale) for side in plane.shape)
     beyond = math.ceil(_BEYOND / min(scale, Fraction(1)))
     framed = Image.fromarray(np.pad(plane.astype(np.float32), beyond, mode="symmetric"))
     box = (beyond, beyond, beyond + float(width / scale), beyond + float(height / scale))
     values = np.asarray(framed.resize((width, height), Image.Resampling.BICUBIC, box=box))
+    if plane.dtype == np.float32:
+        return np.clip(values, 0, 1)
     return np.rint(np.clip(values, 0, 65535)).astype(np.uint16)

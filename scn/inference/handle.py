@@ -1,26 +1,33 @@
 """The model handle: one object for a shipped, published or local model."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Literal, Self, cast, overload
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
 from scn.core.errors import UserError
+from scn.core.hashing import file_sha256
+from scn.core.schema import unknown
+from scn.core.version import project_version
 from scn.imaging.image_io import Photograph, photograph_of, read_photograph
 from scn.imaging.tasks import TASKS, Task
 from scn.inference.apply import prepare
-from scn.inference.model_files import CARD, METRICS, load_model
+from scn.inference.arrays import Array, by_photographs
+from scn.inference.export import Exported, export_onnx
+from scn.inference.model_files import CARD, METRICS, WEIGHTS, load_model
 from scn.inference.precision import exact
 from scn.inference.records import Metrics
 from scn.inference.restore import Done, Options, restore_photograph
+from scn.networks.base.layers import RestorationNetwork
 
 
 class Model:
     """A trained model, ready to restore: call it with a tensor, or `restore` an image.
+
+    It can be pickled and copied; what `compile` made stays behind.
 
     Attributes:
         task: what it restores; `Task.name` is "sr", "dn" or "car".
@@ -34,6 +41,8 @@ class Model:
         config: the content of config.json: architecture, identity, what trained it.
     """
 
+    _compiled: Callable[[Tensor], Tensor] | None = None
+
     def __init__(self, folder: Path, device: torch.device | str | None = None, *, version: str = "") -> None:
         """Loads a model folder, which holds model.safetensors and config.json.
 
@@ -45,13 +54,11 @@ class Model:
             UserError: if a file is missing or damaged, does not say which task the model is for, or the device can't
                 be used.
         """
-        network, self.config = load_model(folder)
+        self.network: nn.Module
+        self.network, self.config = load_model(folder)
         self.folder, self.version = folder, version
-        try:
-            self.network: nn.Module = prepare(network, device).requires_grad_(False)
-        except (RuntimeError, AssertionError) as error:  # PyTorch's, for a device that it does not know or can't use
-            what, why = device or "cuda", str(error).splitlines()[0].rstrip(".")
-            raise UserError(f"The device '{what}' can't be used ({why}): name another one, such as cpu.") from None
+        self.to(device)
+        self.network.requires_grad_(False)
         if str(self.config.get("task")) not in TASKS:
             raise UserError(f"{folder}/config.json does not say which task the model is for: publish the model again.")
         self.task: Task = TASKS[self.config["task"]]
@@ -74,20 +81,106 @@ class Model:
         path = self.folder / CARD
         return path.read_text() if path.is_file() else ""
 
+    def to(self, device: torch.device | str | None) -> Self:
+        """Computes on another device from now on; None: a GPU if there is one.
+
+        Raises:
+            UserError: if the device can't be used.
+        """
+        try:
+            prepare(self.network, device)
+        except (RuntimeError, AssertionError) as error:  # PyTorch's, for a device that it does not know or can't use
+            what, why = device or "cuda", str(error).splitlines()[0].rstrip(".")
+            raise UserError(f"The device '{what}' can't be used ({why}): name another one, such as cpu.") from None
+        return self
+
+    def float(self) -> Self:
+        """Computes in float32 from now on, as after loading; what a lower precision has rounded stays rounded."""
+        return self._in(torch.float32)
+
+    def double(self) -> Self:
+        """Computes in float64 from now on."""
+        return self._in(torch.float64)
+
+    def half(self) -> Self:
+        """Computes in float16 from now on, weights included."""
+        return self._in(torch.float16)
+
+    def bfloat16(self) -> Self:
+        """Computes in bfloat16 from now on, weights included.
+
+        `scn restore --precision bfloat16` keeps weights and sums in float32, and is closer to it.
+        """
+        return self._in(torch.bfloat16)
+
+    def _in(self, dtype: torch.dtype) -> Self:
+        self.network.to(dtype)
+        return self
+
+    def compile(self) -> Self:
+        """Compiles the network by torch.compile, for tensors and for photographs that are restored as a whole.
+
+        That is slow, and done again for another precision, and for sides that need no padding where others' did.
+
+        Raises:
+            UserError: if PyTorch can't compile here; on a CPU it needs a C++ compiler and Python's headers.
+        """
+        compiled = torch.compile(self.network, dynamic=True)
+        own = next(self.network.parameters())
+        try:
+            with torch.inference_mode():
+                compiled(torch.zeros(1, self.channels, 41, 50, dtype=own.dtype, device=own.device))
+        except Exception as error:  # whatever the compiler, or what it calls, meets
+            why = str(error).strip().splitlines()[0].rstrip(".:")
+            raise UserError(
+                f"PyTorch can't compile the network here ({why}): install a C++ compiler and Python's headers, or "
+                "leave it as it is."
+            ) from None
+        self._compiled = compiled
+        return self
+
+    def export(self, format: Literal["onnx"], file: Path | str) -> Exported:
+        """Writes the model as one ONNX file, for images of any size, and compares what onnxruntime computes with it.
+
+        The graph computes what `model(images)` does: float32 (N, C, H, W), named `image`, to (N, C, sH, sW), named
+        `restored`. Metadata of the file: task, level, scale, channels, value_range, network, weights_sha256 and
+        scn_version.
+
+        Raises:
+            UserError: as scn.inference.export.export_onnx; or for another format.
+        """
+        if format != "onnx":
+            raise UserError(f"{unknown(format, ('onnx',), 'format of exports')}.")
+        about = {
+            "task": self.task.name,
+            "level": "" if self.level is None else self.level,
+            "scale": self.scale,
+            "channels": self.channels,
+            "value_range": "0 1",
+            "network": self.config["architecture"]["name"],
+            "weights_sha256": file_sha256(self.folder / WEIGHTS),
+            "scn_version": project_version(),
+        }
+        return export_onnx(cast(RestorationNetwork, self.network), about, Path(file))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_compiled": None}
+
     def __call__(self, images: Tensor) -> Tensor:
         """Applies the network to a batch of images, without gradients.
 
         Args:
-            images: float32 (N, C, H, W), 0 is black, 1 is white; noise may leave that range.
+            images: (N, C, H, W) of any floating point type, 0 is black, 1 is white; noise may leave that range.
         Returns:
-            float32 (N, C, sH, sW), clipped to [0, 1], on the device of `images`; s is `scale`.
+            (N, C, sH, sW), clipped to [0, 1], of the type and on the device of `images`; s is `scale`. It is computed
+            in float32, or what `half` and others have asked for.
         Raises:
             UserError: for another type or shape, or values that are not finite or not between -1 and 2.
         """
-        if not isinstance(images, Tensor) or images.dtype != torch.float32:
+        if not isinstance(images, Tensor) or not images.is_floating_point():
             what = images.dtype if isinstance(images, Tensor) else type(images).__name__
             raise UserError(
-                f"The network takes a float32 tensor (N, C, H, W) with values in [0, 1], not {what}: convert it."
+                f"The network takes a floating point tensor (N, C, H, W) with values in [0, 1], not {what}: convert it."
             )
         if images.ndim != 4 or images.shape[1] != self.channels:
             raise UserError(
@@ -99,56 +192,38 @@ class Model:
             raise UserError(
                 f"The network takes values in [0, 1], not {low:g} to {high:g}: divide 8-bit values by 255 first."
             )
-        device = next(self.network.parameters()).device
+        own = next(self.network.parameters())
+        function = self.network if self._compiled is None else self._compiled
         with torch.inference_mode(), exact():
-            return self.network(images.to(device)).clamp(0, 1).to(images.device)
+            result = function(images.to(own.device, own.dtype))
+            return result.clamp(0, 1).to(images.device, images.dtype)
 
     @overload
-    def restore(
-        self, image: NDArray[np.uint8], *, tile: int | None = None, self_ensemble: bool = False
-    ) -> NDArray[np.uint8]: ...
-    @overload
-    def restore(
-        self, image: NDArray[np.uint16], *, tile: int | None = None, self_ensemble: bool = False
-    ) -> NDArray[np.uint16]: ...
+    def restore(self, image: Array, *, tile: int | None = None, self_ensemble: bool = False) -> Array: ...
     @overload
     def restore(
         self, image: Image.Image | str | Path, *, tile: int | None = None, self_ensemble: bool = False
     ) -> Image.Image: ...
-    def restore(
-        self,
-        image: NDArray[np.uint8] | NDArray[np.uint16] | Image.Image | str | Path,
-        *,
-        tile: int | None = None,
-        self_ensemble: bool = False,
-    ) -> NDArray[np.uint8] | NDArray[np.uint16] | Image.Image:
-        """Restores a photograph of any size.
+    def restore(self, image: Any, *, tile: int | None = None, self_ensemble: bool = False) -> Any:
+        """Restores a photograph of any size, or several of one size.
 
         Args:
-            image: a NumPy array of 8 or 16 bits, (H, W), (H, W, 3) or (H, W, 4), a Pillow image, or the path of a
-                file.
+            image: a NumPy array (H, W), (H, W, C) or (N, H, W, C), or a tensor (H, W), (C, H, W) or (N, C, H, W), with
+                C = 1 (grey), 3 (RGB) or 4 (with alpha), of uint8, uint16 or floating point, where 0 is black and 255,
+                65535 or 1 is white; a Pillow image; or the path of a file.
             tile: a photograph of more than tile x tile pixels is restored in parts; None: as large as memory allows.
             self_ensemble: True: the mean over the 8 flips and rotations, a little better, in 8 times the time.
         Returns:
-            an image of the same kind, `scale` times as high and wide; for a path a Pillow image (of 8 bits).
+            an image of the same kind and type, `scale` times as high and wide; for a path a Pillow image (of 8 bits).
         Raises:
             UserError: for an image that can't be read or restored.
         """
-        name = "the image"
-        if isinstance(image, str | Path):
-            name = str(image)
-            photograph = read_photograph(Path(image))
-        elif isinstance(image, Image.Image):
-            photograph = photograph_of(image)
-        else:
-            photograph = _of_array(image)
         options = Options(tile=tile, self_ensemble=self_ensemble)
-        restored = self.restore_photograph(photograph, name, options)
-        if isinstance(image, np.ndarray):
-            parts = [restored.pixels] if restored.alpha is None else [restored.pixels, restored.alpha[..., None]]
-            joined: Any = np.concatenate(parts, axis=-1)
-            return joined.reshape(*restored.pixels.shape[:2], *[-1][: image.ndim - 2])
-        return restored.image()
+        if isinstance(image, str | Path):
+            return self.restore_photograph(read_photograph(Path(image)), str(image), options).image()
+        if isinstance(image, Image.Image):
+            return self.restore_photograph(photograph_of(image), options=options).image()
+        return by_photographs(lambda photograph: self.restore_photograph(photograph, options=options), image)
 
     def restore_photograph(
         self,
@@ -167,18 +242,5 @@ class Model:
             name=name,
             model=str(self.folder),
             done=done,
+            whole=self._compiled,
         )
-
-
-def _of_array(pixels: Any) -> Photograph:
-    if not isinstance(pixels, np.ndarray) or pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim not in (2, 3):
-        what = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
-        raise UserError(
-            f"An image is a uint8 or uint16 array (H, W) or (H, W, 3), a Pillow image or a path, not {what}: convert "
-            "it first."
-        )
-    if pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4):
-        raise UserError(f"An image has 1, 3 or 4 channels last, not the shape {pixels.shape}: convert it first.")
-    colours = pixels[..., None] if pixels.ndim == 2 else pixels[..., :3]
-    alpha = np.ascontiguousarray(pixels[..., 3]) if pixels.ndim == 3 and pixels.shape[2] == 4 else None
-    return Photograph(pixels=np.ascontiguousarray(colours), alpha=alpha, icc_profile=None)

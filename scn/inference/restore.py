@@ -1,10 +1,11 @@
-"""Restores the pixels of a photograph, of any size and of 8 or 16 bits, with a network."""
+"""Restores the pixels of a photograph, of any size, with a network."""
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import partial
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -59,16 +60,19 @@ def restore_photograph(
     name: str = "the image",
     model: str = "the network",
     done: Done = lambda pixels: None,
+    whole: Callable[[Tensor], Tensor] | None = None,
 ) -> Photograph:
-    """Restores pixels in host memory; transparency is enlarged by bicubic interpolation, 16 bits stay 16.
+    """Restores pixels in host memory; transparency is enlarged by bicubic interpolation, the type stays.
 
     A tile that memory does not suffice for is halved, until it does or SMALLEST_TILE is reached.
 
     Args:
-        network, architecture: the network, whose `scale` is its upscaling factor, and what it was built from.
+        network, architecture: the network, whose `scale` is its upscaling factor, and what it was built from. Where its
+            weights are not float32, it is computed in their type, whatever options.precision says.
         on_colour: how the network is applied to colour and grey photographs, see scn.imaging.tasks.Task.on_colour.
         name, model: what errors call the image and the network.
         done: counts pixels; if a tile is halved they are counted anew.
+        whole: the network compiled, which knows nothing of tiles: applied where there is one; None: the network.
     Raises:
         UserError: if a side is shorter than SMALLEST, the network's result is not finite, or memory runs out.
     """
@@ -82,10 +86,12 @@ def restore_photograph(
     precision: Precision = options.precision or ("bfloat16" if photograph.white == 255 else "float32")
     planes = colours if on_colour == "each" else 1
     tile = options.tile or tile_for(architecture, planes, device_of(network), precision)
+    if _type_of(network) != torch.float32:
+        precision = "float32"  # autocast would take another type than the weights'
     settle = replace(options, precision=precision)
     while True:
         try:
-            pixels = _restored(photograph, network, on_colour, scale, settle, tile, name, model, done)
+            pixels = _restored(photograph, network, on_colour, scale, settle, tile, name, model, done, whole)
             break
         except Exception as error:
             if not ran_out(error):
@@ -112,13 +118,16 @@ def _restored(
     name: str,
     model: str,
     done: Done,
+    compiled: Callable[[Tensor], Tensor] | None,
 ) -> NDArray[Any]:
     height, width, _ = photograph.pixels.shape
     device, precision, white = device_of(network), options.precision or "float32", photograph.white
-    whole = height * width <= tile**2
-    function: Callable[[Tensor], Tensor] = network
-    if whole and options.self_ensemble:
-        function = partial(self_ensemble, network)
+    whole, own = height * width <= tile**2, _type_of(network)
+    applied = network if compiled is None or not whole else compiled
+
+    def function(x: Tensor) -> Tensor:
+        x = x.to(own)
+        return self_ensemble(applied, x) if whole and options.self_ensemble else applied(x)
 
     def run(batch: Floats) -> Floats:
         restored = apply(function, batch, device, precision)
@@ -135,20 +144,42 @@ def _restored(
         return before + np.float32(options.strength) * (restored.clip(0, 1) - before)
 
     return restore_tiled(
-        network,
+        network if own == torch.float32 else _in_float32(network),
         restore,
         photograph.pixels,
         scale,
-        to_uint8 if white == 255 else to_uint16,
+        _FINISH[white],
         tile=tile,
         ensemble=options.self_ensemble and not whole,
         done=done,
     )
 
 
+def _type_of(network: nn.Module) -> torch.dtype:
+    return next((parameter.dtype for parameter in network.parameters()), torch.float32)
+
+
+_TWINS: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()
+
+
+def _in_float32(network: nn.Module) -> nn.Module:
+    """A copy, of which tiles learn how far the network sees; in its own precision rounding would hide that."""
+    if network not in _TWINS:
+        _TWINS[network] = deepcopy(network).float()
+    return _TWINS[network]
+
+
 def to_uint16(image: NDArray[np.floating]) -> NDArray[np.uint16]:
     """Converts values of [0, 1] to 16 bits, and clips what is outside."""
     return np.rint(image.clip(0, 1) * np.float32(65535)).astype(np.uint16)
+
+
+def _to_float32(image: NDArray[np.floating]) -> Floats:
+    return image.clip(0, 1).astype(np.float32, copy=False)
+
+
+_FINISH: Mapping[int, Callable[[Floats], NDArray[Any]]] = {255: to_uint8, 65535: to_uint16, 1: _to_float32}
+"""By the value of white, what makes pixels of a network's result."""
 
 
 def _rgb(network: Network, image: Floats) -> Floats:

@@ -6,17 +6,16 @@ import math
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from scn import zoo
 from scn.config.params import PARAMS_FILE, Params, load_params
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
+from scn.inference.arrays import Array
 from scn.inference.handle import Model
 from scn.inference.model_files import CONFIG, METRICS, WEIGHTS
 from scn.inference.records import Metrics
@@ -77,16 +76,15 @@ def load(
 
 
 @overload
-def restore(image: NDArray[np.uint8], model: Model | str | Path) -> NDArray[np.uint8]: ...
+def restore(image: Array, model: Model | str | Path) -> Array: ...
 @overload
 def restore(image: Image.Image | str | Path, model: Model | str | Path) -> Image.Image: ...
-def restore(
-    image: NDArray[np.uint8] | Image.Image | str | Path, model: Model | str | Path
-) -> NDArray[np.uint8] | Image.Image:
+def restore(image: Any, model: Model | str | Path) -> Any:
     """Restores a photograph of any size.
 
     Args:
-        image: 8 bits: a NumPy array (H, W), (H, W, 3) or (H, W, 4), a Pillow image, or the path of a file.
+        image: a NumPy array (H, W), (H, W, 3) or (H, W, 4), a tensor (3, H, W), a Pillow image, or the path of a file;
+            scn.inference.handle.Model.restore has the types.
         model: what `load` has returned, or a reference that `load` takes. A reference is loaded at each call: for many
             images load the model once.
     Returns:

@@ -1,7 +1,9 @@
 """The model handle: what it says of a model, and what it refuses."""
 
+import copy
 import pickle
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from scn.inference.handle import Model
 from scn.inference.model_files import check_fits, load_model
 from scn.registry.land import land
 from scn.registry.publish import publish
-from scn.registry.reference import load
+from scn.registry.reference import load, restore
 
 
 def test_what_a_folder_with_a_model_says(small_project: Any) -> None:
@@ -85,15 +87,131 @@ def test_a_device_that_is_not_there_is_told(small_project: Any, device: str) -> 
         Model(small_project.add_model("sr-x2"), device)
 
 
-def test_it_goes_to_another_process_and_its_network_to_another_precision(small_project: Any) -> None:
+@pytest.mark.parametrize("again", [lambda model: pickle.loads(pickle.dumps(model)), copy.deepcopy])
+def test_it_can_be_pickled_and_copied(small_project: Any, again: Callable[[Model], Model]) -> None:
     model = Model(small_project.add_model("dn-s25"), "cpu")
     images = torch.rand(1, 1, 16, 17)
-    assert torch.equal(pickle.loads(pickle.dumps(model))(images), model(images))
-    for precision, off in ((torch.float16, 0.01), (torch.bfloat16, 0.05), (torch.float64, 1e-5)):
-        network = pickle.loads(pickle.dumps(model)).network.to(precision)
-        result = network(images.to(precision))
-        assert result.dtype == precision
-        torch.testing.assert_close(result.float().clamp(0, 1), model(images), rtol=0, atol=off)
+    other = again(model)
+    assert torch.equal(other(images), model(images))
+    assert (other.task.name, other.level, other.folder) == ("dn", 25, model.folder)
+    assert other.network is not model.network
+
+
+@pytest.mark.parametrize(("precision", "off"), [("half", 0.005), ("bfloat16", 0.05), ("double", 1e-6)])
+@pytest.mark.parametrize("name", ["dn-s25", "sr-x2"])
+def test_it_computes_in_another_precision(
+    small_project: Any, photograph: Callable[..., Any], name: str, precision: str, off: float
+) -> None:
+    model = Model(small_project.add_model(name), "cpu")
+    images = torch.rand(1, model.channels, 16, 17)
+    expected, pixels = model(images), photograph(200, 150, model.channels)
+    whole = model.restore(pixels).astype(int)
+    assert getattr(model, precision)() is model
+    result = model(images)
+    assert result.dtype == torch.float32
+    assert 0 < (result - expected).abs().max() < off
+    assert model(images.bfloat16()).dtype == torch.bfloat16
+    assert np.abs(model.restore(pixels) - whole).max() <= max(1, off * 255)
+    assert np.abs(model.restore(pixels, tile=128) - whole).max() <= max(1, off * 255)
+    assert model.float() is model
+    assert model.to("cpu") is model
+    assert (model(images) - expected).abs().max() < off
+
+
+@pytest.mark.parametrize("channels", [0, 1, 3, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64, np.float16])
+def test_arrays_and_tensors_are_restored_as_what_they_are(
+    small_project: Any, photograph: Callable[..., Any], channels: int, dtype: type
+) -> None:
+    model = Model(small_project.add_model("sr-x2"), "cpu")
+    eight = photograph(21, 30, channels) if channels else photograph(21, 30, 1)[..., 0]
+    white: Any = {np.uint8: 255, np.uint16: 65535}.get(dtype, 1)
+    pixels = np.divide(eight, 255, dtype=np.float64) * white
+    pixels = (np.rint(pixels) if white > 1 else pixels).astype(dtype)
+    off = 2e-3 if dtype == np.float16 else 2 / 255
+    expected = model.restore(eight) / 255
+    restored = model.restore(pixels)
+    assert (restored.dtype, restored.shape) == (dtype, expected.shape)
+    assert np.abs(restored / white - expected).max() <= 1 / 255 + off
+    first = pixels if channels == 0 else np.moveaxis(pixels, -1, 0)
+    of_tensor = model.restore(torch.from_numpy(first.copy()))
+    last = of_tensor if channels == 0 else of_tensor.movedim(0, -1)
+    assert of_tensor.dtype == torch.from_numpy(first.copy()).dtype
+    assert np.array_equal(last.numpy(), restored)
+    if channels:
+        both = model.restore(np.stack([pixels, pixels[::-1]]))
+        assert np.array_equal(both[0], restored)
+        assert np.array_equal(both[1], model.restore(pixels[::-1]))
+        tensors = model.restore(torch.from_numpy(np.stack([first, first])))
+        assert torch.equal(tensors[1], of_tensor)
+
+
+def test_float_is_not_rounded_and_bfloat16_comes_back(small_project: Any) -> None:
+    model = Model(small_project.add_model("dn-s25"), "cpu")
+    image = torch.rand(1, 24, 17, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(model.restore(image), model(image[None])[0], rtol=0, atol=1e-6)
+    assert model.restore(image.bfloat16()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (torch.full((1, 16, 16), 255.0), r"has values in \[0, 1\], not 255 to 255: divide 8-bit values by 255"),
+        (np.full((16, 16), np.nan, np.float32), r"has values in \[0, 1\], not nan to nan: divide"),
+        (torch.zeros(2, 16, 16), r"has 1, 3 or 4 channels before height and width, not the shape \(2, 16, 16\): conv"),
+        (np.zeros((16, 16, 2), np.uint8), r"has 1, 3 or 4 channels last, not the shape \(16, 16, 2\): convert"),
+        (np.zeros((16, 16), np.int32), r"or a path, not int32 \(16, 16\): convert it first"),
+        (torch.zeros(16, 16, dtype=torch.bool), r"or a path, not torch\.bool \(16, 16\): convert it first"),
+        (np.zeros((0, 16, 16, 1), np.uint8), r"not uint8 \(0, 16, 16, 1\): convert it first"),
+        ([[0, 1]], r"or a path, not list: convert it first"),
+        (np.zeros((4, 16), np.uint8), r"the image is 16x4 pixels: give an image of at least 8x8"),
+    ],
+)
+def test_what_is_no_image_is_told(small_project: Any, image: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Model(small_project.add_model("dn-s25"), "cpu").restore(image)
+
+
+def test_a_path_may_be_a_string_and_a_model_a_folder(
+    small_project: Any, photograph: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder, pixels = small_project.add_model("sr-x2"), photograph(20, 30)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    expected = Model(folder).restore(pixels)
+    for image in (str(tmp_path / "a.png"), tmp_path / "a.png"):
+        assert np.array_equal(np.asarray(restore(image, str(folder))), expected)
+    assert np.array_equal(restore(pixels, Model(folder)), expected)
+    with pytest.raises(UserError, match=r"^b\.png does not exist: name an image"):
+        restore("b.png", folder)
+
+
+def test_compiled_it_restores_the_same(
+    small_project: Any, photograph: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))  # others test networks by inductor
+    model = Model(small_project.add_model("dn-s25"), "cpu")
+    images, pixels = [torch.rand(2, 1, side, side + 3) for side in (16, 21)], photograph(180, 190, 1)
+    expected = [model(each) for each in images]
+    whole, tiled = model.restore(pixels), model.restore(pixels, tile=96)
+    assert model.compile() is model
+    for each, result in zip(images, expected, strict=True):
+        torch.testing.assert_close(model(each), result, rtol=0, atol=1e-5)
+    assert np.abs(model.restore(pixels).astype(int) - whole).max() <= 1
+    assert np.array_equal(model.restore(pixels, tile=96), tiled)
+    torch.testing.assert_close(pickle.loads(pickle.dumps(model))(images[0]), expected[0])
+
+
+def test_a_machine_that_can_not_compile_is_told(small_project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: Any, **__: Any) -> None:
+        raise RuntimeError("No working C++ compiler found in CXX: [None]\nand more")
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: refuses)
+    model = Model(small_project.add_model("dn-s25"), "cpu")
+    with pytest.raises(
+        UserError, match=r"^PyTorch can't compile the network here \(No working C\+\+ compiler .*\): ins"
+    ):
+        model.compile()
+    assert model(torch.rand(1, 1, 8, 8)).shape == (1, 1, 8, 8)
 
 
 def test_what_is_no_number_is_told(small_project: Any) -> None:

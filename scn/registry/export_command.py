@@ -1,0 +1,30 @@
+"""The command `scn export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+PARAMS = Path("params.yaml")
+
+
+def export(
+    out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The file to write.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="NAME", help="A model: see `scn models list`; or a folder.")
+    ],
+    params: Annotated[Path, typer.Option("--params", help="The configuration file.", show_default=True)] = PARAMS,
+) -> None:
+    """Write a model as ONNX, for images of any size, and compare it with onnxruntime where that is installed."""
+    from scn.core.errors import UserError
+    from scn.registry.reference import load
+
+    if out.suffix != ".onnx":
+        raise UserError(f"{out}: an export is an ONNX file: name it {out.with_suffix('.onnx')}.")
+    found = load(model, "cpu", params_file=params).export("onnx", out)
+    compared = (
+        "not compared, as onnxruntime is not installed (pip install 'scn[onnx]')"
+        if found.difference is None
+        else f"onnxruntime's values differ from PyTorch's by {found.difference:.1e} at most"
+    )
+    print(f"{found.file}: {compared}")
