@@ -113,7 +113,8 @@ class MultiScaleConv(nn.Module):
 def size_at(finest: Tensor, scale: int) -> tuple[int, int]:
     """Height and width at a scale of a pyramid, where `finest` (..., H, W) is scale 0."""
     height, width = finest.shape[-2:]
-    return -(-height // 2**scale), -(-width // 2**scale)
+    factor = 2**scale  # rounded up without negative numbers, which ONNX's division rounds in another way
+    return (height + factor - 1) // factor, (width + factor - 1) // factor
 
 
 def rectify(inputs: Features, outputs: Features) -> Features:
