@@ -4,23 +4,19 @@ The rows that go in are the numbers of images, and those that come out their fig
 actor that measures it and nowhere else, unless its pictures are asked for (docs/decisions/0018).
 """
 
-import logging
-import pickle
 import socket
-import warnings
-from collections.abc import Callable, Container, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import ray
-import ray.data
 import torch
 
 from scn.core.errors import UserError
 from scn.core.nodes import common, refusal
 from scn.core.ray import start_ray
+from scn.core.ray_data import actors_for, map_in_actors
 from scn.evaluation.measuring import Measured, Samples
 from scn.shards.samples import Sample
 
@@ -53,32 +49,19 @@ def measure_on_cluster(work: Work, numbers: Sequence[int]) -> Iterator[Measured]
     start_ray()
     if not numbers:
         return
-    resources = ray.cluster_resources()
-    gpus = int(resources.get("GPU", 0))
-    actors = min(gpus or max(1, int(resources.get("CPU", 1))), len(numbers))
+    actors, _ = actors_for(len(numbers))
     together = max(1, min(TOGETHER, len(numbers) // (_ROUNDS * actors)))
-    work_ref = ray.put(work)
     here = ray.get_runtime_context().get_node_id()
-    with _settings():
-        rows = ray.data.from_items(list(numbers), override_num_blocks=-(-len(numbers) // together))
-        found = rows.map_batches(
-            _Actor,
-            batch_size=None,
-            compute=ray.data.ActorPoolStrategy(size=actors),
-            fn_constructor_args=(work_ref, here, common()),
-            num_cpus=1,
-            num_gpus=1 if gpus else 0,
-        )
-        with closing(cast(Generator[Any], iter(found.iter_rows()))) as stream:  # closed, it ends the actors
-            for row in stream:
-                result = pickle.loads(row["result"])
-                if isinstance(result, UserError):
-                    raise result
-                yield result
+    arguments = (ray.put(work), here, common())
+    with closing(map_in_actors(_Actor, arguments, list(numbers), together=together, ordered=True)) as results:
+        for result in results:
+            if isinstance(result, UserError):
+                raise result
+            yield result
 
 
 class _Actor:
-    """Measures images; an error that the user can mend is a row as well, as Ray would make a traceback of it."""
+    """Measures images; an error that the user can mend is a result as well, as Ray would make a traceback of it."""
 
     def __init__(self, work: Any, driver: str, needed: dict[str, str]) -> None:
         self.refused = refusal(needed)
@@ -90,40 +73,13 @@ class _Actor:
         node = ray.get_runtime_context().get_node_id()
         self.place = "" if node == driver else f" (on the node {socket.gethostname()})"
 
-    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def __call__(self, numbers: list[int]) -> Iterator[Measured | UserError]:
         if self.refused:
-            yield _row(self.refused)
+            yield self.refused
             return
-        numbers = [int(number) for number in batch["item"]]
         try:
             for number, sample in zip(numbers, self.work.samples.read(numbers), strict=True):
                 measured = self.work.score(sample)
-                yield _row(measured if number in self.work.pictures else replace(measured, pictures={}))
+                yield measured if number in self.work.pictures else replace(measured, pictures={})
         except UserError as error:
-            yield _row(UserError(f"{str(error).rstrip('.')}{self.place}.") if self.place else error)
-
-
-def _row(result: object) -> dict[str, Any]:
-    return {"result": np.array([pickle.dumps(result, protocol=5)], dtype=object)}
-
-
-@contextmanager
-def _settings() -> Iterator[None]:
-    """Context in which Ray Data lets results through in order and one by one, and tells of nothing but errors."""
-    console = [handler for handler in logging.getLogger("ray.data").handlers if handler.name == "console"]
-    levels = [handler.level for handler in console]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of settings that it copies itself
-        context = ray.data.DataContext.get_current().copy()
-    context.execution_options.preserve_order = True
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.target_max_block_size = 1  # a result is a block: it need not wait for others
-    try:
-        for handler in console:
-            handler.setLevel(logging.ERROR)
-        with ray.data.DataContext.current(context):
-            yield
-    finally:
-        for handler, level in zip(console, levels, strict=True):
-            handler.setLevel(level)
+            yield UserError(f"{str(error).rstrip('.')}{self.place}.") if self.place else error

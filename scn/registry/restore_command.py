@@ -65,12 +65,15 @@ def restore(
     ] = "auto",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; default: a GPU if there is one.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads that compute; default: one a core.")] = None,
+    on_ray: Annotated[
+        bool, typer.Option("--ray", help="Images of a store (s3://BUCKET/IN s3://BUCKET/OUT): on a Ray cluster.")
+    ] = False,
     params: Annotated[Path, typer.Option("--params", help="The configuration file.", show_default=True)] = Path(
         "params.yaml"
     ),
 ) -> None:
     """Restore photographs with models that are published or ship; images that can't be restored stop no others."""
-    from scn.inference.inputs import plan
+    from scn.inference.inputs import Plan, plan
 
     if len(paths) < 2:
         raise UserError("Name a photograph or a folder, and where the result is to go: scn restore IN OUT.")
@@ -79,8 +82,17 @@ def restore(
     _one_of("--chroma", chroma, ("restore", "keep"))
     _one_of("--precision", precision, ("auto", "float32", "bfloat16"))
     side = _side(tile)
-    todo = plan(  # a mistake there is told before a model is fetched
-        paths[:-1], paths[-1], recursive=recursive, as_format=as_format, suffix=suffix, overwrite=overwrite
+    between_stores = any("://" in path for path in paths)
+    if between_stores and (len(paths) != 2 or not all("://" in path for path in paths) or overwrite):
+        raise UserError("Of stores name two, s3://BUCKET/IN and s3://BUCKET/OUT, and nothing is overwritten there.")
+    if on_ray and not between_stores:
+        raise UserError("--ray restores the images of a store: name s3://BUCKET/IN and s3://BUCKET/OUT.")
+    todo = (
+        Plan()
+        if between_stores
+        else plan(  # a mistake there is told before a model is fetched
+            paths[:-1], paths[-1], recursive=recursive, as_format=as_format, suffix=suffix, overwrite=overwrite
+        )
     )
     import torch
     from tqdm import tqdm
@@ -104,6 +116,16 @@ def restore(
         chroma=chroma,  # type: ignore[arg-type]
         strength=strength,
     )
+
+    if between_stores:
+        from scn.registry.restore_stores import restore_stores
+
+        kind = (as_format or "png", suffix, quality)
+        restored = restore_stores(paths[0], paths[1], models, reference, options, kind, factor, on_ray=on_ray)
+        print(restored.sentence)
+        if restored.failed:
+            raise typer.Exit(1)
+        return
 
     def work(photograph, name, done):  # type: ignore[no-untyped-def]  # scn.inference.batch.Restore
         chosen = models.choose(reference, photograph, lambda found: tqdm.write(f"{name}: {found}", file=sys.stderr))

@@ -1,6 +1,8 @@
 """The models that a reference names, one after the other; `auto` among them is chosen for each photograph."""
 
+import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from scn.config.params import PARAMS_FILE
@@ -9,7 +11,8 @@ from scn.imaging.image_io import Photograph
 from scn.inference.auto import AUTO, Candidate, choose, examine
 from scn.inference.batch import NothingToRestore
 from scn.inference.handle import Model
-from scn.registry.reference import list_models, load
+from scn.inference.model_files import CONFIG, WEIGHTS
+from scn.registry.reference import find, list_models, load
 
 Told = Callable[[str], object]
 """Is called with what `auto` has found and taken: "JPEG of quality 21: car-q20"."""
@@ -69,6 +72,16 @@ class Models:
             chosen += [fits.reference] if fits else []
         return chosen
 
+    def packed(self, reference: str) -> "Packed":
+        """All that a reference needs, to be unpacked on another machine. Raises UserError as `check`."""
+        references = [each for each in parts(reference) if each != AUTO]
+        candidates = self.candidates() if AUTO in parts(reference) else []
+        files = {}
+        for each in {*references, *(candidate.reference for candidate in candidates)}:
+            folder, version = find(each, self.params_file)
+            files[each] = (version, {name: (folder / name).read_bytes() for name in (CONFIG, WEIGHTS)})
+        return Packed(files=files, candidates=candidates)
+
     def candidates(self) -> list[Candidate]:
         """The models that `auto` chooses from. Raises UserError if there are none."""
         if self._candidates is None:
@@ -82,6 +95,26 @@ class Models:
         if not self._candidates:
             raise UserError("There is no model for noise or JPEG to choose from: name one with --model.")
         return self._candidates
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packed:
+    """Models as bytes."""
+
+    files: dict[str, tuple[str, dict[str, bytes]]]
+    """Reference -> version, and file name -> content."""
+    candidates: list[Candidate]
+
+    def unpack(self, device: str | None = None) -> Models:
+        """The models, on a device of this machine; it has no registry to look for others."""
+        models = Models(device, "")
+        models._candidates = self.candidates
+        for reference, (version, files) in self.files.items():
+            with tempfile.TemporaryDirectory() as folder:
+                for name, data in files.items():
+                    (Path(folder) / name).write_bytes(data)
+                models.loaded[reference] = Model(Path(folder), device, version=version)
+        return models
 
 
 def parts(reference: str) -> list[str]:

@@ -1,0 +1,295 @@
+"""Restores all images of one store into another, here or on a Ray cluster."""
+
+import hashlib
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tqdm import tqdm
+
+from scn.core.errors import UserError
+from scn.core.files import HIDDEN
+from scn.imaging.formats import Format, looks_like_an_image, named
+from scn.imaging.image_io import decode_photograph, encode_photograph
+from scn.inference.batch import NothingToRestore
+from scn.inference.chain import restore_by
+from scn.inference.restore import Options
+from scn.registry.several import Models, Packed
+from scn.storage import open_store
+from scn.storage.base import ObjectExists, Store
+from scn.storage.patience import reached
+
+RECORDS = "manifest"
+"""Folder of the records; the one of NAME.png is manifest/NAME.png.json."""
+MANIFEST = "manifest.json"
+"""All records, written when a command ends."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What is done with every image."""
+
+    source: Store
+    target: Store
+    packed: Packed
+    reference: str
+    options: Options
+    as_format: str
+    factor: Fraction | None = None
+    quality: int | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the results, as JSON."""
+        models = {name: hashlib.sha256(files["model.safetensors"]).hexdigest() for name, (_, files) in self._files()}
+        return {
+            "model": self.reference,
+            "weights": models,
+            "factor": str(self.factor) if self.factor is not None else None,
+            "quality": self.quality,
+            "self_ensemble": self.options.self_ensemble,
+            "chroma": self.options.chroma,
+            "strength": self.options.strength,
+            "precision": self.options.precision,
+        }
+
+    def _files(self) -> list[tuple[str, tuple[str, dict[str, bytes]]]]:
+        return sorted(self.packed.files.items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What became of one image."""
+
+    source: str
+    target: str
+    error: str = ""
+    """Why it was not restored; "" if it was, or if there is nothing to restore in it."""
+    nothing: str = ""
+    """What was found where there is nothing to restore."""
+
+
+def targets(keys: Sequence[str], as_format: Format, suffix: str = "") -> dict[str, str]:
+    """Key of an image -> key of its result: the same path, with the format's suffix.
+
+    Images whose results would have one name (a.jpg, a.png) keep the whole of theirs (a.jpg.png).
+    """
+    stems = {key: str(PurePosixPath(key).with_suffix("")) for key in keys}
+    twins = {stem for stem, count in Counter(stems.values()).items() if count > 1}
+    return {key: f"{key if stem in twins else stem}{suffix}{as_format.suffixes[0]}" for key, stem in stems.items()}
+
+
+def images_of(store: Store) -> list[str]:
+    """The keys of a store that end like an image's, without hidden ones."""
+    keys = (PurePosixPath(key) for key in store.list())
+    hidden = (".", HIDDEN)
+    return [
+        str(key)
+        for key in keys
+        if looks_like_an_image(Path(key)) and not any(part.startswith(hidden) for part in key.parts)
+    ]
+
+
+def left_to_do(work: Work, wanted: dict[str, str]) -> dict[str, str]:
+    """Those of the images whose results are not there.
+
+    Raises:
+        UserError: if a result is there that was made in another way.
+    """
+    there = set(work.target.list(f"{RECORDS}/"))
+    left = {}
+    for key, target in wanted.items():
+        record = _record(target)
+        if record not in there:
+            left[key] = target
+        elif json.loads(work.target.get(record))["settings"] != work.settings:
+            raise UserError(
+                f"{work.target.url}/{target} was made by another model or with other options: name another place for "
+                "the results."
+            )
+    return left
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What became of all images."""
+
+    where: str
+    by: str
+    restored: int = 0
+    already: int = 0
+    nothing: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    @property
+    def sentence(self) -> str:
+        """For a person."""
+        parts = [f"{self.restored} image{'s' if self.restored != 1 else ''} restored by {self.by}, in {self.where}"]
+        parts += [f"{len(self.failed)} not"] if self.failed else []
+        parts += [f"nothing to restore in {len(self.nothing)}"] if self.nothing else []
+        parts += [f"{self.already} already there"] if self.already else []
+        return "; ".join([*parts, f"{MANIFEST} there names all"])
+
+
+def restore_stores(
+    source: str,
+    target: str,
+    models: Models,
+    reference: str,
+    options: Options,
+    kind: tuple[str, str, int | None],
+    factor: Fraction | None,
+    *,
+    on_ray: bool,
+    store_timeout_s: float = 600.0,
+) -> Outcome:
+    """Restores all images of one store into another; what is done is found again.
+
+    Args:
+        source, target: URLs that scn.storage.open_store takes.
+        models: knows `reference`.
+        kind: format, suffix and quality of the results.
+        store_timeout_s: that a store may fail.
+    Raises:
+        UserError: if a store can't be used, it has no images, or results of other models lie in the target.
+    """
+    stores = [reached(open_store(url), store_timeout_s) for url in (source, target)]
+    stores[1].check()
+    name, suffix, quality = kind
+    work = Work(
+        source=stores[0],
+        target=stores[1],
+        packed=models.packed(reference),
+        reference=reference,
+        options=options,
+        as_format=name,
+        factor=factor,
+        quality=quality,
+    )
+    keys = [key for key in images_of(work.source) if not f"{work.source.url}/{key}".startswith(f"{work.target.url}/")]
+    if not keys:
+        raise UserError(f"{source} holds no images: put the images that you want restored into it.")
+    wanted = targets(keys, named(name), suffix)
+    left = left_to_do(work, wanted)
+    outcome = Outcome(where=target, by=models.names(reference), already=len(wanted) - len(left))
+    results = restore_on_ray(work, left) if on_ray else restore_here(work, left, models.device)
+    try:
+        for result in tqdm(results, total=len(left), unit="image", leave=False, disable=None):
+            if result.error:
+                tqdm.write(f"scn: {result.error}", file=sys.stderr)
+                outcome.failed.append(result.source)
+            elif result.nothing:
+                tqdm.write(f"{result.source}: {result.nothing}", file=sys.stderr)
+                outcome.nothing.append(result.source)
+            else:
+                outcome.restored += 1
+    finally:
+        write_manifest(work.target)
+    return outcome
+
+
+def restore_here(work: Work, jobs: dict[str, str], device: str | None = None) -> Iterator[Result]:
+    """Yields what became of each image, restored in this process."""
+    models = work.packed.unpack(device)
+    for key, target in jobs.items():
+        yield restore_one(work, models, key, target)
+
+
+def restore_one(work: Work, models: Models, key: str, target: str) -> Result:
+    """Restores one image: the result first, then its record, which says that it is done.
+
+    An image in which there is nothing to restore has a record and no result.
+    """
+    name, found = f"{work.source.url}/{key}", list[str]()
+    result = Result(source=key, target=target)
+    try:
+        data = work.source.get(key)
+        record = {"source": key, "source_sha256": hashlib.sha256(data).hexdigest(), "settings": work.settings}
+        photograph = decode_photograph(data, name)
+        try:
+            chosen = models.choose(work.reference, photograph, found.append)
+        except NothingToRestore as nothing:
+            _put_record(work, target, record | {"result": None, "found": [str(nothing)]})
+            return replace(result, nothing=str(nothing))
+        by = [models.load(each) for each in chosen]
+        restored = restore_by(by, photograph, work.options, factor=work.factor, name=name)
+        encoded = encode_photograph(restored, named(work.as_format), name, work.quality)
+        work.target.put(target, encoded)
+        record |= {"result": target, "result_sha256": hashlib.sha256(encoded).hexdigest()}
+        record |= {"by": models.names(",".join(chosen)), "found": [*photograph.notes, *found]}
+        _put_record(work, target, record)
+    except ObjectExists:
+        return replace(
+            result, error=f"{work.target.url}/{target} is there already with other content: delete it first."
+        )
+    except UserError as error:
+        return replace(result, error=str(error))
+    except MemoryError:
+        return replace(result, error=f"{name} needs more memory than there is: cut it into parts.")
+    return result
+
+
+def write_manifest(store: Store) -> int:
+    """Writes the records of all results as one file; returns how many there are."""
+    records = [json.loads(store.get(key)) for key in store.list(f"{RECORDS}/")]
+    data = (json.dumps({"images": records}, indent=1) + "\n").encode()
+    while True:
+        before, token = store.read_pointer(MANIFEST)
+        if before == data or store.swap_pointer(MANIFEST, data, token):
+            return len(records)
+
+
+def restore_on_ray(work: Work, jobs: dict[str, str]) -> Iterator[Result]:
+    """Yields what became of each image, restored by Ray Data: an actor for each GPU of the cluster, or for each CPU.
+
+    An actor that is lost is replaced, and its image restored again. Images come back as they are done.
+
+    Raises:
+        UserError: of a node with other code or versions.
+    """
+    import ray
+
+    from scn.core.nodes import common
+    from scn.core.ray import start_ray
+    from scn.core.ray_data import map_in_actors
+
+    start_ray()
+    reference = ray.put(work)
+    with closing(map_in_actors(_Actor, (reference, common()), list(jobs.items()))) as results:
+        for result in results:
+            if isinstance(result, UserError):
+                raise result
+            yield result
+
+
+class _Actor:
+    def __init__(self, work: Any, needed: dict[str, str]) -> None:
+        import ray
+        import torch
+
+        from scn.core.nodes import refusal
+
+        self.refused = refusal(needed)
+        if not self.refused:
+            if not torch.cuda.is_available():
+                torch.set_num_threads(1)  # it has one CPU
+            self.work: Work = ray.get(work)
+            self.models = self.work.packed.unpack()
+
+    def __call__(self, jobs: list[tuple[str, str]]) -> Iterator[Result | UserError]:
+        for key, target in jobs:
+            yield self.refused or restore_one(self.work, self.models, key, target)
+
+
+def _put_record(work: Work, target: str, record: dict[str, Any]) -> None:
+    work.target.put(_record(target), json.dumps(record, indent=1).encode())
+
+
+def _record(target: str) -> str:
+    return f"{RECORDS}/{target}.json"

@@ -1,0 +1,175 @@
+"""`scn restore` from one store into another: what is done is found again, and recorded with its hashes."""
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from photo_folder import picture
+from PIL import Image
+
+import scn.cli
+from scn.core.ray import stop_ray
+from scn.registry import restore_stores
+from scn.registry.publish import publish
+from scn.registry.reference import load
+
+
+@pytest.fixture
+def project(small_project: Any) -> Any:
+    small_project.add_model("dn-s25")
+    small_project.add_metrics("dn-s25")
+    publish(small_project.params, "dn-s25")
+    return small_project
+
+
+@pytest.fixture
+def photographs(project: Any) -> Path:
+    """Five files of which four are images, one of them damaged, and two have the same stem."""
+    folder = Path(project.root) / "in"
+    (folder / "sub").mkdir(parents=True)
+    for seed, name in enumerate(("a.png", "sub/b.png", "sub/b.bmp")):
+        Image.fromarray(picture(seed, 20 + seed, 24)).save(folder / name)
+    (folder / "damaged.png").write_bytes((folder / "a.png").read_bytes()[:200])
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+@pytest.fixture
+def command(project: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Runs `scn restore` of in/ into out/; returns its status and both outputs."""
+
+    def run(*more: str, source: str = "in", model: str = "dn-s25") -> tuple[int, str, str]:
+        urls = [f"file://{project.root}/{name}" for name in (source, "out")]
+        fixed = ["scn", "restore", *urls, "--model", model, "--params", str(project.root / "params.yaml"), *more]
+        monkeypatch.setattr("sys.argv", fixed)
+        with pytest.raises(SystemExit) as end:
+            scn.cli.main()
+        out, err = capsys.readouterr()
+        return int(end.value.code or 0), out, err
+
+    return run
+
+
+def results(project: Any) -> dict[str, bytes]:
+    folder = project.root / "out"
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.suffix == ".png"
+    }
+
+
+def check(project: Any, photographs: Path) -> None:
+    """All images but the damaged one are restored and recorded."""
+    found, model = results(project), load("dn-s25", "cpu", params_file=project.root / "params.yaml")
+    assert set(found) == {"a.png", "sub/b.png.png", "sub/b.bmp.png"}
+    expected = model.restore(picture(0, 20, 24))
+    assert np.abs(np.asarray(Image.open(project.root / "out" / "a.png")).astype(int) - expected).max() <= 1
+    records = {each["source"]: each for each in json.loads((project.root / "out/manifest.json").read_bytes())["images"]}
+    assert set(records) == {"a.png", "sub/b.png", "sub/b.bmp"}
+    for source, record in records.items():
+        assert record["source_sha256"] == hashlib.sha256((photographs / source).read_bytes()).hexdigest()
+        assert record["result_sha256"] == hashlib.sha256(found[record["result"]]).hexdigest()
+        assert record["by"] == "dn-s25@v1"
+
+
+def test_a_store_is_restored_into_another(project: Any, photographs: Path, command: Any) -> None:
+    status, out, err = command()
+    assert (status, out) == (
+        1,
+        f"3 images restored by dn-s25@v1, in file://{project.root}/out; 1 not; manifest.json there names all\n",
+    )
+    assert "damaged.png is damaged and can't be read" in err
+    check(project, photographs)
+    (photographs / "damaged.png").unlink()
+    first = results(project)
+    status, out, _ = command()
+    assert (status, "0 images restored" in out, "3 already there" in out) == (0, True, True)
+    assert results(project) == first
+
+
+def test_what_a_kill_left_is_finished(
+    project: Any, photographs: Path, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photographs / "damaged.png").unlink()
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(restore_stores, "_put_record", killed)  # the result is there, its record is not
+        assert command()[0] != 0
+    assert len(results(project)) == 1
+    assert command()[0] == 0
+    check(project, photographs)
+
+
+def test_results_of_another_model_are_not_mixed(project: Any, photographs: Path, command: Any) -> None:
+    (photographs / "damaged.png").unlink()
+    assert command()[0] == 0
+    status, _, err = command("--strength", "0.5")
+    assert (status, "was made by another model or with other options: name another place" in err) == (1, True)
+
+
+def test_nothing_to_restore_is_recorded_too(project: Any, photographs: Path, command: Any) -> None:
+    for path in photographs.rglob("*.*"):
+        path.unlink()
+    Image.fromarray(np.full((64, 64), 99, np.uint8)).save(photographs / "flat.png")
+    status, out, err = command(model="auto")
+    assert (status, "nothing to restore in 1" in out, "flat.png: no JPEG artifacts" in err) == (0, True, True)
+    status, out, _ = command(model="auto")
+    assert (status, "1 already there" in out) == (0, True)
+    assert results(project) == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["file://in", "out", "--model", "dn-s25"], "Of stores name two"),
+        (["in", "out", "--model", "dn-s25", "--ray"], "--ray restores the images of a store"),
+        (["file://in", "file://out", "--model", "dn-s25", "--overwrite"], "nothing is overwritten there"),
+        (["file://nothing", "file://out", "--model", "dn-s25"], "file://nothing holds no images"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    project: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: str,
+) -> None:
+    monkeypatch.chdir(project.root)
+    monkeypatch.setattr("sys.argv", ["scn", "restore", *arguments])
+    with pytest.raises(SystemExit, match="1"):
+        scn.cli.main()
+    assert words in capsys.readouterr().err
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    import ray
+
+    stop_ray()
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.integration
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("cluster")
+def test_a_cluster_gives_the_same(project: Any, photographs: Path, command: Any) -> None:
+    status, out, err = command("--ray")
+    assert (status, "3 images restored by dn-s25@v1" in out, "damaged.png is damaged" in err) == (1, True, True)
+    check(project, photographs)
+    assert "ray" in sys.modules
+    on_cluster = results(project)
+    for name in on_cluster:
+        (project.root / "out" / name).unlink()
+        (project.root / "out/manifest" / f"{name}.json").unlink()
+    command()
+    assert results(project).keys() == on_cluster.keys()
