@@ -22,8 +22,9 @@ POOL = "scn"
 """Name of the work pool."""
 HEARTBEAT_SECONDS = 30
 """Seconds between two signs of life of a flow run, which PREFECT_FLOWS_HEARTBEAT_FREQUENCY sets."""
-DEAD_SECONDS = 90
-"""Seconds without one after which a flow run counts as crashed."""
+DEAD_SECONDS = 180
+"""Seconds without one after which a flow run counts as crashed: a server that is away for a minute, and then
+starts, sees none for up to two."""
 AUTOMATION = "scn: a run without a sign of life has crashed"
 """Name of the automation."""
 
@@ -94,7 +95,8 @@ def _watch_for_dead_runs() -> None:
     )
     message = (
         f"No sign of life for {DEAD_SECONDS} s: its process was killed, or its machine is gone. "
-        "Start it again: a training goes on from its last checkpoint."
+        "Start it again: a training goes on from its last checkpoint. (If it was this server that was away, the "
+        "run goes on, and is shown as completed when it is.)"
     )
     action = ChangeFlowRunState(state=StateType.CRASHED, message=message)
     kind: Any = Automation  # its methods are typed as coroutines, too
