@@ -14,6 +14,7 @@ from scn.networks.base.config import NetworkConfig
 from scn.networks.dncnn.config import DncnnConfig
 from scn.networks.edsr.config import EdsrConfig
 from scn.networks.ms_conv.config import CarnConfig, SrresnetConfig
+from scn.networks.msrresnet.config import MsrresnetConfig
 from scn.networks.replication.config import ScaleWiseAdaptiveConfig, ScaleWiseOriginalConfig
 from scn.networks.scn.config import (
     BaselineConfig,
@@ -171,6 +172,15 @@ NETWORKS: Mapping[str, Network] = {
         section="3.1",
         licence="published idea; an author's code (ychfan/wdsr), not used here, is MIT",
         scale=2,
+    ),
+    "msrresnet": Network(
+        config=MsrresnetConfig,
+        implementation="scn.networks.msrresnet.network:MSRResNet",
+        title="Modified SRResNet",
+        paper="Wang, Yu, Wu, Gu, Liu, Dong, Qiao, Loy: ESRGAN, ECCV Workshops 2018; SRResNet: Ledig et al., CVPR 2017",
+        section="4.2",
+        licence="published idea; the code in BasicSR (Apache-2.0) and KAIR (MIT) is not used here",
+        scale=4,
     ),
     "scalewise-original": Network(
         config=ScaleWiseOriginalConfig,

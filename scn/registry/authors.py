@@ -1,11 +1,8 @@
 """Import of checkpoints of the SCN paper's authors (ychfan/scn); code in them is never run."""
 
-import hashlib
-import io
 import math
-import pickle
-import warnings
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +10,12 @@ import torch
 from torch import Tensor
 
 from scn.core.errors import UserError
-from scn.core.schema import unknown
-from scn.imaging.tasks import TASKS
-from scn.inference.model_files import save_model
 from scn.networks import network_config
 from scn.networks.build import build, fold
+from scn.registry.checkpoint_files import check_free, check_task, read_state, task_of, write_model
 
-FORMATS = ("ychfan-scn",)
-"""Names of the formats that `import_model` reads."""
+FORMAT = "ychfan-scn"
+"""Name of the format."""
 
 _LEAVES = {
     "bias": "bias",
@@ -28,12 +23,9 @@ _LEAVES = {
     "weight_g": "parametrizations.weight.original0",
     "weight_v": "parametrizations.weight.original1",
 }
-_IMAGES = {1: "grey", 3: "RGB"}
 
 
-def import_model(
-    file: Path, out: Path, *, scales: int, task: str | None = None, format: str = FORMATS[0]
-) -> dict[str, Any]:
+def import_scn(file: Path, out: Path, *, scales: int, task: str | None = None) -> dict[str, Any]:
     """Writes a checkpoint of the authors as a model folder, for `scn.load` and `scn restore`.
 
     Args:
@@ -41,26 +33,17 @@ def import_model(
         out: the folder, which must not hold anything yet.
         scales: number of scales of the pyramid, which the file does not say.
         task: sr, dn or car; None: the only one that fits the network, which there is if it enlarges.
-        format: one of FORMATS.
     Returns:
         the architecture, as in the folder's config.json.
     Raises:
         UserError: if the file is no such checkpoint, or a part of it is missing, of another shape, not float32 or not
             finite; if the task is missing or does not fit; if `out` holds something or can't be written.
     """
-    if format not in FORMATS:
-        raise UserError(f"{unknown(format, FORMATS, 'format of checkpoints')}.")
-    if task is not None and task not in TASKS:
-        raise UserError(f"{unknown(task, TASKS, 'task')}.")
-    try:
-        taken = out.exists() and not (out.is_dir() and not any(out.iterdir()))
-    except OSError as error:
-        raise UserError(f"{out} can't be read ({error.strerror}): name another folder for the model.") from None
-    if taken:
-        raise UserError(f"{out} exists and is no empty folder: name a new folder for the model.")
-    state, sha256 = _read(file)
+    check_task(task)
+    check_free(out)
+    state, sha256 = read_state(file, partial(_refusal, file))
     architecture = _architecture(state, scales, file)
-    task = _task(architecture, task, file)
+    task = task_of(architecture, task, file)
     theirs = {ours: key for key, ours in _names(architecture["blocks"]).items()}
     with torch.device("meta"):  # whatever the file claims, nothing is allocated before the shapes agree
         expected = {theirs[ours]: tensor for ours, tensor in build(architecture).state_dict().items()}
@@ -72,11 +55,7 @@ def import_model(
     for ours, tensor in fold(network).state_dict().items():
         if not tensor.isfinite().all():
             raise _refusal(file, f"its weight normalisation gives a '{theirs[ours]}' that is not finite")
-    about = {"task": task, "imported": {"format": format, "sha256": sha256}}
-    try:
-        save_model(out, network, architecture, about)
-    except OSError as error:
-        raise UserError(f"{out} can't be written ({error.strerror}): name another folder for the model.") from None
+    write_model(out, network, architecture, task, FORMAT, sha256)
     return architecture
 
 
@@ -101,47 +80,6 @@ def _names(blocks: int) -> dict[str, str]:
     return {f"{key}.{leaf}": f"{layers[key]}.{_LEAVES[leaf]}" for key in layers for leaf in _LEAVES}
 
 
-def _read(file: Path) -> tuple[dict[str, Tensor], str]:
-    """The state dict, without the prefix of DataParallel, and the file's SHA-256."""
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise UserError(f"{file} can't be read ({error.strerror}): name a checkpoint of the authors.") from None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about old formats: they are read, or refused below
-            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise _refusal(file, "it holds more than tensors, or is no file of torch.save") from None
-    except Exception as error:  # whatever PyTorch's reader meets in the bytes of a stranger
-        raise _refusal(file, f"it can't be unpacked: {type(error).__name__}") from None
-    if isinstance(content, dict):
-        content = content.get("model_state_dict", content)
-    if not isinstance(content, dict) or not content or not all(isinstance(key, str) for key in content):
-        raise _refusal(file, "it holds no state dict")
-    for key, tensor in content.items():
-        if what := _what(tensor):
-            raise _refusal(file, f"'{key}' is no float32 tensor but {what}")
-    if sum(tensor.nbytes for tensor in content.values()) > len(data):
-        raise _refusal(file, "its tensors are larger than the file")
-    for key, tensor in content.items():
-        if not tensor.isfinite().all():
-            raise _refusal(file, f"'{key}' has values that are not finite")
-    prefix = "module." if all(key.startswith("module.") for key in content) else ""
-    return {key.removeprefix(prefix): tensor for key, tensor in content.items()}, hashlib.sha256(data).hexdigest()
-
-
-def _what(value: object) -> str | None:
-    """Says what a value is that should be a float32 tensor; None for one that is."""
-    if not isinstance(value, Tensor):
-        return type(value).__name__
-    if value.layout != torch.strided:
-        return "a sparse one"
-    if value.device.type == "meta":
-        return "one without values (on the meta device)"
-    return None if value.dtype == torch.float32 else str(value.dtype)
-
-
 def _architecture(state: Mapping[str, Tensor], scales: int, file: Path) -> dict[str, Any]:
     """The parameters that the shapes tell, and `scales`; ratio, kernel and ends are the authors'."""
     weight_norm = any(key.endswith(".weight_v") for key in state)
@@ -163,32 +101,6 @@ def _architecture(state: Mapping[str, Tensor], scales: int, file: Path) -> dict[
     if channels not in (1, 3) or scale < 1:
         raise _refusal(file, f"a network has 1 or 3 channels, not {channels}, and a scale from 1, not {scale}")
     return {**config.model_dump(), "channels": channels, "scale": scale}
-
-
-def _task(architecture: Mapping[str, Any], task: str | None, file: Path) -> str:
-    """Returns the task, which must fit the network's scale and channels."""
-    scale, channels = architecture["scale"], architecture["channels"]
-    fitting = [
-        name
-        for name, row in TASKS.items()
-        if (row.degradation == "bicubic") == (scale > 1) and row.image_channels == channels
-    ]
-    holds = f"{file} holds a network of scale {scale} for {_IMAGES[channels]} images"
-    if not fitting:
-        raise UserError(f"{holds}, which no task has ({', '.join(map(_needs, TASKS))}): name another checkpoint.")
-    options = f"--task {' or --task '.join(fitting)}"
-    if task is None and len(fitting) > 1:
-        titles = " or ".join(TASKS[name].title for name in fitting)
-        raise UserError(f"{file} does not say what its network restores: add {options} ({titles}).")
-    task = task or fitting[0]
-    if task not in fitting:
-        raise UserError(f"{holds}, but {_needs(task)}: use {options}, or another checkpoint.")
-    return task
-
-
-def _needs(task: str) -> str:
-    scale = "a scale from 2" if TASKS[task].degradation == "bicubic" else "scale 1"
-    return f"{task} needs {scale} and {_IMAGES[TASKS[task].image_channels]} images"
 
 
 def _differences(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Iterator[str]:

@@ -234,15 +234,20 @@ def gc(
 @models.command("import")
 def import_checkpoint(
     file: Annotated[Path, typer.Argument(help="The checkpoint file.")],
-    scales: Annotated[int, typer.Option(min=1, help="Scales of the pyramid, which the file does not say.")],
     out: Annotated[Path, typer.Option(help="A new folder for the model.")],
-    format: Annotated[str, typer.Option(help="Format of the file: ychfan-scn, that of SCN's authors.")] = "ychfan-scn",
+    scales: Annotated[
+        int | None, typer.Option(min=1, help="Scales of the pyramid of SCN's authors' networks: their files don't say.")
+    ] = None,
+    scale: Annotated[int | None, typer.Option(min=2, help="Upscaling factor of SRCNN: its files don't say.")] = None,
+    format: Annotated[
+        str | None, typer.Option(help="Format of the file, such as ychfan-scn; default: recognised by its keys.")
+    ] = None,
     task: Annotated[str | None, typer.Option(help="Task: dn, car or sr; needed for a network of scale 1.")] = None,
 ) -> None:
-    """Make a model folder of a checkpoint of the SCN paper's authors."""
-    from scn.registry.authors import import_model
+    """Make a model folder of another project's checkpoint: SCN's authors', BasicSR's, KAIR's, EDSR's or DnCNN's."""
+    from scn.registry.imports import import_model
 
-    architecture = import_model(file, out, scales=scales, task=task, format=format)
+    architecture = import_model(file, out, scales=scales, scale=scale, task=task, format=format)
     print(f"{out}: {', '.join(f'{key} {value}' for key, value in architecture.items())}")
 
 

@@ -17,3 +17,6 @@ class EdsrConfig(NetworkConfig):
     """Channels of the features between blocks."""
     residual_scaling: float = Field(default=1.0, gt=0, le=10)
     """Factor of each block's residual: 1 at the baseline's size, 0.1 in the large network."""
+    mean: Literal["half", "div2k"] = "half"
+    """What is subtracted from the image and added to the result: 0.5, as in SCN, or DIV2K's mean of each channel, as in
+    the paper and its authors' weights, for 3 channels."""

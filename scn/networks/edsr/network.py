@@ -2,9 +2,13 @@
 
 from torch import Tensor, nn
 
+from scn.core.errors import UserError
 from scn.networks.base.layers import IMAGE_MEAN, RestorationNetwork, conv, prime_factors
 from scn.networks.base.residual import ResidualBlock
 from scn.networks.edsr.config import EdsrConfig
+
+DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
+"""Mean of DIV2K's training images, R, G and B, as the authors' code has it."""
 
 
 class EDSR(RestorationNetwork):
@@ -13,7 +17,10 @@ class EDSR(RestorationNetwork):
         y = tail(up(h + body(h))), h = head(x)
 
     The body is `blocks` residual blocks and a convolution; up is a convolution and a pixel shuffle for each prime
-    factor of s. The mean 1/2 is subtracted from every channel, as in SCN; the paper subtracts DIV2K's.
+    factor of s. With config.mean the mean 1/2 is subtracted from every channel, as in SCN, or DIV2K's, as in the paper.
+
+    Raises:
+        UserError: for DIV2K's mean with one channel.
     """
 
     def __init__(self, config: EdsrConfig, *, channels: int, scale: int) -> None:
@@ -24,11 +31,17 @@ class EDSR(RestorationNetwork):
         self.body = nn.Sequential(*body, conv(units, units, 3))
         self.up = Upsampler(units, scale)
         self.tail = conv(units, channels, 3)
+        self.mean: float | list[float] = IMAGE_MEAN
+        if config.mean == "div2k":
+            if channels != 3:
+                raise UserError("The network: mean: div2k is that of images with 3 channels: use half with 1.")
+            self.mean = list(DIV2K_MEAN)
 
     def restore(self, image: Tensor) -> Tensor:
-        features = self.head(image - IMAGE_MEAN)
+        mean: Tensor | float = self.mean if isinstance(self.mean, float) else image.new_tensor(self.mean)[:, None, None]
+        features = self.head(image - mean)
         restored: Tensor = self.tail(self.up(features + self.body(features)))
-        return restored + IMAGE_MEAN
+        return restored + mean
 
 
 class Upsampler(nn.Sequential):

@@ -33,7 +33,12 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     "arcnn": [{"units": 8, "channels": 1}, {"units": 8, "scale": 2}],
     "vdsr": [{"layers": 4, "units": 8, "channels": 1, "scale": 2}],
     "dncnn": [{"layers": 4, "units": 8, "channels": 1}, {"layers": 3, "units": 8, "batch_norm": False}],
-    "edsr": [{"blocks": 2, "units": 8, "scale": 2}, {"blocks": 1, "units": 8, "residual_scaling": 0.1, "scale": 4}],
+    "edsr": [
+        {"blocks": 2, "units": 8, "scale": 2},
+        {"blocks": 1, "units": 8, "residual_scaling": 0.1, "scale": 4},
+        {"blocks": 1, "units": 8, "residual_scaling": 0.1, "mean": "div2k", "scale": 4},
+    ],
+    "msrresnet": [{"blocks": 2, "units": 8, "scale": 4}, {"blocks": 1, "units": 8}],
     "wdsr": [{"blocks": 2, "units": 6, "width": 2, "scale": 3}, {"blocks": 1, "units": 6, "weight_norm": False}],
     "srresnet": [
         {"blocks": 2, "units": 8, "scale": 4},

@@ -15,7 +15,8 @@ from scn.core.errors import UserError
 from scn.inference.handle import Model
 from scn.inference.model_files import load_model
 from scn.networks.build import build
-from scn.registry.authors import convert, import_model
+from scn.registry.authors import convert
+from scn.registry.imports import import_model
 
 GOLDEN = Path(__file__).resolve().parents[4] / "shared" / "reference"
 SMALL: dict[str, Any] = {"name": "scn", "blocks": 2, "units": 8, "width": 3, "scales": 3, "channels": 3, "scale": 2}
@@ -192,7 +193,7 @@ def test_code_in_a_file_is_never_run(tmp_path: Path) -> None:
     torch.save(trap, tmp_path / "zip.pt")
     torch.save({"model_state_dict": state, "args": trap}, tmp_path / "inside.pt")
     for name in ("plain.pickle", "zip.pt", "inside.pt"):
-        with pytest.raises(UserError, match=f"{name} is no checkpoint of the authors' SCN"):
+        with pytest.raises(UserError, match=f"{name} is no checkpoint that can be imported"):
             import_model(tmp_path / name, tmp_path / "model", scales=3)
         assert not sprung.exists(), name
     pickle.loads((tmp_path / "plain.pickle").read_bytes())
@@ -257,7 +258,7 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
     }
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
-        with pytest.raises(UserError, match=f"{name} is no checkpoint of the authors' SCN"):
+        with pytest.raises(UserError, match=f"{name} is no checkpoint that can be imported"):
             import_model(tmp_path / name, tmp_path / "model", scales=3)
     torch.save(torch.zeros(3), tmp_path / "tensor")
     with pytest.raises(UserError, match="it holds no state dict"):
