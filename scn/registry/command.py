@@ -11,7 +11,7 @@ from scn.core.errors import UserError
 
 models = typer.Typer(
     name="models",
-    help="List, show, compare, promote, roll back, fetch, verify and remove versions; import and install models.",
+    help="List, show, compare, promote, roll back, fetch, verify and remove versions; import, install, upload models.",
     no_args_is_help=True,
 )
 ParamsFile = Annotated[Path, typer.Option("--params", help="The configuration file.", show_default=True)]
@@ -249,6 +249,55 @@ def import_checkpoint(
 
     architecture = import_model(file, out, scales=scales, scale=scale, task=task, format=format)
     print(f"{out}: {', '.join(f'{key} {value}' for key, value in architecture.items())}")
+
+
+License = Annotated[str | None, typer.Option(help="The weights' licence; default: the training images decide it.")]
+
+
+@models.command()
+def record(
+    reference: Reference,
+    site: Annotated[str, typer.Option("--for", metavar="SITE", help="huggingface, or openmodeldb.")] = "huggingface",
+    license: License = None,
+    author: Annotated[str, typer.Option(help="OpenModelDB: the author's identifier there.")] = "",
+    url: Annotated[str, typer.Option(help="OpenModelDB: where the weights can be fetched.")] = "",
+    date: Annotated[str, typer.Option(help="OpenModelDB: yyyy-mm-dd; default: today.")] = "",
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Print the record of a model for a site: the model card with Hugging Face's metadata, or OpenModelDB's file."""
+    from datetime import date as day
+
+    from scn.core.schema import unknown
+    from scn.registry.hub import described, hugging_face_card, open_model_db_record
+    from scn.registry.reference import find
+
+    if site not in ("huggingface", "openmodeldb"):
+        raise UserError(f"{unknown(site, ('huggingface', 'openmodeldb'), 'site')}.")
+    model = described(find(reference, params)[0])
+    if site == "huggingface":
+        print(hugging_face_card(model, license), end="")
+        return
+    if not author or not url:
+        raise UserError("OpenModelDB's record names an author and where the weights lie: add --author and --url.")
+    made = open_model_db_record(model, author=author, date=date or day.today().isoformat(), url=url, license=license)
+    print(json.dumps(made, indent=4, ensure_ascii=False))
+
+
+@models.command()
+def push(
+    reference: Reference,
+    target: Annotated[str, typer.Argument(metavar="hf://OWNER/NAME", help="The repository; it is made if needed.")],
+    license: License = None,
+    private: Annotated[bool, typer.Option("--private", help="Make the repository private, if it is made.")] = False,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Upload a model with its card and figures to Hugging Face: needs pip install 'scn[hub]'."""
+    from scn.registry.hub import described
+    from scn.registry.hub import push as upload
+    from scn.registry.reference import find
+
+    folder, version = find(reference, params)
+    print(upload(described(folder), target, version=version, license=license, private=private))
 
 
 @models.command()
