@@ -26,7 +26,7 @@ from scn.inference.handle import Model
 TITLE = "The blind choice of a model"
 CONDITIONS = (
     *(("noise", sigma) for sigma in (0, 5, 10, 15, 20, 25, 35, 50, 70)),
-    *(("jpeg", quality) for quality in (5, 10, 20, 30, 40, 70)),
+    *(("jpeg", quality) for quality in (5, 10, 20, 30, 40, 60, 70, 80, 90)),
 )
 NEAR = 0.1
 """Decibels: a choice within them is as good as the best."""

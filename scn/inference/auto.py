@@ -13,9 +13,11 @@ from scn.imaging.jpeg_quality import luma_steps
 AUTO = "auto"
 """The name that stands for the model that fits."""
 _PATCH = 8
-_MOST_PATCHES, _MOST_BLOCKS = 60_000, 3_000
-WORST_QUALITY_LEFT = 60
+_REGION, _MOST_REGIONS, _MOST_BLOCKS = 64, 64, 3_000
+WORST_QUALITY_LEFT = 80
 """JPEG of at least this quality shows no artifacts that the models, made for 10 to 40, would find."""
+_REACHES = 0.85
+"""A model for noise of this part of the level that was found is taken for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +62,9 @@ def choose(finding: Finding, candidates: Sequence[Candidate]) -> Candidate | Non
     """The candidate that fits what was found; None: there is nothing to restore, as far as the candidates go.
 
     JPEG goes first: noise that was compressed is not what a network for noise was trained on. The quality nearest on a
-    logarithmic scale is taken; of the models for noise the nearest level, and none below two thirds of the smallest,
-    where texture would be taken for noise.
+    logarithmic scale is taken; of the models for noise the smallest level that reaches it, as one that is too small
+    leaves noise and costs more than one that is too large, and none below two thirds of the smallest, where texture
+    would be taken for noise (benchmarks.auto).
     """
     quality = finding.quality or 100
     if quality < WORST_QUALITY_LEFT:
@@ -69,22 +72,33 @@ def choose(finding: Finding, candidates: Sequence[Candidate]) -> Candidate | Non
         return min(jpeg, key=lambda each: abs(np.log(each.level / quality)), default=None)
     noise = [each for each in candidates if each.task == "dn"]
     if noise and finding.sigma >= min(each.level for each in noise) * 2 / 3:
-        return min(noise, key=lambda each: abs(each.level - finding.sigma))
+        reaching = [each for each in noise if each.level >= _REACHES * finding.sigma]
+        return min(reaching or [max(noise, key=lambda each: each.level)], key=lambda each: each.level)
     return None
 
 
 def noise_level(luma: NDArray[np.float64]) -> float:
-    """Standard deviation of white noise in a photograph (Chen, Zhu, Heng, ICCV 2015).
+    """Standard deviation of white noise in a photograph (Chen, Zhu, Heng, ICCV 2015), by regions.
 
-    Patches of a clean image lie near a subspace, so that the smallest eigenvalues of their covariance are those of the
-    noise alone: of the eigenvalues in descending order, the first tail whose mean is its median.
+    Noise is everywhere, texture is not: of the estimates of regions of about _REGION pixels the lower quartile counts.
 
     Args:
         luma: (H, W), where 255 is white, at least 8x8.
     """
+    rows, columns = (np.array_split(np.arange(side), max(1, side // _REGION)) for side in luma.shape)
+    step = max(1, round((len(rows) * len(columns) / _MOST_REGIONS) ** 0.5))
+    parts = [luma[np.ix_(row, column)] for row in rows[step // 2 :: step] for column in columns[step // 2 :: step]]
+    return float(np.quantile([_noise_level(part) for part in parts], 0.25))
+
+
+def _noise_level(luma: NDArray[np.float64]) -> float:
+    """That of one region.
+
+    Patches of a clean image lie near a subspace, so that the smallest eigenvalues of their covariance are those of the
+    noise alone: of the eigenvalues in descending order, the first tail whose mean is its median.
+    """
     patches = np.lib.stride_tricks.sliding_window_view(luma, (_PATCH, _PATCH))
-    step = max(1, int((patches.shape[0] * patches.shape[1] / _MOST_PATCHES) ** 0.5))
-    chosen = patches[::step, ::step].reshape(-1, _PATCH**2)
+    chosen = patches.reshape(-1, _PATCH**2)
     values = np.sort(np.linalg.eigvalsh(np.cov(chosen, rowvar=False)))[::-1]
     for first in range(len(values) - 1):
         tail = values[first:]

@@ -31,6 +31,15 @@ def test_a_clean_image_has_no_noise() -> None:
     assert noise_level(smooth(160, 200)) < 1
 
 
+def test_texture_is_not_taken_for_noise() -> None:
+    """Half of the image is texture that no smooth image has."""
+    image = smooth(256, 256)
+    image[:, 128:] += np.random.default_rng(0).normal(0, 30, (256, 128))
+    assert noise_level(image) < 1
+    noisy = image + np.random.default_rng(1).normal(0, 15, image.shape)
+    assert noise_level(noisy) == pytest.approx(15, rel=0.1)
+
+
 @pytest.mark.parametrize("quality", [10, 20, 40, 75])
 def test_the_quality_of_jpeg_is_estimated_from_pixels(photograph: Callable[..., Any], quality: int) -> None:
     compressed = jpeg(photograph(160, 200, 1)[..., 0], quality)
@@ -59,10 +68,14 @@ def test_the_file_goes_before_the_pixels(photograph: Callable[..., Any]) -> None
         (12, 30.0, "car-q10"),
         (15, 0.0, "car-q20"),
         (55, 0.0, "car-q40"),
+        (75, 30.0, "car-q40"),
         (95, 0.0, None),
         (95, 24.0, "dn-s25"),
         (None, 9.9, None),
         (None, 10.0, "dn-s15"),
+        (None, 17.0, "dn-s15"),
+        (None, 20.0, "dn-s25"),  # the one for 15 would leave noise
+        (None, 35.0, "dn-s50"),
         (None, 90.0, "dn-s50"),
     ],
 )
