@@ -82,7 +82,7 @@ DAMAGES = (
     Damage(what="model", files=f"models/{NAME}/model.safetensors"),
     Damage(what="figures", files=f"evaluations/{NAME}/model.json"),
     Damage(what="DVC's cache", files=".dvc/cache/files/md5/*/*", gone=f"models/{NAME}"),
-    Damage(what="dvc.lock", files="dvc.lock", remedies={"dvc.lock": [MEND], "'utf-8' codec": [MEND]}),
+    Damage(what="dvc.lock", files="dvc.lock", remedies={"dvc.lock": [MEND], "in schema": [MEND]}),  # docs/operations.md
     Damage(
         what="pointer",
         files=f"{REGISTRY}/latest.json",
