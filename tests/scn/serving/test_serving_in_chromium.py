@@ -2,6 +2,7 @@
 
 import io
 import re
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
 from served_page import Served
+
+from scn.serving.work import Progress, Restored, Wanted
 
 pytestmark = MARKS
 
@@ -150,13 +153,26 @@ def test_a_file_that_is_no_photograph_is_told_and_stops_no_other(browser: webdri
     until(browser, lambda: states(browser) == ["done"])
 
 
-def test_what_runs_can_be_cancelled(browser: webdriver.Chrome, served: Served, tmp_path: Path) -> None:
-    add(browser, *(photograph(tmp_path, f"{name}.png", height=150, width=200) for name in "ab"))
-    browser.find_element(By.ID, "ensemble").click()
+def test_what_waits_or_runs_can_be_cancelled(browser: webdriver.Chrome, served: Served, tmp_path: Path) -> None:
+    restorer: Any = served.jobs.workers[0]
+    restore, go = restorer.restore, threading.Event()
+
+    def waiting(data: bytes, wanted: Wanted, progress: Progress) -> Restored:
+        while not go.wait(0.01):
+            progress(0.5)
+        restored: Restored = restore(data, wanted, progress)
+        return restored
+
+    restorer.restore = waiting
+    add(browser, *(photograph(tmp_path, f"{name}.png") for name in "abc"))
     start(browser, "dn-s25")
-    until(browser, lambda: states(browser)[1] == "queued")
-    items(browser)[1].find_element(By.CLASS_NAME, "remove").click()
-    until(browser, lambda: states(browser) == ["done", "ready"])
+    until(browser, lambda: states(browser) == ["running", "queued", "queued"])
+    assert "waits, 2 before it" in items(browser)[2].text
+    for number in (1, 0):
+        items(browser)[number].find_element(By.CLASS_NAME, "remove").click()
+    until(browser, lambda: states(browser) == ["ready", "ready", "running"])
+    go.set()
+    until(browser, lambda: states(browser)[2] == "done")
     assert len(list(served.jobs.folder.iterdir())) == 1
 
 
