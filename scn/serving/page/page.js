@@ -125,7 +125,7 @@ function state(photograph) {
     case "uploading": return photograph.told || "is being read";
     case "queued": return `waits, ${job.ahead} before it${left}`;
     case "running": return `is being restored${left}`;
-    case "done": return `${job.result_width} × ${job.result_height} pixels by ${job.by} in ${time(job.seconds)}${job.message ? `. ${job.message}` : ""}`;
+    case "done": return `${job.result_width} × ${job.result_height} pixels by ${job.by} in ${time(job.seconds)}${job.message ? `; ${job.message}` : ""}`;
     default: return photograph.told;
   }
 }

@@ -137,6 +137,8 @@ def test_before_and_after_lie_under_a_slider(browser: webdriver.Chrome, tmp_path
     resize(browser, DESKTOP, 240)
     browser.find_element(By.ID, "zoom").click()
     assert after.rect["height"] < 240  # all of it is seen
+    close = browser.find_element(By.ID, "close").rect
+    assert close["x"] + close["width"] <= run(browser, "return document.documentElement.clientWidth")
     browser.find_element(By.ID, "close").send_keys(Keys.ESCAPE)
     assert not browser.find_element(By.ID, "viewer").is_displayed()
     resize(browser, DESKTOP)
