@@ -370,8 +370,8 @@ def test_a_loaded_network_gives_images_without_gradients(project: Any) -> None:
     restored = network(torch.cat([torch.zeros(1, 1, 9, 9), torch.ones(1, 1, 9, 9)]))
     assert 0 <= restored.min() <= restored.max() <= 1
     assert not restored.requires_grad
-    with pytest.raises(UserError, match=r"takes a float32 tensor .* values in \[0, 1\], not torch\.float64"):
-        network(torch.rand(1, 1, 9, 9, dtype=torch.float64))
+    with pytest.raises(UserError, match=r"takes a floating point tensor .* values in \[0, 1\], not torch\.uint8"):
+        network(torch.zeros(1, 1, 9, 9, dtype=torch.uint8))
     for wrong in (torch.full((1, 1, 9, 9), 255.0), torch.full((1, 1, 9, 9), torch.nan)):
         with pytest.raises(UserError, match=r"takes values in \[0, 1\], not (255|nan) to (255|nan): divide"):
             network(wrong)
