@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -44,10 +45,11 @@ class Work:
     factor: Fraction | None = None
     quality: int | None = None
 
-    @property
+    @cached_property
     def settings(self) -> dict[str, Any]:
         """What decides the results, as JSON."""
-        models = {name: hashlib.sha256(files["model.safetensors"]).hexdigest() for name, (_, files) in self._files()}
+        packed = sorted(self.packed.files.items())
+        models = {name: hashlib.sha256(files["model.safetensors"]).hexdigest() for name, (_, files) in packed}
         return {
             "model": self.reference,
             "weights": models,
@@ -58,9 +60,6 @@ class Work:
             "strength": self.options.strength,
             "precision": self.options.precision,
         }
-
-    def _files(self) -> list[tuple[str, tuple[str, dict[str, bytes]]]]:
-        return sorted(self.packed.files.items())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -211,7 +211,7 @@ def _told(jobs: Jobs, job: Job) -> dict[str, Any]:
         "name": job.wanted.name,
         "state": job.state.value,
         "progress": round(job.progress, 4),
-        "ahead": 0 if ended else len(jobs.ahead(job)) if job.state == State.QUEUED else 0,
+        "ahead": len(jobs.ahead(job)) if job.state == State.QUEUED else 0,
         "seconds_left": jobs.seconds_left(job),
         "seconds": round(job.ended - job.started, 2) if ended and job.started else None,
         "message": job.message,

@@ -51,7 +51,7 @@ def run(
             workers or restorers,
             most=settings.most,
             keep_s=settings.keep_s,
-            measured=lambda: [entry.name for entry in {entry.name: entry for entry in models()}.values()],
+            measured=lambda: sorted({entry.name for entry in models()}),
         )
         local = settings.host in _LOOPBACK
         port = listening.getsockname()[1]

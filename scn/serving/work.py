@@ -93,14 +93,13 @@ class Header:
 
     width: int
     height: int
-    format: str
 
 
 def header(path: Path, name: str) -> Header:
     """Reads the size of an image without decoding it. Raises UserError if it is none that can be read."""
     try:
         with Image.open(path, formats=readable()) as image:
-            return Header(width=image.width, height=image.height, format=str(image.format))
+            return Header(width=image.width, height=image.height)
     except Exception:  # Pillow's decoders raise anything; the reader has the sentence
         decode_photograph(path.read_bytes()[: 2**20], name)
         raise UserError(f"{name} is damaged and can't be read: fetch it again or leave it out.") from None

@@ -58,7 +58,7 @@ async function begin() {
   } catch (error) {
     return tell(error.message);
   }
-  $("limits").textContent = `, of up to ${about.upload_mib} MB`;
+  $("limits").textContent = `, of up to ${about.upload_mib} MiB`;
   const models = about.models.filter((model) => TASKS[model.task]);
   if (models.some((model) => model.task !== "sr")) $("model").append(option("auto", "Choose for me"));
   for (const task of Object.keys(TASKS)) {

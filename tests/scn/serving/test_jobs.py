@@ -53,7 +53,7 @@ def submit(jobs: Jobs, tmp_path: Path) -> Callable[..., Job]:
     def submitted(name: str, owner: str = "") -> Job:
         file = tmp_path / "upload"
         file.write_bytes(name.encode())
-        return jobs.submit(Wanted(name=name), Header(width=3, height=2, format="PNG"), owner, file)
+        return jobs.submit(Wanted(name=name), Header(width=3, height=2), owner, file)
 
     return submitted
 
