@@ -23,7 +23,7 @@ RUN cd .venv/lib/python3*/site-packages \
  && find . -mindepth 2 -depth -type d -name tests -exec rm -r {} + \
  && rm -rf torch/test torch/bin/*test* torch/bin/protoc* ray/jars ../../../wheels \
  && /app/.venv/bin/python -c 'import boto3, cv2, dvc.cli, dvc.repo, dvc_s3, prefect.cli.server, prefect.cli.worker, prefect.engine, prefect.server.api.server, \
-ray.autoscaler._private.monitor, ray.dashboard.agent, ray.dashboard.dashboard, ray.data, ray.scripts.scripts, \
+ray.autoscaler._private.monitor, ray.dashboard.agent, ray.dashboard.dashboard, ray.data, ray.scripts.scripts, ray.serve, \
 ray.train.torch, safetensors.torch, scipy.stats, skimage, tensorboardX, torch, torch._dynamo, webdataset'
 
 FROM ${BASE}

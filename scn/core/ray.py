@@ -44,8 +44,9 @@ def start_ray(cpus: int | None = None, *, show_logs: bool = True) -> None:
         UserError: if the cluster can't be reached, or this machine is too busy to start one.
     """
     global _started
-    # Both are read when ray is imported.
+    # All are read when ray is imported.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # a thread that is late would start another cluster
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", _STATE_OF_RAY)
     import ray
 

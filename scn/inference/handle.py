@@ -27,7 +27,7 @@ from scn.networks.base.layers import RestorationNetwork
 class Model:
     """A trained model, ready to restore: call it with a tensor, or `restore` an image.
 
-    It can be pickled and copied; what `compile` made stays behind.
+    It can be pickled and copied; what `compile` made, or `apply_through` was given, stays behind.
 
     Attributes:
         task: what it restores; `Task.name` is "sr", "dn" or "car".
@@ -41,7 +41,7 @@ class Model:
         config: the content of config.json: architecture, identity, what trained it.
     """
 
-    _compiled: Callable[[Tensor], Tensor] | None = None
+    _applied: Callable[[Tensor], Tensor] | None = None
 
     def __init__(self, folder: Path, device: torch.device | str | None = None, *, version: str = "") -> None:
         """Loads a model folder, which holds model.safetensors and config.json.
@@ -136,7 +136,15 @@ class Model:
                 f"PyTorch can't compile the network here ({why}): install a C++ compiler and Python's headers, or "
                 "leave it as it is."
             ) from None
-        self._compiled = compiled
+        self._applied = compiled
+        return self
+
+    def apply_through(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """Tensors, and photographs that are restored as a whole, go through `function` in place of the network.
+
+        It is called as the network is, from any thread, and may compute several threads' images together.
+        """
+        self._applied = function
         return self
 
     def export(self, format: Literal["onnx"], file: Path | str) -> Exported:
@@ -164,7 +172,7 @@ class Model:
         return export_onnx(cast(RestorationNetwork, self.network), about, Path(file))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_compiled": None}
+        return {**self.__dict__, "_applied": None}
 
     def __call__(self, images: Tensor) -> Tensor:
         """Applies the network to a batch of images, without gradients.
@@ -193,7 +201,7 @@ class Model:
                 f"The network takes values in [0, 1], not {low:g} to {high:g}: divide 8-bit values by 255 first."
             )
         own = next(self.network.parameters())
-        function = self.network if self._compiled is None else self._compiled
+        function = self.network if self._applied is None else self._applied
         with torch.inference_mode(), exact():
             result = function(images.to(own.device, own.dtype))
             return result.clamp(0, 1).to(images.device, images.dtype)
@@ -242,5 +250,5 @@ class Model:
             name=name,
             model=str(self.folder),
             done=done,
-            whole=self._compiled,
+            whole=self._applied,
         )

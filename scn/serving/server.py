@@ -11,6 +11,7 @@ from pathlib import Path
 import uvicorn
 
 from scn.core.errors import UserError
+from scn.inference.precision import exact
 from scn.registry.reference import ModelEntry
 from scn.serving.app import Limits, make_app
 from scn.serving.jobs import Jobs, Worker
@@ -31,24 +32,24 @@ class Settings:
 
 
 def run(
-    restorers: Sequence[Restorer],
+    restorer: Restorer,
     models: Callable[[], Sequence[ModelEntry]],
     settings: Settings,
     limits: Limits,
-    workers: Sequence[Worker] | None = None,
+    workers: Sequence[Worker],
 ) -> None:
     """Serves until Ctrl-C or SIGTERM; photographs that are being restored are given up then.
 
     Args:
-        restorers: one for each device; the first one checks and estimates.
-        workers: do the work in place of the restorers.
+        restorer: checks and estimates.
+        workers: do the work; those of this process are the restorers.
     Raises:
         UserError: if the address can't be listened on.
     """
-    with tempfile.TemporaryDirectory(prefix="scn-serve-") as folder, _listening(settings) as listening:
+    with tempfile.TemporaryDirectory(prefix="scn-serve-") as folder, _listening(settings) as listening, exact():
         jobs = Jobs(
             Path(folder),
-            workers or restorers,
+            workers,
             most=settings.most,
             keep_s=settings.keep_s,
             measured=lambda: sorted({entry.name for entry in models()}),
@@ -59,7 +60,7 @@ def run(
         url = f"http://{name}:{port}/"
         whom = "for this machine only" if local else "for everybody who reaches this machine"
         try:
-            app = make_app(jobs, restorers[0], models, limits, [*_LOOPBACK, "[::1]"] if local else ["*"])
+            app = make_app(jobs, restorer, models, limits, [*_LOOPBACK, "[::1]"] if local else ["*"])
             print(f"SCN restores photographs at {url} ({whom}); Ctrl-C ends it", flush=True)
             if settings.show:
                 webbrowser.open(url)

@@ -108,8 +108,10 @@ def header(path: Path, name: str) -> Header:
 class Restorer:
     """Models on one device, and how many seconds they take for a megapixel."""
 
-    def __init__(self, device: str | None = None, params_file: Path | str = PARAMS_FILE) -> None:
-        self.models = Models(device, params_file)
+    def __init__(
+        self, device: str | None = None, params_file: Path | str = PARAMS_FILE, *, models: Models | None = None
+    ) -> None:
+        self.models = models or Models(device, params_file)
         self.params_file = params_file
         self.rates: dict[str, float] = {}
         """Reference of one model -> seconds for a megapixel of a colour photograph; of those that have run."""

@@ -77,9 +77,9 @@ def commands() -> list[list[str]]:
     """Every command that a container of the project's image, or its script, runs."""
     found = [shlex.split(service["command"]) for service in compose()["services"].values() if OWN in service["image"]]
     found += [container["command"] for container in containers() if "command" in container]
-    script = (DEPLOY / "worker.sh").read_text()
+    scripts = "".join(path.read_text() for path in sorted(DEPLOY.glob("*.sh")))
     found += [
-        shlex.split(line) for line in re.findall(r"^(?:exec )?((?:ray|prefect|python) .*)$", script, re.MULTILINE)
+        shlex.split(line) for line in re.findall(r"^(?:exec )?((?:ray|prefect|python|scn) .*)$", scripts, re.MULTILINE)
     ]
     (cluster,) = (each for each in documents() if each["kind"] == "RayCluster")
     for group in (cluster["spec"]["headGroupSpec"], *cluster["spec"]["workerGroupSpecs"]):
@@ -90,6 +90,9 @@ def commands() -> list[list[str]]:
 def test_commands_and_their_options_exist() -> None:
     from prefect.cli import server, worker
     from ray.scripts.scripts import cli
+    from typer.main import get_command
+
+    from scn.cli import app
 
     apps = {"server": server.server_app["start"], "worker": worker.worker_app["start"]}
     seen = set()
@@ -99,9 +102,9 @@ def test_commands_and_their_options_exist() -> None:
             assert (ROOT / words[0].removeprefix("/app/")).is_file()
         elif program == "python":
             assert (ROOT / words[1].replace(".", "/")).with_suffix(".py").is_file()
-        elif program == "ray":
-            assert words[0] == "start"
-            assert options <= {option for param in cli.commands["start"].params for option in param.opts}
+        elif program in ("ray", "scn"):
+            command = {"ray": cli, "scn": get_command(app)}[program].commands[words[0]]
+            assert options <= {option for param in command.params for option in param.opts}
         else:
             assert program == "prefect"
             assert words[1] == "start"
@@ -109,7 +112,9 @@ def test_commands_and_their_options_exist() -> None:
             assert options <= {name for argument in arguments for name in argument.names}
         seen.add((program, words[0]))
     assert seen == {
+        ("sh", "/app/deploy/page.sh"),
         ("sh", "/app/deploy/worker.sh"),
+        ("scn", "serve"),
         ("python", "-m"),
         ("ray", "start"),
         ("prefect", "server"),
@@ -149,7 +154,7 @@ def test_services_listen_on_loopback_are_limited_and_come_back() -> None:
 
 def test_containers_are_limited_probed_and_run_as_a_user() -> None:
     found = list(containers())
-    assert len(found) == 5
+    assert len(found) == 6
     for container in found:
         assert set(container["resources"]) == {"requests", "limits"}
         assert {"readinessProbe", "livenessProbe"} <= set(container)
