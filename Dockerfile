@@ -16,7 +16,8 @@ COPY pyproject.toml constraints.txt Makefile ./
 # imports. Settings of pip (another index, PyTorch without CUDA): --secret id=pip,src=FILE, which no layer keeps.
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     python3 -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
-print(*project["dependencies"], *project["optional-dependencies"]["cluster"], sep="\n")' > /tmp/requirements.txt \
+extras = project["optional-dependencies"]; \
+print(*project["dependencies"], *extras["pipeline"], *extras["cluster"], sep="\n")' > /tmp/requirements.txt \
  && make setup PACKAGES='--no-compile --no-cache-dir -r /tmp/requirements.txt' && test -e .venv/simd
 # What is only there to test or to build the packages; then the bytecode of what the commands import.
 RUN cd .venv/lib/python3*/site-packages \

@@ -12,7 +12,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 S3_PORT ?= 8333
 EXPERIMENTS ?= sr-x2 dn-s25 car-q10
-PACKAGES := -e '.[dev]'
+PACKAGES := -e '.[pipeline,dev]'
 PILLOW_SIMD := pillow-simd==12.1.1.post0
 AVIF := pillow-avif-plugin==1.6.0
 # What the Pillow that Python finds reads and converts.

@@ -3,7 +3,8 @@
     python -m benchmarks.auto FOLDER [--images N] [--side PIXELS] [--json FILE]
 
 Parts of N images of a folder get noise or JPEG artifacts, as grey pixels of 8 bits that say nothing of it; each is
-restored by every model that ships, and left alone. The choice is blind: it sees the pixels only.
+restored by every model that ships, and left alone. The choice, a model and its strength, is blind: it sees the pixels
+only.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from scn.imaging.formats import looks_like_an_image
 from scn.imaging.image_io import Photograph
 from scn.inference.auto import Candidate, choose, examine
 from scn.inference.handle import Model
+from scn.inference.restore import Options
 
 TITLE = "The blind choice of a model"
 CONDITIONS = (
@@ -40,30 +42,42 @@ def degraded(image: NDArray[np.uint8], kind: str, level: int, seed: int) -> NDAr
 
 
 def rows(images: Sequence[NDArray[np.uint8]], models: dict[str, Model]) -> Iterator[Row]:
-    """Yields a row for each degradation: what measures best, what is taken how often, and what that costs in dB."""
+    """Yields a row for each degradation.
+
+    What measures best at full strength, what is taken how often, at which strength (median); how often that is no worse
+    than NEAR below the best; gains in dB: of the best on average, of what is taken on average and at worst.
+    """
     candidates = [
         Candidate(reference=name, task=model.task.name, level=model.level or 0) for name, model in models.items()
     ]
     for kind, level in tqdm(CONDITIONS, leave=False, disable=None):
         gains: list[dict[str, float]] = []
         taken: list[str] = []
+        strengths: list[float] = []
+        chosen_gains: list[float] = []
         for number, image in enumerate(images):
             pixels = degraded(image, kind, level, number)
             photograph = Photograph(pixels=pixels[..., None], alpha=None, icc_profile=None)
             chosen = choose(examine(photograph), candidates)
             taken.append(chosen.reference if chosen else "nothing")
+            strengths.append(chosen.strength if chosen else 1.0)
             before = _psnr(pixels, image)
             found = {name: _psnr(model.restore(pixels), image) - before for name, model in models.items()}
             gains.append({"nothing": 0.0, **found})
+            options = Options(strength=strengths[-1])
+            mixed = models[chosen.reference].restore_photograph(photograph, options=options) if chosen else photograph
+            chosen_gains.append(_psnr(np.asarray(mixed.pixels[..., 0], np.uint8), image) - before)
         mean = {name: float(np.mean([gain[name] for gain in gains])) for name in gains[0]}
-        lost = [max(gain.values()) - gain[name] for gain, name in zip(gains, taken, strict=True)]
+        lost = [max(gain.values()) - own for gain, own in zip(gains, chosen_gains, strict=True)]
         yield {
             "degradation": f"{kind} {level}",
             "best": max(mean, key=lambda name: mean[name]),
             "taken": ", ".join(f"{name} {taken.count(name)}" for name in sorted(set(taken))),
+            "strength": float(np.median(strengths)),
             "right": f"{sum(each <= NEAR for each in lost)} of {len(lost)}",
-            "gain_db": float(np.mean([gain[name] for gain, name in zip(gains, taken, strict=True)])),
-            "lost_db": float(np.mean(lost)),
+            "best_db": max(mean.values()),
+            "gain_db": float(np.mean(chosen_gains)),
+            "worst_db": min(chosen_gains),
         }
 
 

@@ -11,6 +11,7 @@ import typer
 
 from scn.core.errors import STOPPED, Stopped, UserError
 from scn.core.masking import masked
+from scn.core.pipeline import not_installed
 from scn.registry.command import models
 from scn.registry.export_command import export
 from scn.registry.restore_command import restore
@@ -339,6 +340,11 @@ def main() -> None:
     except Stopped as stopped:
         print(masked(str(stopped)), file=sys.stderr)
         sys.exit(STOPPED)
+    except ModuleNotFoundError as error:
+        if (missing := not_installed(error)) is None:
+            raise
+        print(f"scn: {missing}", file=sys.stderr)
+        sys.exit(1)
     except UserError as error:
         print(masked(f"scn: {error}"), file=sys.stderr)
         sys.exit(1)

@@ -1,18 +1,21 @@
 """The project as an installed wheel, used from an empty folder: nothing of it may need the clone."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 from collections.abc import Iterator
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from scn.core.pipeline import MODULES
 from scn.inference.model_files import save_model
 from scn.inference.records import Figures, Metrics, Provenance, SetFigures
 from scn.networks.build import build
@@ -160,3 +163,67 @@ def test_a_photograph_is_restored_by_the_command(installed: Installed, tmp_path:
     assert said == f"1 image restored by {SHIPPED}, in {tmp_path / 'out.png'}\n"
     with Image.open(tmp_path / "out.png") as restored:
         assert (restored.size, restored.mode) == ((48, 32), "RGB")
+
+
+WITHOUT_THE_PIPELINE = """
+import sys
+from importlib.abc import MetaPathFinder
+from scn.core.pipeline import MODULES
+
+class Missing(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in MODULES:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+assert not MODULES & set(sys.modules)
+sys.meta_path.insert(0, Missing())
+from scn.cli import main
+main()
+"""
+"""The command `scn` where none of the packages of the extra `pipeline` is installed."""
+
+
+def test_a_photograph_needs_nothing_of_the_pipeline(installed: Installed, tmp_path: Path) -> None:
+    Image.linear_gradient("L").crop((0, 0, 24, 16)).convert("RGB").save(tmp_path / "in.png")
+
+    def scn(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [installed.bin / "python", "-c", WITHOUT_THE_PIPELINE, *arguments],
+            cwd=installed.folder,
+            env=installed.variables,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    for arguments in (
+        ("restore", str(tmp_path / "in.png"), str(tmp_path / "out.png"), "--model", SHIPPED),
+        ("restore", str(tmp_path / "in.png"), str(tmp_path / "two.png"), "--model", f"auto,{SHIPPED}"),
+        ("models", "list"),
+        ("models", "show", SHIPPED),
+        ("models", "check", "--help"),
+        ("serve", "--help"),
+        ("networks",),
+    ):
+        done = scn(*arguments)
+        assert done.returncode == 0, done
+    assert (tmp_path / "two.png").is_file()
+    done = scn("restore", "s3://bucket/in", "s3://bucket/out", "--model", SHIPPED)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "scn: This needs the pipeline's packages, of which boto3 is not installed: `pip install 'scn[pipeline]'`, in a "
+        "clone `pip install -c constraints.txt '.[pipeline]'`, does that.\n",
+    )
+
+
+def test_every_package_of_the_pipeline_is_known_by_its_modules() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = [re.split(r"[\[<>=!,;]", each)[0] for each in project["optional-dependencies"]["pipeline"]]
+    wanted = {re.sub(r"[-_.]+", "-", name).lower() for name in names}
+    found: dict[str, set[str]] = {}
+    for module, distributions in packages_distributions().items():
+        for distribution in distributions:
+            found.setdefault(re.sub(r"[-_.]+", "-", distribution).lower(), set()).add(module)
+    assert wanted <= set(found), wanted - set(found)
+    for name in wanted:
+        assert found[name] & MODULES, name

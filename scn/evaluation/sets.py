@@ -12,7 +12,6 @@ from scn.config.params import Experiment
 from scn.evaluation.images import Restorer, measurable
 from scn.evaluation.measuring import Distance, Measured, Method, Samples, measure_sample
 from scn.shards.manifest import EvaluationManifest
-from scn.shards.pipeline import read_samples
 from scn.shards.samples import Sample
 from scn.storage.base import Store
 
@@ -35,6 +34,8 @@ class StoredSets:
         Raises:
             UserError: if a shard is missing or damaged, or an image is too small for the task's first protocol.
         """
+        from scn.shards.pipeline import read_samples  # by way of webdataset, which folders of images do without
+
         wanted, start = set(numbers), 0
         for name, images in self.manifest.sets.items():
             for shard in images.shards:

@@ -14,8 +14,12 @@ AUTO = "auto"
 """The name that stands for the model that fits."""
 _PATCH = 8
 _REGION, _MOST_REGIONS, _MOST_BLOCKS = 64, 64, 3_000
-WORST_QUALITY_LEFT = 80
-"""JPEG of at least this quality shows no artifacts that the models, made for 10 to 40, would find."""
+_CLIPPED = 0.03
+"""Regions of which more is black or white tell too little noise."""
+LEAST_SIGMA = 4.0
+"""Noise below it is left alone: texture is taken for as much in one of ten clean photographs."""
+LEFT_QUALITY, NOISE_FIRST_QUALITY = 90, 80
+"""JPEG of at least the first quality is left alone; from the second one on, noise goes first where there is any."""
 _REACHES = 0.85
 """A model for noise of this part of the level that was found is taken for it."""
 
@@ -46,6 +50,18 @@ class Candidate:
     level: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What restores a photograph."""
+
+    reference: str
+    strength: float = 1.0
+    """Of scn.inference.restore.Options; below 1 where there is less to restore than the model was made for."""
+
+    def __str__(self) -> str:
+        return self.reference + (f" at strength {self.strength:.2f}" if self.strength < 1 else "")
+
+
 def examine(photograph: Photograph) -> Finding:
     """Finds the quality of JPEG and the noise of a photograph."""
     values = photograph.pixels.astype(np.float64) * (255 / photograph.white)
@@ -58,29 +74,34 @@ def examine(photograph: Photograph) -> Finding:
     return Finding(quality=quality, read=read, sigma=float(np.median([noise_level(each) for each in channels])))
 
 
-def choose(finding: Finding, candidates: Sequence[Candidate]) -> Candidate | None:
-    """The candidate that fits what was found; None: there is nothing to restore, as far as the candidates go.
+def choose(finding: Finding, candidates: Sequence[Candidate]) -> Choice | None:
+    """What fits what was found; None: there is nothing to restore, as far as the candidates go.
 
-    JPEG goes first: noise that was compressed is not what a network for noise was trained on. The quality nearest on a
-    logarithmic scale is taken; of the models for noise the smallest level that reaches it, as one that is too small
-    leaves noise and costs more than one that is too large, and none below two thirds of the smallest, where texture
-    would be taken for noise (benchmarks.auto).
+    JPEG goes first where it is strong: noise that was compressed is not what a network for noise was trained on. The
+    quality nearest on a logarithmic scale is taken; of the models for noise the smallest level that reaches it, as one
+    that is too small leaves noise and costs more than one that is too large. Where there is less to restore than the
+    model was made for, it is mixed with the photograph in that proportion, of noise or of quantisation steps: all of it
+    would take texture along (benchmarks.auto).
     """
     quality = finding.quality or 100
-    if quality < WORST_QUALITY_LEFT:
-        jpeg = [each for each in candidates if each.task == "car"]
-        return min(jpeg, key=lambda each: abs(np.log(each.level / quality)), default=None)
+    jpeg = [each for each in candidates if each.task == "car"]
     noise = [each for each in candidates if each.task == "dn"]
-    if noise and finding.sigma >= min(each.level for each in noise) * 2 / 3:
+    if noise and finding.sigma >= LEAST_SIGMA and quality >= NOISE_FIRST_QUALITY:
         reaching = [each for each in noise if each.level >= _REACHES * finding.sigma]
-        return min(reaching or [max(noise, key=lambda each: each.level)], key=lambda each: each.level)
+        taken = min(reaching or [max(noise, key=lambda each: each.level)], key=lambda each: each.level)
+        return Choice(reference=taken.reference, strength=min(1.0, finding.sigma / taken.level))
+    if jpeg and quality < LEFT_QUALITY:
+        taken = min(jpeg, key=lambda each: abs(np.log(each.level / quality)))
+        steps = float(np.mean(luma_steps(quality)) / np.mean(luma_steps(taken.level)))
+        return Choice(reference=taken.reference, strength=min(1.0, steps))
     return None
 
 
 def noise_level(luma: NDArray[np.float64]) -> float:
     """Standard deviation of white noise in a photograph (Chen, Zhu, Heng, ICCV 2015), by regions.
 
-    Noise is everywhere, texture is not: of the estimates of regions of about _REGION pixels the lower quartile counts.
+    Noise is everywhere, texture is not: of the estimates of regions of about _REGION pixels the lowest tenth counts, of
+    those where little is black or white, which hides noise.
 
     Args:
         luma: (H, W), where 255 is white, at least 8x8.
@@ -88,7 +109,11 @@ def noise_level(luma: NDArray[np.float64]) -> float:
     rows, columns = (np.array_split(np.arange(side), max(1, side // _REGION)) for side in luma.shape)
     step = max(1, round((len(rows) * len(columns) / _MOST_REGIONS) ** 0.5))
     parts = [luma[np.ix_(row, column)] for row in rows[step // 2 :: step] for column in columns[step // 2 :: step]]
-    return float(np.quantile([_noise_level(part) for part in parts], 0.25))
+    clipped = np.array([np.mean((part <= 0) | (part >= 255)) for part in parts])
+    kept = [
+        part for part, each in zip(parts, clipped, strict=True) if each <= max(_CLIPPED, np.quantile(clipped, 0.25))
+    ]
+    return float(np.quantile([_noise_level(part) for part in kept], 0.1))
 
 
 def _noise_level(luma: NDArray[np.float64]) -> float:

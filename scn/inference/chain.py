@@ -22,6 +22,7 @@ def restore_by(
     photograph: Photograph,
     options: Options,
     *,
+    strengths: Sequence[float] | None = None,
     factor: Fraction | None = None,
     name: str = "the image",
     done: Done = lambda pixels: None,
@@ -31,6 +32,7 @@ def restore_by(
     Between models, and before the last resize, pixels have 16 bits, so that nothing is rounded twice.
 
     Args:
+        strengths: of each model, by which options.strength is multiplied; None: 1.
         factor: the result's height and width relative to the photograph's; what the models don't enlarge by is
             enlarged or reduced as MATLAB's bicubic imresize does; None: what the models give.
         name: what errors call the image.
@@ -45,10 +47,11 @@ def restore_by(
     if eight and (len(models) > 1 or rest != 1):
         photograph = _deep(photograph)
     size = photograph.pixels.shape[0] * photograph.pixels.shape[1]
-    for model in models:
+    for model, strength in zip(models, strengths or [1.0] * len(models), strict=True):
         height, width = photograph.pixels.shape[:2]
         counted = Portion(done, size, height * width * len(models))
-        photograph = model.restore_photograph(photograph, name, options, counted)
+        mixed = replace(options, strength=options.strength * strength)
+        photograph = model.restore_photograph(photograph, name, mixed, counted)
     if rest != 1:
         alpha = None if photograph.alpha is None else resized(photograph.alpha, rest)
         photograph = replace(photograph, pixels=resized(photograph.pixels, rest), alpha=alpha)

@@ -45,11 +45,10 @@ def list_names(params: ParamsFile = PARAMS) -> None:
 
 @models.command()
 def show(reference: Reference, as_json: AsJson = False, params: ParamsFile = PARAMS) -> None:
-    """Show a published version: its figures, files, the names that point to it, and their history."""
-    from scn.config.params import load_params
+    """Show a version, published or shipped: its figures, files, the names that point to it, and their history."""
     from scn.registry.show import about, text
 
-    found = about(load_params(params), reference)
+    found = about(params, reference)
     print(json.dumps(found, indent=1) if as_json else text(found))
 
 

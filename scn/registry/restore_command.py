@@ -98,7 +98,7 @@ def restore(
     from tqdm import tqdm
 
     from scn.inference.batch import restore_all
-    from scn.inference.chain import check_factor, restore_by
+    from scn.inference.chain import check_factor
     from scn.inference.restore import Options
     from scn.registry.reference import nearest
     from scn.registry.several import Models
@@ -128,10 +128,10 @@ def restore(
         return
 
     def work(photograph, name, done):  # type: ignore[no-untyped-def]  # scn.inference.batch.Restore
-        chosen = models.choose(reference, photograph, lambda found: tqdm.write(f"{name}: {found}", file=sys.stderr))
-        return restore_by(
-            [models.load(each) for each in chosen], photograph, options, factor=factor, name=name, done=done
-        )
+        def told(found: str) -> None:
+            tqdm.write(f"{name}: {found}", file=sys.stderr)
+
+        return models.restore(reference, photograph, options, factor=factor, name=name, done=done, told=told)[0]
 
     outcome = restore_all(todo.jobs, work, quality)
     last = _last_line(outcome, todo, models.names(reference), paths[-1])

@@ -19,7 +19,6 @@ from scn.core.files import HIDDEN
 from scn.imaging.formats import Format, looks_like_an_image, named
 from scn.imaging.image_io import decode_photograph, encode_photograph
 from scn.inference.batch import NothingToRestore
-from scn.inference.chain import restore_by
 from scn.inference.restore import Options
 from scn.registry.several import Models, Packed
 from scn.storage import open_store
@@ -212,16 +211,16 @@ def restore_one(work: Work, models: Models, key: str, target: str) -> Result:
         record = {"source": key, "source_sha256": hashlib.sha256(data).hexdigest(), "settings": work.settings}
         photograph = decode_photograph(data, name)
         try:
-            chosen = models.choose(work.reference, photograph, found.append)
+            restored, by = models.restore(
+                work.reference, photograph, work.options, factor=work.factor, name=name, told=found.append
+            )
         except NothingToRestore as nothing:
             _put_record(work, target, record | {"result": None, "found": [str(nothing)]})
             return replace(result, nothing=str(nothing))
-        by = [models.load(each) for each in chosen]
-        restored = restore_by(by, photograph, work.options, factor=work.factor, name=name)
         encoded = encode_photograph(restored, named(work.as_format), name, work.quality)
         work.target.put(target, encoded)
         record |= {"result": target, "result_sha256": hashlib.sha256(encoded).hexdigest()}
-        record |= {"by": models.names(",".join(chosen)), "found": [*photograph.notes, *found]}
+        record |= {"by": by, "found": [*photograph.notes, *found]}
         _put_record(work, target, record)
     except ObjectExists:
         return replace(

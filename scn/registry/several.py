@@ -3,15 +3,18 @@
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from scn.config.params import PARAMS_FILE
 from scn.core.errors import UserError
 from scn.imaging.image_io import Photograph
-from scn.inference.auto import AUTO, Candidate, choose, examine
+from scn.inference.auto import AUTO, Candidate, Choice, choose, examine
 from scn.inference.batch import NothingToRestore
+from scn.inference.chain import restore_by
 from scn.inference.handle import Model
 from scn.inference.model_files import CONFIG, WEIGHTS
+from scn.inference.restore import Done, Options
 from scn.registry.reference import find, list_models, load
 
 Told = Callable[[str], object]
@@ -52,25 +55,57 @@ class Models:
             names.append(f"{each.partition('@')[0]}@{version}" if version else each)  # a published one goes first
         return ", ".join(names)
 
-    def choose(self, reference: str, photograph: Photograph, told: Told = lambda found: None) -> list[str]:
-        """The references of single models, for a photograph, the first one first.
+    def choose(self, reference: str, photograph: Photograph, told: Told = lambda found: None) -> list[Choice]:
+        """What restores a photograph, the first one first.
 
         Raises:
             NothingToRestore: if `auto` finds nothing, and no other model is named.
         """
-        chosen: list[str] = []
+        chosen: list[Choice] = []
         references = parts(reference)
         for each in references:
             if each != AUTO:
-                chosen.append(each)
+                chosen.append(Choice(reference=each))
                 continue
             finding = examine(photograph)
             fits = choose(finding, self.candidates())
             if fits is None and len(references) == 1:
                 raise NothingToRestore(f"{finding}: nothing to restore")
-            told(f"{finding}: {fits.reference if fits else 'nothing to restore'}")
-            chosen += [fits.reference] if fits else []
+            told(f"{finding}: {fits or 'nothing to restore'}")
+            chosen += [fits] if fits else []
         return chosen
+
+    def restore(
+        self,
+        reference: str,
+        photograph: Photograph,
+        options: Options,
+        *,
+        factor: Fraction | None = None,
+        name: str = "the image",
+        done: Done = lambda pixels: None,
+        told: Told = lambda found: None,
+    ) -> tuple[Photograph, str]:
+        """Restores a photograph by what a reference names, see scn.inference.chain.restore_by.
+
+        Returns:
+            the result, and the names of what made it, with versions.
+        Raises:
+            NothingToRestore: if `auto` finds nothing, and there is no factor to enlarge by.
+            UserError: as restore_by.
+        """
+        chosen = self.choose(reference, photograph, told)
+        restored = restore_by(
+            [self.load(each.reference) for each in chosen],
+            photograph,
+            options,
+            strengths=[each.strength for each in chosen],
+            factor=factor,
+            name=name,
+            done=done,
+        )
+        by = self.names(",".join(each.reference for each in chosen)) if chosen else "bicubic interpolation"
+        return restored, by
 
     def packed(self, reference: str) -> "Packed":
         """All that a reference needs, to be unpacked on another machine. Raises UserError as `check`."""

@@ -4,34 +4,54 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from scn.config.params import Params
+from scn.config.params import Params, load_params
 from scn.core.errors import UserError
 from scn.core.files import replace_folder, write_atomically
 from scn.evaluation.report import markdown_table
+from scn.inference.model_files import CONFIG, METRICS
+from scn.inference.records import Metrics
 from scn.registry.figures import further_figures, row
 from scn.registry.pointers import pointers
 from scn.registry.publish import metrics_of, published, version_folder
-from scn.registry.reference import parse, resolve
+from scn.registry.reference import find, parse, resolve
 from scn.registry.rule import differences, objection
 from scn.registry.versions import MANIFEST, read_manifest, sha256
 from scn.storage.base import ObjectNotFound, Store
 
 
-def about(params: Params, reference: str) -> dict[str, Any]:
-    """Returns what there is to know of a published version, as a value for JSON. Raises UserError if there is none."""
-    store = params.open_store()
-    experiment, version = parse(reference, store, params)
-    folder = version_folder(experiment, int(version[1:]))
-    manifest = store.get(f"{folder}/{MANIFEST}")
-    metrics = metrics_of(store, experiment, version)
-    named = pointers(store, experiment)
-    return {
-        "model": f"{experiment}@{version}",
-        "url": f"{store.url}/{folder}",
+def about(params_file: Path | str, reference: str) -> dict[str, Any]:
+    """Returns what there is to know of a version, published or shipped, as a value for JSON.
+
+    Raises:
+        UserError: if there is none.
+    """
+    folder, version = find(reference, params_file)
+    if not (folder / MANIFEST).is_file():
+        raise UserError(f"{reference} is no version but a folder: read its {CONFIG}, or `scn publish` it.")
+    manifest = (folder / MANIFEST).read_bytes()
+    metrics = Metrics.loads((folder / METRICS).read_bytes(), folder / METRICS, "fetch the model again")
+    found = {
+        "model": reference,
+        "url": str(folder),
         "manifest_sha256": sha256(manifest),
         "files": read_manifest(manifest, f"{folder}/{MANIFEST}"),
         "figures": {name: figures.model_dump(exclude_none=True) for name, figures in metrics.sets.items()},
         "provenance": metrics.provenance.model_dump(exclude_none=True),
+        "measured_since": [],
+        "names": {},
+        "points_here": [],
+    }
+    return found | (_published(load_params(params_file), reference) if version else {})
+
+
+def _published(params: Params, reference: str) -> dict[str, Any]:
+    """What else there is to know of a version in the store."""
+    store = params.open_store()
+    experiment, version = parse(reference, store, params)
+    named = pointers(store, experiment)
+    return {
+        "model": f"{experiment}@{version}",
+        "url": f"{store.url}/{version_folder(experiment, int(version[1:]))}",
         "measured_since": [row(each) for each in further_figures(params, store, experiment, version)],
         "names": {
             name: pointer.model_dump(include={"held", "history"})
@@ -54,7 +74,7 @@ def text(found: dict[str, Any]) -> str:
         f"manifest: SHA-256 {found['manifest_sha256']}",
         f"files: {', '.join(files)}",
         f"protocol: {found['provenance']['protocol']}, {found['provenance'].get('precision', 'precision not known')}",
-        f"names: {', '.join(found['points_here']) or 'none points here'}",
+        f"names: {', '.join(found['points_here']) or 'none points here'}" if found["names"] else "it ships",
         "",
         markdown_table(("evaluation set", "input", "model", "self-ensemble"), figures),
     ]

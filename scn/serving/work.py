@@ -15,8 +15,7 @@ from scn.core.errors import UserError
 from scn.imaging.formats import FORMATS, Format, can, format_of, looks_like_an_image, named, readable
 from scn.imaging.image_io import Photograph, decode_photograph, encode_photograph
 from scn.inference.auto import AUTO
-from scn.inference.batch import NothingToRestore
-from scn.inference.chain import check_factor, restore_by, total_scale
+from scn.inference.chain import check_factor, total_scale
 from scn.inference.restore import Options
 from scn.registry.reference import nearest
 from scn.registry.several import Models, parts
@@ -138,16 +137,12 @@ class Restorer:
         """Restores the content of an image file.
 
         Raises:
-            NothingToRestore: if `auto` finds nothing.
+            scn.inference.batch.NothingToRestore: if `auto` finds nothing.
             UserError: if it can't be restored.
         """
         photograph = decode_photograph(data, wanted.name)
         reference = self.reference(wanted)
         found: list[str] = list(photograph.notes)
-        chosen = self.models.choose(reference, photograph, found.append)
-        models = [self.models.load(each) for each in chosen]
-        if not models and wanted.factor is None:
-            raise NothingToRestore(found[-1])
         pixels = photograph.pixels.shape[0] * photograph.pixels.shape[1]
         counted = 0
 
@@ -159,7 +154,9 @@ class Restorer:
         options = Options(tile=TILE, self_ensemble=wanted.self_ensemble, strength=wanted.strength)
         factor = Fraction(str(wanted.factor)) if wanted.factor is not None else None
         start = time.perf_counter()
-        restored = restore_by(models, photograph, options, factor=factor, name=wanted.name, done=done)
+        restored, by = self.models.restore(
+            reference, photograph, options, factor=factor, name=wanted.name, done=done, told=found.append
+        )
         if len(parts(reference)) == 1 and not wanted.self_ensemble and photograph.pixels.shape[-1] == 3:
             self._learn(reference, (time.perf_counter() - start) / pixels * 1e6)
         kind = wanted.format()
@@ -171,7 +168,7 @@ class Restorer:
             after=_shown(restored),
             width=restored.pixels.shape[1],
             height=restored.pixels.shape[0],
-            by=self.models.names(",".join(chosen)) if chosen else "bicubic interpolation",
+            by=by,
             found="; ".join(found),
         )
 

@@ -1,6 +1,8 @@
 """The study of the blind choice counts what it says."""
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,11 +13,18 @@ from PIL import Image
 
 from benchmarks import auto
 from scn.core.errors import UserError
+from scn.imaging.image_io import Photograph
 from scn.imaging.tasks import TASKS
+from scn.inference.restore import Options
 
 
-def model(task: str, level: int, restored: Any) -> Any:
-    return SimpleNamespace(task=TASKS[task], level=level, restore=restored)
+def model(task: str, level: int, restored: Callable[[Any], Any]) -> Any:
+    def mixed(photograph: Photograph, options: Options) -> Photograph:
+        pixels = photograph.pixels[..., 0].astype(float)
+        pixels += options.strength * (restored(photograph.pixels[..., 0]) - pixels)
+        return replace(photograph, pixels=np.rint(pixels).astype(np.uint8)[..., None])
+
+    return SimpleNamespace(task=TASKS[task], level=level, restore=restored, restore_photograph=mixed)
 
 
 def test_a_choice_is_compared_with_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,9 +39,19 @@ def test_a_choice_is_compared_with_the_best(monkeypatch: pytest.MonkeyPatch) -> 
     found = {row["degradation"]: row for row in auto.rows([clean, clean], models)}
     assert (found["noise 0"]["taken"], found["noise 0"]["right"]) == ("nothing 2", "2 of 2")
     assert (found["noise 25"]["taken"], found["noise 25"]["right"]) == ("dn-s25 2", "0 of 2")
-    assert found["noise 25"]["gain_db"] == 0
-    assert float(str(found["noise 25"]["lost_db"])) > 50
+    assert found["noise 25"]["gain_db"] == found["noise 25"]["worst_db"] == 0
+    assert float(str(found["noise 25"]["best_db"])) > 50
     assert (found["jpeg 10"]["taken"], found["jpeg 10"]["right"]) == ("car-q10 2", "2 of 2")
+    assert float(str(found["jpeg 10"]["gain_db"])) == found["jpeg 10"]["best_db"]
+
+
+def test_what_is_taken_at_less_than_full_strength_is_measured_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "CONDITIONS", (("noise", 10),))
+    flat = np.full((64, 64), 128, np.uint8)
+    (row,) = auto.rows([flat], {"dn-s20": model("dn", 20, lambda pixels: flat)})  # half of the noise stays: 6.02 dB
+    assert (row["taken"], row["strength"]) == ("dn-s20 1", pytest.approx(0.5, abs=0.03))
+    assert row["gain_db"] == pytest.approx(6, abs=0.5)
+    assert float(str(row["best_db"])) > 50
 
 
 def test_the_command_reads_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

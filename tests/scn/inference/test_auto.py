@@ -63,23 +63,39 @@ def test_the_file_goes_before_the_pixels(photograph: Callable[..., Any]) -> None
 
 
 @pytest.mark.parametrize(
-    ("quality", "sigma", "expected"),
+    ("quality", "sigma", "expected", "strength"),
     [
-        (12, 30.0, "car-q10"),
-        (15, 0.0, "car-q20"),
-        (55, 0.0, "car-q40"),
-        (75, 30.0, "car-q40"),
-        (95, 0.0, None),
-        (95, 24.0, "dn-s25"),
-        (None, 9.9, None),
-        (None, 10.0, "dn-s15"),
-        (None, 17.0, "dn-s15"),
-        (None, 20.0, "dn-s25"),  # the one for 15 would leave noise
-        (None, 35.0, "dn-s50"),
-        (None, 90.0, "dn-s50"),
+        (8, 30.0, "car-q10", 1.0),
+        (15, 0.0, "car-q20", 1.0),
+        (40, 9.0, "car-q40", 1.0),
+        (75, 30.0, "car-q40", 0.40),
+        (85, 30.0, "dn-s50", 0.60),  # compressed so little, noise is what is left of
+        (85, 3.0, "car-q40", 0.24),
+        (95, 0.0, None, 0.0),
+        (95, 24.0, "dn-s25", 0.96),
+        (None, 3.9, None, 0.0),
+        (None, 4.5, "dn-s15", 0.30),
+        (None, 17.0, "dn-s15", 1.0),
+        (None, 20.0, "dn-s25", 0.80),  # the one for 15 would leave noise
+        (None, 35.0, "dn-s50", 0.70),
+        (None, 90.0, "dn-s50", 1.0),
     ],
 )
-def test_the_model_that_fits(quality: int | None, sigma: float, expected: str | None) -> None:
+def test_the_model_that_fits(quality: int | None, sigma: float, expected: str | None, strength: float) -> None:
     chosen = choose(Finding(quality=quality, read=False, sigma=sigma), MODELS)
     assert (chosen and chosen.reference) == expected
+    assert (chosen.strength if chosen else 0) == pytest.approx(strength, abs=0.015)
     assert choose(Finding(quality=quality, read=False, sigma=sigma), []) is None
+
+
+def test_a_choice_tells_its_strength() -> None:
+    assert str(choose(Finding(quality=None, read=False, sigma=7.5), MODELS)) == "dn-s15 at strength 0.50"
+    assert str(choose(Finding(quality=None, read=False, sigma=15.0), MODELS)) == "dn-s15"
+
+
+def test_black_and_white_hide_no_noise() -> None:
+    """Half of the image is black, where noise is cut off, and a third white."""
+    image = smooth(256, 384)
+    image[:, :128], image[:, 256:] = 0, 255
+    noisy = (image + np.random.default_rng(0).normal(0, 25, image.shape)).clip(0, 255)
+    assert noise_level(noisy) == pytest.approx(25, rel=0.1)

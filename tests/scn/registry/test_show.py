@@ -57,6 +57,18 @@ def test_show_tells_figures_files_names_and_history(command: Command) -> None:
     assert set(found["files"]) == {"model.safetensors", "config.json", "metrics.json", "README.md"}
 
 
+def test_show_tells_of_a_model_that_ships_in_any_folder(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, out, err = command("show", "dn-s50")
+    assert (status, err) == (0, "")
+    assert re.search(r"^\| BSD68 +\| 14\.91 / 0\.1985 \| 26\.\d\d / ", out, re.MULTILINE)
+    assert "it ships" in out
+    found = json.loads(command("show", "dn-s50", "--json")[1])
+    assert (found["model"], found["names"], Path(found["url"]).name) == ("dn-s50", {}, "dn-s50")
+
+
 def test_compare_tells_the_difference_and_the_verdict(command: Command) -> None:
     status, out, _ = command("compare", f"{NAME}@v1", f"{NAME}@v2")
     assert status == 0
