@@ -1,7 +1,7 @@
 """Image restoration with Scale-wise Convolutional Networks: from corpora to published models.
 
     load(reference, device=None)    a model, ready to use: Model
-    restore(image, model)           an image restored: NumPy array, Pillow image or path
+    restore(image, model)           an image restored: array, tensor, Pillow image or path; by models, or "auto"
     list_models()                   the models that `load` finds by name: ModelEntry, each
     create_model(name, ...)         a new network with initial weights: a torch module
     list_networks()                 the networks that `create_model` makes: Network, each
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from scn.inference.handle import Model
     from scn.networks import Network, list_networks
     from scn.networks.build import create_model
-    from scn.registry.reference import ModelEntry, list_models, load, restore
+    from scn.registry.reference import ModelEntry, list_models, load
+    from scn.registry.several import restore
 
     __version__: str
 
@@ -47,7 +48,7 @@ _HOMES = {
     "list_models": "scn.registry.reference",
     "list_networks": "scn.networks",
     "load": "scn.registry.reference",
-    "restore": "scn.registry.reference",
+    "restore": "scn.registry.several",
 }
 """Name -> the module that it is imported from when it is first used: `import scn` itself brings no PyTorch."""
 

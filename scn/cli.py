@@ -27,8 +27,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_PIPELINE = "The pipeline"
+"""Heading of the commands in the help that photographs can do without."""
+for command in (restore, serve, export):
+    app.command()(command)
 app.add_typer(models)
-app.add_typer(store)
+app.add_typer(store, rich_help_panel=_PIPELINE)
 
 
 def _show_version(asked: bool) -> None:
@@ -53,7 +57,7 @@ ExperimentName = Annotated[str, typer.Option("--experiment", "-e", help="Name of
 PARAMS = Path("params.yaml")
 
 
-@app.command()
+@app.command(rich_help_panel=_PIPELINE)
 def train(
     experiment: ExperimentName,
     settings: Annotated[
@@ -89,7 +93,7 @@ def train(
     train_stage(configured, experiment, plain=plain, minutes=minutes, resume=resume, resume_anyway=resume_anyway)
 
 
-@app.command()
+@app.command(rich_help_panel=_PIPELINE)
 def plan(
     experiment: ExperimentName,
     start: Annotated[bool, typer.Option("--start", help="Write the hash of the start weights only.")] = False,
@@ -104,7 +108,7 @@ def plan(
         print(path)
 
 
-@app.command()
+@app.command(rich_help_panel=_PIPELINE)
 def evaluate(
     experiment: Annotated[
         list[str], typer.Option("--experiment", "-e", help="Name of an experiment in params.yaml: its task and level.")
@@ -188,7 +192,7 @@ def evaluate(
     )
 
 
-@app.command()
+@app.command(rich_help_panel=_PIPELINE)
 def ensemble(experiment: ExperimentName, params: ParamsFile = PARAMS) -> None:
     """Measure the model with self-ensemble, into evaluations/EXPERIMENT/ensemble.json."""
     from scn.config.params import load_params
@@ -197,7 +201,7 @@ def ensemble(experiment: ExperimentName, params: ParamsFile = PARAMS) -> None:
     print(f"{experiment}: the figures with self-ensemble are in {ensemble_stage(load_params(params), experiment)}")
 
 
-@app.command()
+@app.command(rich_help_panel=_PIPELINE)
 def publish(experiment: ExperimentName, params: ParamsFile = PARAMS) -> None:
     """Publish the model as a new version in the registry, if anything changed."""
     from scn.config.params import load_params
@@ -207,7 +211,7 @@ def publish(experiment: ExperimentName, params: ParamsFile = PARAMS) -> None:
     print(f"{experiment}: the newest version is {receipt.version}, in {receipt.url}")
 
 
-@app.command()
+@app.command(rich_help_panel=_PIPELINE)
 def report(
     out: Annotated[Path | None, typer.Option(help="Write the tables to this Markdown file.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write tables, plots, pictures to this HTML file.")] = None,
@@ -251,7 +255,7 @@ def report(
         print_report(loaded, models)
 
 
-@app.command()
+@app.command(rich_help_panel=_PIPELINE)
 def gc(
     delete: Annotated[bool, typer.Option("--delete", help="Delete them; without it they are only shown.")] = False,
     params: ParamsFile = PARAMS,
@@ -279,7 +283,7 @@ def gc(
     print(f"{count} objects {'deleted' if delete else 'would be deleted by --delete'}", file=sys.stderr)
 
 
-@app.command()
+@app.command(rich_help_panel=_PIPELINE)
 def preset(
     name: Annotated[str | None, typer.Argument(help="Name of a preset; without it, all are listed.")] = None,
     params: ParamsFile = PARAMS,
@@ -293,7 +297,7 @@ def preset(
         apply_preset(name, params)
 
 
-@app.command()
+@app.command(rich_help_panel=_PIPELINE)
 def networks(
     name: Annotated[str | None, typer.Argument(help="Name of a network, to see its parameters explained.")] = None,
 ) -> None:
@@ -303,7 +307,7 @@ def networks(
     print(describe(name))
 
 
-@app.command()
+@app.command(rich_help_panel=_PIPELINE)
 def profile(
     more: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="More settings, like those of --set.")
@@ -327,10 +331,7 @@ def profile(
     print(json.dumps(result, indent=1) if as_json else profile_text(result))
 
 
-app.command()(export)
-app.command()(restore)
-app.command()(serve)
-app.command()(study)
+app.command(rich_help_panel=_PIPELINE)(study)
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """Files and folders that appear whole or not at all, and the lock that processes of one machine share."""
 
+import errno
 import os
 import shutil
 import time
@@ -29,9 +30,8 @@ def write_atomically(path: Path, data: bytes) -> None:
         with written_beside(path, lambda file: file.write(data)) as temporary:
             temporary.replace(path)
     except OSError as error:
-        raise UserError(
-            f"{path} can't be written ({error.strerror}): name a file in a folder you may write to."
-        ) from None
+        cure = "make room there" if error.errno == errno.ENOSPC else "name a file in a folder you may write to"
+        raise UserError(f"{path} can't be written ({error.strerror}): {cure}.") from None
 
 
 @contextmanager

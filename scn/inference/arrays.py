@@ -1,18 +1,39 @@
-"""NumPy arrays and tensors as photographs, and back."""
+"""What programs have, NumPy arrays, tensors and Pillow images, as photographs, and back."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from scn.core.errors import UserError
-from scn.imaging.image_io import Photograph
+from scn.imaging.image_io import Photograph, photograph_of, read_photograph
 
 Array = TypeVar("Array", NDArray[np.uint8], NDArray[np.uint16], NDArray[np.floating], Tensor)
 """The kinds of arrays that `by_photographs` takes."""
+
+
+def of_any_kind(restore: Callable[[Photograph, str], Photograph], image: Any) -> Any:
+    """Applies a function of a photograph, and of what errors call it, to what a program has; the kind stays.
+
+    Args:
+        image: what `by_photographs` takes, a Pillow image, or the path of a file, of which a Pillow image comes.
+    Raises:
+        UserError: for an image that can't be read, or anything else.
+    """
+    if isinstance(image, str | Path):
+        return restore(read_photograph(Path(image)), str(image)).image()
+    if isinstance(image, Image.Image):
+        try:
+            image.load()
+        except OSError as error:  # Pillow's, of a file that ends too early
+            raise UserError(f"The image can't be read ({error}): open another copy of its file.") from None
+        return restore(photograph_of(image), "the image").image()
+    return by_photographs(lambda photograph: restore(photograph, "the image"), image)
 
 
 def by_photographs(restore: Callable[[Photograph], Photograph], images: Any) -> Any:

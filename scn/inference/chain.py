@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from math import isfinite
 
 import numpy as np
 
@@ -65,7 +66,7 @@ def total_scale(models: Sequence[Model]) -> int:
 
 def check_factor(factor: float) -> Fraction:
     """The factor as a fraction. Raises UserError if it is not between those of FACTORS."""
-    exact = Fraction(str(factor))
+    exact = Fraction(str(factor)) if isfinite(factor) else Fraction(0)
     if not FACTORS[0] <= exact <= FACTORS[1]:
         raise UserError(f"--scale: {factor:g} is out of range: give {float(FACTORS[0]):g} to {float(FACTORS[1]):g}.")
     return exact

@@ -12,10 +12,10 @@ from scn.core.errors import UserError
 from scn.core.hashing import file_sha256
 from scn.core.schema import unknown
 from scn.core.version import project_version
-from scn.imaging.image_io import Photograph, photograph_of, read_photograph
+from scn.imaging.image_io import Photograph
 from scn.imaging.tasks import TASKS, Task
 from scn.inference.apply import prepare
-from scn.inference.arrays import Array, by_photographs
+from scn.inference.arrays import Array, of_any_kind
 from scn.inference.export import Exported, export_onnx
 from scn.inference.model_files import CARD, METRICS, WEIGHTS, load_model
 from scn.inference.precision import exact
@@ -125,13 +125,20 @@ class Model:
         Raises:
             UserError: if PyTorch can't compile here; on a CPU it needs a C++ compiler and Python's headers.
         """
-        compiled = torch.compile(self.network, dynamic=True)
+        inner = torch.compile(self.network, dynamic=True)
+
+        def compiled(images: Tensor) -> Tensor:
+            # Numbers that follow from sizes as constants: as inputs of a graph, PyTorch 2.13 fails at `%` of them.
+            with torch._dynamo.config.patch(specialize_float=True):
+                return cast(Tensor, inner(images))
+
         own = next(self.network.parameters())
         try:
             with torch.inference_mode():
                 compiled(torch.zeros(1, self.channels, 41, 50, dtype=own.dtype, device=own.device))
         except Exception as error:  # whatever the compiler, or what it calls, meets
-            why = str(error).strip().splitlines()[0].rstrip(".:")
+            lines = [line for line in str(error).strip().splitlines() if not line.startswith("backend=")]
+            why = lines[0].rstrip(".:") if lines else type(error).__name__
             raise UserError(
                 f"PyTorch can't compile the network here ({why}): install a C++ compiler and Python's headers, or "
                 "leave it as it is."
@@ -227,11 +234,7 @@ class Model:
             UserError: for an image that can't be read or restored.
         """
         options = Options(tile=tile, self_ensemble=self_ensemble)
-        if isinstance(image, str | Path):
-            return self.restore_photograph(read_photograph(Path(image)), str(image), options).image()
-        if isinstance(image, Image.Image):
-            return self.restore_photograph(photograph_of(image), options=options).image()
-        return by_photographs(lambda photograph: self.restore_photograph(photograph, options=options), image)
+        return of_any_kind(lambda photograph, name: self.restore_photograph(photograph, name, options), image)
 
     def restore_photograph(
         self,

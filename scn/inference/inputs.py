@@ -53,9 +53,9 @@ def plan(
 ) -> Plan:
     """Finds the images and names their results.
 
-    One file becomes the file `target`, whose suffix names the format; several, or those of a folder, become
-    target/NAME.png, with their sub-folders if `recursive`. Images of a folder whose results would have one name
-    (a.jpg, a.png) keep the whole of theirs (a.jpg.png).
+    One file becomes the file `target`, whose suffix names the format, and which must be new, or `overwrite`; several,
+    or those of a folder, become target/NAME.png, with their sub-folders if `recursive`. Images of a folder whose
+    results would have one name (a.jpg, a.png) keep the whole of theirs (a.jpg.png).
 
     Args:
         sources: files, folders, patterns such as *.jpg, or PIPE.
@@ -65,9 +65,11 @@ def plan(
         suffix: is put behind the name of each result in a folder.
         overwrite: restore again what is there.
     Raises:
-        UserError: if there is nothing to restore, or a target has no known suffix, or is a source.
+        UserError: if there is nothing to restore, or a target has no known suffix, is a source, or is there already.
     """
     wanted = named(as_format) if as_format else None
+    if Path(suffix).name != suffix:
+        raise UserError(f"--suffix: '{suffix}' would name another folder: give letters without a slash.")
     found, result = _found(sources, Path(target), recursive, target == PIPE), Plan()
     result.left_out = [name for name in found.left_out if name]
     if not found.images:
@@ -82,9 +84,13 @@ def plan(
         result.jobs = [Job(source=found.images[0][0], target=None, as_format=_checked(wanted or named("png"), "-"))]
         return result
     to_folder = found.several or Path(target).is_dir() or target.endswith(("/", "\\"))
+    if found.several and not Path(target).is_dir():  # before anything is computed
+        _check_folder(target, len(found.images))
     for source, path, kind in _targets(found.images, Path(target), to_folder, wanted, suffix):
         _check(source, path, found.images)
         _checked(kind, path)
+        if not to_folder and not overwrite and path.exists():
+            raise UserError(f"{path} is there already: --overwrite replaces it, or name another file.")
         if source and not overwrite and to_folder and _is_done(source, path):
             result.already.append(path)
         else:
@@ -120,8 +126,6 @@ def _found(sources: Sequence[str], target: Path, recursive: bool, to_pipe: bool)
                 found.images.append((path, Path(path.name)))
                 continue
             found.several = True
-            if target.exists() and not target.is_dir() and not to_pipe:
-                raise UserError(f"{path} is a folder and {target} a file: name a folder for the restored images.")
             for inside in _inside(path, target, recursive):
                 if inside.is_dir():
                     found.folders.append(str(inside.relative_to(path)))
@@ -129,19 +133,32 @@ def _found(sources: Sequence[str], target: Path, recursive: bool, to_pipe: bool)
                     found.images.append((inside, inside.relative_to(path)))
                 else:
                     found.left_out.append(str(inside.relative_to(path)))
-    once = {path.resolve() if path else None: (path, below) for path, below in reversed(found.images)}
-    found.images = list(reversed(once.values()))
+    found.images = _once(found.images)
     found.several = found.several or len(found.images) > 1
     return found
 
 
-def _inside(folder: Path, target: Path, recursive: bool) -> Iterator[Path]:
-    """The files in a folder, and its folders if they are not entered; without hidden ones, and without the target."""
+def _once(images: Sequence[tuple[Path | None, Path]]) -> list[tuple[Path | None, Path]]:
+    """Each image once: by the name that is no link, or the first one of several."""
+    chosen: dict[Path | None, tuple[Path | None, Path]] = {}
+    for path, below in images:
+        real = path.resolve() if path else None
+        if real not in chosen or (path and path.absolute() == real):
+            chosen[real] = (path, below)
+    return list(dict.fromkeys(each for each in images if each in chosen.values()))
+
+
+def _inside(folder: Path, target: Path, recursive: bool, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """The files in a folder, and its folders if they are not entered.
+
+    Hidden ones are left out, as is the target, and a link to a folder that it lies in.
+    """
+    above |= {folder.resolve()}
     for path in sorted(folder.iterdir()):
-        if path.name.startswith((".", HIDDEN)) or (path.is_dir() and path.resolve() == target.resolve()):
+        if path.name.startswith((".", HIDDEN)) or (path.is_dir() and path.resolve() in {target.resolve(), *above}):
             continue
         if path.is_dir() and recursive:
-            yield from _inside(path, target, recursive)
+            yield from _inside(path, target, recursive, above)
         else:
             yield path
 
@@ -174,6 +191,15 @@ def _agreed(target: Path, wanted: Format | None) -> Format:
             raise UserError(f"{target} names {named_by_it.name} and --format {wanted.name}: leave one of them out.")
         return named_by_it
     return wanted
+
+
+def _check_folder(target: str, count: int) -> None:
+    """Raises UserError if a target that is no folder yet is a file, or is named as one."""
+    whose = "1 image" if count == 1 else f"{count} images"
+    if Path(target).exists():
+        raise UserError(f"{target} is a file, and the results of {whose} go into a folder: name a folder.")
+    if looks_like_an_image(Path(target)) and not target.endswith(("/", "\\")):
+        raise UserError(f"{target} names a file, and the results of {whose} go into a folder: name one, as results/.")
 
 
 def _checked(kind: Format, path: Path | str) -> Format:

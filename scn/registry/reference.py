@@ -6,16 +6,13 @@ import math
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, overload
 
 import torch
-from PIL import Image
 
 from scn import zoo
 from scn.config.params import PARAMS_FILE, Params, load_params
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
-from scn.inference.arrays import Array
 from scn.inference.handle import Model
 from scn.inference.model_files import CONFIG, METRICS, WEIGHTS
 from scn.inference.records import Metrics
@@ -75,26 +72,6 @@ def load(
     return Model(folder, device, version=version)
 
 
-@overload
-def restore(image: Array, model: Model | str | Path) -> Array: ...
-@overload
-def restore(image: Image.Image | str | Path, model: Model | str | Path) -> Image.Image: ...
-def restore(image: Any, model: Model | str | Path) -> Any:
-    """Restores a photograph of any size.
-
-    Args:
-        image: a NumPy array (H, W), (H, W, 3) or (H, W, 4), a tensor (3, H, W), a Pillow image, or the path of a file;
-            scn.inference.handle.Model.restore has the types.
-        model: what `load` has returned, or a reference that `load` takes. A reference is loaded at each call: for many
-            images load the model once.
-    Returns:
-        the same kind, `model.scale` times as high and wide; for a path a Pillow image.
-    Raises:
-        UserError: if the image can't be read or restored, or there is no such model.
-    """
-    return (model if isinstance(model, Model) else load(model)).restore(image)
-
-
 def list_models(*, params_file: Path | str = PARAMS_FILE) -> list[ModelEntry]:
     """The models that `load` finds by name: those that ship, then every published version, by name and number.
 
@@ -137,6 +114,8 @@ def find(reference: str | Path, params_file: Path | str = PARAMS_FILE) -> tuple[
 
     Arguments and errors are those of `load`.
     """
+    if not isinstance(reference, str | Path):
+        raise UserError(f"A model is named by a string or a path, not {type(reference).__name__}: name one.")
     folder = Path(reference)
     if (folder / WEIGHTS).is_file() or (folder / CONFIG).is_file():
         if (folder / MANIFEST).is_file():  # a version: its hashes are known

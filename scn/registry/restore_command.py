@@ -38,7 +38,7 @@ def restore(
     ] = None,
     scale: Annotated[
         float | None,
-        typer.Option(help="Enlarge by this factor, 1.5 to 16: by the nearest network, then bicubic interpolation."),
+        typer.Option(help="Enlarge by this factor, 1.5 to 16: by the models, else the nearest network, then bicubic."),
     ] = None,
     strength: Annotated[
         float, typer.Option(min=0, max=1, help="Mix input and result: 0 is the input, 1 the result.")
@@ -49,7 +49,7 @@ def restore(
     ] = None,
     quality: Annotated[int | None, typer.Option(min=1, max=100, help="Of lossy formats. JPEG: 95 by default.")] = None,
     suffix: Annotated[str, typer.Option(help="Put this behind the names of results in a folder.")] = "",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Restore again what is in the folder OUT.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT, or what is in the folder OUT.")] = False,
     self_ensemble: Annotated[
         bool, typer.Option("--self-ensemble", help="Average the results of the 8 flips and rotations: 8 times slower.")
     ] = False,
@@ -73,7 +73,7 @@ def restore(
     ),
 ) -> None:
     """Restore photographs with models that are published or ship; images that can't be restored stop no others."""
-    from scn.inference.inputs import Plan, plan
+    from scn.inference.inputs import PIPE, Plan, plan
 
     if len(paths) < 2:
         raise UserError("Name a photograph or a folder, and where the result is to go: scn restore IN OUT.")
@@ -82,6 +82,8 @@ def restore(
     _one_of("--chroma", chroma, ("restore", "keep"))
     _one_of("--precision", precision, ("auto", "float32", "bfloat16"))
     side = _side(tile)
+    if web := next((path for path in paths if path.startswith(("http://", "https://"))), None):
+        raise UserError(f"{web} is an address, and nothing is fetched from the web: download it first.")
     between_stores = any("://" in path for path in paths)
     if between_stores and (len(paths) != 2 or not all("://" in path for path in paths) or overwrite):
         raise UserError("Of stores name two, s3://BUCKET/IN and s3://BUCKET/OUT, and nothing is overwritten there.")
@@ -97,18 +99,17 @@ def restore(
     import torch
     from tqdm import tqdm
 
-    from scn.inference.batch import restore_all
+    from scn.inference.batch import NothingToRestore, restore_all
     from scn.inference.chain import check_factor
     from scn.inference.restore import Options
-    from scn.registry.reference import nearest
     from scn.registry.several import Models
 
     factor = check_factor(scale) if scale is not None else None
     if threads:
         torch.set_num_threads(threads)
-    reference = model or nearest(scale or 1, params_file=params)
     models = Models(device, params)
-    models.check(reference)
+    models.check(model or "")
+    reference = models.wanted(model or "", scale)
     options = Options(
         tile=side,
         self_ensemble=self_ensemble,
@@ -131,7 +132,13 @@ def restore(
         def told(found: str) -> None:
             tqdm.write(f"{name}: {found}", file=sys.stderr)
 
-        return models.restore(reference, photograph, options, factor=factor, name=name, done=done, told=told)[0]
+        try:
+            return models.restore(reference, photograph, options, factor=factor, name=name, done=done, told=told)[0]
+        except NothingToRestore as nothing:
+            if paths[-1] != PIPE:
+                raise
+            told(f"{nothing}; it comes out as it came")  # what reads the pipe waits for an image
+            return photograph
 
     outcome = restore_all(todo.jobs, work, quality)
     last = _last_line(outcome, todo, models.names(reference), paths[-1])

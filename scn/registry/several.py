@@ -5,17 +5,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, overload
+
+from PIL import Image
 
 from scn.config.params import PARAMS_FILE
 from scn.core.errors import UserError
 from scn.imaging.image_io import Photograph
+from scn.inference.arrays import Array, of_any_kind
 from scn.inference.auto import AUTO, Candidate, Choice, choose, examine
 from scn.inference.batch import NothingToRestore
-from scn.inference.chain import restore_by
+from scn.inference.chain import check_factor, restore_by, total_scale
 from scn.inference.handle import Model
 from scn.inference.model_files import CONFIG, WEIGHTS
 from scn.inference.restore import Done, Options
-from scn.registry.reference import find, list_models, load
+from scn.registry.reference import find, list_models, load, nearest
 
 Told = Callable[[str], object]
 """Is called with what `auto` has found and taken: "JPEG of quality 21: car-q20"."""
@@ -42,8 +46,8 @@ class Models:
         return self.loaded[reference]
 
     def check(self, reference: str) -> None:
-        """Loads what a reference names. Raises UserError as scn.registry.reference.load."""
-        for each in parts(reference):
+        """Loads what a reference names, which may be nothing. Raises UserError as scn.registry.reference.load."""
+        for each in parts(reference) if reference else []:
             if each != AUTO:
                 self.load(each)
 
@@ -54,6 +58,22 @@ class Models:
             version = self.loaded[each].version if each in self.loaded else ""
             names.append(f"{each.partition('@')[0]}@{version}" if version else each)  # a published one goes first
         return ", ".join(names)
+
+    def wanted(self, reference: str, factor: float | None) -> str:
+        """What a reference and a factor to enlarge by ask for.
+
+        Where none of the models enlarges, the one for super-resolution whose scale is nearest to the factor comes last.
+
+        Raises:
+            UserError: if there is no such model.
+        """
+        if factor is None:
+            return reference
+        named = [self.load(each) for each in parts(reference) if each != AUTO] if reference else []
+        if total_scale(named) > 1:
+            return reference
+        last = nearest(factor, params_file=self.params_file)
+        return f"{reference},{last}" if reference else last
 
     def choose(self, reference: str, photograph: Photograph, told: Told = lambda found: None) -> list[Choice]:
         """What restores a photograph, the first one first.
@@ -132,6 +152,45 @@ class Models:
         return self._candidates
 
 
+@overload
+def restore(image: Array, model: Model | str | Path = AUTO, *, scale: float | None = None) -> Array: ...
+@overload
+def restore(
+    image: Image.Image | str | Path, model: Model | str | Path = AUTO, *, scale: float | None = None
+) -> Image.Image: ...
+def restore(image: Any, model: Model | str | Path = AUTO, *, scale: float | None = None) -> Any:
+    """Restores a photograph of any size, as `scn restore` does.
+
+    Args:
+        image: a NumPy array (H, W), (H, W, 3) or (H, W, 4), a tensor (3, H, W), a Pillow image, or the path of a file;
+            scn.inference.handle.Model.restore has the types.
+        model: what `load` has returned, or references as `scn restore --model` takes them: `dn-s25`, `car-q20,sr-x2`,
+            `auto` for what fits the image, which comes back as it is where there is nothing to restore. References are
+            loaded at each call: for many images load the model once.
+        scale: enlarge by this factor, 1.5 to 16; if the models don't, the nearest one for super-resolution does.
+    Returns:
+        the same kind, `scale` times as high and wide, or as the models enlarge; for a path a Pillow image.
+    Raises:
+        UserError: if the image can't be read or restored, or there is no such model.
+    """
+    factor = None if scale is None else check_factor(scale)
+    models = Models()
+    if isinstance(model, Model):
+        models.loaded[given := "the model"] = model
+    else:
+        given = str(model)
+    models.check(given)
+    reference = models.wanted(given, scale)
+
+    def restored(photograph: Photograph, name: str) -> Photograph:
+        try:
+            return models.restore(reference, photograph, Options(), factor=factor, name=name)[0]
+        except NothingToRestore:
+            return photograph
+
+    return of_any_kind(restored, image)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Packed:
     """Models as bytes."""
@@ -154,4 +213,7 @@ class Packed:
 
 def parts(reference: str) -> list[str]:
     """The references of a chain such as `car-q20,sr-x2`; a folder is one, whatever its name."""
-    return [reference] if Path(reference).exists() else [part.strip() for part in reference.split(",")]
+    found = [reference] if Path(reference).exists() else [part.strip() for part in reference.split(",")]
+    if not all(found):
+        raise UserError(f"'{reference}' names no model between two commas, or before or after one: name one there.")
+    return found

@@ -17,7 +17,6 @@ from scn.imaging.image_io import Photograph, decode_photograph, encode_photograp
 from scn.inference.auto import AUTO
 from scn.inference.chain import check_factor, total_scale
 from scn.inference.restore import Options
-from scn.registry.reference import nearest
 from scn.registry.several import Models, parts
 
 TILE = 512
@@ -130,8 +129,8 @@ class Restorer:
         return max(1, round(max(scale**2, (wanted.factor or 1) ** 2)))
 
     def reference(self, wanted: Wanted) -> str:
-        """The models of a wish; where only a factor is named, the one for super-resolution that is nearest to it."""
-        return wanted.reference or nearest(wanted.factor or 1, params_file=self.params_file)
+        """The models of a wish, see scn.registry.several.Models.wanted."""
+        return self.models.wanted(wanted.reference, wanted.factor)
 
     def restore(self, data: bytes, wanted: Wanted, progress: Progress) -> Restored:
         """Restores the content of an image file.

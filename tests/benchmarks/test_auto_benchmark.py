@@ -48,9 +48,9 @@ def test_a_choice_is_compared_with_the_best(monkeypatch: pytest.MonkeyPatch) -> 
 def test_what_is_taken_at_less_than_full_strength_is_measured_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto, "CONDITIONS", (("noise", 10),))
     flat = np.full((64, 64), 128, np.uint8)
-    (row,) = auto.rows([flat], {"dn-s20": model("dn", 20, lambda pixels: flat)})  # half of the noise stays: 6.02 dB
-    assert (row["taken"], row["strength"]) == ("dn-s20 1", pytest.approx(0.5, abs=0.03))
-    assert row["gain_db"] == pytest.approx(6, abs=0.5)
+    (row,) = auto.rows([flat], {"dn-s20": model("dn", 20, lambda pixels: flat)})
+    assert (row["taken"], row["strength"]) == ("dn-s20 1", pytest.approx(0.625, abs=0.03))
+    assert row["gain_db"] == pytest.approx(-20 * np.log10(1 - 0.625), abs=1)  # of the noise that stays
     assert float(str(row["best_db"])) > 50
 
 

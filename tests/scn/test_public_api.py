@@ -2,19 +2,26 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import scn
 import scn.cli
+from scn.core.errors import UserError
 from scn.core.version import project_version
 from scn.inference.handle import Model
 from scn.networks import NETWORKS, list_networks
 from scn.networks.build import create_model
-from scn.registry.reference import ModelEntry, list_models, load, restore
+from scn.registry.publish import publish
+from scn.registry.reference import ModelEntry, list_models, load
+from scn.registry.several import restore
 
 
 def test_the_import_is_light_and_names_are_there_all_the_same() -> None:
@@ -76,3 +83,25 @@ def test_a_network_is_created_by_name_and_keywords() -> None:
     assert network.state_dict().keys() != standard.state_dict().keys()
     with pytest.raises(scn.UserError, match=r"^The network: conv: input should be .*'ms3'"):
         scn.create_model("srresnet", conv="ms33")
+
+
+def test_restore_takes_what_the_command_takes(
+    small_project: Any, photograph: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("dn-s25", "sr-x2"):
+        small_project.add_model(name)
+        small_project.add_metrics(name)
+        publish(small_project.params, name)
+    monkeypatch.chdir(small_project.root)
+    clean = photograph(64, 80)
+    noisy = np.clip(clean + np.random.default_rng(0).normal(0, 25, clean.shape), 0, 255).astype(np.uint8)
+    assert np.array_equal(restore(noisy, "auto"), restore(noisy, "dn-s25"))
+    assert np.array_equal(restore(clean), clean)  # auto, and nothing to restore
+    both = restore(noisy, "dn-s25,sr-x2")
+    assert both.shape == (128, 160, 3)
+    assert np.array_equal(restore(noisy, "dn-s25", scale=2), both)
+    assert restore(Image.fromarray(clean), load("sr-x2"), scale=1.5).size == (120, 96)
+    with pytest.raises(UserError, match="--scale: nan is out of range"):
+        restore(clean, "sr-x2", scale=float("nan"))
+    with pytest.raises(UserError, match="A model is named by a string or a path, not NoneType"):
+        load(None)  # type: ignore[arg-type]

@@ -69,15 +69,16 @@ def test_the_file_goes_before_the_pixels(photograph: Callable[..., Any]) -> None
         (15, 0.0, "car-q20", 1.0),
         (40, 9.0, "car-q40", 1.0),
         (75, 30.0, "car-q40", 0.40),
-        (85, 30.0, "dn-s50", 0.60),  # compressed so little, noise is what is left of
+        (85, 30.0, "dn-s50", 0.86),  # compressed so little, noise is what is left of
         (85, 3.0, "car-q40", 0.24),
         (95, 0.0, None, 0.0),
-        (95, 24.0, "dn-s25", 0.96),
-        (None, 3.9, None, 0.0),
-        (None, 4.5, "dn-s15", 0.30),
+        (95, 24.0, "dn-s25", 0.99),
+        (None, 4.4, None, 0.0),
+        (None, 5.0, "dn-s15", 0.33),
+        (None, 10.0, "dn-s15", 0.76),
         (None, 17.0, "dn-s15", 1.0),
-        (None, 20.0, "dn-s25", 0.80),  # the one for 15 would leave noise
-        (None, 35.0, "dn-s50", 0.70),
+        (None, 20.0, "dn-s25", 0.91),  # the one for 15 would leave noise
+        (None, 35.0, "dn-s50", 0.91),
         (None, 90.0, "dn-s50", 1.0),
     ],
 )
@@ -89,7 +90,7 @@ def test_the_model_that_fits(quality: int | None, sigma: float, expected: str | 
 
 
 def test_a_choice_tells_its_strength() -> None:
-    assert str(choose(Finding(quality=None, read=False, sigma=7.5), MODELS)) == "dn-s15 at strength 0.50"
+    assert str(choose(Finding(quality=None, read=False, sigma=7.5), MODELS)) == "dn-s15 at strength 0.57"
     assert str(choose(Finding(quality=None, read=False, sigma=15.0), MODELS)) == "dn-s15"
 
 

@@ -14,10 +14,12 @@ from PIL import Image
 
 from scn.core.errors import UserError
 from scn.inference.handle import Model
-from scn.inference.model_files import check_fits, load_model
+from scn.inference.model_files import check_fits, load_model, save_model
+from scn.networks.build import build
 from scn.registry.land import land
 from scn.registry.publish import publish
-from scn.registry.reference import load, restore
+from scn.registry.reference import load
+from scn.registry.several import restore
 
 
 def test_what_a_folder_with_a_model_says(small_project: Any) -> None:
@@ -199,6 +201,19 @@ def test_compiled_it_restores_the_same(
     assert np.abs(model.restore(pixels).astype(int) - whole).max() <= 1
     assert np.array_equal(model.restore(pixels, tile=96), tiled)
     torch.testing.assert_close(pickle.loads(pickle.dumps(model))(images[0]), expected[0])
+
+
+def test_a_pyramid_is_compiled_for_any_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """PyTorch 2.13 failed at numbers that follow from the sizes, before it came to its compiler."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    architecture = {"name": "scn", "channels": 1, "scale": 1, "blocks": 1, "units": 4, "width": 2, "scales": 3}
+    save_model(tmp_path, build(architecture, seed=0), architecture, {"task": "dn", "level": 25})
+    model = Model(tmp_path, "cpu")
+    images = [torch.rand(1, 1, side, side + 5) for side in (41, 64)]
+    expected = [model(each) for each in images]
+    model.compile()
+    for each, result in zip(images, expected, strict=True):
+        torch.testing.assert_close(model(each), result, rtol=0, atol=1e-5)
 
 
 def test_a_machine_that_can_not_compile_is_told(small_project: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,27 @@ def test_what_is_done_is_skipped(photos: Path) -> None:
     assert found.already == [Path("new/a.png")]
     assert [job.name for job in found.jobs] == ["photos/b.JPG"]
     assert len(plan(["photos"], "new", overwrite=True).jobs) == 2
-    assert len(plan(["photos/a.png"], "new/a.png").jobs) == 1  # a file that is named is meant
+    with pytest.raises(UserError, match=r"new/a\.png is there already: --overwrite replaces it, or name another file"):
+        plan(["photos/a.png"], "new/a.png")
+    assert len(plan(["photos/a.png"], "new/a.png", overwrite=True).jobs) == 1
+
+
+def test_a_photograph_that_was_not_meant_as_the_result_stays(photos: Path) -> None:
+    """`scn restore *` of two photographs, with the place of the results forgotten."""
+    with pytest.raises(UserError, match=r"b\.JPG is there already"):
+        plan(["photos/a.png"], "photos/b.JPG")
+    (photos / "c.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"c\.png is a file, and the results of 2 images go into a folder"):
+        plan(["photos/a.png", "photos/b.JPG"], "photos/c.png")
+
+
+def test_a_link_takes_no_photographs_place(photos: Path) -> None:
+    (photos / "a").mkdir()
+    (photos / "a" / "link.webp").symlink_to(photos / "sub" / "c.webp")
+    (photos / "a" / "loop").symlink_to(photos)
+    found = plan(["photos"], "new", recursive=True)
+    assert [str(job.target) for job in found.jobs] == ["new/a.png", "new/b.png", "new/sub/c.png"]
+    assert found.left_out == ["Thumbs.db"]
 
 
 def test_pipes(photos: Path) -> None:
@@ -88,7 +108,11 @@ def test_pipes(photos: Path) -> None:
         (["photos/a.png", "photos/a.png"], r"a\.png would replace the image it is made from"),
         (["photos/a.png", "link.png"], r"link\.png would replace the image it is made from"),
         (["photos/a.png", "photos"], r"a\.png would replace the image it is made from"),
-        (["photos", "photos/a.png"], r"photos is a folder and photos/a\.png a file"),
+        (["photos", "photos/a.png"], r"photos/a\.png is a file, and the results of 2 images go into a folder"),
+        (
+            ["photos", "new.png"],
+            r"new\.png names a file, and the results of 2 images go into a folder: name",
+        ),
         (["photos/a.png", "out.docx"], r"out\.docx names no format that can be written"),
         (["photos/a.png", "out"], r"out names no format that can be written"),
         (["photos", "-"], r"The standard output takes one image, not 2: name a folder"),
@@ -102,6 +126,11 @@ def test_mistakes_get_one_sentence(photos: Path, arguments: list[str], message: 
     with pytest.raises(UserError, match=message) as caught:
         plan(arguments[:-1], arguments[-1], overwrite=True)
     assert "\n" not in str(caught.value)
+
+
+def test_a_suffix_names_no_folder(photos: Path) -> None:
+    with pytest.raises(UserError, match=r"--suffix: '/\.\./\.\./evil' would name another folder"):
+        plan(["photos"], "new", suffix="/../../evil")
 
 
 def test_formats_that_contradict_each_other(photos: Path) -> None:

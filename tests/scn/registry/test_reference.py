@@ -14,7 +14,8 @@ import scn.zoo
 from scn.core.errors import UserError
 from scn.registry.land import land
 from scn.registry.publish import publish
-from scn.registry.reference import ModelEntry, list_models, load, restore
+from scn.registry.reference import ModelEntry, list_models, load
+from scn.registry.several import restore
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 
 import scn.cli
 from scn.registry.publish import publish
+from scn.registry.reference import find
 from scn.registry.versions import read_version
 
 NAME = "dn-s25"
@@ -58,15 +59,18 @@ def test_show_tells_figures_files_names_and_history(command: Command) -> None:
 
 
 def test_show_tells_of_a_model_that_ships_in_any_folder(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    project: Any, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    status, out, err = command("show", "dn-s50")
+    shutil.copytree(find(f"{NAME}@v1", project.params.path)[0], scn.zoo.FOLDER / NAME)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    status, out, err = command("show", NAME)
     assert (status, err) == (0, "")
-    assert re.search(r"^\| BSD68 +\| 14\.91 / 0\.1985 \| 26\.\d\d / ", out, re.MULTILINE)
+    assert "27.40 / 0.8000" in out
     assert "it ships" in out
-    found = json.loads(command("show", "dn-s50", "--json")[1])
-    assert (found["model"], found["names"], Path(found["url"]).name) == ("dn-s50", {}, "dn-s50")
+    found = json.loads(command("show", NAME, "--json")[1])
+    assert (found["model"], found["names"], found["url"]) == (NAME, {}, str(scn.zoo.FOLDER / NAME))
 
 
 def test_compare_tells_the_difference_and_the_verdict(command: Command) -> None:
