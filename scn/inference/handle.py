@@ -91,6 +91,8 @@ class Model:
             prepare(self.network, device)
         except (RuntimeError, AssertionError) as error:  # PyTorch's, for a device that it does not know or can't use
             what, why = device or "cuda", str(error).splitlines()[0].rstrip(".")
+            if why.startswith("Expected one of"):  # and a list of twenty
+                why = "PyTorch knows none of that kind"
             raise UserError(f"The device '{what}' can't be used ({why}): name another one, such as cpu.") from None
         return self
 

@@ -27,17 +27,8 @@ const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 const time = (s) => (s < 1.5 ? "a second" : s < 90 ? `${Math.round(s)} seconds` : s < 5400 ? `${Math.round(s / 60)} minutes` : `${(s / 3600).toFixed(1)} hours`);
 const tell = (text) => { $("told").textContent = text; };
 
-// What is enlarged goes through a network for it, after the one that was chosen.
-function models() {
-  const [model, factor] = [$("model").value, Number($("factor").value)];
-  const off = ({ scale }) => Math.abs(Math.log(scale / factor));
-  const enlarging = about.models.filter(({ task }) => task === "sr").sort((a, b) => off(a) - off(b));
-  const enlarges = enlarging.some(({ reference }) => reference === model);
-  return factor && !enlarges && enlarging.length ? `${model},${enlarging[0].reference}` : model;
-}
-
 function wanted() {
-  const query = new URLSearchParams({ model: models(), strength: $("strength").value / 100, format: $("format").value });
+  const query = new URLSearchParams({ model: $("model").value, strength: $("strength").value / 100, format: $("format").value });
   if ($("ensemble").checked) query.set("self_ensemble", "true");
   if ($("factor").value) query.set("factor", $("factor").value);
   return query;
@@ -73,26 +64,40 @@ async function begin() {
   for (const name of about.formats) $("format").append(option(name, name.toUpperCase()));
   $("format").value = "png";
   estimate();
+  for (const { id, name } of JSON.parse(sessionStorage.jobs || "[]")) { // of before the page was loaded again
+    const job = await ask(`/api/jobs/${id}`).catch(() => null);
+    if (job) take(enter({ name, size: 0 }), job);
+  }
+  remember();
+}
+
+function remember() {
+  sessionStorage.jobs = JSON.stringify(photographs.filter(({ job }) => job).map(({ job, file }) => ({ id: job.id, name: file.name })));
 }
 
 // Photographs that are chosen
 
-function add(files) {
-  for (const file of files) {
-    const item = $("photograph").content.cloneNode(true).querySelector("li");
-    const photograph = { file, item, state: "ready", url: URL.createObjectURL(file), width: 0, height: 0, told: "" };
-    item.querySelector(".name").textContent = file.name;
-    const thumb = item.querySelector(".thumb");
+// A photograph in the list, of a file or of what is known of one that this page does not have any more.
+function enter(file) {
+  const item = $("photograph").content.cloneNode(true).querySelector("li");
+  const photograph = { file, item, state: "ready", url: file instanceof File ? URL.createObjectURL(file) : "", width: 0, height: 0, told: "" };
+  item.querySelector(".name").textContent = file.name;
+  const thumb = item.querySelector(".thumb");
+  if (photograph.url) {
     thumb.onload = () => { photograph.width = thumb.naturalWidth; photograph.height = thumb.naturalHeight; estimate(); show(photograph); };
     thumb.onerror = () => { thumb.removeAttribute("src"); show(photograph); }; // TIFF, say: the program reads it all the same
     thumb.src = photograph.url;
-    item.querySelector(".remove").onclick = () => remove(photograph);
-    item.querySelector(".again").onclick = () => { photograph.state = "ready"; show(photograph); start(); };
-    item.querySelector(".compare").onclick = () => compare(photograph);
-    photographs.push(photograph);
-    $("photographs").append(item);
-    show(photograph);
   }
+  item.querySelector(".remove").onclick = () => remove(photograph);
+  item.querySelector(".again").onclick = () => { photograph.state = "ready"; show(photograph); start(); };
+  item.querySelector(".compare").onclick = () => compare(photograph);
+  photographs.push(photograph);
+  $("photographs").append(item);
+  return photograph;
+}
+
+function add(files) {
+  for (const file of files) show(enter(file));
   if (files.length) tell(`${files.length} photograph${files.length > 1 ? "s" : ""} added.`);
 }
 
@@ -113,6 +118,7 @@ async function remove(photograph) {
     tell(`${photograph.file.name} was removed.`);
     buttons();
   }
+  remember();
   if (job) await ask(`/api/jobs/${job.id}`, { method: "DELETE", headers: HEADERS }).catch(() => {});
 }
 
@@ -141,7 +147,7 @@ function show(photograph) {
   else part("progress").removeAttribute("value");
   const done = photograph.state === "done";
   part(".compare").hidden = part(".download").hidden = !done;
-  part(".again").hidden = !["failed", "nothing"].includes(photograph.state);
+  part(".again").hidden = !photograph.url || !["failed", "nothing"].includes(photograph.state);
   part(".remove").textContent = active(photograph) ? "Cancel" : "Remove";
   for (const name of [".compare", ".download", ".again", ".remove"]) part(name).setAttribute("aria-label", `${part(name).textContent} ${photograph.file.name}`);
   if (done) {
@@ -197,8 +203,10 @@ async function send(photograph) {
     try {
       const { signal } = photograph.upload;
       const job = await ask(`/api/jobs?${query}`, { method: "POST", headers: HEADERS, body: photograph.file, signal });
-      if (photograph.state === "uploading") take(photograph, job);
-      else ask(`/api/jobs/${job.id}`, { method: "DELETE", headers: HEADERS }).catch(() => {}); // was cancelled meanwhile
+      if (photograph.state === "uploading") {
+        take(photograph, job);
+        remember();
+      } else ask(`/api/jobs/${job.id}`, { method: "DELETE", headers: HEADERS }).catch(() => {}); // was cancelled meanwhile
       return;
     } catch (error) {
       if (photograph.state !== "uploading") return;
@@ -308,7 +316,7 @@ addEventListener("paste", (event) => add(event.clipboardData.files));
 $("settings").onsubmit = (event) => { event.preventDefault(); start(); };
 $("settings").onchange = estimate;
 $("strength").oninput = () => { $("strength-shown").textContent = `${$("strength").value} %`; };
-addEventListener("beforeunload", (event) => { if (photographs.some(active)) event.preventDefault(); });
+addEventListener("beforeunload", (event) => { if (photographs.some(({ state }) => ["ready", "uploading"].includes(state))) event.preventDefault(); });
 
 begin();
 poll();

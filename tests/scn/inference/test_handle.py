@@ -283,3 +283,8 @@ def test_self_ensemble_is_asked_for_and_is_the_mean_of_eight(
     restored = model.restore(pixels, self_ensemble=True)
     assert np.abs(restored - expected).max() <= 1
     assert not np.array_equal(restored, model.restore(pixels))
+
+
+def test_a_device_that_there_is_not_is_told_in_few_words(small_project: Any) -> None:
+    with pytest.raises(UserError, match=r"^The device 'tpu' can't be used \(PyTorch knows none of that kind\): name"):
+        Model(small_project.add_model("dn-s25"), "tpu")

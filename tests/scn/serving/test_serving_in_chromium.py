@@ -110,6 +110,20 @@ def test_what_is_enlarged_goes_through_a_network_for_it(browser: webdriver.Chrom
     assert downloaded(browser, items(browser)[0]).shape == (180, 240, 3)
 
 
+def test_a_page_that_is_loaded_again_still_has_them(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    add(browser, photograph(tmp_path, "a.png"), photograph(tmp_path, "b.png", 1))
+    start(browser, "sr-x2")
+    until(browser, lambda: states(browser) == ["done"] * 2)
+    browser.refresh()
+    until(browser, lambda: states(browser) == ["done"] * 2)
+    assert "a.png" in items(browser)[0].text
+    assert downloaded(browser, items(browser)[1]).shape == (120, 160, 3)
+    items(browser)[0].find_element(By.CLASS_NAME, "remove").click()
+    browser.refresh()
+    until(browser, lambda: states(browser) == ["done"])
+    assert "b.png" in items(browser)[0].text
+
+
 def test_before_and_after_lie_under_a_slider(browser: webdriver.Chrome, tmp_path: Path) -> None:
     add(browser, photograph(tmp_path, "a.png", height=300, width=100))
     start(browser, "dn-s25")
