@@ -1,11 +1,13 @@
 """The one table of image formats that are read and written; a file of any other format is never opened."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import IO, Any
 
 from PIL import Image
 
@@ -125,6 +127,75 @@ def check_can(each: Format, path: Path | str) -> None:
         extra = {"HEIF": "pillow-heif", "AVIF": "pillow-avif-plugin"}.get(each.name)
         advice = f"pip install {extra}" if extra else "install Pillow from PyPI"
         raise UserError(f"{path} is {each.name}, which the installed Pillow lacks: {advice}, or use PNG.")
+
+
+_OTHERS = (
+    (b"%!PS", "EPS"),
+    (b"\xc5\xd0\xd3\xc6", "EPS"),
+    (b"%PDF", "PDF"),
+    (b"GIF8", "GIF"),
+    (b"8BPS", "PSD"),
+    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"\xff\x0a", "JPEG XL"),
+    (b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (b"v/1\x01", "OpenEXR"),
+    (b"#?RADIANCE", "Radiance HDR"),
+    (b"<svg", "SVG"),
+    (b"PK\x03\x04", "ZIP"),
+)
+"""How files of formats begin that are not read, and what they are called."""
+
+
+def called(start: bytes) -> str:
+    """What a file seems to be that is no image of the table, by its first bytes; "" where they don't tell."""
+    if not start:
+        return "empty"
+    if known := next((name for magic, name in _OTHERS if start.startswith(magic)), None):
+        return known
+    try:
+        start.decode("ascii")
+    except UnicodeDecodeError:
+        return ""
+    return "" if b"\0" in start else "text"
+
+
+def several(name: Any) -> str:
+    """The sentence for a file that holds more than one picture."""
+    return f"{name} holds several pictures: save the one that you want restored as a file of its own."
+
+
+@contextmanager
+def opened(file: IO[bytes] | Path, page: int = 0) -> Iterator[Image.Image]:
+    """Opens a page of an image of the table by Pillow without its limit on pixels, which is meant for strangers' files.
+
+    Raises:
+        what Pillow raises.
+    """
+    with _unlimited(), Image.open(file, formats=readable()) as image:
+        if page:
+            image.seek(page)
+        yield image
+
+
+_LOCK = Lock()
+_USERS: list[int | None] = []
+"""For each image that is open, the limit that was there when the first one was opened."""
+
+
+@contextmanager
+def _unlimited() -> Iterator[None]:
+    """Takes Pillow's limit away, which is one for the process, until the last image that was opened is closed."""
+    with _LOCK:
+        _USERS.append(_USERS[0] if _USERS else Image.MAX_IMAGE_PIXELS)
+        Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        with _LOCK:
+            limit = _USERS.pop()
+            if not _USERS:
+                Image.MAX_IMAGE_PIXELS = limit
 
 
 def recognised(start: bytes) -> Format | None:

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+from scn.core import memory
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
-from scn.imaging import sixteen_bits
-from scn.imaging.formats import Format, check_can, format_of, readable, recognised
+from scn.imaging import metadata, sixteen_bits, tiff
+from scn.imaging.formats import Format, called, check_can, format_of, opened, readable, recognised, several
 from scn.imaging.jpeg_quality import quality_of
-from scn.imaging.metadata import ORIENTATION, dpi_of, exif_for, exif_of, upright
+from scn.imaging.metadata import ORIENTATION, exif_for, upright
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 
@@ -26,6 +28,11 @@ _MODES = {
 """Pillow's modes of 8 bits or fewer that are read -> the mode they are converted to."""
 _CONVERTED = ("CMYK", "YCbCr")
 """Modes whose conversion changes values, and is told."""
+_LARGEST_IN_JPEG = 65502
+"""Most bytes of an XMP packet in a JPEG."""
+_FIRST_IS_SHOWN = ("MPO", "HEIF")
+"""Formats of which the first picture is what is shown: MPO is a JPEG with a preview or a second view behind it, HEIF
+holds several views."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +50,8 @@ class Photograph:
     """The file's embedded colour profile, which the restored image keeps; None if it has none."""
     exif: bytes | None = None
     """EXIF data without orientation; None if there is none."""
+    xmp: bytes | None = None
+    """Captions, ratings and the like, as an XMP packet; None if there is none."""
     dpi: tuple[float, float] | None = None
     """Pixels per inch; None if the file names none."""
     quality: int | None = None
@@ -55,10 +64,14 @@ class Photograph:
         """The value of white, 255 or 65535, the largest that there is, or 1 for float32."""
         return {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(self.pixels.dtype, 1)
 
-    def image(self) -> Image.Image:
-        """Converts it to a Pillow image of mode L, RGB, LA or RGBA, with its colour profile; 16 bits become 8."""
+    def image(self, *, deep: bool = False) -> Image.Image:
+        """Converts it to a Pillow image of mode L, RGB, LA or RGBA, with its colour profile; 16 bits become 8.
+
+        Args:
+            deep: 16 bits of grey without alpha stay, in mode I;16; Pillow has no other mode for them.
+        """
         pixels = self._all()
-        if pixels.dtype == np.uint16:
+        if pixels.dtype == np.uint16 and not (deep and pixels.shape[-1] == 1):
             pixels = to_8_bits(pixels)
         image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
         if self.icc_profile:
@@ -78,8 +91,8 @@ def read_photograph(path: Path) -> Photograph:
     """Reads an image file: upright, palettes, bilevel and CMYK images converted, 16 bits kept.
 
     Raises:
-        UserError: if the file is missing, no image of scn.imaging.formats, damaged, animated, or has pixels that are
-            no photograph's, such as floating point.
+        UserError: if the file is missing, no image of scn.imaging.formats, damaged, animated, too large for this
+            machine's memory, or has pixels that are no photograph's, such as floating point.
     """
     try:
         return decode_photograph(path.read_bytes(), path)
@@ -92,19 +105,21 @@ def read_photograph(path: Path) -> Photograph:
 def decode_photograph(data: bytes, name: Path | str = "the image") -> Photograph:
     """Decodes the content of an image file, as `read_photograph` does; errors call it `name`."""
     try:
-        with warnings.catch_warnings():
-            # The user named this file; a photograph of 100 megapixels is no attack. Damaged EXIF data is left out.
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=readable()) as image:
-                return photograph_of(image, name, data)
+        with warnings.catch_warnings(), io.BytesIO(data) as file:
+            warnings.simplefilter("ignore")  # of damaged EXIF data, which is left out
+            page = tiff.picture(file, name) if tiff.is_tiff(data) else None
+            if page and tiff.is_deep(page, name):
+                _require_memory(page.imagewidth, page.imagelength, name, deep=True)
+                return _of_tiff(tiff.decode(page, data, name), data)
+            with opened(io.BytesIO(data), page.index if page else 0) as image:
+                if page is None and getattr(image, "is_animated", False) and image.format not in _FIRST_IS_SHOWN:
+                    raise UserError(several(name))
+                raw_mode = _deep(image)
+                _require_memory(image.width, image.height, name, deep=bool(raw_mode))
+                return _of_png(image, data, raw_mode) if raw_mode else _converted(image, name)
     except Image.UnidentifiedImageError:
-        if known := recognised(data[:16]):
-            check_can(known, name)
-        raise UserError(f"{name} is no image that can be read: give {', '.join(readable())}.") from None
-    except Image.DecompressionBombError:
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
-        raise UserError(f"{name} has more than {limit} megapixels: cut it into parts.") from None
-    except UserError:
+        raise UserError(_unidentified(data, name)) from None
+    except (UserError, MemoryError):
         raise
     except Exception as error:  # Pillow's decoders raise anything on a damaged file
         if str(error).startswith("decoder ") and str(error).endswith(" not available"):
@@ -114,32 +129,72 @@ def decode_photograph(data: bytes, name: Path | str = "the image") -> Photograph
         raise UserError(f"{name} is damaged and can't be read ({error}): fetch it again or leave it out.") from None
 
 
-def photograph_of(image: Image.Image, name: Path | str = "the image", data: bytes = b"") -> Photograph:
-    """Converts an opened Pillow image to upright pixels.
+def size_of(path: Path, name: Path | str) -> tuple[int, int]:
+    """The width and height of an image file, without decoding it.
 
-    Args:
-        name: what messages call the image.
-        data: the file's content, of which 16 bits are read; without it an image of 16 bits must be grey.
     Raises:
-        UserError: if it is animated or has pixels that are no photograph's.
+        UserError: if it is none that can be read.
+        OSError: if it can't be opened.
     """
-    # MPO is a JPEG with a preview or a second view behind it, HEIF holds several views; what is shown is the first.
-    if getattr(image, "is_animated", False) and image.format not in ("MPO", "HEIF"):
-        raise UserError(f"{name} holds several pictures: save the one that you want restored as a file of its own.")
-    raw_mode = _deep(image)
-    about: dict[str, Any] = {"exif": exif_of(image), "icc_profile": image.info.get("icc_profile"), "dpi": dpi_of(image)}
-    if raw_mode:
-        values = sixteen_bits.decode(data) if data else np.asarray(image, np.uint16)[..., None]
-        values = values[..., [0, -1]] if raw_mode.startswith("LA") else values  # OpenCV makes RGB of it
-        return _photograph(upright(values, image.getexif().get(ORIENTATION, 1)), **about)
+    with path.open("rb") as file:
+        if tiff.is_tiff(file.read(4)):
+            file.seek(0)
+            if page := tiff.picture(file, name):
+                return page.imagewidth, page.imagelength
+    try:
+        with opened(path) as image:
+            return image.size
+    except Exception:  # Pillow's decoders raise anything; the reader has the sentence
+        decode_photograph(path.read_bytes(), name)
+        raise UserError(f"{name} is damaged and can't be read: fetch it again or leave it out.") from None
+
+
+def photograph_of(image: Image.Image, name: Path | str = "the image") -> Photograph:
+    """Converts an opened Pillow image to upright pixels, of 16 bits for its modes I;16, otherwise of 8.
+
+    Raises:
+        UserError: if it is animated or has pixels that are no photograph's; messages call it `name`.
+    """
+    if getattr(image, "is_animated", False) and image.format not in _FIRST_IS_SHOWN:
+        raise UserError(several(name))
+    if image.mode.startswith("I;16"):
+        values = np.asarray(image).astype(np.uint16)[..., None]
+        return _photograph(upright(values, image.getexif().get(ORIENTATION, 1)), **metadata.about(image))
+    return _converted(image, name)
+
+
+def _of_tiff(deep: tiff.Deep, data: bytes) -> Photograph:
+    """A photograph of a TIFF's pixels of 16 bits; inks become RGB of 8 bits, as Pillow's LittleCMS has no more."""
+    about = metadata.about_tiff(data, deep.tags)
+    about["notes"] = (*about["notes"], *deep.notes)
+    values: Any = deep.pixels
+    if deep.inks:
+        values = to_8_bits(values)
+        colours = _of_cmyk(Image.fromarray(np.ascontiguousarray(values[..., :4]), "CMYK"), about["icc_profile"])
+        values = np.concatenate([np.asarray(colours), values[..., 4:]], axis=-1)
+        about["icc_profile"] = None  # it is that of the inks
+        about["notes"] = (*about["notes"], "CMYK of 16 bits converted to RGB of 8")
+    return _photograph(upright(values, deep.tags.get(ORIENTATION, 1)), **about)
+
+
+def _of_png(image: Image.Image, data: bytes, raw_mode: str) -> Photograph:
+    about, orientation = metadata.about(image), image.getexif().get(ORIENTATION, 1)
+    values = sixteen_bits.decode(data)
+    values = values[..., [0, -1]] if raw_mode.startswith("LA") else values  # OpenCV makes RGB of it
+    return _photograph(upright(values, orientation), **about)
+
+
+def _converted(image: Image.Image, name: Path | str) -> Photograph:
+    """A photograph of Pillow's modes of 8 bits or fewer."""
     if image.mode not in _MODES:
         raise UserError(f"{name} has {image.mode} pixels: convert it to grey or RGB of 8 or 16 bits first.")
+    about = metadata.about(image)
     if tables := getattr(image, "quantization", None):
         about["quality"] = quality_of(tables)
     image.load()  # of a TIFF it turns the pixels upright, too, and forgets the orientation
     converted = image
     if image.mode in _CONVERTED:
-        about["notes"] = (f"{image.mode} converted to RGB",)
+        about["notes"] = (*about["notes"], f"{image.mode} converted to RGB")
     if image.mode == "CMYK":
         converted = _of_cmyk(image, about["icc_profile"])
         about["icc_profile"] = None  # it is that of the inks
@@ -149,6 +204,23 @@ def photograph_of(image: Image.Image, name: Path | str = "the image", data: byte
     values = np.asarray(converted if converted.mode == mode else converted.convert(mode))
     values = values if values.ndim == 3 else values[..., None]
     return _photograph(upright(values, image.getexif().get(ORIENTATION, 1)), **about)
+
+
+def _require_memory(width: int, height: int, name: Path | str, *, deep: bool) -> None:
+    """Raises UserError unless there is memory to read an image of this size."""
+    needed = width * height * (28 if deep else 12)  # for a pixel, in colours: the most that was measured
+    memory.require(needed, f"{name} has {width * height / 1e6:,.0f} megapixels")
+
+
+def _unidentified(data: bytes, name: Path | str) -> str:
+    """The sentence for a file that is no image of the table; raises UserError for one that only this Pillow lacks."""
+    if known := recognised(data[:16]):
+        check_can(known, name)
+    if tiff.is_tiff(data):
+        return f"{name} is a TIFF, but holds no picture that can be read: save it as PNG, or fetch it again."
+    kind = called(data[:512])
+    what = f"is {kind}, and" if kind else "is"
+    return f"{name} {what} no image that can be read: give {', '.join(readable())}."
 
 
 def _photograph(values: Any, **about: Any) -> Photograph:
@@ -212,13 +284,17 @@ def encode_photograph(
         options["icc_profile"] = photograph.icc_profile
     if photograph.exif and as_format.has_exif:
         options["exif"] = exif_for(photograph.exif, *photograph.pixels.shape[:2])
+    if photograph.xmp and as_format.has_exif and (as_format.name != "JPEG" or len(photograph.xmp) <= _LARGEST_IN_JPEG):
+        options["xmp"] = photograph.xmp
     if photograph.dpi and as_format.name not in ("WEBP", "AVIF", "HEIF"):
         options["dpi"] = photograph.dpi
+    if as_format.name == "TIFF":
+        return tiff.encode(photograph._all(), **options)
+    if as_format.name == "PNG" and "xmp" in options:
+        options["pnginfo"] = PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", options.pop("xmp").decode(errors="replace"))
     if photograph.pixels.dtype == np.uint16 and as_format.has_16_bits:
-        values = photograph._all()
-        if as_format.name == "PNG":
-            return sixteen_bits.encode_png(values, **options)
-        return sixteen_bits.encode_tiff(values, icc_profile=photograph.icc_profile, dpi=photograph.dpi)
+        return sixteen_bits.encode_png(photograph._all(), **options)
     encoded = io.BytesIO()
     photograph.image().save(encoded, as_format.name, **options)
     return encoded.getvalue()

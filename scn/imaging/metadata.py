@@ -1,5 +1,7 @@
-"""What an image file says beside its pixels: EXIF data, resolution, colour profile; how the camera was held."""
+"""What an image file says beside its pixels: EXIF data, resolution, colour profile, XMP; how the camera was held."""
 
+import io
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,6 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 ORIENTATION, _EXIF, _WIDTH, _HEIGHT = 0x0112, 0x8769, 0xA002, 0xA003
+_X, _Y, _UNIT, _XMP, _ICC_PROFILE = 282, 283, 296, 700, 34675
+_TURNED = re.compile(rb"(tiff:Orientation(?:>|\s*=\s*[\"']))[2-8]")
 _OF_THE_FILE = (
     *(
         254,
@@ -58,13 +62,55 @@ def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     return np.ascontiguousarray(_UPRIGHT.get(orientation, lambda pixels: pixels)(pixels))
 
 
-def exif_of(image: Image.Image) -> bytes | None:
-    """A photograph's EXIF data without orientation, and without what describes the file; None if nothing is left."""
-    exif = Image.Exif()
-    exif.load(image.getexif().tobytes())  # a copy, with the folders inside: Pillow decodes a TIFF by the original
+def about(image: Image.Image) -> dict[str, Any]:
+    """What an opened image says beside its pixels, as fields of scn.imaging.image_io.Photograph."""
+    exif = image.getexif()
+    dpi = image.info.get("dpi")
+    if "jfif_unit" in image.info and not image.info["jfif_unit"] and _X not in exif:
+        dpi = None  # Pillow says 72 of a JPEG whose EXIF data name no resolution
+    return _about(lambda: exif, set(exif), image.info.get("icc_profile"), image.info.get("xmp"), dpi)
+
+
+def about_tiff(data: bytes, tags: Mapping[int, Any]) -> dict[str, Any]:
+    """The same of a TIFF that Pillow may not open, by its tags: number -> value, a rational one as a pair."""
+
+    def load() -> Image.Exif:
+        exif = Image.Exif()
+        exif.load_from_fp(io.BytesIO(data))
+        return exif
+
+    dpi = None
+    if _X in tags and _Y in tags and tags.get(_UNIT, 2) != 1:
+        inches = 2.54 if tags.get(_UNIT) == 3 else 1
+        dpi = [inches * over / under if under else 0 for over, under in (tags[_X], tags[_Y])]
+    return _about(load, set(tags), tags.get(_ICC_PROFILE), tags.get(_XMP), dpi)
+
+
+def _about(load: Callable[[], Image.Exif], tags: set[int], icc_profile: Any, xmp: Any, dpi: Any) -> dict[str, Any]:
+    kept: bytes | None = None
+    notes: tuple[str, ...] = ()
+    if tags - {ORIENTATION, *_OF_THE_FILE}:
+        try:
+            kept = _exif_of(load())
+        except Exception:  # Pillow's, of damaged data, and of BigTIFF's, which it can't copy
+            notes = ("its EXIF data can't be copied and is left out",)
+    return {"exif": kept, "icc_profile": icc_profile, "xmp": _xmp_of(xmp), "dpi": _dpi_of(dpi), "notes": notes}
+
+
+def _exif_of(exif: Image.Exif) -> bytes | None:
+    """EXIF data without orientation, and without what describes the file; None if nothing is left."""
+    copy = Image.Exif()
+    copy.load(exif.tobytes())  # with the folders inside; Pillow decodes a TIFF by the original
     for tag in (ORIENTATION, *_OF_THE_FILE):
-        exif.pop(tag, None)
-    return exif.tobytes() if len(exif) else None
+        copy.pop(tag, None)
+    return copy.tobytes() if len(copy) else None
+
+
+def _xmp_of(xmp: Any) -> bytes | None:
+    """An XMP packet that calls the image upright, as its pixels are; None if there is none."""
+    if isinstance(xmp, str):
+        xmp = xmp.encode()
+    return _TURNED.sub(rb"\g<1>1", xmp) if isinstance(xmp, bytes) and xmp else None
 
 
 def exif_for(exif: bytes, height: int, width: int) -> bytes:
@@ -76,11 +122,10 @@ def exif_for(exif: bytes, height: int, width: int) -> bytes:
     return loaded.tobytes()
 
 
-def dpi_of(image: Image.Image) -> tuple[float, float] | None:
-    """Pixels per inch that the file names; None if it names none that makes sense."""
-    dpi = image.info.get("dpi")
+def _dpi_of(dpi: Any) -> tuple[float, float] | None:
+    """Pixels per inch that a file names; None if it names none that makes sense, such as Pillow's 1 for no answer."""
     try:
-        x, y = (float(value) for value in dpi)  # type: ignore[union-attr]  # anything stands in files
-    except (TypeError, ValueError, ZeroDivisionError):
+        x, y = (float(value) for value in dpi)
+    except (TypeError, ValueError, ZeroDivisionError):  # anything stands in files
         return None
-    return (x, y) if 1 <= x <= 1e5 and 1 <= y <= 1e5 else None
+    return (x, y) if 1 < x <= 1e5 and 1 < y <= 1e5 else None

@@ -1,4 +1,4 @@
-"""Files of 16 bits per channel: Pillow reads and writes grey ones only, so their pixels go through OpenCV and tifffile.
+"""PNG of 16 bits per channel: Pillow reads and writes grey ones only, so their pixels go through OpenCV.
 
 OpenCV is imported where it is used, as it is large.
 """
@@ -12,39 +12,53 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from scn.imaging.formats import opened
+
 _AFTER_HEADER = 8 + 25
 """Bytes of a PNG's signature and header."""
-_ICC_PROFILE = 34675
-"""TIFF's tag of the colour profile."""
 
 
 def decode(data: bytes) -> NDArray[np.uint16]:
-    """Decodes a PNG or TIFF of 16 bits per channel, as it is stored (not turned upright).
+    """Decodes a PNG of 16 bits per channel, as it is stored (not turned upright).
 
     Returns:
-        (H, W, C): grey, grey and alpha, RGB, or RGB and alpha.
+        (H, W, C): grey, RGB (of grey and alpha, too), or RGB and alpha.
     Raises:
-        ValueError: if it is damaged, or no file of 16 bits per channel.
+        ValueError, and what Pillow raises: if it is damaged, or no file of 16 bits per channel.
     """
     import cv2
 
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise ValueError(f"OpenCV can't decode it: {error}".splitlines()[0]) from None
+    with opened(io.BytesIO(data)) as image:
+        image.load()  # OpenCV, and libpng in it, would tell of damage on the standard error
+    del image
+    pixels = cv2.imdecode(np.frombuffer(_pixels_only(data), np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
-        raise ValueError("the pixels end too early" if pixels is None else f"its pixels are {pixels.dtype}")
+        raise ValueError("its pixels can't be decoded" if pixels is None else f"its pixels are {pixels.dtype}")
     if pixels.ndim == 2:
         return pixels.astype(np.uint16, copy=False)[..., None]
     return np.ascontiguousarray(pixels[..., [2, 1, 0, 3][: pixels.shape[-1]]], np.uint16)
+
+
+def _pixels_only(png: bytes) -> bytes:
+    """The chunks of a PNG that pixels are made of. Raises ValueError if a checksum of theirs is wrong."""
+    found, at = [png[:8]], 8
+    while at + 12 <= len(png):
+        size, name = struct.unpack_from(">I4s", png, at)
+        chunk = png[at : at + 12 + size]
+        if name in (b"IHDR", b"tRNS", b"IDAT"):
+            if chunk[-4:] != struct.pack(">I", zlib.crc32(chunk[4:-4])):
+                raise ValueError(f"the checksum of a chunk {name.decode()} is wrong")
+            found.append(chunk)
+        at += len(chunk)
+    return b"".join((*found, _chunk(b"IEND", b"")))
 
 
 def encode_png(pixels: NDArray[np.uint16], **metadata: Any) -> bytes:
     """A PNG of 16 bits per channel.
 
     Args:
-        pixels: (H, W, C), C = 1 to 4 as in `decode`.
-        metadata: what Pillow's `save` takes: exif, dpi, icc_profile.
+        pixels: (H, W, C), C = 1 to 4: grey, grey and alpha, RGB, RGB and alpha.
+        metadata: what Pillow's `save` takes: exif, dpi, icc_profile, pnginfo.
     """
     import cv2
 
@@ -53,30 +67,6 @@ def encode_png(pixels: NDArray[np.uint16], **metadata: Any) -> bytes:
     done, data = cv2.imencode(".png", pixels[..., [2, 1, 0, 3][: pixels.shape[-1]]] if pixels.shape[-1] > 2 else pixels)
     assert done
     return _with_chunks(data.tobytes(), metadata)
-
-
-def encode_tiff(pixels: NDArray[np.uint16], *, icc_profile: bytes | None, dpi: tuple[float, float] | None) -> bytes:
-    """A TIFF of 16 bits per channel, deflated; arguments as those of `encode_png`, EXIF data has no place in it."""
-    import tifffile
-
-    if pixels.shape[-1] == 2:  # grey with alpha, which hardly anything reads
-        pixels = pixels[..., [0, 0, 0, 1]]
-    channels = pixels.shape[-1]
-    file = io.BytesIO()
-    tifffile.imwrite(
-        file,
-        pixels if channels > 1 else pixels[..., 0],
-        photometric="rgb" if channels > 2 else "minisblack",
-        planarconfig="contig" if channels > 1 else None,
-        extrasamples=["unassalpha"] if channels == 4 else None,
-        compression="zlib",
-        resolution=dpi,
-        resolutionunit="INCH" if dpi else None,
-        extratags=[(_ICC_PROFILE, "B", len(icc_profile), icc_profile, True)] if icc_profile else [],
-        metadata=None,
-        software=False,
-    )
-    return file.getvalue()
 
 
 def _grey_alpha_png(pixels: NDArray[np.uint16], metadata: dict[str, Any]) -> bytes:
@@ -100,7 +90,7 @@ def _with_chunks(png: bytes, metadata: dict[str, Any]) -> bytes:
     chunks, data, at = b"", small.getvalue(), _AFTER_HEADER
     while at < len(data):
         end = at + 12 + struct.unpack(">I", data[at : at + 4])[0]
-        if data[at + 4 : at + 8] in (b"iCCP", b"pHYs", b"eXIf"):
+        if data[at + 4 : at + 8] in (b"iCCP", b"pHYs", b"eXIf", b"iTXt"):
             chunks += data[at:end]
         at = end
     return png[:_AFTER_HEADER] + chunks + png[_AFTER_HEADER:]

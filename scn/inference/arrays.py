@@ -32,7 +32,7 @@ def of_any_kind(restore: Callable[[Photograph, str], Photograph], image: Any) ->
             image.load()
         except OSError as error:  # Pillow's, of a file that ends too early
             raise UserError(f"The image can't be read ({error}): open another copy of its file.") from None
-        return restore(photograph_of(image), "the image").image()
+        return restore(photograph_of(image), "the image").image(deep=True)
     return by_photographs(lambda photograph: restore(photograph, "the image"), image)
 
 

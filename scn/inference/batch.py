@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from PIL import Image
 from tqdm import tqdm
 
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
-from scn.imaging.formats import readable
-from scn.imaging.image_io import Photograph, decode_photograph, encode_photograph, read_photograph
+from scn.imaging.image_io import Photograph, decode_photograph, encode_photograph, read_photograph, size_of
 from scn.inference.inputs import Job, read_pipe
 from scn.inference.restore import Done
 
@@ -152,7 +150,7 @@ def _pixels(job: Job) -> int:
     if job.source is None:
         return 0
     try:
-        with Image.open(job.source, formats=readable()) as image:
-            return image.width * image.height
-    except Exception:  # whatever is wrong with it is told when it is read
+        width, height = size_of(job.source, job.name)
+        return width * height
+    except (UserError, OSError):  # whatever is wrong with it is told when it is read
         return 0

@@ -232,6 +232,7 @@ class Model:
             self_ensemble: True: the mean over the 8 flips and rotations, a little better, in 8 times the time.
         Returns:
             an image of the same kind and type, `scale` times as high and wide; for a path a Pillow image (of 8 bits).
+            Of Pillow's modes I;16 stays, others become L, LA, RGB or RGBA.
         Raises:
             UserError: for an image that can't be read or restored.
         """

@@ -1,13 +1,11 @@
 """How large a tile may be: what a network needs for a pixel, and what memory there is."""
 
-import resource
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
+from scn.core import memory
 from scn.imaging.tiles import TILE
 from scn.inference.precision import Precision, computed
 from scn.networks.profile import activation_bytes
@@ -21,20 +19,8 @@ _WORKSPACE = 1.3
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that this process may still take on a device: of the machine, its control group and its own limit."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    found = [psutil.virtual_memory().available]
-    group = Path("/sys/fs/cgroup")
-    try:
-        used = int((group / "memory.current").read_text())
-        found.append(int((group / "memory.max").read_text()) - used)
-    except (OSError, ValueError):  # no control group, or no limit ("max")
-        pass
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if limit != resource.RLIM_INFINITY:
-        found.append(limit - psutil.Process().memory_info().vms)
-    return max(0, min(found))
+    """Bytes that this process may still take on a device."""
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else memory.free()
 
 
 def tile_for(architecture: Mapping[str, Any], planes: int, device: torch.device, precision: Precision) -> int:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from scn.core import memory
 from scn.core.errors import UserError
 from scn.imaging.degradation import to_uint8
 from scn.imaging.image_io import Photograph
@@ -81,6 +82,11 @@ def restore_photograph(
     if min(height, width) < SMALLEST:
         raise UserError(f"{name} is {width}x{height} pixels: give an image of at least {SMALLEST}x{SMALLEST}.")
     scale = int(getattr(network, "scale", 1))
+    # The result, and what its encoder makes of it; a mean over 8 results is one of float32, and the next one.
+    for_value = 3 * photograph.pixels.itemsize + (8 if options.self_ensemble else 0)
+    memory.require(
+        photograph.pixels.size * scale**2 * for_value, f"{name} becomes {width * scale}x{height * scale} pixels"
+    )
     if options.chroma == "keep" and on_colour == "each":
         on_colour = "luma"
     precision: Precision = options.precision or ("bfloat16" if photograph.white == 255 else "float32")

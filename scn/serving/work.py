@@ -8,12 +8,11 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from scn.config.params import PARAMS_FILE
 from scn.core.errors import UserError
-from scn.imaging.formats import FORMATS, Format, can, format_of, looks_like_an_image, named, readable
-from scn.imaging.image_io import Photograph, decode_photograph, encode_photograph
+from scn.imaging.formats import FORMATS, Format, can, format_of, looks_like_an_image, named
+from scn.imaging.image_io import Photograph, decode_photograph, encode_photograph, size_of
 from scn.inference.auto import AUTO
 from scn.inference.chain import check_factor, total_scale
 from scn.inference.restore import Options
@@ -95,12 +94,8 @@ class Header:
 
 def header(path: Path, name: str) -> Header:
     """Reads the size of an image without decoding it. Raises UserError if it is none that can be read."""
-    try:
-        with Image.open(path, formats=readable()) as image:
-            return Header(width=image.width, height=image.height)
-    except Exception:  # Pillow's decoders raise anything; the reader has the sentence
-        decode_photograph(path.read_bytes()[: 2**20], name)
-        raise UserError(f"{name} is damaged and can't be read: fetch it again or leave it out.") from None
+    width, height = size_of(path, name)
+    return Header(width=width, height=height)
 
 
 class Restorer:

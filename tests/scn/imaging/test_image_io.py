@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, ImageOps, features
+from PIL.PngImagePlugin import PngInfo
 
 from scn.core.errors import UserError
 from scn.imaging.formats import FORMATS, can, format_of
-from scn.imaging.image_io import Photograph, read_photograph, write_photograph
-from scn.imaging.sixteen_bits import encode_png, encode_tiff
+from scn.imaging.image_io import Photograph, read_photograph, size_of, write_photograph
+from scn.imaging.sixteen_bits import encode_png
+from scn.imaging.tiff import encode as encode_tiff
 
 PROFILE = bytes(36) + b"acsp" + bytes(92)
 """What passes for a colour profile."""
@@ -108,10 +110,10 @@ def unsuitable(kind: str, path: Path) -> Path:
             path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
         case "gif":
             saved(path, grey, format="GIF")
-        case "huge":  # a header that promises 400 megapixels, and no pixels
+        case "huge":  # a header that promises a terapixel, and no pixels
             saved(path, grey, format="PNG")
             data = bytearray(path.read_bytes())
-            data[16:24] = (20000).to_bytes(4, "big") * 2
+            data[16:24] = (1000000).to_bytes(4, "big") * 2
             data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
             path.write_bytes(data)
         case "float":
@@ -171,6 +173,49 @@ def test_what_the_file_says_beside_the_pixels_is_kept(
             assert image.info["dpi"] == pytest.approx((300, 300), abs=0.01)
 
 
+XMP = b'<x:xmpmeta><rdf:Description xmp:Rating="4" tiff:Orientation="%d"/><tiff:Orientation>%d</tiff:Orientation></x>'
+
+
+@pytest.mark.parametrize("suffix", [suffix for suffix in SUFFIXES if suffix not in (".bmp", ".heic", ".heif")])
+def test_xmp_is_kept_and_calls_the_image_upright(tmp_path: Path, photograph: Callable[..., Any], suffix: str) -> None:
+    about = PngInfo()
+    about.add_itxt("XML:com.adobe.xmp", (XMP % (6, 6)).decode())
+    exif = Image.Exif()
+    exif[700] = XMP % (6, 6)
+    options = {".png": {"pnginfo": about}, ".tif": {"exif": exif}, ".tiff": {"exif": exif}}
+    source = saved(tmp_path / f"in{suffix}", photograph(9, 12), **options.get(suffix, {"xmp": XMP % (6, 6)}))
+    read = read_photograph(source)
+    assert read.xmp == XMP % (1, 1)
+    deep = replace(read, pixels=read.pixels * np.uint16(257))
+    for name, written in (("out.png", read), ("deep.png", deep), ("deep.tif", deep), (f"out{suffix}", read)):
+        write_photograph(tmp_path / name, written)
+        assert read_photograph(tmp_path / name).xmp == XMP % (1, 1)
+    write_photograph(tmp_path / "large.jpg", replace(read, xmp=bytes(65503)))
+    assert read_photograph(tmp_path / "large.jpg").xmp is None
+    write_photograph(tmp_path / "large.jpg", replace(read, xmp=bytes(65502)))
+    assert read_photograph(tmp_path / "large.jpg").xmp == bytes(65502)
+
+
+def test_pillows_own_limit_is_no_limit_here_and_stays(
+    tmp_path: Path, photograph: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    pixels = photograph(9, 12)
+    for name in ("a.png", "a.tif", "a.jpg"):
+        write_photograph(tmp_path / name, Photograph(pixels=pixels, alpha=None, icc_profile=None))
+        assert read_photograph(tmp_path / name).pixels.shape == pixels.shape
+        assert size_of(tmp_path / name, name) == (12, 9)
+    assert Image.MAX_IMAGE_PIXELS == 10
+
+
+def test_a_jpeg_with_exif_data_and_no_resolution_has_none(tmp_path: Path, photograph: Callable[..., Any]) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "Camera"
+    assert read_photograph(saved(tmp_path / "a.jpg", photograph(9, 12), exif=exif)).dpi is None
+    exif[0x011A], exif[0x011B], exif[0x0128] = 200.0, 200.0, 2
+    assert read_photograph(saved(tmp_path / "a.jpg", photograph(9, 12), exif=exif)).dpi == (200, 200)
+
+
 def test_all_eight_ways_to_hold_a_camera(tmp_path: Path, photograph: Callable[..., Any]) -> None:
     for orientation in range(1, 9):
         exif = Image.Exif()
@@ -211,14 +256,14 @@ def test_a_format_that_this_pillow_lacks_is_named(tmp_path: Path, monkeypatch: p
     ("kind", "message"),
     [
         ("missing", "does not exist: name an image"),
-        ("text", "is no image that can be read: give PNG"),
-        ("empty", "is no image that can be read: give PNG"),
+        ("text", "is text, and no image that can be read: give PNG"),
+        ("empty", "is empty, and no image that can be read: give PNG"),
         ("truncated png", "is damaged and can't be read"),
         ("truncated jpeg", "is damaged and can't be read"),
-        ("eps", "is no image that can be read: give PNG"),
-        ("gif", "is no image that can be read: give PNG"),
-        ("huge", "has more than 178 megapixels: cut it"),
-        ("float", "has F pixels: convert it to grey or RGB of 8 or 16 bits"),
+        ("eps", "is EPS, and no image that can be read: give PNG"),
+        ("gif", "is GIF, and no image that can be read: give PNG"),
+        ("huge", r"has 1,000,000 megapixels, for which 11175\.9 GiB of memory are needed and .* are free: end"),
+        ("float", "has floating-point pixels: save it with 16 bits per channel"),
         ("animated", "holds several pictures: save the one"),
     ],
 )

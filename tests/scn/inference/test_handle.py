@@ -59,6 +59,11 @@ def test_an_image_comes_back_as_the_kind_that_it_was(
     of_image = model.restore(Image.fromarray(pixels))
     assert isinstance(of_image, Image.Image)
     assert np.array_equal(np.asarray(of_image), restored)
+    deep = photograph(20, 30, 1)[..., 0] * np.uint16(257) + np.uint16(99)
+    of_deep = model.restore(Image.fromarray(deep))
+    assert of_deep.mode == "I;16"
+    assert np.array_equal(np.asarray(of_deep), model.restore(deep))
+    assert len(np.unique(np.asarray(of_deep) % 257)) > 1
     Image.fromarray(pixels).save(tmp_path / "a.png")
     assert np.array_equal(np.asarray(model.restore(tmp_path / "a.png")), restored)
     assert np.array_equal(np.asarray(model.restore(str(tmp_path / "a.png"))), restored)

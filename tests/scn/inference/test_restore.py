@@ -48,7 +48,7 @@ def restore(source: Path, target: Path, model: str, params_file: Path | str = "p
     """Restores files as `scn restore` does."""
     loaded = load(model, "cpu", params_file=params_file)
     options = Options(precision="float32")
-    todo = plan([str(source)], str(target)).jobs
+    todo = plan([str(source)], str(target), overwrite=True).jobs
     return restore_all(todo, lambda picture, name, done: loaded.restore_photograph(picture, name, options, done))
 
 
@@ -152,8 +152,8 @@ def test_a_large_photograph_goes_in_parts(photograph: Callable[..., Any]) -> Non
 @pytest.mark.parametrize(
     ("src", "dst", "message"),
     [
-        ("text.png", "out.png", r"text\.png is no image that can be read"),
-        ("script.jpg", "out.png", r"script\.jpg is no image that can be read: give PNG"),
+        ("text.png", "out.png", r"text\.png is text, and no image that can be read"),
+        ("script.jpg", "out.png", r"script\.jpg is EPS, and no image that can be read: give PNG"),
         ("cut.png", "out.png", r"cut\.png is damaged"),
         ("small.png", "out.png", r"small\.png is 30x7 pixels: give an image of at least 8x8"),
         ("thin.png", "out.png", r"thin\.png is 90x1 pixels: give an image of at least 8x8"),
@@ -216,6 +216,19 @@ def test_chroma_may_be_kept(photograph: Callable[..., Any]) -> None:
     result = applied(picture(image), network, "each", chroma="keep")
     assert network.seen[0].shape == (1, 1, 20, 30)
     np.testing.assert_array_equal(result.pixels, np.clip(image.astype(int) + 10, 0, 255))
+
+
+def test_a_result_that_memory_can_not_hold_is_refused(
+    photograph: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, image = Brighter(), picture(photograph(20, 30))
+    monkeypatch.setattr("scn.core.memory.free", lambda: 20 * 30 * 3 * 3)
+    applied(image, network, "rgb", tile=400)
+    monkeypatch.setattr("scn.core.memory.free", lambda: 20 * 30 * 3 * 3 - 1)
+    with pytest.raises(
+        UserError, match=r"^the image becomes 30x20 pixels, for which 0\.0 GiB of memory are needed and"
+    ):
+        applied(image, network, "rgb", tile=400)
 
 
 def test_a_tile_that_is_too_large_for_memory_is_halved(photograph: Callable[..., Any]) -> None:

@@ -52,9 +52,9 @@ def test_settings_are_those_of_restoring(served: Served) -> None:
 @pytest.mark.parametrize(
     ("data", "query", "status", "words"),
     [
-        (b"%PDF-1.4 nothing", {"name": "b.pdf"}, 422, "b.pdf is no image that can be read"),
+        (b"%PDF-1.4 nothing", {"name": "b.pdf"}, 422, "b.pdf is PDF, and no image that can be read"),
         (png()[:300], {}, 422, "a.png is damaged"),
-        (b"", {}, 422, "a.png is no image that can be read"),
+        (b"", {}, 422, "a.png is empty, and no image that can be read"),
         (png(height=4), {}, 422, "a.png is 52x4 pixels: give an image of at least 8x8"),
         (png(), {"model": "dn-s99"}, 422, "dn-s99"),
         (png(), {"factor": 40}, 422, "40 is out of range"),

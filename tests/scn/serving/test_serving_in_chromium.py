@@ -163,7 +163,7 @@ def test_a_file_that_is_no_photograph_is_told_and_stops_no_other(browser: webdri
     add(browser, tmp_path / "letter.pdf", photograph(tmp_path, "a.png"))
     start(browser, "dn-s25")
     until(browser, lambda: states(browser) == ["failed", "done"])
-    assert "letter.pdf is no image that can be read" in items(browser)[0].text
+    assert "letter.pdf is PDF, and no image that can be read" in items(browser)[0].text
     assert items(browser)[0].find_element(By.CLASS_NAME, "again").is_displayed()
     items(browser)[0].find_element(By.CLASS_NAME, "remove").click()
     until(browser, lambda: states(browser) == ["done"])

@@ -1,0 +1,32 @@
+"""How much of this machine's memory this process may still take."""
+
+import resource
+from pathlib import Path
+
+import psutil
+
+from scn.core.errors import UserError
+
+
+def free() -> int:
+    """Bytes that this process may still take: of the machine, of its control group and of its own limit."""
+    found = [psutil.virtual_memory().available]
+    group = Path("/sys/fs/cgroup")
+    try:
+        used = int((group / "memory.current").read_text())
+        found.append(int((group / "memory.max").read_text()) - used)
+    except (OSError, ValueError):  # no control group, or no limit ("max")
+        pass
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY:
+        found.append(limit - psutil.Process().memory_info().vms)
+    return max(0, min(found))
+
+
+def require(needed: int, what: str) -> None:
+    """Raises UserError, which begins with `what`, unless so many bytes are free: the system would end the process."""
+    if needed > (there := free()):
+        raise UserError(
+            f"{what}, for which {needed / 2**30:.1f} GiB of memory are needed and {there / 2**30:.1f} are free: end "
+            "other programs, or cut the image into parts."
+        )
