@@ -1,11 +1,13 @@
 """What the page asks for, over HTTP: results are those of the model, and everything else is one sentence."""
 
 import io
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import requests
+import tifffile
 from photo_folder import picture
 from PIL import Image
 from served_page import HEADERS, Served
@@ -18,6 +20,23 @@ pytestmark = pytest.mark.timeout(300)
 def png(seed: int = 0, height: int = 40, width: int = 52) -> bytes:
     encoded = io.BytesIO()
     Image.fromarray(picture(seed, height, width)).save(encoded, "PNG")
+    return encoded.getvalue()
+
+
+def huge_png() -> bytes:
+    """A header that promises 3600 megapixels."""
+    data = bytearray(png())
+    data[16:24] = (60000).to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    return bytes(data)
+
+
+def tiff_behind_a_preview() -> bytes:
+    """300x400 pixels, of which Pillow sees the 8x8 of the preview first."""
+    encoded = io.BytesIO()
+    with tifffile.TiffWriter(encoded) as file:
+        file.write(picture(0, 8, 8), photometric="rgb", subfiletype=1)
+        file.write(picture(0, 300, 400), photometric="rgb")
     return encoded.getvalue()
 
 
@@ -64,6 +83,8 @@ def test_settings_are_those_of_restoring(served: Served) -> None:
         (bytes(2**20 + 1), {}, 413, "a.png has more than 1 MiB"),
         (png(height=200, width=300), {}, 413, "would have 0.06 megapixels, and 0.05 are allowed"),
         (png(height=80, width=200), {"model": "sr-x2"}, 413, "enlarge less"),
+        (huge_png(), {}, 413, "would have 3.6e+03 megapixels, and 0.05 are allowed"),
+        (tiff_behind_a_preview(), {"name": "a.tif"}, 413, "would have 0.12 megapixels, and 0.05 are allowed"),
     ],
 )
 def test_what_can_not_be_is_one_sentence(
