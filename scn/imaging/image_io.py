@@ -28,8 +28,8 @@ _MODES = {
 """Pillow's modes of 8 bits or fewer that are read -> the mode they are converted to."""
 _CONVERTED = ("CMYK", "YCbCr")
 """Modes whose conversion changes values, and is told."""
-_LARGEST_IN_JPEG = 65502
-"""Most bytes of an XMP packet in a JPEG."""
+_LARGEST_IN_JPEG = {"exif": 65533, "xmp": 65502}
+"""Most bytes of them in a JPEG."""
 _FIRST_IS_SHOWN = ("MPO", "HEIF")
 """Formats of which the first picture is what is shown: MPO is a JPEG with a preview or a second view behind it, HEIF
 holds several views."""
@@ -284,8 +284,12 @@ def encode_photograph(
         options["icc_profile"] = photograph.icc_profile
     if photograph.exif and as_format.has_exif:
         options["exif"] = exif_for(photograph.exif, *photograph.pixels.shape[:2])
-    if photograph.xmp and as_format.has_exif and (as_format.name != "JPEG" or len(photograph.xmp) <= _LARGEST_IN_JPEG):
+    if photograph.xmp and as_format.has_exif:
         options["xmp"] = photograph.xmp
+    if as_format.name == "JPEG":
+        for name_of, most in _LARGEST_IN_JPEG.items():
+            if len(options.get(name_of, b"")) > most:
+                del options[name_of]
     if photograph.dpi and as_format.name not in ("WEBP", "AVIF", "HEIF"):
         options["dpi"] = photograph.dpi
     if as_format.name == "TIFF":

@@ -41,9 +41,10 @@ _OF_THE_FILE = (
         296,
     ),
     *(301, 317, 318, 319, 320, 321, 322, 323, 324, 325, 330, 332, 334, 336, 338, 339, 340, 341, 342, 343, 347),
-    *(512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 700, 34675, 37724),
+    *(512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 700, 34377, 34675, 37724),
 )
-"""TIFF's tags that say how pixels are stored, not what was photographed: in EXIF data they would be wrong."""
+"""TIFF's tags that say how pixels are stored, not what was photographed, and Photoshop's resources, such as a preview
+of what was: in EXIF data they would be wrong."""
 
 _UPRIGHT: Mapping[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     2: lambda pixels: pixels[:, ::-1],

@@ -190,10 +190,29 @@ def test_xmp_is_kept_and_calls_the_image_upright(tmp_path: Path, photograph: Cal
     for name, written in (("out.png", read), ("deep.png", deep), ("deep.tif", deep), (f"out{suffix}", read)):
         write_photograph(tmp_path / name, written)
         assert read_photograph(tmp_path / name).xmp == XMP % (1, 1)
-    write_photograph(tmp_path / "large.jpg", replace(read, xmp=bytes(65503)))
-    assert read_photograph(tmp_path / "large.jpg").xmp is None
-    write_photograph(tmp_path / "large.jpg", replace(read, xmp=bytes(65502)))
-    assert read_photograph(tmp_path / "large.jpg").xmp == bytes(65502)
+
+
+def test_a_jpeg_holds_64_kib_of_each(tmp_path: Path, photograph: Callable[..., Any]) -> None:
+    plain = Photograph(pixels=photograph(9, 12), alpha=None, icc_profile=None)
+    path = tmp_path / "a.jpg"
+    for size, kept in ((65502, True), (65503, False)):
+        write_photograph(path, replace(plain, xmp=bytes(size)))
+        assert (read_photograph(path).xmp == bytes(size)) == kept
+    for size, kept in ((60000, True), (66000, False)):
+        exif = Image.Exif()
+        exif[0x010E] = "t" * size
+        write_photograph(path, replace(plain, exif=exif.tobytes()))
+        assert (read_photograph(path).exif is not None) == kept
+
+
+def test_photoshops_resources_are_left_out_and_iptc_stays_in_a_tiff(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[34377], exif[33723] = bytes(100_000), b"\x1c\x02\x78\x00\x03abc"
+    read = read_photograph(saved(tmp_path / "a.tif", np.zeros((9, 12, 3), np.uint8), exif=exif))
+    write_photograph(tmp_path / "again.tif", read)
+    with Image.open(tmp_path / "again.tif") as image:
+        assert 34377 not in image.getexif()
+        assert image.getexif()[33723] == b"\x1c\x02\x78\x00\x03abc"
 
 
 def test_pillows_own_limit_is_no_limit_here_and_stays(
