@@ -34,6 +34,8 @@ class Format:
     """It holds 16 bits per channel."""
     has_exif: bool = True
     """It holds EXIF data and a colour profile."""
+    longest: int | None = None
+    """Most pixels of a side; None: more than memory holds."""
 
 
 FORMATS: Mapping[str, Format] = {
@@ -47,6 +49,7 @@ FORMATS: Mapping[str, Format] = {
             options={"quality": 95, "subsampling": 0},
             has_alpha=False,
             has_quality=True,
+            longest=65500,
         ),
         Format(name="TIFF", suffixes=(".tif", ".tiff"), plugins=("PIL.TiffImagePlugin",), has_16_bits=True),
         Format(
@@ -55,6 +58,7 @@ FORMATS: Mapping[str, Format] = {
             plugins=("PIL.WebPImagePlugin",),
             options={"quality": 95},
             has_quality=True,
+            longest=16383,
         ),
         Format(name="BMP", suffixes=(".bmp",), plugins=("PIL.BmpImagePlugin",), has_alpha=False, has_exif=False),
         Format(
@@ -63,6 +67,7 @@ FORMATS: Mapping[str, Format] = {
             plugins=("PIL.AvifImagePlugin", "pillow_avif.AvifImagePlugin"),
             options={"quality": 90},
             has_quality=True,
+            longest=32768,
         ),
         Format(
             name="HEIF",

@@ -259,6 +259,17 @@ def check_target(path: Path) -> None:
     check_can(format_of(path), path)
 
 
+def check_holds(as_format: Format, photograph: Photograph, name: Path | str) -> None:
+    """Raises UserError, which calls the file `name`, if the format can't hold an image."""
+    height, width = photograph.pixels.shape[:2]
+    if photograph.alpha is not None and not as_format.has_alpha:
+        raise UserError(f"{name}: {as_format.name} can't hold the transparency of this image: write a .png.")
+    if as_format.longest and max(height, width) > as_format.longest:
+        raise UserError(
+            f"{name}: {as_format.name} holds {as_format.longest} pixels a side, not {width}x{height}: write a .png."
+        )
+
+
 def write_photograph(path: Path, photograph: Photograph, quality: int | None = None) -> None:
     """Writes an image in the format that `path`'s suffix names; it appears whole or not at all.
 
@@ -275,8 +286,7 @@ def encode_photograph(
     photograph: Photograph, as_format: Format, name: Path | str = "the image", quality: int | None = None
 ) -> bytes:
     """The content of an image file; arguments and errors are those of `write_photograph`, which call it `name`."""
-    if photograph.alpha is not None and not as_format.has_alpha:
-        raise UserError(f"{name}: {as_format.name} can't hold the transparency of this image: write a .png.")
+    check_holds(as_format, photograph, name)
     options = dict(as_format.options)
     if quality is not None and as_format.has_quality:
         options["quality"] = quality

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
-from scn.imaging.image_io import Photograph, decode_photograph, encode_photograph, read_photograph, size_of
+from scn.imaging.image_io import Photograph, check_holds, decode_photograph, encode_photograph, read_photograph, size_of
 from scn.inference.inputs import Job, read_pipe
 from scn.inference.restore import Done
 
@@ -76,6 +76,7 @@ def restore_all(jobs: Sequence[Job], restore: Restore, quality: int | None = Non
 
                 def work(job: Job = job, read: Callable[[], Photograph] = read, count: Done = count) -> Photograph:
                     photograph = read()
+                    check_holds(job.as_format, photograph, _target(job))  # its result is no smaller
                     _tell(job, photograph.notes)
                     return restore(photograph, job.name, count)
 
@@ -111,10 +112,14 @@ def _photograph(job: Job) -> Photograph:
     return read_photograph(job.source) if job.source else decode_photograph(read_pipe(), job.name)
 
 
+def _target(job: Job) -> Path | str:
+    return job.target or "the standard output"
+
+
 def _write(job: Job, photograph: Photograph, quality: int | None) -> bool:
     if photograph.white > 255 and not job.as_format.has_16_bits:
         _tell(job, (f"16 bits became 8, as {job.as_format.name} has no more",))
-    data = encode_photograph(photograph, job.as_format, job.target or "the standard output", quality)
+    data = encode_photograph(photograph, job.as_format, _target(job), quality)
     if job.target:
         write_atomically(job.target, data)
     else:

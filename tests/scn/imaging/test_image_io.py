@@ -95,6 +95,19 @@ def test_transparency_is_written_where_it_can_be(tmp_path: Path, photograph: Cal
     assert not (tmp_path / "out.jpg").exists()
 
 
+@pytest.mark.parametrize("suffix", [suffix for suffix in SUFFIXES if format_of(Path(f"a{suffix}")).longest])
+def test_a_side_that_a_format_can_not_hold_is_named(tmp_path: Path, suffix: str) -> None:
+    longest = format_of(Path(f"a{suffix}")).longest
+    assert longest
+    wide = Photograph(pixels=np.zeros((8, longest + 1, 1), np.uint8), alpha=None, icc_profile=None)
+    with pytest.raises(
+        UserError, match=rf"out\{suffix}: \w+ holds {longest} pixels a side, not {longest + 1}x8: write"
+    ):
+        write_photograph(tmp_path / f"out{suffix}", wide)
+    write_photograph(tmp_path / f"out{suffix}", replace(wide, pixels=wide.pixels[:, :-1]))
+    assert size_of(tmp_path / f"out{suffix}", "it") == (longest, 8)
+
+
 def unsuitable(kind: str, path: Path) -> Path:
     grey = Image.fromarray(np.full((20, 20), 90, np.uint8))
     match kind:
