@@ -19,6 +19,7 @@ from scn.evaluation.results import result_file
 from scn.imaging.degradation import bicubic_upscale, degrade
 from scn.inference.model_files import save_model
 from scn.networks.build import build
+from scn.registry.publish import publish
 from scn.shards.manifest import EvaluationManifest, ImageSet, Manifests, Shard, TrainingManifest, write_manifests
 from scn.shards.samples import About, Sample, encode
 from scn.storage import open_store
@@ -90,6 +91,13 @@ class SmallProject:
         about = {"experiment": name, "task": experiment.task_name, "level": experiment.level}
         save_model(folder, build(experiment.architecture(), seed), experiment.architecture(), about)
         return folder
+
+    def publish(self, *names: str) -> None:
+        """Publishes a model of each name, with figures."""
+        for name in names:
+            self.add_model(name)
+            self.add_metrics(name)
+            publish(self.params, name)
 
     def add_metrics(self, name: str, psnr: float = 30.0) -> Path:
         experiment = self.params.experiment(name)

@@ -19,7 +19,6 @@ from scn.core.version import project_version
 from scn.inference.handle import Model
 from scn.networks import NETWORKS, list_networks
 from scn.networks.build import create_model
-from scn.registry.publish import publish
 from scn.registry.reference import ModelEntry, list_models, load
 from scn.registry.several import restore
 
@@ -88,10 +87,7 @@ def test_a_network_is_created_by_name_and_keywords() -> None:
 def test_restore_takes_what_the_command_takes(
     small_project: Any, photograph: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("dn-s25", "sr-x2"):
-        small_project.add_model(name)
-        small_project.add_metrics(name)
-        publish(small_project.params, name)
+    small_project.publish("dn-s25", "sr-x2")
     monkeypatch.chdir(small_project.root)
     clean = photograph(64, 80)
     noisy = np.clip(clean + np.random.default_rng(0).normal(0, 35, clean.shape), 0, 255).astype(np.uint8)

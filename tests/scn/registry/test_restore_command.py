@@ -17,7 +17,6 @@ import scn.cli
 from scn.imaging.degradation import bicubic_resize
 from scn.inference.batch import Outcome
 from scn.inference.handle import Model
-from scn.registry.publish import publish
 
 
 class Command:
@@ -118,10 +117,7 @@ def test_any_factor(small_project: Any, command: Command, folder: Path, tmp_path
 def test_a_factor_is_reached_by_a_network_where_the_models_do_not_enlarge(
     small_project: Any, command: Command, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("dn-s25", "sr-x2"):
-        small_project.add_model(name)
-        small_project.add_metrics(name)
-        publish(small_project.params, name)
+    small_project.publish("dn-s25", "sr-x2")
     monkeypatch.chdir(small_project.root)
     said = command(folder / "a.png", tmp_path / "a.png", "--model", "dn-s25", "--scale", "3")[1]
     assert said == f"1 image restored by dn-s25@v1, sr-x2@v1, in {tmp_path / 'a.png'}\n"
@@ -146,9 +142,7 @@ def test_pipes(small_project: Any, folder: Path) -> None:
 def test_a_pipe_gets_an_image_where_there_is_nothing_to_restore(
     small_project: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
 ) -> None:
-    small_project.add_model("dn-s25")
-    small_project.add_metrics("dn-s25")
-    publish(small_project.params, "dn-s25")
+    small_project.publish("dn-s25")
     monkeypatch.chdir(small_project.root)
     flat = Image.new("RGB", (40, 30), (9, 99, 200))
     flat.save(tmp_path / "flat.png")
@@ -168,10 +162,7 @@ def test_auto_takes_what_fits_and_says_what_it_found(
     photograph: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in ("dn-s25", "car-q10"):
-        small_project.add_model(name)
-        small_project.add_metrics(name)
-        publish(small_project.params, name)
+    small_project.publish("dn-s25", "car-q10")
     photos, rng = tmp_path / "mixed", np.random.default_rng(0)
     photos.mkdir()
     clean = photograph(64, 80)

@@ -9,7 +9,6 @@ import pytest
 import uvicorn
 from served_page import LIMITS, Served
 
-from scn.registry.publish import publish
 from scn.registry.reference import list_models
 from scn.serving.app import make_app
 from scn.serving.jobs import Jobs
@@ -19,10 +18,7 @@ from scn.serving.work import Restorer
 @pytest.fixture
 def published_models(small_project: Any) -> Path:
     """The params.yaml of a project that has published dn-s25 and sr-x2."""
-    for name in ("dn-s25", "sr-x2"):
-        small_project.add_model(name)
-        small_project.add_metrics(name)
-        publish(small_project.params, name)
+    small_project.publish("dn-s25", "sr-x2")
     return Path(small_project.root / "params.yaml")
 
 
