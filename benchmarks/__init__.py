@@ -1,5 +1,3 @@
 """Benchmarks: speed beside named peers, with dated results (benchmarks.measure)."""
 
-from scn.core.openmp import wait_briefly
-
-wait_briefly()  # as in the project's commands, which import PyTorch later than the benchmarks do
+import scn as scn  # as in the project's commands, which set how PyTorch's threads work before they import it

@@ -32,7 +32,7 @@ from benchmarks.shards import write_project
 from data_prep.prepare import make_manifests
 from scn.config.params import Experiment, Params
 from scn.config.train import TrainConfig
-from scn.core.ray import cpu_count
+from scn.core.cpus import cpu_count
 from scn.data import Feed, open_feed
 from scn.imaging.degradation import bicubic_downscale
 from scn.inference.precision import Precision, has_bfloat16

@@ -18,7 +18,8 @@ from PIL import Image
 from benchmarks.measure import Row, medians, parser, table, write_json
 from scn.config.data import CorporaConfig, StorageConfig
 from scn.config.params import Params
-from scn.core.ray import cpu_count, stop_ray
+from scn.core.cpus import cpu_count
+from scn.core.ray import stop_ray
 from scn.corpora.corpora import list_images, listing_of, open_corpus
 from scn.corpora.hash_cache import FOLDER, SETTLED_NS
 from scn.corpora.places import places_of

@@ -26,7 +26,8 @@ from data_prep.overlap import Index, find_overlaps
 from data_prep.placement import agreement
 from scn.config.data import CorporaConfig, StorageConfig
 from scn.config.params import Params
-from scn.core.ray import cpu_count, stop_ray
+from scn.core.cpus import cpu_count
+from scn.core.ray import stop_ray
 from scn.corpora.corpora import Corpus, open_corpus, open_images
 from scn.corpora.images import decode
 from scn.storage import open_store

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from scn.core.ray import cpu_count
+from scn.core.cpus import cpu_count
 
 HEIGHT, WIDTH = 1356, 2040
 """Usual height and width of a DIV2K image in pixels."""

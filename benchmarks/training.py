@@ -33,7 +33,7 @@ from data_prep.prepare import make_manifests
 from scn.config.params import load_params
 from scn.config.run import RunConfig
 from scn.config.train import LossConfig
-from scn.core.ray import cpu_count
+from scn.core.cpus import cpu_count
 from scn.data import Batch, Feed, open_feed
 from scn.inference.precision import Precision, has_bfloat16
 from scn.launch.ray_train import train_with_ray

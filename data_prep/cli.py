@@ -237,7 +237,7 @@ def degrade(
 
 
 def _workers(asked: int | None) -> int:
-    from scn.core.ray import cpu_count
+    from scn.core.cpus import cpu_count
 
     return cpu_count() if asked is None else asked
 

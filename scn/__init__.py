@@ -12,7 +12,7 @@ A mistake of the caller raises UserError, whose message says in one sentence wha
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from scn.core.openmp import wait_briefly
+from scn.core.openmp import limit_threads, wait_briefly
 
 if TYPE_CHECKING:
     from scn.core.errors import UserError
@@ -37,6 +37,7 @@ __all__ = [
     "restore",
 ]
 
+limit_threads()
 wait_briefly()  # here, as whatever of this project imports PyTorch has imported this package before
 
 _HOMES = {

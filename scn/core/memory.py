@@ -1,22 +1,18 @@
 """How much of this machine's memory this process may still take."""
 
 import resource
-from pathlib import Path
 
 import psutil
 
+from scn.core.control_group import memory_left
 from scn.core.errors import UserError
 
 
 def free() -> int:
     """Bytes that this process may still take: of the machine, of its control group and of its own limit."""
     found = [psutil.virtual_memory().available]
-    group = Path("/sys/fs/cgroup")
-    try:
-        used = int((group / "memory.current").read_text())
-        found.append(int((group / "memory.max").read_text()) - used)
-    except (OSError, ValueError):  # no control group, or no limit ("max")
-        pass
+    if (left := memory_left()) is not None:
+        found.append(left)
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit != resource.RLIM_INFINITY:
         found.append(limit - psutil.Process().memory_info().vms)

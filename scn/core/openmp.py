@@ -1,8 +1,11 @@
-"""How PyTorch's threads wait for each other on a CPU."""
+"""How many threads PyTorch has on a CPU, and how they wait for each other."""
 
 import os
 from collections.abc import MutableMapping
 
+from scn.core.cpus import cpu_count, usable
+
+THREADS = "OMP_NUM_THREADS"
 SPINS = "GOMP_SPINCOUNT"
 """The environment variable of GNU's OpenMP, which PyTorch brings for Linux, that is read when PyTorch is imported."""
 FEW = "1000"
@@ -18,3 +21,13 @@ def wait_briefly(environment: MutableMapping[str, str] = os.environ) -> None:
     """
     if "OMP_WAIT_POLICY" not in environment:
         environment.setdefault(SPINS, FEW)
+
+
+def limit_threads(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Lets PyTorch use as many threads as the control group has processors; to be called before PyTorch is imported.
+
+    By itself it uses one for each core of the machine, and in a container that may use 4 of 64, all of them are
+    stopped again and again. Where the user has chosen, or there is no limit, nothing changes.
+    """
+    if cpu_count() < usable():
+        environment.setdefault(THREADS, str(cpu_count()))

@@ -24,11 +24,6 @@ MOMENT = 10
 """Seconds that Ray may take to report resources that have just become free."""
 
 
-def cpu_count() -> int:
-    """Number of CPUs that this process may use, which may be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def start_ray(cpus: int | None = None, *, show_logs: bool = True) -> None:
     """Connects to Ray unless this process is connected already.
 

@@ -1,10 +1,10 @@
 """The machine and the commit that a training ran on, for its card."""
 
-import os
 import platform
 import subprocess
 from pathlib import Path
 
+from scn.core.cpus import cpu_count
 from scn.core.hashing import PACKAGES
 
 _CODE = ("scn", "data_prep")
@@ -16,7 +16,7 @@ def machine() -> str:
     if (cpus := Path("/proc/cpuinfo")).is_file():
         names = [line.partition(":")[2].strip() for line in cpus.read_text().splitlines() if "model name" in line]
         name = names[0] if names else name
-    return f"{name}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} CPUs"
+    return f"{name}, {cpu_count()} CPUs"
 
 
 def commit() -> str | None:

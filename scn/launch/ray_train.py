@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 from scn.config.params import Params
 from scn.config.run import RunConfig
+from scn.core.cpus import cpu_count
 from scn.core.errors import Stopped, UserError
-from scn.core.ray import alive_nodes, cpu_count, cpus_per_worker, start_ray, stop_ray, wait_for_room
+from scn.core.ray import alive_nodes, cpus_per_worker, start_ray, stop_ray, wait_for_room
 from scn.launch.ray_group import RESTARTS, Group
 from scn.launch.watch import Watch
 from scn.launch.world import asked_threads

@@ -11,8 +11,8 @@ import torch.distributed as dist
 
 from scn.config.params import Experiment
 from scn.config.run import RunConfig
+from scn.core.cpus import cpu_count
 from scn.core.errors import UserError
-from scn.core.ray import cpu_count
 from scn.training.world import World
 
 
