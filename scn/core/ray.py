@@ -9,8 +9,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
+
+import psutil
 
 from scn.core.errors import UserError
 from scn.core.nodes import runtime_env
@@ -20,6 +22,9 @@ _STATE_OF_RAY = (
     r"The node with node id: \w+ and address|Raylet is terminated|\[state-dump\]|A worker died or was killed while"
 )
 """What Ray prints, in up to fifty lines, on every terminal that is connected when a node or a process is lost."""
+ATTEMPTS = 3
+_NO_GCS = "Failed to start GCS"
+"""What Ray says of the first of its processes; of the others it says so by an Exception of no kind."""
 MOMENT = 10
 """Seconds that Ray may take to report resources that have just become free."""
 
@@ -57,13 +62,7 @@ def start_ray(cpus: int | None = None, *, show_logs: bool = True) -> None:
             with _stderr_closed():
                 ray.init(logging_level=logging.WARNING, log_to_driver=show_logs, runtime_env=runtime_env())
         else:
-            ray.init(
-                address="local",  # even where `ray start` has left a cluster, which ray.init would join
-                num_cpus=cpus,
-                include_dashboard=False,
-                logging_level=logging.WARNING,
-                log_to_driver=show_logs,
-            )
+            _start_here(cpus, show_logs)
     except (OSError, OverflowError) as error:
         if not address:
             raise
@@ -72,13 +71,6 @@ def start_ray(cpus: int | None = None, *, show_logs: bool = True) -> None:
             f"The Ray cluster at RAY_ADDRESS={address} can't be reached ({detail}): start it, set RAY_AUTH_MODE=token "
             "if it asks for a token, or unset RAY_ADDRESS to run on this machine."
         ) from None
-    except Exception as error:
-        if type(error) is not Exception:  # so Ray tells that its processes were not there after 30 s
-            raise
-        raise UserError(
-            "Ray's processes were not ready on this machine in the time that Ray gives them, which is too busy for it: "
-            "try again when it has less to do."
-        ) from error
     finally:
         token.removeFilter(_asks_for_something)
         if callable(on_sigterm) and threading.current_thread() is threading.main_thread():
@@ -86,6 +78,40 @@ def start_ray(cpus: int | None = None, *, show_logs: bool = True) -> None:
     _started = True
     atexit.unregister(stop_ray)
     atexit.register(stop_ray)  # runs before Ray's own handler, which was registered when ray was imported
+
+
+def _start_here(cpus: int | None, show_logs: bool) -> None:
+    """Starts a cluster of this machine alone; on a busy one more than once, as Ray waits 20 or 30 s for each process.
+
+    Raises:
+        UserError: if the processes were not there in time, ATTEMPTS times.
+    """
+    import ray
+
+    for attempt in range(1, ATTEMPTS + 1):
+        others = set(psutil.Process().children(recursive=True))
+        try:
+            ray.init(
+                address="local",  # even where `ray start` has left a cluster, which ray.init would join
+                num_cpus=cpus,
+                include_dashboard=False,
+                logging_level=logging.WARNING,
+                log_to_driver=show_logs,
+            )
+            return
+        except Exception as error:
+            if type(error) is not Exception and _NO_GCS not in str(error):  # so Ray tells that it waited in vain
+                raise
+            # They would stay as long as this process, and take what the next attempt needs.
+            for process in set(psutil.Process().children(recursive=True)) - others:
+                with suppress(psutil.Error):
+                    if any("ray" in word for word in process.cmdline()):
+                        process.kill()
+            if attempt == ATTEMPTS:
+                raise UserError(
+                    f"Ray's processes were not ready on this machine in {ATTEMPTS} attempts, as it is too busy for "
+                    "them: try again when it has less to do."
+                ) from error
 
 
 def stop_ray() -> None:

@@ -1,8 +1,10 @@
 """Starting Ray: the errors for a cluster that is not there, or lacks room."""
 
 import os
+import shutil
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -87,12 +89,53 @@ def test_a_cluster_of_our_own_does_not_grow_and_leaves_signals_alone(monkeypatch
         signal.signal(signal.SIGTERM, before)
 
 
-def test_a_machine_too_busy_for_ray_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    def time_out(**_: object) -> None:
-        raise Exception("The current node timed out during startup. This could happen because ...")
+class Busy:
+    """Stands for ray.init on a machine where the first starts take too long, and leave their processes behind."""
 
+    def __init__(self, failures: int, error: Exception) -> None:
+        self.left: list[subprocess.Popen[bytes]] = []
+        self.failures, self.error = failures, error
+
+    def __call__(self, **_: object) -> None:
+        if len(self.left) < self.failures:
+            self.left.append(subprocess.Popen(["raylet", "600"], executable=shutil.which("sleep")))
+            raise self.error
+
+    def ended(self) -> bool:
+        return all(process.wait(timeout=10) for process in self.left)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Exception("The current node timed out during startup. This could happen because ..."),
+        RuntimeError("Failed to start GCS.  Last 0 lines of error files: ..."),
+    ],
+)
+def test_a_machine_too_busy_for_ray_is_tried_again(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr("ray.is_initialized", lambda: False)
-    monkeypatch.setattr("ray.init", time_out)
-    with pytest.raises(UserError, match=r"^Ray's processes were not ready on this machine .*: try again when it has"):
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    monkeypatch.setattr("ray.init", busy := Busy(2, error))
+    start_ray(1)
+    stop_ray()
+    assert len(busy.left) == 2
+    assert busy.ended()
+    monkeypatch.setattr("ray.init", busy := Busy(9, error))
+    with pytest.raises(
+        UserError, match=r"^Ray's processes were not ready on this machine in 3 .*: try again when it has"
+    ):
         start_ray(1)
+    assert len(busy.left) == 3
+    assert busy.ended()
+
+
+def test_another_failure_of_ray_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", busy := Busy(9, RuntimeError("Version mismatch")))
+    with pytest.raises(RuntimeError, match="Version mismatch"):
+        start_ray(1)
+    busy.left[0].kill()
+    assert len(busy.left) == 1
+    assert busy.ended()
