@@ -34,9 +34,9 @@ run: setup
 	@dvc repro --quiet --single-item report
 	@scn report
 
-# A process for each CPU, and a file of tests in one of them.
+# A process for each CPU, and a file of tests in one of them, in the order of tests/conftest.py.
 test: check
-	@pytest -n logical --maxprocesses 8 --dist loadfile
+	@pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 # One after the other: the tests share the machines, and their raylets need every CPU that there is.
 test-cluster: setup

@@ -16,6 +16,25 @@ from scn.storage.seaweedfs import SeaweedFS
 # Networks are tiny here: a second thread costs more than it gives, on a busy machine many times more.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+LONGEST = ("tests/flows/test_prefect_server.py", "tests/test_pipeline.py", "tests/test_stale.py", "tests/flows/test_flow.py")
+"""Files of minutes, in the order in which they begin."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the files that take longest first, as `make test` begins them in this order: else the last one bounds it.
+
+    Those are LONGEST and then all that start servers, a cluster or a browser or compile.
+    """
+    first = {name: number for number, name in enumerate(LONGEST)}
+    for item in items:
+        if item.get_closest_marker("integration") and not item.get_closest_marker("cluster"):
+            first.setdefault(_file(item), len(LONGEST))
+    items.sort(key=lambda item: first.get(_file(item), len(LONGEST) + 1))
+
+
+def _file(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
+
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[dict[str, str]]:
