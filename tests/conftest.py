@@ -16,7 +16,12 @@ from scn.storage.seaweedfs import SeaweedFS
 # Networks are tiny here: a second thread costs more than it gives, on a busy machine many times more.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-LONGEST = ("tests/flows/test_prefect_server.py", "tests/test_pipeline.py", "tests/test_stale.py", "tests/flows/test_flow.py")
+LONGEST = (
+    "tests/flows/test_prefect_server.py",
+    "tests/test_pipeline.py",
+    "tests/test_stale.py",
+    "tests/flows/test_flow.py",
+)
 """Files of minutes, in the order in which they begin."""
 
 
