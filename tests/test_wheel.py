@@ -178,9 +178,12 @@ class Missing(MetaPathFinder):
 assert not MODULES & set(sys.modules)
 sys.meta_path.insert(0, Missing())
 from scn.cli import main
-main()
+try:
+    main()
+finally:
+    assert "torch._dynamo" not in sys.modules, "PyTorch's compiler was loaded, which takes as long as PyTorch"
 """
-"""The command `scn` where none of the packages of the extra `pipeline` is installed."""
+"""The command `scn` where none of the packages of the extra `pipeline` is installed; it starts without a compiler."""
 
 
 def test_a_photograph_needs_nothing_of_the_pipeline(installed: Installed, tmp_path: Path) -> None:

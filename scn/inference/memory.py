@@ -30,9 +30,9 @@ def tile_for(architecture: Mapping[str, Any], planes: int, device: torch.device,
         architecture: of the network, as for scn.networks.build.build.
         planes: how many images of the network's channels a tile is: 3 for the channels of a colour image.
     """
-    side = 256
+    side = 64
     values = 2 if computed(device, precision) == "bfloat16" else 4
-    per_pixel = activation_bytes(architecture, side, side) * values / 4 * planes * _WORKSPACE / side**2
+    per_pixel = activation_bytes(architecture, side, side, "cpu") * values / 4 * planes * _WORKSPACE / side**2
     return int(min(TILE, max(SMALLEST_TILE, (free_memory(device) * _SHARE / per_pixel) ** 0.5)))
 
 

@@ -7,14 +7,13 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, UntypedStorage, nn
 from torch.autograd import forward_ad
 from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from scn.networks import network_config
 from scn.networks.base.layers import RestorationNetwork
@@ -82,6 +81,8 @@ def count_macs(network: RestorationNetwork | Mapping[str, Any], height: int, wid
     Raises:
         UserError: for an architecture that can't be built, or an image that the network does not take.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # here, as it takes long to import and few count
+
     network = copy.deepcopy(network).to("meta").eval() if isinstance(network, nn.Module) else _on_meta(network)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(_image(network, height, width))
@@ -89,14 +90,21 @@ def count_macs(network: RestorationNetwork | Mapping[str, Any], height: int, wid
     return sum(flops for operation, flops in counts.items() if "convolution" in str(operation)) // 2
 
 
-def activation_bytes(architecture: Mapping[str, Any], height: int, width: int) -> int:
+def activation_bytes(
+    architecture: Mapping[str, Any], height: int, width: int, device: Literal["meta", "cpu"] = "meta"
+) -> int:
     """Most bytes of float32 that are in memory at once while one image of height x width pixels passes, in inference.
 
-    Input and output count, parameters don't. Memory is followed from one of PyTorch's functions to the next, on the
-    meta device: what a kernel needs for itself (the workspace of a convolution) comes on top, and on a CPU a network
-    that works in bands of rows needs less. Arguments and errors are those of `profile`.
+    Input and output count, parameters don't. Memory is followed from one of PyTorch's functions to the next: what a
+    kernel needs for itself (the workspace of a convolution) comes on top, and on a CPU a network that works in bands of
+    rows needs less. Other arguments and errors are those of `profile`.
+
+    Args:
+        device: where it passes: on "meta" nothing is computed; for a small image "cpu" is faster, as PyTorch loads its
+            compiler before the first function on "meta".
     """
-    network = _on_meta(architecture)
+    with torch.device(device):
+        network = build(architecture).eval()
     fold(network)
     with torch.no_grad(), _PeakMemory(_tensors(network)) as memory:
         network(_image(network, height, width))
@@ -244,8 +252,8 @@ def _count(network: nn.Module) -> int:
 
 
 def _image(network: RestorationNetwork, height: int, width: int) -> Tensor:
-    dtype = next(network.parameters()).dtype
-    return torch.empty(1, network.channels, height, width, dtype=dtype, device="meta")
+    like = next(network.parameters())
+    return torch.zeros(1, network.channels, height, width, dtype=like.dtype, device=like.device)
 
 
 def _on_meta(architecture: Mapping[str, Any]) -> RestorationNetwork:

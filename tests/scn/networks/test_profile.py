@@ -89,6 +89,7 @@ def test_macs_of_a_network_and_of_its_architecture() -> None:
 def test_memory_grows_with_the_image_and_training_with_the_blocks() -> None:
     assert activation_bytes(SMALL, 64, 64) == 2 * activation_bytes(SMALL, 32, 64)
     assert activation_bytes(SMALL | {"blocks": 6}, 64, 64) == activation_bytes(SMALL | {"blocks": 4}, 64, 64)
+    assert activation_bytes(SMALL, 64, 64, "cpu") == activation_bytes(SMALL, 64, 64)
     four, six, eight = (training_bytes(SMALL | {"blocks": blocks}, 64, 64) for blocks in (4, 6, 8))
     assert 0 < four < six < eight
 
