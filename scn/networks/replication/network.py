@@ -52,7 +52,8 @@ class InstanceNorm(nn.InstanceNorm2d):
         super().__init__(units, affine=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.shape[-2:].numel() > 1:
+        height, width = x.shape[-2:]
+        if height * width > 1:  # not numel(), which an export to ONNX takes for a constant
             return super().forward(x)
         return super().forward(x.expand(-1, -1, 2, -1))[..., :1, :]
 

@@ -14,6 +14,7 @@ from scn.core.hashing import file_sha256
 from scn.inference import export
 from scn.inference.handle import Model
 from scn.networks.base.layers import RestorationNetwork
+from scn.networks.build import create_model
 
 onnx = pytest.importorskip("onnx", reason="needs the extra onnx: pip install 'scn[onnx]'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx: pip install 'scn[onnx]'")
@@ -44,6 +45,49 @@ def test_a_model_is_the_same_in_onnxruntime_at_any_size(
     }
     assert b".py" not in file.read_bytes()
     assert [path.name for path in file.parent.iterdir()] == ["sr-x2.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("scalewise-original", {}),  # sides are divided, and rounded up
+        ("scalewise-adaptive", {}),  # normalises features, of a single pixel, too
+        ("scn", {"ratio": 0.7}),  # sides times 0.7 are rounded, 17.5 to 18
+    ],
+)
+def test_sizes_that_a_network_rounds_are_rounded_alike(name: str, parameters: dict[str, float], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = create_model(name, blocks=1, units=8, scales=4, channels=1, scale=1, **parameters).eval()
+    export.export_onnx(network, {"network": name}, tmp_path / "a.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "a.onnx"), providers=["CPUExecutionProvider"])
+    for height, width in ((8, 8), (9, 15), (25, 13), (35, 45), (47, 90)):
+        images = torch.rand(1, 1, height, width)
+        with torch.inference_mode():
+            expected = network(images).clamp(0, 1)
+        (restored,) = session.run(None, {"image": images.numpy()})
+        np.testing.assert_allclose(restored, expected.numpy(), rtol=0, atol=1e-5)
+
+
+class Imprecise(RestorationNetwork):
+    """Multiplies what float32 rounds to 2e-4, in which runtimes, whose functions round by themselves, differ."""
+
+    def restore(self, image: Tensor) -> Tensor:
+        return torch.exp(7 * image).sin() / 2 + 0.5
+
+
+class Different(RestorationNetwork):
+    """Computes another thing where it is exported, by less than what is rounding in Imprecise."""
+
+    def restore(self, image: Tensor) -> Tensor:
+        return image + 2e-5 if torch.compiler.is_exporting() else image + 0
+
+
+def test_a_difference_is_allowed_where_float32_rounds_by_as_much(tmp_path: Path) -> None:
+    exported = export.export_onnx(Imprecise(channels=1, scale=1), {"network": "theirs"}, tmp_path / "a.onnx")
+    assert exported.difference is not None
+    assert exported.difference > export.TOLERANCE
+    with pytest.raises(UserError, match=r"values are off by 2\.\d+e-05\): take"):
+        export.export_onnx(Different(channels=1, scale=1), {"network": "theirs"}, tmp_path / "b.onnx")
 
 
 class Frozen(RestorationNetwork):
