@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scn.config.params import Experiment
 from scn.core.errors import UserError
 from scn.networks import network_config
 from scn.networks.build import build, fold
@@ -25,7 +26,9 @@ _LEAVES = {
 }
 
 
-def import_scn(file: Path, out: Path, *, scales: int, task: str | None = None) -> dict[str, Any]:
+def import_scn(
+    file: Path, out: Path, *, scales: int, task: str | None = None, experiment: Experiment | None = None
+) -> dict[str, Any]:
     """Writes a checkpoint of the authors as a model folder, for `scn.load` and `scn restore`.
 
     Args:
@@ -33,17 +36,18 @@ def import_scn(file: Path, out: Path, *, scales: int, task: str | None = None) -
         out: the folder, which must not hold anything yet.
         scales: number of scales of the pyramid, which the file does not say.
         task: sr, dn or car; None: the only one that fits the network, which there is if it enlarges.
+        experiment: gives task and level.
     Returns:
         the architecture, as in the folder's config.json.
     Raises:
         UserError: if the file is no such checkpoint, or a part of it is missing, of another shape, not float32 or not
             finite; if the task is missing or does not fit; if `out` holds something or can't be written.
     """
-    check_task(task)
+    check_task(task, experiment)
     check_free(out)
     state, sha256 = read_state(file, partial(_refusal, file))
     architecture = _architecture(state, scales, file)
-    task = task_of(architecture, task, file)
+    task = task_of(architecture, task, file, experiment)
     theirs = {ours: key for key, ours in _names(architecture["blocks"]).items()}
     with torch.device("meta"):  # whatever the file claims, nothing is allocated before the shapes agree
         expected = {theirs[ours]: tensor for ours, tensor in build(architecture).state_dict().items()}
@@ -55,7 +59,7 @@ def import_scn(file: Path, out: Path, *, scales: int, task: str | None = None) -
     for ours, tensor in fold(network).state_dict().items():
         if not tensor.isfinite().all():
             raise _refusal(file, f"its weight normalisation gives a '{theirs[ours]}' that is not finite")
-    write_model(out, network, architecture, task, FORMAT, sha256)
+    write_model(out, network, architecture, task, FORMAT, sha256, experiment)
     return architecture
 
 

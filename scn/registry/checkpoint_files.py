@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from scn.config.params import Experiment
 from scn.core.errors import UserError
 from scn.core.schema import unknown
 from scn.imaging.tasks import TASKS
@@ -33,10 +34,14 @@ def check_free(out: Path) -> None:
         raise UserError(f"{out} exists and is no empty folder: name a new folder for the model.")
 
 
-def check_task(task: str | None) -> None:
-    """Raises UserError for a task that there is not; None is no task."""
+def check_task(task: str | None, experiment: Experiment | None = None) -> None:
+    """Raises UserError for a task that there is not, or is not the experiment's; None is no task."""
     if task is not None and task not in TASKS:
         raise UserError(f"{unknown(task, TASKS, 'task')}.")
+    if experiment and task not in (None, experiment.task_name):
+        raise UserError(
+            f"--task: {experiment.name}, which --as names, has the task {experiment.task_name}: leave it out."
+        )
 
 
 def read_bytes(file: Path) -> bytes:
@@ -92,14 +97,20 @@ def _what(value: object) -> str | None:
     return None if value.dtype == torch.float32 else str(value.dtype)
 
 
-def task_of(architecture: Mapping[str, Any], task: str | None, file: Path) -> str:
+def task_of(architecture: Mapping[str, Any], task: str | None, file: Path, experiment: Experiment | None = None) -> str:
     """The task of an imported network, which must fit its scale and channels.
 
     Args:
-        task: sr, dn or car; None: the only one that fits.
+        task: sr, dn or car; None: that of `experiment`, or the only one that fits.
     Raises:
-        UserError: if none fits, several do, or `task` does not.
+        UserError: if none fits, several do, or `task` does not; or if the experiment has another scale.
     """
+    if experiment and experiment.scale != architecture["scale"]:
+        raise UserError(
+            f"{file} holds a network of scale {architecture['scale']}, not of {experiment.scale} as {experiment.name}: "
+            "name another experiment by --as."
+        )
+    task = experiment.task_name if experiment else task
     scale, channels = architecture["scale"], architecture["channels"]
     fitting = [
         name
@@ -125,14 +136,25 @@ def _needs(task: str) -> str:
 
 
 def write_model(
-    out: Path, network: nn.Module, architecture: Mapping[str, Any], task: str, format: str, sha256: str
+    out: Path,
+    network: nn.Module,
+    architecture: Mapping[str, Any],
+    task: str,
+    format: str,
+    sha256: str,
+    experiment: Experiment | None = None,
 ) -> None:
     """Writes the model folder, with the format and the hash of the file that it was made of.
 
+    Args:
+        experiment: gives the level of the degradation, which no file says; None: it is not known but for the scale.
     Raises:
         UserError: if it can't be written.
     """
+    about: dict[str, Any] = {"task": task, "imported": {"format": format, "sha256": sha256}}
+    if experiment or architecture["scale"] > 1:
+        about["level"] = experiment.level if experiment else architecture["scale"]
     try:
-        save_model(out, network, architecture, {"task": task, "imported": {"format": format, "sha256": sha256}})
+        save_model(out, network, architecture, about)
     except OSError as error:
         raise UserError(f"{out} can't be written ({error.strerror}): name another folder for the model.") from None

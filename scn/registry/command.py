@@ -233,7 +233,13 @@ def gc(
 @models.command("import")
 def import_checkpoint(
     file: Annotated[Path, typer.Argument(help="The checkpoint file.")],
-    out: Annotated[Path, typer.Option(help="A new folder for the model.")],
+    out: Annotated[
+        Path | None, typer.Option(help="A new folder for the model; with --as the default is models/EXPERIMENT.")
+    ] = None,
+    measured_as: Annotated[
+        str | None,
+        typer.Option("--as", metavar="EXPERIMENT", help="Experiment that it is measured as: gives task, level, scale."),
+    ] = None,
     scales: Annotated[
         int | None, typer.Option(min=1, help="Scales of the pyramid of SCN's authors' networks: their files don't say.")
     ] = None,
@@ -241,13 +247,27 @@ def import_checkpoint(
     format: Annotated[
         str | None, typer.Option(help="Format of the file, such as ychfan-scn; default: recognised by its keys.")
     ] = None,
-    task: Annotated[str | None, typer.Option(help="Task: dn, car or sr; needed for a network of scale 1.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Task: dn, car or sr; a network of scale 1 needs this or --as.")
+    ] = None,
+    params: ParamsFile = PARAMS,
 ) -> None:
     """Make a model folder of another project's checkpoint: SCN's authors', BasicSR's, KAIR's, EDSR's or DnCNN's."""
+    from scn.config.params import load_params
     from scn.registry.imports import import_model
 
-    architecture = import_model(file, out, scales=scales, scale=scale, task=task, format=format)
+    experiment = None
+    if measured_as is not None:
+        loaded = load_params(params)
+        experiment, out = loaded.experiment(measured_as), out or loaded.root / "models" / measured_as
+    if out is None:
+        raise UserError(
+            "--out is missing: name a new folder for the model, or what it is measured as by --as EXPERIMENT."
+        )
+    architecture = import_model(file, out, scales=scales, scale=scale, task=task, format=format, experiment=experiment)
     print(f"{out}: {', '.join(f'{key} {value}' for key, value in architecture.items())}")
+    if experiment:
+        print(f"scn evaluate -e {experiment.name} --images SET --method {out}", file=sys.stderr)
 
 
 License = Annotated[str | None, typer.Option(help="The weights' licence; default: the training images decide it.")]

@@ -190,8 +190,9 @@ def _srcnn(weights: Weights, scale: int | None) -> Imported:
     for number in range(3):
         state |= _named(f"layers.{2 * number}", weights.conv(f"conv{number + 1}"))
     units, channels = state["layers.0.weight"].shape[:2]
-    architecture = {"name": "srcnn", "units": units, "kernel": state["layers.2.weight"].shape[-1]}
-    return {**architecture, "channels": channels, "scale": scale}, state
+    luma = channels == 1  # as in the paper; super-resolution has RGB images here
+    architecture = {"name": "srcnn", "units": units, "kernel": state["layers.2.weight"].shape[-1], "luma": luma}
+    return {**architecture, "channels": 3 if luma else channels, "scale": scale}, state
 
 
 def _named(layer: str, tensors: tuple[Tensor, Tensor]) -> dict[str, Tensor]:

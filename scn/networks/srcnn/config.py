@@ -15,3 +15,5 @@ class SrcnnConfig(NetworkConfig):
     """Filters of the first layer (n1); the second has half as many (n2), as in all the paper's versions."""
     kernel: Literal[1, 3, 5] = 5
     """Side of the second layer's kernels (f2)."""
+    luma: bool = False
+    """Restore the luma only, as the paper does, and enlarge the chroma bicubically; false: restore all channels."""

@@ -29,7 +29,11 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     "scn-unshared-large": [{"blocks": 1, "units": 7, "width": 2, "scales": 2, "scale": 2}],
     "scn-unet": [{"blocks": 4, "units": 6, "width": 2, "scale": 2}],
     "scn-pspnet": [{"blocks": 2, "units": 6, "width": 2, "scale": 2}],
-    "srcnn": [{"units": 8, "channels": 1, "scale": 3}, {"units": 8, "kernel": 1}],
+    "srcnn": [
+        {"units": 8, "channels": 1, "scale": 3},
+        {"units": 8, "kernel": 1},
+        {"units": 8, "luma": True, "scale": 2},
+    ],
     "arcnn": [{"units": 8, "channels": 1}, {"units": 8, "scale": 2}],
     "vdsr": [{"layers": 4, "units": 8, "channels": 1, "scale": 2}],
     "dncnn": [{"layers": 4, "units": 8, "channels": 1}, {"layers": 3, "units": 8, "batch_norm": False}],

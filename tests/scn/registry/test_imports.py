@@ -4,6 +4,7 @@ The layouts are written here by hand, key by key, and computed by functions of t
 """
 
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from scn.cli import app
 from scn.core.errors import UserError
+from scn.imaging.image_io import write_pixels
 from scn.inference.model_files import load_model
 from scn.networks.base.resample import bicubic
 from scn.registry.imports import FORMATS, import_model
@@ -128,14 +130,24 @@ def dncnn(*, normalised: bool) -> tuple[State, Callable[[Tensor], Tensor]]:
     return state, restore
 
 
-def srcnn(scale: int) -> tuple[State, Callable[[Tensor], Tensor]]:
-    state = layers(conv1=(8, 3, 9), conv2=(4, 8, 5), conv3=(3, 4, 5))
+def srcnn(scale: int, *, channels: int = 3) -> tuple[State, Callable[[Tensor], Tensor]]:
+    state = layers(conv1=(8, channels, 9), conv2=(4, 8, 5), conv3=(channels, 4, 5))
 
-    def restore(image: Tensor) -> Tensor:
-        x = bicubic(image, scale)
+    def layered(x: Tensor) -> Tensor:
         return conv(F.relu(conv(F.relu(conv(x, state, "conv1")), state, "conv2")), state, "conv3")
 
-    return state, restore
+    def restore(image: Tensor) -> Tensor:
+        return layered(bicubic(image, scale))
+
+    def restore_luma(image: Tensor) -> Tensor:
+        """The paper's way with colours: YCbCr as MATLAB has it, the luma by the network, the chroma bicubically."""
+        to_ycbcr = torch.tensor([[65.481, 128.553, 24.966], [-37.797, -74.203, 112], [112, -93.786, -18.214]]) / 255
+        offset = torch.tensor([16.0, 128, 128])[:, None, None] / 255
+        enlarged = bicubic(torch.einsum("ij,njhw->nihw", to_ycbcr, image) + offset, scale)
+        ycbcr = torch.cat([layered(enlarged[:, :1]), enlarged[:, 1:]], dim=1) - offset
+        return torch.einsum("ij,njhw->nihw", to_ycbcr.inverse(), ycbcr)
+
+    return state, restore if channels == 3 else restore_luma
 
 
 @pytest.mark.parametrize(
@@ -148,7 +160,8 @@ def srcnn(scale: int) -> tuple[State, Callable[[Tensor], Tensor]]:
         ("kair-srresnet", msrresnet(3, "recon_trunk", "HRconv"), {}, {"name": "msrresnet", "scale": 3}),
         ("kair-dncnn", dncnn(normalised=False), {"task": "dn"}, {"name": "dncnn", "layers": 4, "channels": 1}),
         ("kair-dncnn", dncnn(normalised=True), {"task": "car"}, {"name": "dncnn", "batch_norm": False, "scale": 1}),
-        ("srcnn", srcnn(3), {"scale": 3}, {"name": "srcnn", "units": 8, "kernel": 5, "scale": 3}),
+        ("srcnn", srcnn(3), {"scale": 3}, {"name": "srcnn", "units": 8, "kernel": 5, "luma": False, "scale": 3}),
+        ("srcnn", srcnn(2, channels=1), {"scale": 2}, {"name": "srcnn", "luma": True, "channels": 3, "scale": 2}),
     ],
 )
 def test_weights_become_the_same_function(
@@ -221,6 +234,38 @@ def test_the_command_says_what_it_made(tmp_path: Path, capsys: pytest.CaptureFix
     out = tmp_path / "model"
     app(["models", "import", str(tmp_path / "a.pth"), "--task", "dn", "--out", str(out)], standalone_mode=False)
     assert capsys.readouterr().out.startswith(f"{out}: name dncnn, layers 4, units 8, batch_norm False, channels 1")
+
+
+def test_weights_are_measured_as_an_experiment(
+    small_project: Any,
+    photograph: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(small_project.root)
+    write_pixels(small_project.root / "mine/one.png", np.asarray(photograph(32, 40, 1)))
+    torch.save(srcnn(2, channels=1)[0], tmp_path / "srcnn.pth")
+    torch.save(dncnn(normalised=False)[0], tmp_path / "dncnn.pth")
+    app(["models", "import", str(tmp_path / "srcnn.pth"), "--as", "sr-x2"], standalone_mode=False)
+    app(["models", "import", str(tmp_path / "dncnn.pth"), "--as", "dn-s25", "--out", "theirs"], standalone_mode=False)
+    assert "scn evaluate -e dn-s25 --images SET --method theirs" in capsys.readouterr().err
+    for name, folder, level in (("sr-x2", "models/sr-x2", 2), ("dn-s25", "theirs", 25)):
+        assert load_model(Path(folder))[1]["level"] == level
+        measure = ["evaluate", "-e", name, "--images", "mine", "--method", folder, "--json", "figures.json"]
+        app(measure, standalone_mode=False)
+        measured = json.loads(Path("figures.json").read_bytes())
+        assert (measured["level"], measured["method"]) == (level, folder)
+        assert not any("was trained for" in note for note in measured.get("notes", []))
+    for options, message in (
+        (["--as", "car-q10", "--out", "new"], "holds a network of scale 2, not of 1 as car-q10: name another"),
+        (["--as", "sr-x2", "--out", "new", "--task", "dn"], "sr-x2, which --as names, has the task sr: leave it out"),
+        (["--as", "sr-x9", "--out", "new"], "sr-x9"),
+        (["--scale", "2"], "--out is missing: name a new folder"),
+    ):
+        with pytest.raises(UserError, match=message):
+            app(["models", "import", str(tmp_path / "srcnn.pth"), *options, "--scale", "2"], standalone_mode=False)
+    assert not Path("new").exists()
 
 
 def changed(made: tuple[State, Any], **changes: Tensor | None) -> State:
