@@ -19,12 +19,12 @@ from typing import Any
 import pytest
 
 from tests.deploy import postgres
-from tests.flows.conftest import MakeScratch, make_scratch
+from tests.flows.conftest import MakeScratch, empty_repository, make_scratch
 
 WORDS = "operator:word"
 QUIET = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
 
-__all__ = ["make_scratch"]
+__all__ = ["empty_repository", "make_scratch"]
 
 
 def ask(url: str, words: str | None = WORDS, body: dict[str, Any] | None = None) -> Any:

@@ -1,5 +1,6 @@
 """Small git and DVC projects whose stages only write text, and a Prefect API for the session."""
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -57,20 +58,29 @@ def commit_all(folder: Path) -> str:
     return run(folder, "git", "rev-parse", "HEAD").strip()
 
 
+@pytest.fixture(scope="session")
+def empty_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of git and DVC in which nothing is committed: `dvc init` takes a second, a copy of it nothing."""
+    root = tmp_path_factory.mktemp("empty") / "repository"
+    root.mkdir()
+    run(root, "git", "init", "--quiet")
+    run(root, sys.executable, "-m", "dvc", "init", "--quiet")
+    return root
+
+
 @pytest.fixture
-def make_scratch(tmp_path: Path) -> MakeScratch:
+def make_scratch(tmp_path: Path, empty_repository: Path) -> MakeScratch:
     """A function: command of the stage train -> root of a committed project."""
 
     def make(train: str = "pwd > models/${key}") -> Path:
         root = tmp_path / "project"
+        shutil.copytree(empty_repository, root)
         (root / "photos/mine").mkdir(parents=True)
         (root / "photos/mine/photograph.png").write_text("pixels")
         (root / "file.txt").write_text("committed")
         (root / "params.yaml").write_text(PARAMS)
         (root / "dvc.yaml").write_text(DVC_YAML.replace("TRAIN", train))
         (root / ".gitignore").write_text("/.scn/\n/corpora/\n/photos/\n/indexes/\n/models/\n/published/\n")
-        run(root, "git", "init", "--quiet")
-        run(root, sys.executable, "-m", "dvc", "init", "--quiet")
         commit_all(root)
         return root
 
