@@ -248,11 +248,15 @@ def load_params(path: Path | str = PARAMS_FILE, settings: Iterable[str] = (), ex
             together = {**common, **getattr(section, key)}
             merged[key] = check(section_type, together, source, f"{place}{key}", _RENAMED.get(key)).model_dump()
         _resolve_batch(merged, "batch_size" in {**document.train, **section.train}, source, name)
+        _resolve_sets(merged)
         model = _model(document.model, section.model)
         for reference in (*merged["data"]["train"], *merged["data"]["evaluation"]):
             corpus = reference.partition("/")[0]
             if corpus not in document.corpora.names:
-                raise UserError(f"{source}: data of {name}: {unknown(corpus, document.corpora.names, 'corpus')}.")
+                raise UserError(
+                    f"{source}: data of {name}: {unknown(corpus, document.corpora.names, 'corpus')}; one of the "
+                    "catalogue needs an entry in corpora.download, one of your own in corpora.local."
+                )
         network = network_config(model, source, f"{place}model")
         try:
             experiments[name] = Experiment.model_validate(
@@ -308,6 +312,14 @@ def _resolve_batch(sections: dict[str, Any], stated: bool, source: object, name:
             f"run.batch_per_worker {each} make {batch}: leave one of the two out."
         )
     train["batch_size"] = batch
+
+
+def _resolve_sets(sections: dict[str, Any]) -> None:
+    """Names the first evaluation set where validations are to measure "the first": manifests keep no order of sets."""
+    first = sections["data"]["evaluation"][:1]
+    if sections["train"]["take_best_every"] is not None:
+        sections["train"]["take_best_on"] = sections["train"]["take_best_on"] or first
+    sections["run"]["validate_on"] = sections["run"]["validate_on"] or first
 
 
 def _model(common: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:

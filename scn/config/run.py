@@ -54,6 +54,6 @@ class RunConfig(Section):
     validate_every: int = Field(default=0, ge=0)
     """Steps between two validations; one comes before the first step and after the last. 0: none."""
     validate_on: list[str] = Field(default=[])
-    """Evaluation sets that validations measure; empty: the first one."""
+    """Evaluation sets that validations measure; empty: the first of `data.evaluation`."""
     log_every: int = Field(default=20, ge=1)
     """Steps between two points of the curves."""

@@ -87,7 +87,7 @@ class TrainConfig(Section):
     take_best_every: int | None = Field(default=None, ge=1)
     """Steps between validations; the run ends with the weights of the best one. null: with those of the last step."""
     take_best_on: list[str] = Field(default=[])
-    """Evaluation sets that these validations measure; empty: the first one."""
+    """Evaluation sets that these validations measure; empty: the first of `data.evaluation`."""
 
     @model_validator(mode="after")
     def _means_what_it_says(self) -> "TrainConfig":

@@ -64,9 +64,10 @@ class _Figures:
 class Validation:
     """Measures a network in training on evaluation sets.
 
-    The sets are those that train.take_best_on names if train.take_best_every is set, else those of run.validate_on;
-    the manifest's first set if none is named. The figures are those that `scn evaluate` writes for the same weights,
-    computed in evaluate.precision, not train.precision: the best weights are the best of what will be published.
+    The sets are those that train.take_best_on names if train.take_best_every is set, else those of run.validate_on,
+    which are the first of data.evaluation where params.yaml names none. The figures are those that `scn evaluate`
+    writes for the same weights, computed in evaluate.precision, not train.precision: the best weights are the best of
+    what will be published.
 
     Images are dealt to the ranks one by one, by the manifest: a rank reads only shards that hold its own images, and
     keeps these in memory from the first call on. Every rank gets all figures and averages them in the order of the

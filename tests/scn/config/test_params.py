@@ -41,6 +41,10 @@ PARAMS = Path(__file__).resolve().parents[3] / "params.yaml"
         ("level: 2,", "level: 2, level: 3,", r"'level' stands twice in a section, in lines \d+ and \d+"),
         ("ratio: 0.5", "ratio: 1.0", r"model\.ratio: input should be less than 1"),
         ("[sample/train]", "[smaple/train]", r"data of sr-x2: 'smaple' is no known corpus: did you mean 'sample'"),
+        (
+            *("[sample/evaluation]", "[Urban100]"),
+            r"'Urban100' is no known corpus: use one of sample; .*catalogue needs an entry in corpora\.download",
+        ),
         ("[sample/evaluation]", "[]", r"data\.evaluation: list should have at least 1 item"),
         ("storage:", "storage: :", r"is not valid YAML in line \d+"),
     ],
@@ -93,6 +97,19 @@ def test_a_batch_may_be_said_for_each_worker(tmp_path: Path) -> None:
     params = load_params(path, settings[:2], "sr-x2")
     assert recipe(params.experiment("sr-x2"))["train"]["batch_size"] == 64
     assert params.experiment("sr-x3").train.batch_size == TrainConfig().batch_size
+
+
+def test_validations_measure_the_set_that_is_written_first(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    text = PARAMS.read_text().replace("[sample/evaluation]", "[sample/evaluation, sample/another]")
+    path.write_text(text)  # by the alphabet, in which manifests have their sets, the other one is the first
+    assert load_params(path).experiment("sr-x2").run.validate_on == ["sample/evaluation"]
+    assert load_params(path).experiment("sr-x2").train.take_best_on == []
+    best = load_params(path, ["train.take_best_every=5"], "sr-x2").experiment("sr-x2")
+    assert best.train.take_best_on == ["sample/evaluation"]
+    named = ["train.take_best_every=5", "train.take_best_on=[sample/another]", "run.validate_on=[sample/another]"]
+    named_both = load_params(path, named, "sr-x2").experiment("sr-x2")
+    assert (named_both.train.take_best_on, named_both.run.validate_on) == (["sample/another"],) * 2
 
 
 def test_the_ten_experiments() -> None:
