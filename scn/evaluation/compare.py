@@ -142,6 +142,8 @@ class _Ready:
     about: dict[str, Any] = field(default_factory=dict)
     """Fields of Measurement that it decides."""
     weights_sha256: str | None = None
+    trained_on: Mapping[str, str] = field(default_factory=dict)
+    """Corpora that the model was trained on -> SHA-256 of their images, as far as that is known."""
 
 
 def compare(
@@ -235,7 +237,13 @@ def _variants(method: str, model: Model | None, experiment: Experiment, options:
             name = experiment.task.level_name
             about["notes"] = [f"{method} was trained for {name} {model.level}, not {experiment.level}."]
         sha256 = file_sha256(model.folder / WEIGHTS)
-        yield _Ready(method=restorer, network=architecture["name"], about=about, weights_sha256=sha256)
+        yield _Ready(
+            method=restorer,
+            network=architecture["name"],
+            about=about,
+            weights_sha256=sha256,
+            trained_on=model.config.get("training_corpora") or {},
+        )
 
 
 def _with(model: Model, changed: dict[str, Any], method: str) -> Any:
@@ -295,7 +303,8 @@ def _measured(
         for rule in protocols_of(experiment.task)
         if rule.target in found and rule.name in (mean := means(found[rule.target]))
     ]
-    about = {**ready.about, "notes": [*photographs.notes(), *ready.about.get("notes", [])]}
+    notes = [*photographs.notes(), *ready.about.get("notes", []), *_seen_in_training(photographs, of_set, ready)]
+    about = {**ready.about, "notes": notes}
     if computation := computation_of(computations):
         about |= computation._asdict()
     return Measurement(
@@ -314,6 +323,16 @@ def _measured(
         ),
         **about,
     )
+
+
+def _seen_in_training(photographs: Photographs, of_set: str, ready: _Ready) -> list[str]:
+    """A sentence if the model was trained on the set, on a part of it, or on a corpus that it is a part of."""
+    for name, sha256 in ready.trained_on.items():
+        nested = f"{of_set}/".startswith(f"{name}/") or f"{name}/".startswith(f"{of_set}/")
+        if nested or sha256 == photographs.corpus.sha256:
+            method = ready.about["method"]
+            return [f"{method} was trained on {name}: its figures on these images say nothing about others."]
+    return []
 
 
 def _png(path: Path) -> Path:

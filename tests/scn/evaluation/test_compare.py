@@ -181,6 +181,23 @@ def test_tiles(small_project: Any, tmp_path: Path, photograph: Callable[..., Any
     assert tiled.mean.psnr == pytest.approx(whole.mean.psnr, abs=0.005)
 
 
+def test_a_set_that_was_trained_on_is_told(small_project: Any, folder: Path) -> None:
+    model = small_project.add_model("dn-s25")
+    config = json.loads((model / "config.json").read_text())
+    params = small_project.params
+    images = open_photographs(params, params.experiment("dn-s25"), str(folder)).corpus.sha256
+    for corpora, told in (
+        ({"mine": images}, "mine"),  # the same images by another name
+        ({"Set12": "0" * 64, f"{folder}/sub": "0" * 64}, f"{folder}/sub"),
+        ({f"{folder}s": "0" * 64, "Set12": "0" * 64}, None),
+        ({}, None),
+    ):
+        (model / "config.json").write_text(json.dumps({**config, "training_corpora": corpora}))
+        (result,) = measured(small_project, "dn-s25", [str(folder)], [str(model)])
+        sentence = f"{model} was trained on {told}: its figures on these images say nothing about others."
+        assert result.notes == ([sentence] if told else [])
+
+
 def test_a_model_of_another_level_is_measured_and_told(small_project: Any, folder: Path) -> None:
     text = (small_project.root / "params.yaml").read_text()
     (small_project.root / "params.yaml").write_text(f"{text}  dn-s15: {{task: dn, level: 15}}\n")
