@@ -58,8 +58,8 @@ class Variant(Section):
 class Printed(Section):
     """What is to be known about the printed figures."""
 
-    how: str
-    """How the paper measured them."""
+    how: str = ""
+    """How the paper measured them; empty: nothing is printed."""
     note: str = ""
     """What the paper shows without figures, such as the course of a curve."""
 
@@ -96,17 +96,17 @@ class Study(Section):
 
     name: str
     """Name of the study, which is that of its file."""
-    paper: str
-    """Authors, title and year of the paper."""
-    table: str
+    paper: str = ""
+    """Authors, title and year of the paper; empty: the study repeats no paper's."""
+    table: str = ""
     """The table or figure of the paper."""
     title: str
     """What the study is about, in a few words."""
     question: str
     """What the study asks, in a paragraph."""
-    equal: str
-    """What is held equal over the variants."""
-    unlike: str
+    equal: str = ""
+    """What is held equal over the variants, besides images, patches, steps and recipe."""
+    unlike: str = ""
     """How the study differs from what the paper did."""
     task: str
     """Task of the experiment whose images are used."""
@@ -127,7 +127,7 @@ class Study(Section):
     """The variants, by name."""
     protocol: str
     """Protocol of the figures that are shown, that of the printed ones (scn.evaluation.protocols)."""
-    printed: Printed
+    printed: Printed = Printed()
     """What is to be known about the paper's figures."""
     sweep: Sweep | None = None
     """Pyramids that every trained network is measured with; None: only that of its training."""
@@ -138,6 +138,10 @@ class Study(Section):
     def _fits(self) -> "Study":
         if self.task not in TASKS:
             raise ValueError(f"task: {unknown(self.task, list(TASKS), 'task')}")
+        if self.table and not self.paper:
+            raise ValueError("table: has no paper; name it in `paper`")
+        if any(variant.printed for variant in self.variants.values()) and not self.printed.how:
+            raise ValueError("printed.how: variants have printed figures; say how those were measured")
         known = [rule.name for rule in PROTOCOLS[self.task]]
         if self.protocol not in known:
             raise ValueError(f"protocol: {unknown(self.protocol, known, f'protocol of {self.task}')}")

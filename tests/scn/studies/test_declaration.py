@@ -77,6 +77,8 @@ def test_every_study_is_listed() -> None:
         (lambda c: c.update(protocol="sr-v1"), "protocol: 'sr-v1' is no known protocol of sr: did you mean 'sr-y-v1'"),
         (lambda c: c.update(sweep={}), "give one of scales and ratio"),
         (lambda c: c.update(sweep={"scales": [4, 2]}), "scales: the values must ascend"),
+        (lambda c: c.pop("paper"), "table: has no paper"),
+        (lambda c: c.pop("printed"), "printed.how: variants have printed figures"),
     ],
 )
 def test_mistakes(edited: Callable[..., str], edit: Edit, message: str) -> None:
@@ -85,6 +87,18 @@ def test_mistakes(edited: Callable[..., str], edit: Edit, message: str) -> None:
         load_study(path)
     assert message in str(told.value)
     assert path in str(told.value) or "The study mine, variant baseline, size small" in str(told.value)
+
+
+def test_a_study_of_nobodys_paper(edited: Callable[..., str]) -> None:
+    def own(content: dict[str, Any]) -> None:
+        for key in ("paper", "table", "equal", "unlike", "printed"):
+            del content[key]
+        for variant in content["variants"].values():
+            for key in ("printed", "printed_parameters", "printed_macs"):
+                variant.pop(key, None)
+
+    study = load_study(edited(own))
+    assert (study.paper, study.table, study.printed.how) == ("", "", "")
 
 
 def test_names_that_lead_nowhere(tmp_path: Path) -> None:

@@ -164,3 +164,14 @@ def test_ticks_are_few_round_and_inside(values: tuple[float, ...]) -> None:
     assert all(0 <= axis.place(value) <= 100 for value in ticks)
     assert all(float(label) == pytest.approx(value) for value, label in ticks.items())
     assert len(set(ticks.values())) == len(ticks)
+
+
+def test_a_study_of_nobodys_paper_speaks_of_none(tmp_path: Path) -> None:
+    none = {"printed": {}, "printed_parameters": ""}
+    variants = {name: about.model_copy(update=none) for name, about in result().variants.items()}
+    nothing = dict.fromkeys(("paper", "table", "equal", "unlike", "printed_how"), "")
+    write_page(result(**nothing, variants=variants), tmp_path)
+    lines = (tmp_path / "README.md").read_text().splitlines()
+    assert lines[2:5] == ["Is it?", "", "- Held equal: images, patches, steps and recipe."]
+    assert lines[5].startswith("- This run: ")
+    assert not any(word in line for line in lines for word in ("Unlike", "Printed", "printed"))
