@@ -189,7 +189,8 @@ def _progress(run: Run, params: Params, world: World) -> Iterator[Callbacks]:
     if world.rank:
         yield Silent()
         return
-    progress = Progress(run.experiment.name, run.steps, params.root / "curves" / run.experiment.name)
+    grouped = run.experiment.train.group_mib is not None
+    progress = Progress(run.experiment.name, run.steps, params.root / "curves" / run.experiment.name, grouped=grouped)
     try:
         yield progress
     finally:

@@ -40,8 +40,9 @@ class Progress:
     only the sample images of before are gone. A point that a restarted worker repeats is shown once.
     """
 
-    def __init__(self, name: str, steps: int, folder: Path) -> None:
-        self.name, self.steps = name, steps
+    def __init__(self, name: str, steps: int, folder: Path, *, grouped: bool = False) -> None:
+        """Opens the curves; `grouped`: images are read in groups while others are used (train.group_mib)."""
+        self.name, self.steps, self.grouped = name, steps, grouped
         self.curves = Curves(folder)
         self.bar = tqdm(total=steps, unit="step", desc=name, disable=not sys.stderr.isatty())
         self.start = self.said = time.perf_counter()
@@ -170,10 +171,14 @@ class Progress:
         """Warns, once per run, that the processor or GPU has to wait for patches."""
         if share > WARNING_SHARE and not self.warned:
             self.warned = True
+            advice = (
+                "leave train.group_mib out (with run.memory_mib above the size of the images), or raise "
+                "run.loader_workers"
+                if self.grouped
+                else "they are cut from memory, so give the training more of the processor, or let it be"
+            )
             tqdm.write(
-                f"{self.name}: {share:.0%} of the step time goes into waiting for patches: leave train.group_mib out "
-                "(with run.memory_mib above the size of the images), or raise run.loader_workers.",
-                file=sys.stderr,
+                f"{self.name}: {share:.0%} of the step time goes into waiting for patches: {advice}.", file=sys.stderr
             )
 
     def _say(self, text: str) -> None:

@@ -224,7 +224,7 @@ def test_a_run_that_has_done_nothing_has_no_summary(tmp_path: Path, capsys: pyte
 
 
 def test_waiting_for_patches_is_warned_of_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    monitor = Progress("sr-x2", 1000, tmp_path)
+    monitor = Progress("sr-x2", 1000, tmp_path, grouped=True)
     for step in range(1, 10):
         monitor.on_log(row(step, data_time=0.2))
     assert capsys.readouterr().err == ""  # the first rows may be slow to come
@@ -235,6 +235,15 @@ def test_waiting_for_patches_is_warned_of_once(tmp_path: Path, capsys: pytest.Ca
     assert line.startswith("sr-x2: 20% of the step time goes into waiting for patches: leave train.group_mib out")
     assert "run.memory_mib" in line
     assert "run.loader_workers" in line
+
+
+def test_who_has_no_groups_is_not_told_to_leave_them_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    monitor = Progress("sr-x2", 20, tmp_path)
+    monitor.on_log(row(20, data_time=0.2))
+    monitor.close()
+    told = capsys.readouterr().err
+    assert "waiting for patches: they are cut from memory" in told
+    assert "group_mib" not in told
 
 
 def test_a_short_run_is_warned_at_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
