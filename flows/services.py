@@ -33,7 +33,7 @@ FOLDER = Path(".scn/prefect")
 URL_FILE = "api-url"
 """Name of the file in FOLDER that holds the API's URL."""
 
-_READY_SECONDS = 120.0
+_READY_SECONDS = 300.0
 _PREFECT = [sys.executable, "-m", "prefect"]
 
 
