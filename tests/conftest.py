@@ -15,6 +15,8 @@ from scn.storage.seaweedfs import SeaweedFS
 
 # Networks are tiny here: a second thread costs more than it gives, on a busy machine many times more.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Ray's workers would run at the lowest priority but four: beside other work a test waits many times longer for them.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 LONGEST = (
     "tests/flows/test_prefect_server.py",
