@@ -84,9 +84,11 @@ setup: .venv/ready
 	  || echo "Pillow serves, as pillow-simd did not build or would read less (the same pixels, slower): 'make simd' installs the headers it needs and builds it."
 	@touch $@
 
-# Without pip's cache, which would give back the build that was made before the headers were there.
+# Without pip's cache, which would give back the build that was made before the headers were there. The build doesn't look
+# where Debian keeps tiff.h unless it is told (or pkg-config is there).
 .venv/simd:
 	@CC="cc $$(test "$$(uname -m)" != x86_64 || echo -mavx2)" \
+	  C_INCLUDE_PATH="/usr/include/$$(cc -print-multiarch 2> /dev/null)$${C_INCLUDE_PATH:+:$$C_INCLUDE_PATH}" \
 	  $(PIP) wheel --quiet --no-cache-dir --no-deps --wheel-dir .venv/wheels '$(PILLOW_SIMD)' > .venv/simd.log 2>&1
 	@rm -rf .venv/tried && $(PIP) install --quiet --no-deps --target .venv/tried .venv/wheels/pillow_simd-*.whl '$(AVIF)'
 	@has="$$(PYTHONPATH=.venv/tried $(BIN)/python -c '$(CODECS)')"; for codec in $$($(BIN)/python -c '$(CODECS)'); do \
