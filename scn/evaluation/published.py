@@ -14,6 +14,8 @@ from scn.core.schema import unknown
 
 FILE = Path(__file__).with_name("published.csv")
 """Path of published.csv, UTF-8, one line for each figure; its columns are the fields of `Published`."""
+KNOWN_AS = {"BSDS500/val": "BSD100"}
+"""A set of this project -> its name in papers, where that is another."""
 _CITATIONS = {
     "scn-aaai2020": "Fan, Yu, Liu, Huang: Scale-wise Convolution for Image Restoration, AAAI 2020",
     "ms3conv": "Feng, Guan, Qiao, Dong: Exploring Multi-Scale Feature Propagation and Communication for Image Super "

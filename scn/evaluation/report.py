@@ -11,7 +11,7 @@ from scn.core.files import write_atomically
 from scn.evaluation.comparison import MARKS, Beside, Comparison, comparisons, size_of
 from scn.evaluation.paper_networks import parameters_of
 from scn.evaluation.protocols import PROTOCOLS
-from scn.evaluation.published import Published, citation
+from scn.evaluation.published import KNOWN_AS, Published, citation
 from scn.evaluation.runs import Run, read_runs
 from scn.imaging.tasks import TASKS
 from scn.inference.records import Figures
@@ -26,7 +26,6 @@ SHIPPED_HEADER = ("model", "evaluation set", "input", "ours", "ours, self-ensemb
 MARKS_OF_TABLE = ("<!-- models that ship -->", "<!-- end of models that ship -->")
 """The lines of a Markdown file before and after the table of the models that ship."""
 _PEERS = ("BM3D", "TNRD", "DnCNN", "ARCNN", "SRCNN", "FSRCNN", "VDSR")
-_KNOWN_AS = {"BSDS500/val": "BSD100"}
 _TITLE = "PSNR in dB / SSIM of the degraded input and of the model's result"
 
 
@@ -144,7 +143,7 @@ def shipped_table(shipped: Sequence[Run]) -> str:
     rows = [
         (
             f"`{run.name}`",
-            _KNOWN_AS.get(each.set_name, each.set_name),
+            KNOWN_AS.get(each.set_name, each.set_name),
             *(str(each.figures(run, method)) for method in ("input", "model", "ensemble")),
             ", ".join(f"{row.method} {row.psnr:.2f}" for row in _peers(each)),
         )

@@ -13,6 +13,10 @@ from torch import Tensor
 from scn.core.errors import UserError
 from scn.imaging.image_io import Photograph, photograph_of, read_photograph
 
+_SQUARE, _OFF = 16, 0.15
+"""Side of the squares whose mean tells an image that is centred at 0 from a noisy one, and how far it may leave [0, 1]:
+of noise with sigma 100 (of 255) it does so by 5 standard deviations at most."""
+
 Array = TypeVar("Array", NDArray[np.uint8], NDArray[np.uint16], NDArray[np.floating], Tensor)
 """The kinds of arrays that `by_photographs` takes."""
 
@@ -44,7 +48,8 @@ def by_photographs(restore: Callable[[Photograph], Photograph], images: Any) -> 
         images: (H, W), (H, W, C) or (N, H, W, C) as an array, (H, W), (C, H, W) or (N, C, H, W) as a tensor, with 1, 3
             or 4 channels, of uint8, uint16 or floating point.
     Raises:
-        UserError: for anything else, or floating point that is not finite or not between -1 and 2.
+        UserError: for anything else, or floating point that is not finite, not between -1 and 2, or not about [0, 1]
+            in the mean of a square of 16 x 16 pixels, as where black is -0.5.
     """
     if isinstance(images, Tensor):
         of_channels_last = images.detach().cpu()
@@ -93,3 +98,20 @@ def _check(array: Any, given: Any) -> None:
             f"An image of floating point has values in [0, 1], not {array.min():g} to {array.max():g}: divide 8-bit "
             "values by 255 first."
         )
+    if np.issubdtype(array.dtype, np.floating) and not _about_0_to_1(array if array.ndim == 4 else array[None]):
+        raise UserError(
+            f"An image of floating point has values in [0, 1], not {array.min():g} to {array.max():g}: where black is "
+            "-0.5 add 0.5, or scale the values as they were scaled, backwards."
+        )
+
+
+def _about_0_to_1(images: NDArray[np.floating]) -> bool:
+    """Whether the means of squares of (N, H, W, ...) lie about [0, 1], where noise evens out."""
+    height, width = images.shape[1:3]
+    down, across = (max(min(_SQUARE, side), 1) for side in (height, width))
+    if down * across < _SQUARE:  # too few pixels for noise to even out
+        return True
+    cut = images[:, : height // down * down, : width // across * across]
+    squares = cut.reshape(len(cut), height // down, down, width // across, across, -1)
+    means = squares.mean(axis=(2, 4), dtype=np.float32)
+    return bool(((means > -_OFF) & (means < 1 + _OFF)).all())

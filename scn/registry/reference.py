@@ -13,6 +13,7 @@ from scn import zoo
 from scn.config.params import PARAMS_FILE, Params, load_params
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
+from scn.evaluation.published import KNOWN_AS
 from scn.inference.handle import Model
 from scn.inference.model_files import CONFIG, METRICS, WEIGHTS
 from scn.inference.records import Metrics
@@ -63,10 +64,11 @@ def load(
             `sr-x2@v3`, `sr-x2@production` (an alias), or a folder with model.safetensors and config.json, which wins
             over a name.
         device: where it computes; None: a GPU if there is one.
-        params_file: says where the registry is; where there is no such file, only folders and models that ship are
+        params_file: says where the registry is; where there is no params.yaml, only folders and models that ship are
             found.
     Raises:
-        UserError: if there is no such model, a file is damaged, or the device can't be used.
+        UserError: if there is no such model, a file is damaged, or the device can't be used; or if there is no
+            params_file of another name.
     """
     folder, version = find(reference, params_file)
     return Model(folder, device, version=version)
@@ -78,7 +80,7 @@ def list_models(*, params_file: Path | str = PARAMS_FILE) -> list[ModelEntry]:
     Args:
         params_file: says where the registry is; where there is no such file, only models that ship are listed.
     Raises:
-        UserError: if the store can't be read, or the config.json of a model is damaged.
+        UserError: if the store can't be read, or the config.json of a model is damaged; or as `load` for params_file.
     """
     ship = FileStore(zoo.FOLDER)
     entries = [_entry(ship, name, name, "", str(zoo.FOLDER / name)) for name in zoo.names()]
@@ -117,6 +119,7 @@ def find(reference: str | Path, params_file: Path | str = PARAMS_FILE) -> tuple[
     if not isinstance(reference, str | Path):
         raise UserError(f"A model is named by a string or a path, not {type(reference).__name__}: name one.")
     folder = Path(reference)
+    check_named(params_file)
     if (folder / WEIGHTS).is_file() or (folder / CONFIG).is_file():
         if (folder / MANIFEST).is_file():  # a version: its hashes are known
             read_version(folder)
@@ -175,12 +178,23 @@ def resolve(reference: str, params: Params) -> tuple[Path, str]:
     return folder, version
 
 
+def check_named(params_file: Path | str) -> None:
+    """Raises UserError for a configuration that is not there, unless it is the usual name, which nobody may have meant.
+
+    "" is no configuration.
+    """
+    path = Path(params_file)
+    if str(params_file) and path != Path(PARAMS_FILE) and not path.is_file():
+        raise UserError(f"{path} does not exist: name the project's params.yaml, or leave --params out.")
+
+
 def _params(path: Path | str, instead: str) -> Params | None:
     """The configuration that says where the registry is; None if there is none.
 
     A params.yaml may also be that of another project, as DVC's users have them: that is told, with `instead`, and
     does not keep anybody from a model that ships.
     """
+    check_named(path)
     if not Path(path).is_file():
         return None
     try:
@@ -216,7 +230,9 @@ def _figures(store: Store, key: str) -> str:
         metrics = Metrics.loads(store.get(path), Path(path), "publish the model again")
     except ObjectNotFound:
         return ""
-    return next((f"{figures.model.psnr:.2f} dB on {name}" for name, figures in metrics.sets.items()), "")
+    return next(
+        (f"{figures.model.psnr:.2f} dB on {KNOWN_AS.get(name, name)}" for name, figures in metrics.sets.items()), ""
+    )
 
 
 def parse(reference: str, store: Store, params: Params | None = None) -> tuple[str, str]:

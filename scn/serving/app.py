@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -77,6 +78,15 @@ def make_app(
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> JSONResponse:
         return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def misread(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        place, name = first["loc"][0], first["loc"][-1]
+        if place == "path":
+            return JSONResponse({"error": f"There is no page {request.url.path}: ask for /."}, 404)
+        given = "" if first["type"] == "missing" else f"'{first['input']}': "
+        return JSONResponse({"error": f"{name}: {given}{first['msg']}."}, 422)
 
     @app.get("/healthz")
     def healthz() -> dict[str, int]:

@@ -160,11 +160,25 @@ def test_float_is_not_rounded_and_bfloat16_comes_back(small_project: Any) -> Non
     assert model.restore(image.bfloat16()).dtype == torch.bfloat16
 
 
+def test_noise_and_overshoot_may_leave_the_range(small_project: Any) -> None:
+    model = Model(small_project.add_model("dn-s25"), "cpu")
+    image = np.linspace(-0.01, 1.01, 40 * 32).reshape(40, 32)
+    noise = np.random.default_rng(0).normal(0, 50 / 255, (3, 40, 32))
+    for accepted in (image, np.clip(noise, -0.9, 1.9), np.clip(noise + 1, -0.9, 1.9), noise[0, :9, :9]):
+        pixels = accepted[..., None] if accepted.ndim == 3 else accepted  # black, white, and too small to tell
+        assert model.restore(pixels).shape == pixels.shape
+
+
 @pytest.mark.parametrize(
     ("image", "message"),
     [
         (torch.full((1, 16, 16), 255.0), r"has values in \[0, 1\], not 255 to 255: divide 8-bit values by 255"),
         (np.full((16, 16), np.nan, np.float32), r"has values in \[0, 1\], not nan to nan: divide"),
+        (
+            np.linspace(-0.5, 0.5, 32 * 32, dtype=np.float32).reshape(32, 32),
+            r"not -0\.5 to 0\.5: where black is -0\.5 add",
+        ),
+        (torch.linspace(0.5, 1.5, 32 * 32).view(1, 32, 32), r"values in \[0, 1\], not 0\.5 to 1\.5: where black"),
         (torch.zeros(2, 16, 16), r"has 1, 3 or 4 channels before height and width, not the shape \(2, 16, 16\): conv"),
         (np.zeros((16, 16, 2), np.uint8), r"has 1, 3 or 4 channels last, not the shape \(16, 16, 2\): convert"),
         (np.zeros((16, 16), np.int32), r"or a path, not int32 \(16, 16\): convert it first"),

@@ -57,6 +57,12 @@ def shipped() -> list[ModelEntry]:
     ]
 
 
+def test_sets_have_the_names_that_papers_give_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scn.zoo.FOLDER", Path(scn.zoo.__file__).parent)
+    [entry] = [entry for entry in list_models(params_file="") if entry.name == "sr-x2"]
+    assert entry.figures.endswith(" dB on BSD100")  # BSDS500/val in metrics.json
+
+
 def test_models_that_ship_and_versions_are_listed(project: Any) -> None:
     published = [
         ModelEntry(

@@ -99,6 +99,22 @@ def test_what_can_not_be_is_one_sentence(
     assert not list(served.jobs.folder.glob("*"))  # nothing is left of what was sent
 
 
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ({"factor": "much"}, "factor: 'much': Input should be a valid number, unable to parse string as a number."),
+        ({"self_ensemble": "maybe"}, "self_ensemble: 'maybe': Input should be a valid boolean"),
+        ({"owner": "a" * 65}, f"owner: '{'a' * 65}': String should have at most 64 characters."),
+    ],
+)
+def test_a_parameter_that_is_none_is_one_sentence(served: Served, query: dict[str, object], message: str) -> None:
+    answer = served.send(png(), **query)
+    assert (answer.status_code, list(answer.json())) == (422, ["error"])
+    assert answer.json()["error"].startswith(message)
+    missing = requests.get(f"{served.url}api/estimate", timeout=60)
+    assert (missing.status_code, missing.json()) == (422, {"error": "pixels: Field required."})
+
+
 def test_other_sites_get_nothing(served: Served) -> None:
     url = f"{served.url}api/jobs"
     assert requests.post(url, data=png(), timeout=60).status_code == 403
@@ -107,7 +123,8 @@ def test_other_sites_get_nothing(served: Served) -> None:
     assert "default-src 'self'" in page.headers["Content-Security-Policy"]
     assert "Drop photographs here" in page.text
     assert "://" not in page.text  # nothing is loaded from elsewhere
-    assert requests.get(f"{served.url}../conftest.py", timeout=60).status_code == 422
+    elsewhere = requests.get(f"{served.url}../conftest.py", timeout=60)
+    assert (elsewhere.status_code, elsewhere.json()["error"]) == (404, "There is no page /conftest.py: ask for /.")
     assert requests.get(f"{url}/0", timeout=60).json()["error"].startswith("This photograph is not here any more")
 
 
