@@ -12,6 +12,10 @@ class UserError(Exception):
     """
 
 
+class DiskFullError(UserError):
+    """There is no room for a file, nor will there be for the next one."""
+
+
 class Stopped(Exception):  # noqa: N818 - it was asked for
     """A run stopped because it was asked to; its progress is kept, and the same command goes on from there.
 

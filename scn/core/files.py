@@ -12,7 +12,7 @@ from typing import IO
 
 from filelock import FileLock, Timeout
 
-from scn.core.errors import UserError
+from scn.core.errors import DiskFullError, UserError
 
 HIDDEN = ".scn-"
 """Prefix of the names of temporary files, locks and probes; data never has such a name."""
@@ -24,14 +24,16 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Writes `data` to `path` atomically: after a crash the file has its old content or all of the new.
 
     Raises:
-        UserError: if the folder can't be made or written to.
+        UserError: if the folder can't be made or written to; DiskFullError if there is no room.
     """
     try:
         with written_beside(path, lambda file: file.write(data)) as temporary:
             temporary.replace(path)
     except OSError as error:
-        cure = "make room there" if error.errno == errno.ENOSPC else "name a file in a folder you may write to"
-        raise UserError(f"{path} can't be written ({error.strerror}): {cure}.") from None
+        told = f"{path} can't be written ({error.strerror})"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(f"{told}: make room there.") from None
+        raise UserError(f"{told}: name a file in a folder you may write to.") from None
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from scn.core import terminal
 from scn.core.errors import UserError
 from scn.core.nodes import common, refusal
 from scn.core.ray import start_ray
@@ -30,7 +31,7 @@ def carry_out(
             a node's that has other code or versions.
     """
     # disable=None: only where there is a terminal
-    with tqdm(total=len(jobs), desc=f"{unit}s", unit=unit, leave=False, disable=None) as bar:
+    with tqdm(total=len(jobs), desc=f"{unit}s", unit=unit, leave=False, disable=None, **terminal.size()) as bar:
         if workers == 0:
             for number, job in enumerate(jobs):
                 yield number, function(job)

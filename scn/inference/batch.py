@@ -10,8 +10,10 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from scn.core.errors import UserError
+from scn.core import terminal
+from scn.core.errors import DiskFullError, UserError
 from scn.core.files import write_atomically
+from scn.imaging.formats import Format, format_of, looks_like_an_image
 from scn.imaging.image_io import Photograph, check_holds, decode_photograph, encode_photograph, read_photograph, size_of
 from scn.inference.inputs import Job, read_pipe
 from scn.inference.restore import Done
@@ -21,8 +23,12 @@ AHEAD = 24_000_000
 ones have memory to themselves."""
 
 T = TypeVar("T")
+_Ready = tuple[Photograph, bool]  # the result; False: it is the photograph that was read
 Restore = Callable[[Photograph, str, Done], Photograph]
-"""Restores a photograph; is told what errors call it, and counts the pixels of the input that are done."""
+"""Restores a photograph; is told what errors call it, and counts the pixels of the input that are done.
+
+What it returns as it was, the same object, is put in place as the file that it came of, where that has the format of
+the result."""
 
 
 class NothingToRestore(Exception):  # noqa: N818 - it is no error
@@ -38,16 +44,21 @@ class Outcome:
     failed: list[tuple[str, str]] = field(default_factory=list)
     """The images that were not restored, and why."""
     nothing: list[str] = field(default_factory=list)
-    """The images in which there is nothing to restore."""
+    """The images in which there is nothing to restore, which are not in place."""
+    copied: int = 0
+    """How many images are in place as they came."""
     stopped: bool = False
     """Ctrl-C came before all were done."""
+    full: bool = False
+    """There was no room for a result, so that the rest was not begun."""
 
 
 def restore_all(jobs: Sequence[Job], restore: Restore, quality: int | None = None) -> Outcome:
     """Restores images; each result is written whole or not at all, and replaces a file of its name.
 
     What was converted, and what goes wrong, is told on the standard error while the others go on; where there is a
-    terminal it shows progress and the time left, by pixels. Ctrl-C ends the image that is being restored.
+    terminal it shows progress and the time left, by pixels. Ctrl-C ends the image that is being restored; a full disk
+    ends all, as it would the next ones.
 
     Args:
         quality: of lossy formats, 1..100; None: scn.imaging.formats has it.
@@ -56,34 +67,42 @@ def restore_all(jobs: Sequence[Job], restore: Restore, quality: int | None = Non
     pixels = [_pixels(job) for job in jobs]
     with ExitStack() as stack:
         bar = stack.enter_context(
-            tqdm(total=sum(pixels) / 1e6, unit="MP", unit_scale=False, leave=False, disable=None, bar_format=_BAR)
+            tqdm(total=sum(pixels) / 1e6, leave=False, disable=None, bar_format=_BAR, **terminal.size())
         )
         reading, writing = (stack.enter_context(ThreadPoolExecutor(1)) for _ in range(2))
         written: list[tuple[Job, Future[bool]]] = []
 
         def settle(until: int) -> None:
-            while len(written) > until:
+            while len(written) > until or (written and written[0][1].done()):
                 job, future = written.pop(0)
-                if _tried(job, future.result, outcome):
+                if (restored := _tried(job, future.result, outcome)) is None:
+                    continue
+                if restored:
                     outcome.restored.append(job.target)
+                else:
+                    outcome.copied += 1
 
         try:
             for number, (job, read) in enumerate(_read(jobs, pixels, reading)):
+                settle(2)
+                if outcome.full:
+                    break
                 before = bar.n
 
                 def count(more: int) -> None:
                     bar.update(more / 1e6)
 
-                def work(job: Job = job, read: Callable[[], Photograph] = read, count: Done = count) -> Photograph:
+                def work(job: Job = job, read: Callable[[], Photograph] = read, count: Done = count) -> _Ready:
                     photograph = read()
                     check_holds(job.as_format, photograph, _target(job))  # its result is no smaller
                     _tell(job, photograph.notes)
-                    return restore(photograph, job.name, count)
+                    restored = restore(photograph, job.name, count)
+                    return restored, restored is not photograph
 
                 bar.set_description(f"{number + 1}/{len(jobs)}", refresh=False)
-                if restored := _tried(job, work, outcome):
+                if ready := _tried(job, work, outcome):
                     settle(0 if pixels[number] > AHEAD else 1)
-                    written.append((job, writing.submit(_write, job, restored, quality)))
+                    written.append((job, writing.submit(_write, job, *ready, quality)))
                 bar.update(before + pixels[number] / 1e6 - bar.n)  # of an image that failed, or was counted anew
             settle(0)
         except KeyboardInterrupt:
@@ -116,7 +135,14 @@ def _target(job: Job) -> Path | str:
     return job.target or "the standard output"
 
 
-def _write(job: Job, photograph: Photograph, quality: int | None) -> bool:
+def _write(job: Job, photograph: Photograph, restored: bool, quality: int | None) -> bool:
+    """Writes a result; returns `restored`."""
+    if not restored and job.source and job.target and _has_format(job.source, job.as_format):
+        try:
+            write_atomically(job.target, job.source.read_bytes())
+        except OSError as error:
+            raise UserError(f"{job.source} can't be read ({error.strerror}): leave it there meanwhile.") from None
+        return restored
     if photograph.white > 255 and not job.as_format.has_16_bits:
         _tell(job, (f"16 bits became 8, as {job.as_format.name} has no more",))
     data = encode_photograph(photograph, job.as_format, _target(job), quality)
@@ -125,7 +151,11 @@ def _write(job: Job, photograph: Photograph, quality: int | None) -> bool:
     else:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
-    return True
+    return restored
+
+
+def _has_format(file: Path, kind: Format) -> bool:
+    return looks_like_an_image(file) and format_of(file) == kind
 
 
 def _tried(job: Job, work: Callable[[], T], outcome: Outcome) -> T | None:
@@ -134,6 +164,10 @@ def _tried(job: Job, work: Callable[[], T], outcome: Outcome) -> T | None:
         return work()
     except UserError as error:
         reason = str(error)
+        if outcome.full and isinstance(error, DiskFullError):  # of a result that was on its way: told already
+            outcome.failed.append((job.name, reason))
+            return None
+        outcome.full |= isinstance(error, DiskFullError)
     except NothingToRestore as found:
         _tell(job, (str(found),))
         outcome.nothing.append(job.name)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from scn.core import terminal
 from scn.monitoring.curves import Curves
 from scn.monitoring.line import ProgressLine
 from scn.training.callbacks import Row
@@ -44,7 +45,7 @@ class Progress:
         """Opens the curves; `grouped`: images are read in groups while others are used (train.group_mib)."""
         self.name, self.steps, self.grouped = name, steps, grouped
         self.curves = Curves(folder)
-        self.bar = tqdm(total=steps, unit="step", desc=name, disable=not sys.stderr.isatty())
+        self.bar = tqdm(total=steps, unit="step", desc=name, disable=not sys.stderr.isatty(), **terminal.size())
         self.start = self.said = time.perf_counter()
         self.first = self.last = self.kept = 0
         """Numbers of steps: done before this process; shown so far; done in the newest checkpoint."""

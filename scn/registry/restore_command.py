@@ -50,6 +50,10 @@ def restore(
     quality: Annotated[int | None, typer.Option(min=1, max=100, help="Of lossy formats. JPEG: 95 by default.")] = None,
     suffix: Annotated[str, typer.Option(help="Put this behind the names of results in a folder.")] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT, or what is in the folder OUT.")] = False,
+    copy_clean: Annotated[
+        bool,
+        typer.Option("--copy-clean", help="Put photographs in which `auto` finds nothing to restore into OUT, too."),
+    ] = False,
     self_ensemble: Annotated[
         bool, typer.Option("--self-ensemble", help="Average the results of the 8 flips and rotations: 8 times slower.")
     ] = False,
@@ -87,6 +91,8 @@ def restore(
     between_stores = any("://" in path for path in paths)
     if between_stores and (len(paths) != 2 or not all("://" in path for path in paths) or overwrite):
         raise UserError("Of stores name two, s3://BUCKET/IN and s3://BUCKET/OUT, and nothing is overwritten there.")
+    if copy_clean and (between_stores or model is None or "auto" not in model):
+        raise UserError("--copy-clean is for --model auto and for files and folders: leave it out.")
     if on_ray and not between_stores:
         raise UserError("--ray restores the images of a store: name s3://BUCKET/IN and s3://BUCKET/OUT.")
     todo = (
@@ -135,9 +141,9 @@ def restore(
         try:
             return models.restore(reference, photograph, options, factor=factor, name=name, done=done, told=told)[0]
         except NothingToRestore as nothing:
-            if paths[-1] != PIPE:
+            if paths[-1] != PIPE and not copy_clean:
                 raise
-            told(f"{nothing}; it comes out as it came")  # what reads the pipe waits for an image
+            told(f"{nothing}; it comes out as it came")  # what reads a pipe waits for an image
             return photograph
 
     outcome = restore_all(todo.jobs, work, quality)
@@ -152,6 +158,10 @@ def _last_line(outcome: "Outcome", todo: "Plan", by: str, target: str) -> str:
     parts = [f"{count} image{'s' if count != 1 else ''} restored by {by}, in {'the pipe' if target == '-' else target}"]
     if outcome.failed:
         parts.append(f"{len(outcome.failed)} not: {_some([name for name, _ in outcome.failed])}")
+    if outcome.copied:
+        parts.append(
+            f"{outcome.copied} with nothing to restore put there as {'it' if outcome.copied == 1 else 'they'} came"
+        )
     if outcome.nothing:
         parts.append(f"nothing to restore in {_some(outcome.nothing)}")
     if todo.already:
@@ -160,6 +170,8 @@ def _last_line(outcome: "Outcome", todo: "Plan", by: str, target: str) -> str:
         parts.append(f"left out: {_some(todo.left_out)}")
     if outcome.stopped:
         parts.append("stopped; the same command goes on")
+    elif outcome.full:
+        parts.append("stopped, as there is no room; the same command goes on when there is")
     return "; ".join(parts)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from scn.core import terminal
 from scn.core.errors import UserError
 from scn.core.files import HIDDEN
 from scn.imaging.formats import Format, looks_like_an_image, named
@@ -178,7 +179,7 @@ def restore_stores(
     outcome = Outcome(where=target, by=models.names(reference), already=len(wanted) - len(left))
     results = restore_on_ray(work, left) if on_ray else restore_here(work, left, models.device)
     try:
-        for result in tqdm(results, total=len(left), unit="image", leave=False, disable=None):
+        for result in tqdm(results, total=len(left), unit="image", leave=False, disable=None, **terminal.size()):
             if result.error:
                 tqdm.write(f"scn: {result.error}", file=sys.stderr)
                 outcome.failed.append(result.source)

@@ -1,5 +1,6 @@
 """`scn restore IN... OUT`: what it says, its exit status, and what it does with several models, factors and pipes."""
 
+import errno
 import io
 import subprocess
 import sys
@@ -152,6 +153,61 @@ def test_a_pipe_gets_an_image_where_there_is_nothing_to_restore(
     out, err = capfdbinary.readouterr()
     assert Image.open(io.BytesIO(out)).tobytes() == flat.tobytes()
     assert b"nothing to restore; it comes out as it came" in err
+
+
+def test_clean_photographs_come_along_when_they_are_asked_for(
+    small_project: Any,
+    command: Command,
+    tmp_path: Path,
+    photograph: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    small_project.publish("dn-s25")
+    photos, out = tmp_path / "clean", tmp_path / "out"
+    photos.mkdir()
+    Image.fromarray(photograph(64, 80)).save(photos / "a.png", compress_level=0)
+    Image.fromarray(photograph(64, 80)).save(photos / "b.bmp")
+    noisy = np.clip(photograph(64, 80) + np.random.default_rng(0).normal(0, 25, (64, 80, 3)), 0, 255)
+    Image.fromarray(noisy.astype(np.uint8)).save(photos / "noisy.png")
+    monkeypatch.chdir(small_project.root)
+    status, said, told = command(photos, out, "--model", "auto", "--copy-clean")
+    by = f"1 image restored by auto, in {out}"
+    assert (status, said) == (0, f"{by}; 2 with nothing to restore put there as they came\n")
+    assert told.count("nothing to restore; it comes out as it came") == 2
+    assert (out / "a.png").read_bytes() == (photos / "a.png").read_bytes()  # the file itself
+    assert Image.open(out / "b.png").tobytes() == Image.open(photos / "b.bmp").tobytes()
+    assert command(photos, out, "--model", "auto", "--copy-clean")[1].endswith("; 3 already there (--overwrite "
+                                                                             "restores them again)\n")  # fmt: skip
+    assert command(photos, out, "--model", "dn-s25", "--copy-clean")[2].startswith("scn: --copy-clean is for --model")
+
+
+def test_a_full_disk_ends_it_and_leaves_no_half_file(
+    small_project: Any, command: Command, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, out, written = small_project.add_model("sr-x2"), tmp_path / "out", []
+    (folder / "broken.jpg").unlink()
+    for name in "cdefg":
+        (folder / f"{name}.png").write_bytes((folder / "a.png").read_bytes())
+
+    def full(file: int) -> None:
+        written.append(file)
+        if len(written) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    status, said, told = command(folder, out, "--model", model)
+    assert (status, told) == (1, f"scn: {out}/b.png can't be written (No space left on device): make room there.\n")
+    assert said.startswith(f"1 image restored by {model}, in {out}; ")
+    assert said.endswith("; stopped, as there is no room; the same command goes on when there is\n")
+    assert len(written) < 5  # the others were not begun
+    assert [path.name for path in out.rglob("*")] == ["a.png"]
+
+
+def test_a_configuration_that_is_named_must_be_there(command: Command, folder: Path, tmp_path: Path) -> None:
+    arguments = (folder / "a.png", tmp_path / "out.png", "--model", "dn-s25", "--params", "nofile.yaml")
+    status, said, told = command(*arguments)
+    assert (status, said) == (1, "")
+    assert told == "scn: nofile.yaml does not exist: name the project's params.yaml, or leave --params out.\n"
 
 
 def test_auto_takes_what_fits_and_says_what_it_found(
