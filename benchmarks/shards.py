@@ -110,27 +110,29 @@ def one_core(params: Params, runs: int) -> list[Row]:
 
 def workers(params: Params, runs: int) -> list[Row]:
     """Times whole runs with one and two Ray workers, and with Ray Data in place of Ray tasks; a row for each."""
-    rows: list[Row] = []
     experiment = params.experiment("sr-x2")
+    jobs: dict[Encoding, list[ShardJob]] = {}
     for encoding, compression in ENCODINGS[:2]:
         data = experiment.data.model_copy(update={"encoding": encoding, "png_level": compression})
-        jobs = _jobs(params, experiment.model_copy(update={"data": data}))
-        if encoding == "png":  # which is slow: half of the jobs are enough
-            jobs = jobs[: -(-len(jobs) // 2)]
-        images = sum(len(job.sources) for job in jobs)
-        taken: dict[str, Timing] = {}
-        with _empty_store(params) as clear:
-            for count in (1, 2):
-                stop_ray()
-                start_ray(count)
-                _make(jobs[:count], count)  # starts the workers
-                candidates = {f"Ray tasks, {count} workers": partial(_anew, clear, partial(_make, jobs, count))}
+        jobs[encoding] = _jobs(params, experiment.model_copy(update={"data": data}))
+    jobs["png"] = jobs["png"][: -(-len(jobs["png"]) // 2)]  # which is slow: half of the jobs are enough
+    taken: dict[Encoding, dict[str, Timing]] = {encoding: {} for encoding in jobs}
+    with _empty_store(params) as clear:
+        for count in (1, 2):
+            stop_ray()
+            start_ray(count)
+            for encoding, these in jobs.items():
+                _make(these[:count], count)  # starts the workers
+                candidates = {f"Ray tasks, {count} workers": partial(_anew, clear, partial(_make, these, count))}
                 if count == 2:
-                    candidates["Ray Data, 2 workers"] = partial(_anew, clear, partial(_with_ray_data, jobs))
-                taken |= measure.medians(candidates, runs, warm_up=0)
-        stop_ray()
-        one = taken["Ray tasks, 1 workers"].median
-        for name, timing in taken.items():
+                    candidates["Ray Data, 2 workers"] = partial(_anew, clear, partial(_with_ray_data, these))
+                taken[encoding] |= measure.medians(candidates, runs, warm_up=0)
+    stop_ray()
+    rows: list[Row] = []
+    for encoding, timings in taken.items():
+        images = sum(len(job.sources) for job in jobs[encoding])
+        one = timings["Ray tasks, 1 workers"].median
+        for name, timing in timings.items():
             speed = {"images/s": images / timing.median, "times_one": one / timing.median}
             rows.append({"encoding": encoding, "how": name, **speed})
     return rows
