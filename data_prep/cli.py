@@ -20,6 +20,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+ExperimentOption = Annotated[
+    str, typer.Option("--experiment", "-e", help="Name of an experiment in params.yaml, such as sr-x2.")
+]
 ParamsOption = Annotated[Path, typer.Option("--params", help="The configuration file.")]
 ReadersOption = Annotated[
     int | None,
@@ -35,14 +38,21 @@ ReadersOption = Annotated[
 def list_corpora(params: ParamsOption = PARAMS_FILE) -> None:
     """Show every corpus of params.yaml and of the catalogue: images, size, licence, use, and where it is here.
 
-    Without a params.yaml, those of the catalogue.
+    Without a params.yaml, or with one that is wrong, those of the catalogue.
     """
     from data_prep.check import print_rows
 
+    catalogue = Params(path=params, storage=StorageConfig(), corpora=CorporaConfig(), experiments={})
     if params == PARAMS_FILE and not params.exists():  # in any folder, the catalogue can be looked at
-        print_rows(Params(path=params, storage=StorageConfig(), corpora=CorporaConfig(), experiments={}))
-    else:
-        print_rows(load_params(params))
+        print_rows(catalogue)
+        return
+    try:
+        loaded = load_params(params)
+    except UserError:
+        if params.exists():  # it may be a corpus that it names wrongly: here are the names
+            print_rows(catalogue)
+        raise
+    print_rows(loaded)
 
 
 @app.command()
@@ -125,7 +135,7 @@ def check(
 
 @app.command()
 def shard(
-    experiment: Annotated[str, typer.Option(help="Name of an experiment in params.yaml, such as sr-x2.")],
+    experiment: ExperimentOption,
     out: Annotated[Path, typer.Option(help="Folder for the manifests train.json and evaluation.json.")],
     images: Annotated[
         str | None, typer.Option(help="Train on this corpus, split or folder instead of data.train.")
@@ -209,7 +219,7 @@ def verify(
 def degrade(
     folder: Annotated[Path, typer.Argument(metavar="IN_DIR", help="Folder of images, with or without sub-folders.")],
     output: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Folder for degraded images, outside of IN_DIR.")],
-    experiment: Annotated[str, typer.Option(help="Name of an experiment in params.yaml, such as sr-x4.")],
+    experiment: ExperimentOption,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise; 0 gives the noise of evaluation.")] = 0,
     params: ParamsOption = PARAMS_FILE,
 ) -> None:

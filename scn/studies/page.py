@@ -7,7 +7,7 @@ from scn.core.files import write_atomically
 from scn.evaluation.protocols import protocol
 from scn.evaluation.report import markdown_table
 from scn.studies.plot import Mark, Plot, Series, templates, write_plot
-from scn.studies.records import Difference, Result, SetSummary, Spread, VariantResult
+from scn.studies.records import PIXELS, Difference, Result, SetSummary, Spread, VariantResult
 
 BESIDE = 0.06
 """Distance of a measured point and a printed one from the middle of their column, in columns."""
@@ -77,7 +77,15 @@ def _tables(result: Result) -> Iterator[tuple[str, str]]:
 def _table(result: Result, set_name: str) -> str:
     on = _printed_on(result, set_name)
     reference = result.variants[result.reference].title
-    header = ["variant", "steps", "parameters", "multiply-adds", "PSNR", "SSIM", f"difference from {reference}"]
+    header = [
+        "variant",
+        "steps",
+        "parameters",
+        f"multiply-adds, {PIXELS}x{PIXELS}",
+        "PSNR",
+        "SSIM",
+        f"difference from {reference}",
+    ]
     if on:
         header += [f"printed, {on}", "printed difference"]
     printed = _printed_differences(result, on) if on else {}

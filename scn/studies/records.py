@@ -16,6 +16,8 @@ from scn.inference.records import Figures, Record
 
 FORMAT = 1
 """Version of the format of result.json."""
+PIXELS = 128
+"""Side of the image that multiply-adds are counted for."""
 
 
 class Timing(Record):

@@ -11,6 +11,7 @@ from scn.networks.build import build
 from scn.networks.profile import count_macs
 from scn.studies.folder import Folder
 from scn.studies.records import (
+    PIXELS,
     Measured,
     Plan,
     PointSummary,
@@ -21,9 +22,6 @@ from scn.studies.records import (
     VariantResult,
 )
 from scn.studies.spread import summary
-
-PIXELS = 128
-"""Side of the image that multiply-adds are counted for."""
 
 
 def collect(folder: Folder, plan: Plan, params: Params, rows: Sequence[Row], measured: Measured) -> Result:

@@ -98,6 +98,20 @@ def test_the_catalogue_is_listed_in_any_folder(project: Path, run_cli: Run) -> N
     assert_refused(run_cli("list", "--params", "other.yaml"), "other.yaml does not exist")
 
 
+def test_the_catalogue_is_listed_where_a_corpus_is_named_wrongly(project: Path, run_cli: Run) -> None:
+    written = Path("params.yaml").read_text()
+    assert "train: photos" in written or "train: [photos]" in written
+    Path("params.yaml").write_text(written.replace("train: photos", "train: fotos").replace("[photos]", "[fotos]"))
+    status, out, err = run_cli("list")
+    assert status == 1
+    assert "fotos" in err
+    assert any(line.split()[:2] == ["DIV2K", "900"] for line in out.splitlines() if line.strip())
+
+
+def test_an_experiment_has_a_short_option(project: Path, run_cli: Run) -> None:
+    assert_refused(run_cli("shard", "-e", "sr-x9", "--out", "shards/sr-x9"), "sr-x9")
+
+
 @pytest.mark.parametrize("command", ["download", "check"])
 def test_an_unknown_corpus_is_one_sentence(project: Path, run_cli: Run, command: str) -> None:
     assert_refused(run_cli(command, "Set6"), "params.yaml has no corpus 'Set6', nor has the catalogue: use one of")
