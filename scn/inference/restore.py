@@ -20,9 +20,9 @@ from scn.imaging.resize import resized
 from scn.imaging.tasks import OnColour
 from scn.inference.apply import apply, device_of
 from scn.inference.ensemble import self_ensemble
-from scn.inference.memory import SMALLEST_TILE, ran_out, tile_for
+from scn.inference.memory import SMALLEST_TILE, economical, ran_out, tile_for
 from scn.inference.precision import Precision
-from scn.inference.tiled import restore_tiled
+from scn.inference.tiled import margin_of, restore_tiled
 from scn.networks.base.resample import bicubic
 
 SMALLEST = 8
@@ -40,7 +40,8 @@ class Options:
     """How a photograph is restored."""
 
     tile: int | None = None
-    """A photograph of more than tile x tile pixels is restored in parts; None: as large as memory allows."""
+    """A photograph of more than tile x tile pixels is restored in parts; None: as large as memory allows, or a little
+    smaller where fewer pixels are then computed twice."""
     self_ensemble: bool = False
     """The mean over the 8 flips and rotations, in 8 times the time (scn.inference.ensemble)."""
     precision: Precision | None = None
@@ -92,6 +93,8 @@ def restore_photograph(
     precision: Precision = options.precision or ("bfloat16" if photograph.white == 255 else "float32")
     planes = colours if on_colour == "each" else 1
     tile = options.tile or tile_for(architecture, planes, device_of(network), precision)
+    if not options.tile and height * width > tile**2:
+        tile = economical(tile, height, width, margin_of(_as_float32(network)))
     if _type_of(network) != torch.float32:
         precision = "float32"  # autocast would take another type than the weights'
     settle = replace(options, precision=precision)
@@ -150,7 +153,7 @@ def _restored(
         return before + np.float32(options.strength) * (restored.clip(0, 1) - before)
 
     return restore_tiled(
-        network if own == torch.float32 else _in_float32(network),
+        _as_float32(network),
         restore,
         photograph.pixels,
         scale,
@@ -168,8 +171,10 @@ def _type_of(network: nn.Module) -> torch.dtype:
 _TWINS: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()
 
 
-def _in_float32(network: nn.Module) -> nn.Module:
-    """A copy, of which tiles learn how far the network sees; in its own precision rounding would hide that."""
+def _as_float32(network: nn.Module) -> nn.Module:
+    """The network, or a copy of which tiles learn how far it sees; in its own precision rounding would hide that."""
+    if _type_of(network) == torch.float32:
+        return network
     if network not in _TWINS:
         _TWINS[network] = deepcopy(network).float()
     return _TWINS[network]

@@ -17,8 +17,10 @@ from scn.core.errors import UserError
 from scn.imaging.degradation import bicubic_upscale
 from scn.imaging.image_io import Photograph
 from scn.imaging.tasks import TASKS, OnColour
+from scn.imaging.tiles import spans
 from scn.inference.batch import Outcome, restore_all
 from scn.inference.inputs import plan
+from scn.inference.memory import economical
 from scn.inference.model_files import load_model, save_model
 from scn.inference.restore import Options, restore_photograph
 from scn.registry.publish import publish
@@ -299,3 +301,29 @@ def test_a_result_that_is_not_finite_is_never_written(
 
 def test_every_task_says_how_colours_are_restored() -> None:
     assert set(scn.inference.restore._ON_COLOUR) == {task.on_colour for task in TASKS.values()}
+
+
+def test_tiles_are_as_large_as_computes_the_fewest_pixels(
+    photograph: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scn.inference.restore, "tile_for", lambda *_: 256)
+
+    def seen(height: int, width: int, tile: int | None) -> int:
+        network, image = Brighter(), photograph(height, width, 1)
+        result = applied(picture(image), network, "rgb", tile=tile)
+        np.testing.assert_array_equal(result.pixels, np.clip(image.astype(int) + 10, 0, 255))
+        return sum(tile.shape[-2] * tile.shape[-1] for tile in network.seen)
+
+    assert seen(300, 310, None) == min(seen(300, 310, tile) for tile in range(256, 127, -32))
+    assert seen(300, 310, None) < 0.7 * seen(300, 310, 256)  # four tiles that are nearly the whole each
+    assert seen(200, 310, None) == 200 * 310  # as a whole, where memory allows
+
+
+@pytest.mark.parametrize(("height", "width"), [(3000, 4000), (1200, 1700), (1080, 1920)])
+def test_common_sizes_are_computed_half_again_at_most(height: int, width: int) -> None:
+    def times(side: int) -> float:
+        rows, columns = (sum(span.end - span.start for span in spans(size, side, 35)) for size in (height, width))
+        return rows * columns / (height * width)
+
+    assert times(1024) > 1.75
+    assert times(economical(1024, height, width, 35)) < 1.35
