@@ -18,11 +18,17 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     python3 -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 extras = project["optional-dependencies"]; \
 print(*project["dependencies"], *extras["pipeline"], *extras["cluster"], sep="\n")' > /tmp/requirements.txt \
- && make setup PACKAGES='--no-compile --no-cache-dir -r /tmp/requirements.txt' && test -e .venv/simd
-# What is only there to test or to build the packages; then the bytecode of what the commands import.
+ && make setup PACKAGES='--no-compile --no-cache-dir -r /tmp/requirements.txt' \
+ && { test -e .venv/simd || { tail -n 20 .venv/simd.log; exit 1; }; }
+# What is only there to test, to build or to debug the packages, and Arrow Flight; then the bytecode of what the commands
+# import. Names of functions go too (a seventh of the environment), but not from libraries that auditwheel has changed, which
+# `strip` has broken before.
 RUN cd .venv/lib/python3*/site-packages \
  && find . -mindepth 2 -depth -type d -name tests -exec rm -r {} + \
- && rm -rf torch/test torch/bin/*test* torch/bin/protoc* ray/jars ../../../wheels \
+ && rm -rf torch/test torch/bin/*test* torch/bin/protoc* ray/jars pyarrow/*flight* pyarrow/include ../../../wheels \
+ && find . -name '*.js.map' -delete \
+ && find . -name '*.libs' -prune -o -type f \( -name '*.so' -o -name '*.so.*' -o -name gcs_server -o -name raylet \) \
+    -exec strip --strip-unneeded {} + \
  && /app/.venv/bin/python -c 'import boto3, cv2, dvc.cli, dvc.repo, dvc_s3, prefect.cli.server, prefect.cli.worker, prefect.engine, prefect.server.api.server, \
 ray.autoscaler._private.monitor, ray.dashboard.agent, ray.dashboard.dashboard, ray.data, ray.scripts.scripts, ray.serve, \
 ray.train.torch, safetensors.torch, scipy.stats, skimage, tensorboardX, torch, torch._dynamo, webdataset'

@@ -42,9 +42,9 @@ test: check
 test-cluster: setup
 	@pytest -n 0 -m cluster tests
 
-# Builds the image and trains in it: half an hour or more.
+# Builds the image and trains in it, and shows what both print: half an hour or more.
 test-container: setup
-	@pytest -n 0 -m container tests
+	@pytest -n 0 -s -m container tests
 
 # Of what is committed, so that nothing else that lies here gets into it. CONTAINER=podman, or BUILD with more options
 # such as `--secret id=pip,src=pip.conf --build-arg PACKAGES=g++`.
