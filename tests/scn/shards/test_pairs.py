@@ -35,6 +35,12 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.2, raising=False)
 
 
+@pytest.fixture(autouse=True)
+def alone_in_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Prefect, in tests of flows before these, has registered for the end of threads fails in a forked worker."""
+    monkeypatch.setattr("threading._threading_atexits", [])
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return open_store(f"file://{tmp_path / 'store'}")
