@@ -23,6 +23,7 @@ _STATE_OF_RAY = (
 )
 """What Ray prints, in up to fifty lines, on every terminal that is connected when a node or a process is lost."""
 ATTEMPTS = 3
+"""How often a cluster of this machine is started before the machine counts as too busy."""
 _NO_GCS = "Failed to start GCS"
 """What Ray says of the first of its processes; of the others it says so by an Exception of no kind."""
 MOMENT = 10
