@@ -81,7 +81,8 @@ class Restorer:
     def computation(self) -> Computation:
         """How the network is computed where it is now."""
         device = device_of(self.network)
-        return Computation(kind_of(device), computed(device, self.precision))
+        precision = computed(device, self.precision)
+        return Computation(kind_of(device, precision), precision)
 
     def portable(self) -> "Restorer":
         """Returns the same method for another process: with weights in host memory, on whatever device is there."""

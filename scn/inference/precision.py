@@ -59,13 +59,29 @@ def has_bfloat16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return True
-    # Not every version of PyTorch that is supported has this function.
-    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
+    return _processor_has("avx512_bf16") or has_amx()
 
 
-def kind_of(device: torch.device) -> str:
-    """Returns the kind of a device, on which the last bits of a result depend: "CPU, AVX512", or the GPU's name."""
+def has_amx() -> bool:
+    """Returns True if this processor multiplies matrices of bfloat16 by AMX."""
+    return _processor_has("amx_bf16")
+
+
+def kind_of(device: torch.device, precision: Precision = "float32") -> str:
+    """Returns the kind of a device, on which the last bits of a result depend, as text.
+
+    Args:
+        precision: the one that the device computes in: AMX changes bits in bfloat16 alone.
+    Returns:
+        "CPU, AVX512" or "CPU, AVX512, AMX", or a GPU's name.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.backends.cpu.get_cpu_capability()}"
+    amx = ", AMX" if precision == "bfloat16" and has_amx() else ""
+    return f"CPU, {torch.backends.cpu.get_cpu_capability()}{amx}"
+
+
+def _processor_has(name: str) -> bool:
+    # Not every version of PyTorch that is supported has this function.
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get(name))

@@ -198,7 +198,8 @@ def _train(
         found = next(error for error in gathered(error, world) if error)
         return _on_rank_0(world, lambda: run.checkpoints.failed(found))
 
-    told = _devices(world, how)
+    about = versions(world.device, precision := computed(world.device, config.precision))
+    told = _devices(world, about["device"], how)
     if leads:
         callbacks.on_start(f"{told}; {why}" if why else told)
     if found:
@@ -214,7 +215,6 @@ def _train(
     score = validate(first)  # if an earlier process has not, for want of the store
     if first and score is not None:
         save(first, score)
-    about, precision = versions(world.device), computed(world.device, config.precision)
     history.note(first, run.identity["code_sha256"], {**about, "device": f"{about['device']}, {precision}, {how}"})
 
     rank, world_size = world.rank, world.world_size
@@ -276,10 +276,9 @@ def _tell_again(first: int, history: History, callbacks: Callbacks) -> None:
         callbacks.on_validation(record["step"], Validated(psnr=record["psnr"], degraded=record["degraded"], samples=[]))
 
 
-def _devices(world: World, how: Arithmetic) -> str:
-    """The devices of all ranks and how they compute, as text."""
-    mine = (socket.gethostname(), versions(world.device)["device"])
-    ranks = gathered(mine, world)
+def _devices(world: World, kind: str, how: Arithmetic) -> str:
+    """The devices of all ranks, of which this one's is `kind`, and how they compute, as text."""
+    ranks = gathered((socket.gethostname(), kind), world)
     kinds = " and ".join(f"{count} x {kind}" for kind, count in Counter(kind for _, kind in ranks).items())
     nodes = len({node for node, _ in ranks})
     return f"{kinds}{f' on {nodes} nodes' if nodes > 1 else ''}, {how}{' each' if world.world_size > 1 else ''}"

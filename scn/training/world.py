@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 
 from scn.core.version import project_version
-from scn.inference.precision import kind_of
+from scn.inference.precision import Precision, kind_of
 
 T = TypeVar("T")
 
@@ -38,6 +38,10 @@ def gathered(mine: T, world: World) -> list[T]:
     return found
 
 
-def versions(device: torch.device) -> dict[str, str]:
-    """Returns the versions of the project and PyTorch and the kind of device, which may change bits of a result."""
-    return {"scn": project_version(), "torch": str(torch.__version__), "device": kind_of(device)}
+def versions(device: torch.device, precision: Precision) -> dict[str, str]:
+    """Returns the versions of the project and PyTorch and the kind of device, which may change bits of a result.
+
+    Args:
+        precision: the one that the device computes in.
+    """
+    return {"scn": project_version(), "torch": str(torch.__version__), "device": kind_of(device, precision)}

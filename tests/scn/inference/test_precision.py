@@ -99,4 +99,7 @@ def test_a_gpu_computes_float32_and_not_tf32(tf32: list[str]) -> None:
 
 def test_the_kind_of_a_processor_is_what_its_instructions_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    assert kind_of(CPU) == "CPU, AVX512"
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True, "amx_bf16": False}, raising=False)
+    assert kind_of(CPU) == kind_of(CPU, "bfloat16") == "CPU, AVX512"
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True, "amx_bf16": True}, raising=False)
+    assert (kind_of(CPU), kind_of(CPU, "bfloat16")) == ("CPU, AVX512", "CPU, AVX512, AMX")

@@ -18,9 +18,10 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture(autouse=True)
 def processor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A processor with AVX-512 and bfloat16, on a machine with a C++ compiler and Python's headers, in a folder."""
+    """A processor with AVX-512 and AMX, on a machine with a C++ compiler and Python's headers, in a folder."""
     monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX512")
     monkeypatch.setattr("scn.inference.precision.has_bfloat16", lambda device: True)
+    monkeypatch.setattr("scn.training.compiling.has_amx", lambda: True)
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
     (tmp_path / "Python.h").touch()
     compiler = tmp_path / "g++"
@@ -90,6 +91,11 @@ def test_where_it_gains_nothing_it_is_left_out(monkeypatch: pytest.MonkeyPatch) 
     cuda = torch.device("cuda")
     assert compiles(experiment(), 10**7, cuda) == (False, "not compiled: a recorded step is faster")
     assert not compiles(experiment({"cuda_graphs": False}), 10**7, cuda)[0]
+    monkeypatch.setattr("scn.training.compiling.has_amx", lambda: False)
+    compiled, why = compiles(experiment(precision="bfloat16"), 10**7, CPU)
+    assert not compiled
+    assert "AMX" in why
+    assert compiles(experiment(precision="float32"), 10**7, CPU)[0]
     monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX2")
     compiled, why = compiles(experiment(), 10**7, CPU)
     assert not compiled
