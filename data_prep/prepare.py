@@ -19,6 +19,7 @@ from scn.shards.manifest import EvaluationManifest, ImageSet, Manifests, Trainin
 from scn.shards.samples import codec
 from scn.storage.base import Store
 
+_NAMED = 5  # images that an error names beside the first
 SMALLEST_TARGET, SMALLEST_INPUT = 16, 8
 """Smallest sides in pixels of a target and of a network's input; a smaller image is an error."""
 
@@ -119,7 +120,7 @@ def plan(
         training=training,
         data=experiment.data,
     )
-    refused, used = dict(left_out or {}), list[tuple[int, Source]]()
+    refused, used, unusable = dict(left_out or {}), list[tuple[int, Source]](), dict[str, str]()
     for index, (name, source) in enumerate(_labelled(corpora)):
         if name in refused:
             continue
@@ -129,7 +130,11 @@ def plan(
         elif training and experiment.data.unusable == "skip":
             refused[name] = without_path(UserError(sentence), source)
         else:
-            raise UserError(sentence)
+            unusable[name] = sentence
+    if unusable:
+        first, *more = unusable
+        listed = f"{', '.join(more[:_NAMED])}{', ...' if len(more) > _NAMED else ''}"
+        raise UserError(unusable[first] + (f" {len(more)} more can't be used: {listed}." if more else ""))
 
     def weights(number: int) -> list[int]:
         source = used[number][1]

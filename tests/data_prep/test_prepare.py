@@ -243,6 +243,13 @@ def test_training_images_that_cannot_be_used_are_left_out_where_that_is_asked_fo
         made("sr-x2")
 
 
+def test_all_images_whose_headers_tell_are_named_at_once(project: Path) -> None:
+    for name in ("b", "y", "z"):
+        Image.new("RGB", (99, 9)).save(f"photos/{name}.png")
+    with pytest.raises(UserError, match=r"photos/b.png is .*\. 2 more can't be used: photos/y.png, photos/z.png\.$"):
+        made("sr-x2")
+
+
 def test_nothing_that_can_be_used_is_an_error(project: Path, configure: Configure) -> None:
     configure("data", unusable="skip")
     for path in Path("photos").rglob("*.*"):

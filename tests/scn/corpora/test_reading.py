@@ -153,6 +153,17 @@ def test_processes_share_the_cache(tmp_path: Path) -> None:
     assert {facts for _, facts in known.values()} == {FACTS}
 
 
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there are no devices as files here")
+def test_a_link_to_a_device_or_a_pipe_is_named_and_not_waited_for(project: Path) -> None:
+    os.mkfifo(project / "pipe")
+    for target in ("/dev/zero", project / "pipe"):
+        link = Path("photos/endless.png")
+        link.symlink_to(target)
+        with pytest.raises(UserError, match=r"photos/endless.png leads to no file, but to a device or a pipe: take it"):
+            opened()
+        link.unlink()
+
+
 def test_a_link_to_itself_and_a_file_that_vanishes_are_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("photos/self.png").symlink_to("self.png")
     with pytest.raises(UserError, match=r"photos/self.png can't be read \(Too many levels of symbolic links\)"):
