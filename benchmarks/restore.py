@@ -3,10 +3,11 @@
     python -m benchmarks.restore [--model NAME] [--side PIXELS] [--files N] [--json FILE] [--runs N]
 
 One photograph of SIDE x SIDE grey pixels is restored as a whole; in tiles that know their place, in float32 and
-bfloat16; in tiles of the same size with 10 pixels of surroundings that are images of their own, as BasicSR's and
-Real-ESRGAN's inference scripts make them (tile_process, tile_pad=10); and, where the extra `onnx` is installed, by
-onnxruntime, in such tiles. Peak memory is that of a process of its own. Then `scn restore` starts, with one small
-image, and restores N small files, beside what the network alone takes for them.
+bfloat16; as a whole by the network as its authors run it (benchmarks.published); in tiles of that size with 10 pixels
+of surroundings that are images of their own, as BasicSR's and Real-ESRGAN's inference scripts make them
+(tile_process, tile_pad=10); and, where the extra `onnx` is installed, by onnxruntime, in such tiles. Peak memory is
+that of a process of its own. Then `scn restore` starts, with one small image, and restores N small files, beside what
+the network alone takes for them.
 """
 
 import subprocess
@@ -26,6 +27,7 @@ from PIL import Image
 from benchmarks.measure import Row, medians, parser, table, write_json
 from benchmarks.memory import peak_mib, peak_of_command
 from benchmarks.photographs import photograph
+from benchmarks.published import Published
 from scn import zoo
 from scn.imaging.degradation import to_uint8
 from scn.imaging.image_io import Photograph
@@ -47,6 +49,7 @@ def ways(model: Model, pixels: Grey) -> dict[str, Callable[[], Grey]]:
         "whole, float32": partial(_restored, model, pixels, Options(tile=2**20, precision="float32")),
         "tiles, float32": partial(_restored, model, pixels, Options(tile=TILE, precision="float32")),
         "tiles, bfloat16": partial(_restored, model, pixels, Options(tile=TILE, precision="bfloat16")),
+        "whole, as published": partial(_published, model, pixels),
         "tiles as BasicSR's": partial(in_padded_tiles, partial(_network, model), pixels),
     }
     if find_spec("onnxruntime") and find_spec("onnxscript"):
@@ -75,6 +78,13 @@ def in_padded_tiles(function: Callable[[NDArray[np.float32]], NDArray[np.float32
 def _restored(model: Model, pixels: Grey, options: Options) -> Grey:
     image = Photograph(pixels=pixels[..., None], alpha=None, icc_profile=None)
     return np.asarray(model.restore_photograph(image, options=options).pixels[..., 0], np.uint8)
+
+
+def _published(model: Model, pixels: Grey) -> Grey:
+    """The whole photograph by the network as its authors run it, from the same weights."""
+    image = torch.from_numpy(pixels / np.float32(255)).float()[None, None]
+    with torch.inference_mode():
+        return to_uint8(Published(model.network)(image)[0, 0].numpy())  # type: ignore[arg-type]
 
 
 def _network(model: Model, part: NDArray[np.float32]) -> NDArray[np.float32]:
