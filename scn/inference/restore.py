@@ -18,6 +18,7 @@ from scn.imaging.degradation import to_uint8
 from scn.imaging.image_io import Photograph
 from scn.imaging.resize import resized
 from scn.imaging.tasks import OnColour
+from scn.imaging.tiles import TILE
 from scn.inference.apply import apply, device_of
 from scn.inference.ensemble import self_ensemble
 from scn.inference.memory import SMALLEST_TILE, economical, ran_out, tile_for
@@ -42,6 +43,8 @@ class Options:
     tile: int | None = None
     """A photograph of more than tile x tile pixels is restored in parts; None: as large as memory allows, or a little
     smaller where fewer pixels are then computed twice."""
+    largest_tile: int = TILE
+    """Without `tile`, the side of the largest parts: small ones tell of progress, and can be ended, more often."""
     self_ensemble: bool = False
     """The mean over the 8 flips and rotations, in 8 times the time (scn.inference.ensemble)."""
     precision: Precision | None = None
@@ -92,7 +95,7 @@ def restore_photograph(
         on_colour = "luma"
     precision: Precision = options.precision or ("bfloat16" if photograph.white == 255 else "float32")
     planes = colours if on_colour == "each" else 1
-    tile = options.tile or tile_for(architecture, planes, device_of(network), precision)
+    tile = options.tile or min(options.largest_tile, tile_for(architecture, planes, device_of(network), precision))
     if not options.tile and height * width > tile**2:
         tile = economical(tile, height, width, margin_of(_as_float32(network)))
     if _type_of(network) != torch.float32:

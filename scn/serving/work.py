@@ -18,8 +18,8 @@ from scn.inference.chain import check_factor, total_scale
 from scn.inference.restore import Options
 from scn.registry.several import Models, parts
 
-TILE = 512
-"""Side of the parts that an image is restored in: progress is seen, and a cancel is heeded, after each of them."""
+LARGEST_TILE = 512
+"""Side of the largest parts that an image is restored in: progress is seen, and a cancel is heeded, after each."""
 _TRIED = 96
 """Side of the image that the rate of a model is first measured with."""
 
@@ -145,7 +145,7 @@ class Restorer:
             counted += more
             progress(min(1.0, counted / pixels))
 
-        options = Options(tile=TILE, self_ensemble=wanted.self_ensemble, strength=wanted.strength)
+        options = Options(largest_tile=LARGEST_TILE, self_ensemble=wanted.self_ensemble, strength=wanted.strength)
         factor = Fraction(str(wanted.factor)) if wanted.factor is not None else None
         start = time.perf_counter()
         restored, by = self.models.restore(
@@ -171,7 +171,7 @@ class Restorer:
         if reference in self.rates:
             return
         tried = np.random.default_rng(0).integers(0, 256, (_TRIED, _TRIED, 3), np.uint8)
-        model, options = self.models.load(reference), Options(tile=TILE)
+        model, options = self.models.load(reference), Options(largest_tile=LARGEST_TILE)
         photograph = Photograph(pixels=tried, alpha=None, icc_profile=None)
         seconds = []
         for _ in range(2):  # the first one prepares

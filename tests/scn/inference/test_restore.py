@@ -308,15 +308,16 @@ def test_tiles_are_as_large_as_computes_the_fewest_pixels(
 ) -> None:
     monkeypatch.setattr(scn.inference.restore, "tile_for", lambda *_: 256)
 
-    def seen(height: int, width: int, tile: int | None) -> int:
+    def seen(height: int, width: int, tile: int | None, **options: int) -> int:
         network, image = Brighter(), photograph(height, width, 1)
-        result = applied(picture(image), network, "rgb", tile=tile)
+        result = applied(picture(image), network, "rgb", tile=tile, **options)
         np.testing.assert_array_equal(result.pixels, np.clip(image.astype(int) + 10, 0, 255))
         return sum(tile.shape[-2] * tile.shape[-1] for tile in network.seen)
 
     assert seen(300, 310, None) == min(seen(300, 310, tile) for tile in range(256, 127, -32))
     assert seen(300, 310, None) < 0.7 * seen(300, 310, 256)  # four tiles that are nearly the whole each
     assert seen(200, 310, None) == 200 * 310  # as a whole, where memory allows
+    assert seen(200, 310, None, largest_tile=192) == min(seen(200, 310, tile) for tile in (192, 160, 128))
 
 
 @pytest.mark.parametrize(("height", "width"), [(3000, 4000), (1200, 1700), (1080, 1920)])
