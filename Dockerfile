@@ -41,7 +41,7 @@ LABEL org.opencontainers.image.title="SCN" \
 # More of Debian's packages, such as g++ where networks are to be compiled.
 ARG PACKAGES=""
 RUN apt-get update \
- && apt-get install -y --no-install-recommends python3 make git ca-certificates libjpeg62-turbo liblcms2-2 libtiff6 libwebp7 \
+ && apt-get install -y --no-install-recommends python3 make git openssh-client ca-certificates libjpeg62-turbo liblcms2-2 libtiff6 libwebp7 \
     libwebpdemux2 libwebpmux3 ${PACKAGES} \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --create-home --uid 1000 scn \

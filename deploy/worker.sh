@@ -5,19 +5,20 @@ set -eu
 
 : "${SCN_REPOSITORY:?names the git repository of the project}" "${PREFECT_API_URL:?}" "${RAY_ADDRESS:?}"
 branch=${SCN_BRANCH:-main}
-project=${SCN_PROJECT:-/project}
+project=${SCN_PROJECT:-/project/scn}         # not the volume itself, which may hold lost+found and belong to another user
+here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$project"
 cd "$project"
 if [ ! -d .git ]; then
   git clone --quiet --branch "$branch" "$SCN_REPOSITORY" .
 else
-  git fetch --quiet "$SCN_REPOSITORY" "$branch"
-  git checkout --quiet --detach FETCH_HEAD   # what runs have added to dvc.lock is on branches of their own
+  git remote set-url origin "$SCN_REPOSITORY"
+  git fetch --quiet --prune origin           # all branches: `scn gc` keeps what their dvc.lock files name
+  git checkout --quiet --force --detach "origin/$branch"   # what runs have added to dvc.lock is on branches of their own
 fi
 export PYTHONPATH="$project"                 # the project's flows, not those that the image was made with
 
-# A process that starts work on a Ray cluster needs a node of it on its machine; this one computes nothing.
-ray start --address "$RAY_ADDRESS" --num-cpus 0 --object-store-memory 200000000 --disable-usage-stats
+. "$here/join.sh"
 
 until python -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=5)' "$PREFECT_API_URL/ready" 2> /dev/null
 do

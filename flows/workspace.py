@@ -20,7 +20,8 @@ RUNS = Path(".scn/flow-runs")
 """Folder of the clones, below the project's folder."""
 
 _CORPORA_LOCK = "corpora.lock"
-_HASHES = ".scn/hashes"  # scn.corpora.hash_cache: a corpus is hashed once for all runs
+# The project's, for all runs: hashes of corpora, shards on this machine, and versions with the newest pointers seen.
+_SHARED = (".scn/hashes", ".scn/shards", ".scn/cache")
 
 
 def find_commit(project: Path, ref: str | None) -> str:
@@ -91,8 +92,9 @@ def make_workspace(project: Path, commit: str, params: Params, folder: Path) -> 
         if scheme == "file" and not Path(store).expanduser().is_absolute():
             (project / store).mkdir(parents=True, exist_ok=True)
             _link(project, folder, store)
-        (project / _HASHES).mkdir(parents=True, exist_ok=True)
-        _link(project, folder, _HASHES)
+        for shared in _SHARED:
+            (project / shared).mkdir(parents=True, exist_ok=True)
+            _link(project, folder, shared)
         if not Path(params.corpora.root).expanduser().is_absolute():
             (project / params.corpora.root).mkdir(parents=True, exist_ok=True)
         for path in (params.corpora.root, *params.corpora.local.values()):

@@ -266,10 +266,12 @@ def gc(
     """
     from scn.config.params import load_params
     from scn.launch.collect import delete_old, find_old
+    from scn.registry.collect import check_folder, unneeded
     from scn.registry.collect import delete as delete_versions
-    from scn.registry.collect import unneeded
 
     loaded = load_params(params)
+    if delete:
+        check_folder(loaded.root)
     versions, old = unneeded(loaded), find_old(loaded)
     for version in versions:
         print(f"{version.experiment}@{version.version}: {version.why}")

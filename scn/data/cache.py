@@ -18,6 +18,15 @@ ReadShard = Callable[[Shard], bytes]
 """Reads the content of a shard, compared with its SHA-256. Raises UserError if it is missing or damaged."""
 
 
+CACHE = "SCN_SHARD_CACHE"
+"""The environment variable that names a cache for all projects and clones of a machine."""
+
+
+def cache_folder(root: Path) -> Path:
+    """The folder of the cache of shards: what SCN_SHARD_CACHE names, else one in the project's folder `root`."""
+    return Path(os.environ.get(CACHE) or root / ".scn/shards")
+
+
 def shard_reader(store: Store, experiment: str, cache: Path | None, mib: int) -> ReadShard:
     """Returns the way in which training reads its shards: through a cache on this machine's disk where that saves work.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scn.config.params import Params
+from scn.core.errors import UserError
 from scn.inference.records import Receipt
 from scn.registry.pointers import LATEST, aliases, read
 from scn.registry.publish import receipt_of, version_folder
@@ -70,6 +71,15 @@ def unneeded(params: Params) -> list[Unneeded]:
     return result
 
 
+def check_folder(root: Path) -> None:
+    """Raises UserError for a folder that can't tell what is needed, as it has no git, dvc.lock or receipt."""
+    if not (any(locks(root)) or any((root / "published").glob("*.json")) or _git(root, "rev-parse", "--git-dir")):
+        raise UserError(
+            f"{root.resolve()} has no git repository, dvc.lock or published/, so nothing tells here which versions and "
+            "shards are needed: run this in the project's clone."
+        )
+
+
 def delete(params: Params, versions: list[Unneeded]) -> None:
     """Deletes versions; the manifest first, so that none exists in part."""
     store = params.open_store()
@@ -115,11 +125,13 @@ def _locked(root: Path) -> set[str]:
 def locks(root: Path) -> Iterator[str]:
     """Yields the text of each dvc.lock: that of the folder, and those of git's branches and tags."""
     yield from (path.read_text() for path in [root / "dvc.lock"] if path.is_file())
+    prefix = _git(root, "rev-parse", "--show-prefix").strip()
+    kinds = ("refs/heads", "refs/remotes", "refs/tags")
+    for reference in _git(root, "for-each-ref", "--format=%(refname)", *kinds).split():
+        yield _git(root, "show", f"{reference}:{prefix}dvc.lock")
 
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True)
-        return done.stdout if done.returncode == 0 else ""
 
-    prefix = git("rev-parse", "--show-prefix").strip()
-    for reference in git("for-each-ref", "--format=%(refname)", "refs/heads", "refs/remotes", "refs/tags").split():
-        yield git("show", f"{reference}:{prefix}dvc.lock")
+def _git(root: Path, *words: str) -> str:
+    """What git prints in a folder; "" if it fails."""
+    done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True)
+    return done.stdout if done.returncode == 0 else ""

@@ -217,10 +217,12 @@ def gc(
     receipt or a dvc.lock of any branch names.
     """
     from scn.config.params import load_params
+    from scn.registry.collect import check_folder, unneeded
     from scn.registry.collect import delete as delete_versions
-    from scn.registry.collect import unneeded
 
     loaded = load_params(params)
+    if delete:
+        check_folder(loaded.root)
     found = unneeded(loaded)
     for version in found:
         print(f"{version.experiment}@{version.version}: {version.why}")

@@ -111,10 +111,26 @@ def nearest(factor: float, *, params_file: Path | str = PARAMS_FILE) -> str:
     return found[min(sorted(found, reverse=True), key=lambda scale: abs(math.log(scale / factor)))]
 
 
-def find(reference: str | Path, params_file: Path | str = PARAMS_FILE) -> tuple[Path, str]:
+def version_named(reference: str, params_file: Path | str = PARAMS_FILE) -> str:
+    """The version that a reference names now, such as "v3"; "" for a folder, and for a model that ships.
+
+    Nothing is fetched. Arguments and errors are those of `load`.
+    """
+    folder = Path(reference)
+    if (folder / WEIGHTS).is_file() or (folder / CONFIG).is_file() or not Path(params_file).is_file():
+        return ""
+    params = load_params(params_file)
+    store = params.open_store()
+    if zoo.folder(reference) is not None and not versions(store, reference):
+        return ""
+    return parse(reference, store, params)[1]
+
+
+def find(reference: str | Path, params_file: Path | str = PARAMS_FILE, *, quiet: bool = False) -> tuple[Path, str]:
     """A folder on this machine with the model that `reference` names, and its version in the registry, if it is there.
 
-    Arguments and errors are those of `load`.
+    Arguments and errors are those of `load`; unless `quiet`, it is told where a model that ships serves for want of a
+    published one.
     """
     if not isinstance(reference, str | Path):
         raise UserError(f"A model is named by a string or a path, not {type(reference).__name__}: name one.")
@@ -137,7 +153,8 @@ def find(reference: str | Path, params_file: Path | str = PARAMS_FILE) -> tuple[
     if params := _params(params_file, f"{reference}: {shipped} serves"):
         if versions(params.open_store(), str(reference)):
             return resolve(str(reference), params)
-        print(f"{reference}: uses {shipped}, as no version is published in {params.storage.url}", file=sys.stderr)
+        if not quiet:
+            print(f"{reference}: uses {shipped}, as no version is published in {params.storage.url}", file=sys.stderr)
     read_version(shipped)
     return shipped, ""
 

@@ -52,12 +52,8 @@ class Models:
                 self.load(each)
 
     def names(self, reference: str) -> str:
-        """The names of its models for a person, with versions."""
-        names = []
-        for each in parts(reference):
-            version = self.loaded[each].version if each in self.loaded else ""
-            names.append(f"{each.partition('@')[0]}@{version}" if version else each)  # a published one goes first
-        return ", ".join(names)
+        """The names of its models for a person, with versions of those that are loaded."""
+        return ", ".join(named(each, self.loaded.get(each)) for each in parts(reference))
 
     def wanted(self, reference: str, factor: float | None) -> str:
         """What a reference and a factor to enlarge by ask for.
@@ -115,8 +111,9 @@ class Models:
             UserError: as restore_by.
         """
         chosen = self.choose(reference, photograph, told)
+        models = [self.load(each.reference) for each in chosen]
         restored = restore_by(
-            [self.load(each.reference) for each in chosen],
+            models,
             photograph,
             options,
             strengths=[each.strength for each in chosen],
@@ -124,8 +121,8 @@ class Models:
             name=name,
             done=done,
         )
-        by = self.names(",".join(each.reference for each in chosen)) if chosen else "bicubic interpolation"
-        return restored, by
+        names = [named(each.reference, model) for each, model in zip(chosen, models, strict=True)]
+        return restored, ", ".join(names) or "bicubic interpolation"
 
     def packed(self, reference: str) -> "Packed":
         """All that a reference needs, to be unpacked on another machine. Raises UserError as `check`."""
@@ -133,7 +130,7 @@ class Models:
         candidates = self.candidates() if AUTO in parts(reference) else []
         files = {}
         for each in {*references, *(candidate.reference for candidate in candidates)}:
-            folder, version = find(each, self.params_file)
+            folder, version = find(each, self.params_file, quiet=True)
             files[each] = (version, {name: (folder / name).read_bytes() for name in (CONFIG, WEIGHTS)})
         return Packed(files=files, candidates=candidates)
 
@@ -209,6 +206,11 @@ class Packed:
                     (Path(folder) / name).write_bytes(data)
                 models.loaded[reference] = Model(Path(folder), device, version=version)
         return models
+
+
+def named(reference: str, model: Model | None) -> str:
+    """A model's name for a person, with its version where that is known."""
+    return f"{reference.partition('@')[0]}@{model.version}" if model and model.version else reference
 
 
 def parts(reference: str) -> list[str]:

@@ -26,6 +26,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from scn.core.errors import UserError
 from scn.inference.restore import SMALLEST
+from scn.registry.pointers import LATEST
 from scn.registry.reference import ModelEntry
 from scn.serving.jobs import ENDED, Full, Job, Jobs, State
 from scn.serving.work import Restorer, Wanted, header, writable
@@ -102,7 +103,8 @@ def make_app(
 
     @app.get("/api/about")
     def about() -> dict[str, Any]:
-        entries = {entry.name: entry for entry in models()}  # a published version goes before the one that ships
+        # A published version goes before the one that ships, and of several the one that the name alone means.
+        entries = {entry.name: entry for entry in sorted(models(), key=lambda entry: LATEST in entry.names)}
         return {
             "models": [
                 {"reference": entry.name, "task": entry.task, "level": entry.level, "scale": entry.scale}

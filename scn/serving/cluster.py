@@ -13,6 +13,7 @@ from typing import Any
 from scn.core.errors import UserError
 from scn.core.nodes import common
 from scn.core.ray import start_ray, stop_ray
+from scn.registry.following import HEED_S
 from scn.registry.several import Packed
 from scn.serving.work import Progress, Restored, Restorer, Wanted
 
@@ -134,8 +135,8 @@ class Remote:
 
     def __init__(self, handle: Any, restorer: Restorer) -> None:
         self._handle, self._restorer = handle, restorer
-        self._packed: dict[str, tuple[str, Any]] = {}
-        """Reference -> key of its models, and where Ray has them."""
+        self._packed: dict[str, tuple[str, Any, float]] = {}
+        """Reference -> key of its models, where Ray has them, and when they were last looked for."""
         self._lock, self._measuring = threading.Lock(), threading.Lock()
 
     def restore(self, data: bytes, wanted: Wanted, progress: Progress) -> Restored:
@@ -209,10 +210,19 @@ class Remote:
         import ray
 
         with self._lock:
-            if reference not in self._packed:
-                packed = self._restorer.models.packed(reference)
-                self._packed[reference] = (_key(packed), ray.put(packed))
-            return self._packed[reference]
+            key, there, looked = self._packed.get(reference, ("", None, 0.0))
+            now = time.monotonic()
+            if not key or now - looked > HEED_S:
+                try:
+                    packed = self._restorer.models.packed(reference)
+                except UserError:  # the registry can't be read: what it named before serves on
+                    if not key:
+                        raise
+                else:
+                    if (found := _key(packed)) != key:
+                        key, there = found, ray.put(packed)
+                self._packed[reference] = (key, there, now)
+            return key, there
 
 
 def _forward(stream: Iterable[Any], events: "queue.SimpleQueue[Any]") -> None:

@@ -16,6 +16,7 @@ from scn.imaging.image_io import Photograph, decode_photograph, encode_photograp
 from scn.inference.auto import AUTO
 from scn.inference.chain import check_factor, total_scale
 from scn.inference.restore import Options
+from scn.registry.following import FollowingModels
 from scn.registry.several import Models, parts
 
 LARGEST_TILE = 512
@@ -104,7 +105,7 @@ class Restorer:
     def __init__(
         self, device: str | None = None, params_file: Path | str = PARAMS_FILE, *, models: Models | None = None
     ) -> None:
-        self.models = models or Models(device, params_file)
+        self.models = models or FollowingModels(device, params_file)
         self.params_file = params_file
         self.rates: dict[str, float] = {}
         """Reference of one model -> seconds for a megapixel of a colour photograph; of those that have run."""

@@ -8,6 +8,7 @@ from contextlib import closing
 from scn.config.params import Params
 from scn.core.errors import UserError
 from scn.data import open_feed
+from scn.data.cache import cache_folder
 from scn.launch.world import plain_world
 from scn.shards.manifest import training_manifest
 from scn.studies.records import Timing
@@ -38,7 +39,7 @@ def time_training(params: Params, name: str) -> Timing:
     ):
         begin = time.perf_counter()
         learner = Learner(experiment, world, compiled=experiment.run.compile is True)
-        with closing(open_feed(store, manifest, experiment, world.device, cache=params.root / ".scn/shards")) as feed:
+        with closing(open_feed(store, manifest, experiment, world.device, cache=cache_folder(params.root))) as feed:
             feed.prepare(0)
             start = time.perf_counter() - begin
             while len(seconds) < WARM + LEAST or (sum(seconds[WARM:]) < ENOUGH and len(seconds) < WARM + MOST):

@@ -18,6 +18,7 @@ from safetensors.torch import load as load_safetensors
 from scn.config.params import Experiment
 from scn.core.errors import Stopped, UserError
 from scn.data import open_feed
+from scn.data.cache import cache_folder
 from scn.inference.precision import computed
 from scn.shards.manifest import EvaluationManifest, TrainingManifest
 from scn.storage.base import Store, StoreError
@@ -171,7 +172,7 @@ def _train(
     first = kept = 0  # steps that an earlier process has done, and that are in the newest checkpoint
     rhythm = config.take_best_every or run_config.validate_every
     store, evaluation = run.patient_store, run.evaluation if rhythm else None
-    cache = run.root / ".scn/shards"
+    cache = cache_folder(run.root)
     validation = Validation(experiment, evaluation, store, world.device, cache=cache) if evaluation else None
 
     def validate(step: int) -> float | None:

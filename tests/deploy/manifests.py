@@ -27,7 +27,7 @@ def documents() -> list[dict[str, Any]]:
 
 def with_gpus() -> dict[str, Any]:
     """The Ray cluster as the kustomization for GPUs makes it."""
-    (patch,) = yaml.safe_load((KUBERNETES / "gpu/kustomization.yaml").read_text())["patches"]
+    (patch,) = yaml.safe_load((DEPLOY / "kubernetes-gpu/kustomization.yaml").read_text())["patches"]
     (cluster,) = (each for each in documents() if each["kind"] == patch["target"]["kind"])
     changed: dict[str, Any] = jsonpatch.apply_patch(copy.deepcopy(cluster), yaml.safe_load(patch["patch"]))
     return changed

@@ -4,12 +4,13 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.deploy.images import IMAGE, build, container, impossible, in_container, make_base, output, run, shown
 
-MOST_BYTES = 2_300_000_000
+MOST_BYTES = 1_950_000_000
 """Of the image with PyTorch for CPUs, unpacked."""
 DEVELOPERS_TOOLS = ("moto", "cfnlint", "mypy", "selenium", "ruff", "pytest", "kubernetes_validate")
 
@@ -68,9 +69,12 @@ def test_make_run_in_it_ends_with_figures_and_a_version(machine: str) -> None:
     assert re.search(
         r"^ *sr-x2 +sample/evaluation +\S+ / \S+ +\S+ / \S+ +\S+ / \S+ +\+[\d.]+ *$", printed, re.MULTILINE
     )
-    folder = Path(output("buildah", "mount", machine)) / "app"
-    version = folder / ".scn/store/registry/sr-x2"
-    assert json.loads((version / "latest.json").read_text())["version"] == "v1"
-    assert json.loads((version / "v1/manifest.json").read_text())["experiment"] == "sr-x2"
-    figures = json.loads((folder / "metrics/sr-x2.json").read_text())["sample/evaluation"]
+
+    def made(path: str) -> Any:
+        """The content of a file of the container, which may lie in a volume."""
+        return json.loads(run(machine, "cat", path).stdout)
+
+    assert made(".scn/store/registry/sr-x2/latest.json")["version"] == "v1"
+    assert made(".scn/store/registry/sr-x2/v1/manifest.json")["experiment"] == "sr-x2"
+    figures = made("metrics/sr-x2.json")["sample/evaluation"]
     assert figures["model"]["psnr"] > figures["input"]["psnr"] + 1

@@ -3,7 +3,10 @@
 import json
 import re
 import shlex
+import signal
+import subprocess
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -29,6 +32,7 @@ SECRETS = {
     "AWS_SECRET_ACCESS_KEY",
     "PREFECT_API_AUTH_STRING",
     "PREFECT_SERVER_API_AUTH_STRING",
+    "SCN_REPOSITORY",
 }
 """Variables whose values are secrets."""
 OWN = "scn"
@@ -169,3 +173,27 @@ def test_every_key_of_the_secret_is_told() -> None:
     keys = set(re.findall(r"secretKeyRef: \{name: scn, key: ([\w-]+)\}", text))
     told: Any = re.findall(r"--from-literal=([\w-]+)=", (ROOT / "docs/operations.md").read_text())
     assert sorted(told) == sorted(keys)
+
+
+def test_no_kustomization_names_a_folder_that_it_lies_in() -> None:
+    """kustomize refuses that as a cycle."""
+    found = sorted(DEPLOY.rglob("kustomization.yaml"))
+    assert len(found) == 2
+    for path in found:
+        for name in yaml.safe_load(path.read_text())["resources"]:
+            assert (path.parent / name).exists(), (path, name)
+            assert (path.parent / name).resolve() not in path.parents
+
+
+def test_what_has_left_the_cluster_ends(tmp_path: Path) -> None:
+    """A script of the page with a Ray that starts, a page that waits, and a raylet that does not answer."""
+    for name, text in {"ray": "echo $*", "scn": "exec sleep 60", "python": "exit 1"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "RAY_ADDRESS": "head:6379", "SCN_NODE_CHECK_S": "0.1"}
+    done = subprocess.run(
+        ["sh", DEPLOY / "page.sh"], env=environment, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert done.returncode == -signal.SIGTERM
+    assert done.stdout.startswith("start --address head:6379 --num-cpus 0 ")
+    assert "This node has left the Ray cluster" in done.stderr

@@ -45,7 +45,8 @@ def test_store_and_corpora_are_those_of_the_project(make_scratch: MakeScratch, t
     make(project, tmp_path / "workspace")
     (tmp_path / "workspace/.scn/store/object").write_text("published")
     assert (project / ".scn/store/object").read_text() == "published"
-    assert (tmp_path / "workspace/.scn/hashes").resolve() == project.resolve() / ".scn/hashes"
+    for shared in (".scn/hashes", ".scn/shards", ".scn/cache"):
+        assert (tmp_path / "workspace" / shared).resolve() == project.resolve() / shared
     assert (tmp_path / "workspace/photos/mine/photograph.png").read_text() == "pixels"
     assert run(tmp_path / "workspace", "git", "status", "--porcelain", "file.txt", "params.yaml") == ""
 

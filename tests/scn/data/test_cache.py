@@ -12,7 +12,7 @@ from far_store import FarStore
 from named_pictures import experiment
 
 from scn.core.errors import UserError
-from scn.data.cache import Cache, shard_reader
+from scn.data.cache import Cache, cache_folder, shard_reader
 from scn.shards.manifest import Manifests, Shard
 from scn.shards.samples import About, Sample
 from scn.storage.local import FileStore
@@ -147,3 +147,10 @@ def test_shards_go_through_the_cache_where_that_saves_work(
         assert shard_reader(store, "dn-s25", tmp_path / "cache", 1)(shards[0]) == content(store, shards[0])
     assert store.asked == [shards[0].key] * 3
     assert kept(tmp_path / "cache") == {shards[0].sha256}
+
+
+def test_a_machine_may_have_one_for_all_projects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SCN_SHARD_CACHE", raising=False)
+    assert cache_folder(tmp_path) == tmp_path / ".scn/shards"
+    monkeypatch.setenv("SCN_SHARD_CACHE", str(tmp_path / "all"))
+    assert cache_folder(tmp_path / "project") == tmp_path / "all"

@@ -140,5 +140,9 @@ def test_gc_shows_first(command: Command, project: Any) -> None:
         "1 version would be deleted by --delete\n",
     )
     assert (folder / "v1/model.safetensors").exists()
+    (project.root / "published").rename(project.root / "elsewhere")
+    assert "nothing tells here which versions and shards are needed: run this" in command("gc", "--delete")[2]
+    assert (folder / "v1/model.safetensors").exists()
+    (project.root / "elsewhere").rename(project.root / "published")
     assert command("gc", "--delete")[2] == "1 version deleted\n"
     assert not (folder / "v1/model.safetensors").exists()

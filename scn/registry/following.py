@@ -1,0 +1,35 @@
+"""Models that follow the registry: a version that was promoted, or taken back, is what serves soon after."""
+
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from scn.config.params import PARAMS_FILE
+from scn.core.errors import UserError
+from scn.inference.handle import Model
+from scn.registry.reference import load, version_named
+from scn.registry.several import Models
+
+HEED_S = 20.0
+"""Seconds for which what a reference names is not asked again."""
+
+
+class FollowingModels(Models):
+    """Models by reference, for a process that lives long: each is loaded anew when its reference names another version.
+
+    While the registry can't be read, or what it names can't be loaded, what was loaded before serves on.
+    """
+
+    def __init__(self, device: str | None = None, params_file: Path | str = PARAMS_FILE) -> None:
+        super().__init__(device, params_file)
+        self._asked: dict[str, float] = {}
+
+    def load(self, reference: str) -> Model:
+        now = time.monotonic()
+        if reference in self.loaded and now - self._asked.get(reference, now) > HEED_S:
+            self._asked[reference] = now
+            with suppress(UserError):
+                if version_named(reference, self.params_file) != self.loaded[reference].version:
+                    self.loaded[reference] = load(reference, self.device, params_file=self.params_file)
+        self._asked.setdefault(reference, now)
+        return super().load(reference)

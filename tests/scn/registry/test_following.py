@@ -1,0 +1,52 @@
+"""A process that lives long serves what the registry names now."""
+
+import shutil
+from typing import Any
+
+import pytest
+
+from scn.registry import following
+from scn.registry.following import FollowingModels
+from scn.registry.promote import rollback
+from scn.registry.publish import publish
+from scn.registry.reference import version_named
+
+NAME = "dn-s25"
+
+
+@pytest.fixture
+def project(small_project: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Two versions, of which the second is the latest."""
+    for seed in range(2):
+        small_project.add_model(NAME, seed)
+        small_project.add_metrics(NAME, 27.0 + seed)
+        publish(small_project.params, NAME)
+    monkeypatch.setattr(following, "HEED_S", -1.0)
+    return small_project
+
+
+def test_a_version_that_was_taken_back_serves_no_longer(project: Any) -> None:
+    models = FollowingModels("cpu", project.params.path)
+    before = models.load(NAME)
+    assert before.version == version_named(NAME, project.params.path) == "v2"
+    assert models.load(NAME) is before
+    pinned = models.load(f"{NAME}@v2")
+    rollback(project.params, NAME, reason="it is bad")
+    assert models.load(NAME).version == "v1"
+    assert models.names(NAME) == f"{NAME}@v1"
+    assert models.load(f"{NAME}@v2") is pinned
+
+
+def test_it_is_not_asked_for_again_at_once(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = FollowingModels("cpu", project.params.path)
+    models.load(NAME)
+    monkeypatch.setattr(following, "HEED_S", 60.0)
+    rollback(project.params, NAME, reason="it is bad")
+    assert models.load(NAME).version == "v2"
+
+
+def test_what_was_loaded_serves_while_the_registry_is_away(project: Any) -> None:
+    models = FollowingModels("cpu", project.params.path)
+    before = models.load(NAME)
+    shutil.rmtree(project.root / "store/registry")
+    assert models.load(NAME) is before

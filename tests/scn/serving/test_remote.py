@@ -1,0 +1,41 @@
+"""What the page sends to its replicas is what the registry names now."""
+
+from typing import Any
+
+import pytest
+
+from scn.core.errors import UserError
+from scn.registry.several import Models, Packed
+from scn.serving import cluster
+from scn.serving.cluster import Remote
+from scn.serving.work import Restorer
+
+
+class Registry(Models):
+    """A registry that names one version, or is away."""
+
+    version: str | None = "v1"
+
+    def packed(self, reference: str) -> Packed:
+        if self.version is None:
+            raise UserError("the store is away")
+        return Packed(files={reference: (self.version, {"file": b""})}, candidates=[])
+
+
+def test_models_are_packed_again_when_the_registry_names_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    put = list[Any]()
+    monkeypatch.setattr("ray.put", lambda packed: put.append(packed) or len(put))
+    registry = Registry("cpu", "")
+    remote = Remote(None, Restorer("cpu", models=registry))
+    first = remote._models("sr-x2")
+    registry.version = "v2"
+    assert remote._models("sr-x2") == first  # not asked again at once
+    monkeypatch.setattr(cluster, "HEED_S", -1.0)
+    second = remote._models("sr-x2")
+    assert (first[0] != second[0], second[1]) == (True, 2)
+    assert remote._models("sr-x2") == second
+    registry.version = None
+    assert remote._models("sr-x2") == second
+    assert len(put) == 2
+    with pytest.raises(UserError, match="the store is away"):
+        remote._models("dn-s25")
