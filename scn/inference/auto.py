@@ -63,15 +63,13 @@ class Choice:
 
 
 def examine(photograph: Photograph) -> Finding:
-    """Finds the quality of JPEG and the noise of a photograph."""
-    values = photograph.pixels.astype(np.float64) * (255 / photograph.white)
-    channels = np.moveaxis(values, -1, 0)
-    quality = photograph.quality
-    read = quality is not None
+    """Finds the quality of JPEG and the noise of a photograph, from samples of it: that takes no memory to speak of."""
+    pixels, white = photograph.pixels, photograph.white
+    quality, read = photograph.quality, photograph.quality is not None
     if quality is None:
-        luma = channels[0] if len(channels) == 1 else np.tensordot((0.299, 0.587, 0.114), channels, 1)
-        quality = estimated_quality(luma)
-    return Finding(quality=quality, read=read, sigma=float(np.median([noise_level(each) for each in channels])))
+        quality = estimated_quality(pixels, white)
+    sigmas = [noise_level(pixels[..., channel], white) for channel in range(pixels.shape[-1])]
+    return Finding(quality=quality, read=read, sigma=float(np.median(sigmas)))
 
 
 def choose(finding: Finding, candidates: Sequence[Candidate]) -> Choice | None:
@@ -111,19 +109,23 @@ def noise_strength(sigma: float, level: int) -> float:
     return min(1.0, share(sigma) / share(level))
 
 
-def noise_level(luma: NDArray[np.float64]) -> float:
+def noise_level(channel: NDArray[Any], white: float = 255) -> float:
     """Standard deviation of white noise in a photograph (Chen, Zhu, Heng, ICCV 2015), by regions.
 
     Noise is everywhere, texture is not: of the estimates of regions of _REGION pixels that overlap by half, the lowest
     tenth counts, of those where little is black or white, which hides noise.
 
     Args:
-        luma: (H, W), where 255 is white, at least 8x8.
+        channel: (H, W).
+        white: its value of white.
+    Returns:
+        The standard deviation, of 255; 0 for an image that is too small to tell.
     """
-    tops, lefts = (range(0, max(1, side - _REGION + 1), _REGION // 2) for side in luma.shape)
+    tops, lefts = (range(0, max(1, side - _REGION + 1), _REGION // 2) for side in channel.shape)
     step = max(1, round((len(tops) * len(lefts) / _MOST_REGIONS) ** 0.5))
     places = [(top, left) for top in tops[step // 2 :: step] for left in lefts[step // 2 :: step]]
-    parts = [luma[top : top + _REGION, left : left + _REGION] for top, left in places]
+    regions = [channel[top : top + _REGION, left : left + _REGION] for top, left in places]
+    parts = [region.astype(np.float64) * (255 / white) for region in regions]
     clipped = np.array([np.mean((part <= 0) | (part >= 255)) for part in parts])
     kept = [
         part for part, each in zip(parts, clipped, strict=True) if each <= max(_CLIPPED, np.quantile(clipped, 0.25))
@@ -137,6 +139,8 @@ def _noise_level(luma: NDArray[np.float64]) -> float:
     Patches of a clean image lie near a subspace, so that the smallest eigenvalues of their covariance are those of the
     noise alone: of the eigenvalues in descending order, the first tail whose mean is its median.
     """
+    if min(luma.shape) < 2 * _PATCH:  # fewer patches than values of one
+        return 0.0
     patches = np.lib.stride_tricks.sliding_window_view(luma, (_PATCH, _PATCH))
     chosen = patches.reshape(-1, _PATCH**2)
     values = np.sort(np.linalg.eigvalsh(np.cov(chosen, rowvar=False)))[::-1]
@@ -147,7 +151,7 @@ def _noise_level(luma: NDArray[np.float64]) -> float:
     return float(np.sqrt(max(values[-1], 0.0)))
 
 
-def estimated_quality(luma: NDArray[np.float64]) -> int | None:
+def estimated_quality(pixels: NDArray[Any], white: float = 255) -> int | None:
     """The quality of JPEG that an image was once compressed with; None if none is seen.
 
     The coefficients of a decompressed image's blocks are near multiples of their quantisation steps. For every quality
@@ -155,13 +159,17 @@ def estimated_quality(luma: NDArray[np.float64]) -> int | None:
     the upper left corner, are looked for, so a photograph that was cut or resized is taken for uncompressed.
 
     Args:
-        luma: (H, W), where 255 is white.
+        pixels: (H, W), or (H, W, 1) or (H, W, 3).
+        white: their value of white.
     """
-    height, width = (side // 8 * 8 for side in luma.shape)
-    if height * width < 64 * 16:
+    rows, columns = (side // 8 for side in pixels.shape[:2])
+    if rows * columns < 16:
         return None
-    blocks = luma[:height, :width].reshape(height // 8, 8, width // 8, 8).swapaxes(1, 2).reshape(-1, 8, 8) - 128
-    blocks = blocks[:: max(1, len(blocks) // _MOST_BLOCKS)]
+    places = np.arange(0, rows * columns, max(1, rows * columns // _MOST_BLOCKS))
+    whole = pixels[: 8 * rows, : 8 * columns].reshape(rows, 8, columns, 8, -1)
+    sample = whole[places // columns, :, places % columns].astype(np.float64) * (255 / white)
+    weights = (0.299, 0.587, 0.114) if sample.shape[-1] == 3 else (1.0,)
+    blocks = np.tensordot(sample, weights, 1) - 128
     values = np.abs(_DCT @ blocks @ _DCT.T).reshape(-1, 64)
     scores: dict[int, float] = {}
     for quality in range(5, 96):

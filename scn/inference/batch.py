@@ -174,6 +174,9 @@ def _tried(job: Job, work: Callable[[], T], outcome: Outcome) -> T | None:
         return None
     except MemoryError:
         reason = f"{job.name} needs more memory than there is: end other programs, or cut the image into parts."
+    except Exception as error:  # one image ends no folder, whatever is wrong with it
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = f"{job.name} can't be restored ({what}): leave it out, and report it."
     tqdm.write(f"scn: {reason}", file=sys.stderr)
     outcome.failed.append((job.name, reason))
     return None

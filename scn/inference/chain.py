@@ -7,6 +7,7 @@ from math import isfinite
 
 import numpy as np
 
+from scn.core import memory
 from scn.core.errors import UserError
 from scn.imaging.image_io import Photograph, to_8_bits
 from scn.imaging.resize import resized
@@ -14,6 +15,7 @@ from scn.inference.handle import Model
 from scn.inference.restore import Done, Options
 from scn.inference.tiled import Portion
 
+_RESIZING = 12  # bytes that a bicubic resize takes for each value of its result
 FACTORS = (Fraction(3, 2), Fraction(16))
 """The smallest and the largest factor that an image is enlarged by."""
 
@@ -45,6 +47,10 @@ def restore_by(
     rest = factor / total_scale(models) if factor else Fraction(1)
     # A network that sees 16 bits computes as it would for 8.
     options = replace(options, precision=options.precision or ("bfloat16" if eight else "float32"))
+    if rest != 1:
+        height, width = (round(side * factor) for side in photograph.pixels.shape[:2]) if factor else (0, 0)
+        values = height * width * photograph.pixels.shape[2]
+        memory.require(_RESIZING * values, f"{name} becomes {width}x{height} pixels")
     if eight and (len(models) > 1 or rest != 1):
         photograph = _deep(photograph)
     size = photograph.pixels.shape[0] * photograph.pixels.shape[1]

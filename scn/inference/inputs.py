@@ -39,7 +39,7 @@ class Plan:
     already: list[Path] = field(default_factory=list)
     """Targets that are there, no older than their sources."""
     left_out: list[str] = field(default_factory=list)
-    """Files and folders in a folder that are not restored."""
+    """Files and folders that are not restored: no images, sub-folders, or those whose results are there, but older."""
 
 
 def plan(
@@ -89,9 +89,12 @@ def plan(
     for source, path, kind in _targets(found.images, Path(target), to_folder, wanted, suffix):
         _check(source, path, found.images)
         _checked(kind, path)
-        if not to_folder and not overwrite and path.exists():
+        there = path.exists() and not overwrite
+        if there and (source is None or not to_folder):
             raise UserError(f"{path} is there already: --overwrite replaces it, or name another file.")
-        if source and not overwrite and to_folder and _is_done(source, path):
+        if source and there and _is_older(path, source):  # or a file that has nothing to do with it
+            result.left_out.append(f"{source} ({path} is older: --overwrite replaces it)")
+        elif there:
             result.already.append(path)
         else:
             result.jobs.append(Job(source=source, target=path, as_format=kind))
@@ -123,13 +126,15 @@ def _found(sources: Sequence[str], target: Path, recursive: bool, to_pipe: bool)
             if not path.exists():
                 raise UserError(f"{path} does not exist: name an image or a folder of images.")
             if not path.is_dir():
+                if not path.is_file():
+                    raise UserError(f"{path} is a pipe or a device: name a file, or - for the standard input.")
                 found.images.append((path, Path(path.name)))
                 continue
             found.several = True
             for inside in _inside(path, target, recursive):
                 if inside.is_dir():
                     found.folders.append(str(inside.relative_to(path)))
-                elif looks_like_an_image(inside):
+                elif looks_like_an_image(inside) and (inside.is_file() or not inside.exists()):  # no pipe
                     found.images.append((inside, inside.relative_to(path)))
                 else:
                     found.left_out.append(str(inside.relative_to(path)))
@@ -215,9 +220,8 @@ def _check(source: Path | None, target: Path, images: Sequence[tuple[Path | None
         raise UserError(f"{target} is a folder: name another place for the result.")
 
 
-def _is_done(source: Path, target: Path) -> bool:
-    """Returns True if the target is there and not older than its source."""
-    return target.is_file() and target.stat().st_mtime >= source.stat().st_mtime
+def _is_older(target: Path, source: Path) -> bool:
+    return target.stat().st_mtime < source.stat().st_mtime
 
 
 def read_pipe() -> bytes:

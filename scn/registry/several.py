@@ -18,7 +18,7 @@ from scn.inference.batch import NothingToRestore
 from scn.inference.chain import check_factor, restore_by, total_scale
 from scn.inference.handle import Model
 from scn.inference.model_files import CONFIG, WEIGHTS
-from scn.inference.restore import Done, Options
+from scn.inference.restore import SMALLEST, Done, Options
 from scn.registry.reference import find, list_models, load, nearest
 
 Told = Callable[[str], object]
@@ -83,6 +83,11 @@ class Models:
             if each != AUTO:
                 chosen.append(Choice(reference=each))
                 continue
+            height, width, _ = photograph.pixels.shape
+            if min(height, width) < SMALLEST:
+                raise UserError(
+                    f"An image of {width}x{height} pixels is too small: give {SMALLEST}x{SMALLEST} or more."
+                )
             finding = examine(photograph)
             fits = choose(finding, self.candidates())
             if fits is None and len(references) == 1:

@@ -50,6 +50,7 @@ def test_what_was_never_compressed_is_known(photograph: Callable[..., Any]) -> N
     assert estimated_quality(photograph(160, 200, 1)[..., 0].astype(float)) is None
     assert estimated_quality(np.zeros((160, 200))) is None
     assert estimated_quality(np.zeros((8, 8))) is None
+    assert noise_level(np.zeros((8, 8), np.uint8)) == 0
 
 
 def test_the_file_goes_before_the_pixels(photograph: Callable[..., Any]) -> None:

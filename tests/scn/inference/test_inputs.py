@@ -66,11 +66,32 @@ def test_what_is_done_is_skipped(photos: Path) -> None:
     os.utime(new / "b.png", (0, 0))  # older than its source
     found = plan(["photos"], "new")
     assert found.already == [Path("new/a.png")]
-    assert [job.name for job in found.jobs] == ["photos/b.JPG"]
+    assert "photos/b.JPG (new/b.png is older: --overwrite replaces it)" in found.left_out
+    assert found.jobs == []
     assert len(plan(["photos"], "new", overwrite=True).jobs) == 2
     with pytest.raises(UserError, match=r"new/a\.png is there already: --overwrite replaces it, or name another file"):
         plan(["photos/a.png"], "new/a.png")
     assert len(plan(["photos/a.png"], "new/a.png", overwrite=True).jobs) == 1
+
+
+def test_a_file_that_has_nothing_to_do_with_it_stays(photos: Path) -> None:
+    """`scn restore b.JPG photos`, where a photograph b.png lies that is older; and what comes through a pipe."""
+    for name in ("b.png", "stdin.png"):
+        (photos / name).write_bytes(b"")
+        os.utime(photos / name, (0, 0))
+    found = plan(["photos/b.JPG"], "photos")
+    assert (found.jobs, len(found.left_out)) == ([], 1)
+    with pytest.raises(UserError, match=r"photos/stdin\.png is there already: --overwrite replaces it"):
+        plan(["-"], "photos")
+
+
+def test_a_pipe_in_a_folder_is_not_waited_for(photos: Path) -> None:
+    os.mkfifo(photos / "pipe.png")
+    found = plan(["photos"], "new")
+    assert "pipe.png" in found.left_out
+    assert "photos/pipe.png" not in [job.name for job in found.jobs]
+    with pytest.raises(UserError, match=r"pipe\.png is a pipe or a device: name a file, or - for"):
+        plan(["photos/pipe.png"], "new.png")
 
 
 def test_a_photograph_that_was_not_meant_as_the_result_stays(photos: Path) -> None:

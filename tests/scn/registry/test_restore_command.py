@@ -237,6 +237,47 @@ def test_auto_takes_what_fits_and_says_what_it_found(
     assert small_line.endswith(": car-q10")
 
 
+def test_a_tiny_image_stops_no_other_where_models_are_chosen(
+    small_project: Any, command: Command, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_project.publish("dn-s25", "car-q10")
+    (folder / "broken.jpg").unlink()
+    Image.new("L", (20, 7)).save(folder / "tiny.png")
+    Image.new("L", (8, 8)).save(folder / "least.png")
+    monkeypatch.chdir(small_project.root)
+    status, said, told = command(folder, tmp_path / "out", "--model", "auto", "--copy-clean")
+    assert status == 1
+    assert f"1 not: {folder}/tiny.png" in said
+    assert "An image of 20x7 pixels is too small: give 8x8 or more." in told
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.png", "b.png", "least.png"}
+
+
+def test_what_no_one_thought_of_stops_no_other_image(
+    small_project: Any, command: Command, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(model: Model, photograph: Any, name: str, *rest: Any) -> Any:
+        if name.endswith("a.png"):
+            raise ZeroDivisionError("a\nsurprise")
+        return photograph
+
+    monkeypatch.setattr(Model, "restore_photograph", broken)
+    status, _, told = command(folder, tmp_path / "out", "--model", small_project.add_model("dn-s25"))
+    assert (status, (tmp_path / "out/b.png").exists()) == (1, True)
+    assert (
+        f"scn: {folder}/a.png can't be restored (ZeroDivisionError: a surprise): leave it out, and report it." in told
+    )
+
+
+def test_an_enlargement_that_memory_can_not_hold_is_refused_before_it_begins(
+    small_project: Any, command: Command, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = small_project.add_model("sr-x2")
+    monkeypatch.setattr(Model, "restore_photograph", lambda *_: pytest.fail("it has begun"))
+    monkeypatch.setattr("scn.core.memory.free", lambda: 2**20)
+    said = command(folder / "a.png", tmp_path / "out.png", "--model", model, "--scale", "16")[2]
+    assert "a.png becomes 480x320 pixels, for which 0.0 GiB of memory are needed" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
