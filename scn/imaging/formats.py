@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Lock
 from typing import IO, Any
 
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from scn.core.errors import UserError
 
@@ -184,6 +184,7 @@ def opened(file: IO[bytes] | Path, page: int = 0) -> Iterator[Image.Image]:
 
 
 _LOCK = Lock()
+_MOST_TEXT = 16 * 2**20  # bytes of a PNG's colour profile: Pillow's 1 MiB is less than profiles of printers have
 _USERS: list[int | None] = []
 """For each image that is open, the limit that was there when the first one was opened."""
 
@@ -194,6 +195,7 @@ def _unlimited() -> Iterator[None]:
     with _LOCK:
         _USERS.append(_USERS[0] if _USERS else Image.MAX_IMAGE_PIXELS)
         Image.MAX_IMAGE_PIXELS = None
+        PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, _MOST_TEXT)
     try:
         yield
     finally:

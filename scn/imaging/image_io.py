@@ -26,6 +26,8 @@ _MODES = {
     **{"LA": "LA", "La": "LA", "PA": "RGBA", "RGBA": "RGBA", "RGBa": "RGBA"},
 }
 """Pillow's modes of 8 bits or fewer that are read -> the mode they are converted to."""
+_SCALED = {"L;2": 85, "L;4": 17}
+"""Values of 2 and 4 bits -> what Pillow multiplies pixels by, but not the value that is transparent."""
 _CONVERTED = ("CMYK", "YCbCr")
 """Modes whose conversion changes values, and is told."""
 _LARGEST_IN_JPEG = {"exif": 65533, "xmp": 65502}
@@ -181,6 +183,8 @@ def _of_png(image: Image.Image, data: bytes, raw_mode: str) -> Photograph:
     about, orientation = metadata.about(image), image.getexif().get(ORIENTATION, 1)
     values = sixteen_bits.decode(data)
     values = values[..., [0, -1]] if raw_mode.startswith("LA") else values  # OpenCV makes RGB of it
+    if values.shape[-1] == 1 and isinstance(clear := image.info.get("transparency"), int):  # OpenCV leaves it out
+        values = np.concatenate([values, np.where(values == clear, 0, 65535).astype(np.uint16)], axis=-1)
     return _photograph(upright(values, orientation), **about)
 
 
@@ -188,6 +192,10 @@ def _converted(image: Image.Image, name: Path | str) -> Photograph:
     """A photograph of Pillow's modes of 8 bits or fewer."""
     if image.mode not in _MODES:
         raise UserError(f"{name} has {image.mode} pixels: convert it to grey or RGB of 8 or 16 bits first.")
+    stored = next(iter(getattr(image, "tile", ())), None)
+    scale = _SCALED.get(str(stored[3])) if stored else None
+    if scale and isinstance(clear := image.info.get("transparency"), int):
+        image.info["transparency"] = clear * scale
     about = metadata.about(image)
     if tables := getattr(image, "quantization", None):
         about["quality"] = quality_of(tables)
@@ -292,15 +300,18 @@ def encode_photograph(
         options["quality"] = quality
     if photograph.icc_profile and as_format.has_exif:
         options["icc_profile"] = photograph.icc_profile
-    if photograph.exif and as_format.has_exif:
-        options["exif"] = exif_for(photograph.exif, *photograph.pixels.shape[:2])
+    has_dpi = as_format.name not in ("WEBP", "AVIF", "HEIF")  # these have it in their EXIF data alone
+    if as_format.has_exif and (photograph.exif or (photograph.dpi and not has_dpi)):
+        within = None if has_dpi else photograph.dpi
+        height, width, _ = photograph.pixels.shape
+        options["exif"] = exif_for(photograph.exif, height, width, within)
     if photograph.xmp and as_format.has_exif:
         options["xmp"] = photograph.xmp
     if as_format.name == "JPEG":
         for name_of, most in _LARGEST_IN_JPEG.items():
             if len(options.get(name_of, b"")) > most:
                 del options[name_of]
-    if photograph.dpi and as_format.name not in ("WEBP", "AVIF", "HEIF"):
+    if photograph.dpi and has_dpi and not (as_format.name == "JPEG" and max(photograph.dpi) >= 2**16):
         options["dpi"] = photograph.dpi
     if as_format.name == "TIFF":
         return tiff.encode(photograph._all(), **options)

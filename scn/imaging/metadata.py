@@ -69,6 +69,10 @@ def about(image: Image.Image) -> dict[str, Any]:
     dpi = image.info.get("dpi")
     if "jfif_unit" in image.info and not image.info["jfif_unit"] and _X not in exif:
         dpi = None  # Pillow says 72 of a JPEG whose EXIF data name no resolution
+    if dpi is None and _X in exif and _Y in exif and exif.get(_UNIT, 2) in (2, 3):  # WebP and AVIF have it there alone
+        inches = 2.54 if exif.get(_UNIT) == 3 else 1
+        dpi = tuple(inches * (_number(exif[tag]) or 0) for tag in (_X, _Y))
+    dpi = _upright_dpi(dpi, exif.get(ORIENTATION))
     return _about(lambda: exif, set(exif), image.info.get("icc_profile"), image.info.get("xmp"), dpi)
 
 
@@ -84,6 +88,7 @@ def about_tiff(data: bytes, tags: Mapping[int, Any]) -> dict[str, Any]:
     if _X in tags and _Y in tags and tags.get(_UNIT, 2) != 1:
         inches = 2.54 if tags.get(_UNIT) == 3 else 1
         dpi = [inches * over / under if under else 0 for over, under in (tags[_X], tags[_Y])]
+        dpi = _upright_dpi(dpi, tags.get(ORIENTATION))
     return _about(load, set(tags), tags.get(_ICC_PROFILE), tags.get(_XMP), dpi)
 
 
@@ -114,13 +119,33 @@ def _xmp_of(xmp: Any) -> bytes | None:
     return _TURNED.sub(rb"\g<1>1", xmp) if isinstance(xmp, bytes) and xmp else None
 
 
-def exif_for(exif: bytes, height: int, width: int) -> bytes:
-    """EXIF data for an image of another size: the size that it names, if it names one, is the new one."""
+def exif_for(exif: bytes | None, height: int, width: int, dpi: tuple[float, float] | None = None) -> bytes:
+    """EXIF data for an image of another size: the size that it names, if it names one, is the new one.
+
+    Args:
+        exif: of the image before; None: it had none.
+        dpi: the resolution, for a file that has no other place for it.
+    """
     loaded = Image.Exif()
-    loaded.load(exif)
-    inside = loaded.get_ifd(_EXIF)
-    inside.update({tag: side for tag, side in ((_WIDTH, width), (_HEIGHT, height)) if tag in inside})
+    if exif:
+        loaded.load(exif)
+        inside = loaded.get_ifd(_EXIF)
+        inside.update({tag: side for tag, side in ((_WIDTH, width), (_HEIGHT, height)) if tag in inside})
+    if dpi:
+        loaded.update({_X: dpi[0], _Y: dpi[1], _UNIT: 2})
     return loaded.tobytes()
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError, ZeroDivisionError):  # anything stands in files
+        return None
+
+
+def _upright_dpi(dpi: Any, orientation: Any) -> Any:
+    """The resolution of the image that is turned upright: across and down change places with its sides."""
+    return dpi[::-1] if orientation in (5, 6, 7, 8) and isinstance(dpi, tuple | list) else dpi
 
 
 def _dpi_of(dpi: Any) -> tuple[float, float] | None:

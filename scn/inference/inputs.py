@@ -68,9 +68,13 @@ def plan(
         UserError: if there is nothing to restore, or a target has no known suffix, is a source, or is there already.
     """
     wanted = named(as_format) if as_format else None
-    if Path(suffix).name != suffix:
-        raise UserError(f"--suffix: '{suffix}' would name another folder: give letters without a slash.")
+    check_suffix(suffix)
     found, result = _found(sources, Path(target), recursive, target == PIPE), Plan()
+    if target != PIPE and not suffix and any(_same_folder(source, target) for source in sources):
+        raise UserError(
+            f"{target} holds the images themselves, and the next time results among them would be restored, too: name "
+            "another folder."
+        )
     result.left_out = [name for name in found.left_out if name]
     if not found.images:
         where = ", ".join(sources)
@@ -99,6 +103,12 @@ def plan(
         else:
             result.jobs.append(Job(source=source, target=path, as_format=kind))
     return result
+
+
+def check_suffix(suffix: str) -> None:
+    """Raises UserError for a --suffix that would put results elsewhere."""
+    if Path(suffix).name != suffix:
+        raise UserError(f"--suffix: '{suffix}' would name another folder: give letters without a slash.")
 
 
 @dataclass(kw_only=True)
@@ -218,6 +228,10 @@ def _check(source: Path | None, target: Path, images: Sequence[tuple[Path | None
         raise UserError(f"{target} would replace the image it is made from: name another place for the result.")
     if target.is_dir():
         raise UserError(f"{target} is a folder: name another place for the result.")
+
+
+def _same_folder(source: str, target: str) -> bool:
+    return source != PIPE and Path(source).is_dir() and Path(source).resolve() == Path(target).resolve()
 
 
 def _is_older(target: Path, source: Path) -> bool:

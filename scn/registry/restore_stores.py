@@ -18,8 +18,9 @@ from scn.core import terminal
 from scn.core.errors import UserError
 from scn.core.files import HIDDEN
 from scn.imaging.formats import Format, looks_like_an_image, named
-from scn.imaging.image_io import decode_photograph, encode_photograph
+from scn.imaging.image_io import check_holds, decode_photograph, encode_photograph
 from scn.inference.batch import NothingToRestore
+from scn.inference.inputs import check_suffix
 from scn.inference.restore import Options
 from scn.registry.several import Models, Packed
 from scn.storage import open_store
@@ -161,6 +162,7 @@ def restore_stores(
     stores = [reached(open_store(url), store_timeout_s) for url in (source, target)]
     stores[1].check()
     name, suffix, quality = kind
+    check_suffix(suffix)
     work = Work(
         source=stores[0],
         target=stores[1],
@@ -172,6 +174,8 @@ def restore_stores(
         quality=quality,
     )
     keys = [key for key in images_of(work.source) if not f"{work.source.url}/{key}".startswith(f"{work.target.url}/")]
+    if not keys and images_of(work.source):
+        raise UserError(f"The images of {source} lie in {target}, where results go: name another place for these.")
     if not keys:
         raise UserError(f"{source} holds no images: put the images that you want restored into it.")
     wanted = targets(keys, named(name), suffix)
@@ -211,6 +215,8 @@ def restore_one(work: Work, models: Models, key: str, target: str) -> Result:
         data = work.source.get(key)
         record = {"source": key, "source_sha256": hashlib.sha256(data).hexdigest(), "settings": work.settings}
         photograph = decode_photograph(data, name)
+        kind = named(work.as_format)
+        check_holds(kind, photograph, name)  # before anything is computed; its result is no smaller
         try:
             restored, by = models.restore(
                 work.reference, photograph, work.options, factor=work.factor, name=name, told=found.append
@@ -218,7 +224,9 @@ def restore_one(work: Work, models: Models, key: str, target: str) -> Result:
         except NothingToRestore as nothing:
             _put_record(work, target, record | {"result": None, "found": [str(nothing)]})
             return replace(result, nothing=str(nothing))
-        encoded = encode_photograph(restored, named(work.as_format), name, work.quality)
+        if restored.white > 255 and not kind.has_16_bits:
+            found.append(f"16 bits became 8, as {kind.name} has no more")
+        encoded = encode_photograph(restored, kind, name, work.quality)
         work.target.put(target, encoded)
         record |= {"result": target, "result_sha256": hashlib.sha256(encoded).hexdigest()}
         record |= {"by": by, "found": [*photograph.notes, *found]}
@@ -231,6 +239,9 @@ def restore_one(work: Work, models: Models, key: str, target: str) -> Result:
         return replace(result, error=str(error))
     except MemoryError:
         return replace(result, error=f"{name} needs more memory than there is: cut it into parts.")
+    except Exception as error:  # one image ends no work, whatever is wrong with it
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        return replace(result, error=f"{name} can't be restored ({what}): leave it out, and report it.")
     return result
 
 

@@ -13,7 +13,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from scn.core.errors import UserError
 from scn.imaging.formats import FORMATS, can, format_of
-from scn.imaging.image_io import Photograph, read_photograph, size_of, write_photograph
+from scn.imaging.image_io import Photograph, decode_photograph, read_photograph, size_of, write_photograph
+from scn.imaging.metadata import ORIENTATION
 from scn.imaging.sixteen_bits import encode_png
 from scn.imaging.tiff import encode as encode_tiff
 
@@ -315,3 +316,62 @@ def test_what_can_not_be_written(tmp_path: Path, photograph: Callable[..., Any])
     with pytest.raises(UserError, match=r"out\.png can't be written \(.*\): name a file in a folder"):
         write_photograph(tmp_path / "file" / "out.png", picture)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def grey_png(bits: int, rows: list[bytes], width: int, clear: int) -> bytes:
+    """A grey PNG of 2, 4 or 16 bits, in which the value `clear` is transparent."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big")
+
+    header = width.to_bytes(4, "big") + len(rows).to_bytes(4, "big") + bytes([bits, 0, 0, 0, 0])
+    pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        chunk(name, data)
+        for name, data in ((b"IHDR", header), (b"tRNS", clear.to_bytes(2, "big")), (b"IDAT", pixels), (b"IEND", b""))
+    )
+
+
+@pytest.mark.parametrize(
+    ("bits", "row", "clear", "values"),
+    [
+        (2, bytes([0b00011011]), 2, [0, 85, 170, 255]),
+        (4, bytes([0x03, 0x8F]), 15, [0, 51, 136, 255]),
+        (16, b"\0\0\0\x07\x12\x34\xff\xff", 7, [0, 7, 0x1234, 65535]),
+    ],
+)
+def test_a_value_of_grey_may_be_transparent(bits: int, row: bytes, clear: int, values: list[int]) -> None:
+    photograph = decode_photograph(grey_png(bits, [row], 4, clear), "a.png")
+    assert photograph.pixels[..., 0].tolist() == [values]
+    place = {2: 2, 4: 3, 16: 1}[bits]
+    expected = [photograph.white] * 4
+    expected[place] = 0
+    assert photograph.alpha is not None
+    assert photograph.alpha.tolist() == [expected]
+
+
+@pytest.mark.parametrize("suffix", ["webp", "avif", "jpg", "png", "tif"])
+def test_the_resolution_stays_and_turns_with_the_picture(
+    tmp_path: Path, photograph: Callable[..., Any], suffix: str
+) -> None:
+    if not can(FORMATS[suffix]):
+        pytest.skip(f"this build of Pillow writes no {suffix}")
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    Image.fromarray(photograph(20, 30)).save(tmp_path / "in.png", dpi=(100, 200), exif=exif)
+    turned = read_photograph(tmp_path / "in.png")
+    assert turned.pixels.shape == (30, 20, 3)
+    assert turned.dpi == pytest.approx((200, 100), abs=0.1)
+    out = tmp_path / f"out.{suffix}"
+    write_photograph(out, turned)
+    assert read_photograph(out).dpi == pytest.approx((200, 100), abs=0.5)
+
+
+def test_a_large_profile_and_an_odd_resolution_are_no_damage(tmp_path: Path, photograph: Callable[..., Any]) -> None:
+    profile = PROFILE + bytes(1_300_000)
+    path = tmp_path / "a.png"
+    Image.fromarray(photograph(20, 30)).save(path, icc_profile=profile, dpi=(70_000, 70_000))
+    read = read_photograph(path)
+    assert read.icc_profile == profile
+    write_photograph(tmp_path / "a.jpg", read)
+    assert read_photograph(tmp_path / "a.jpg").dpi is None

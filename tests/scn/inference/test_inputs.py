@@ -149,6 +149,13 @@ def test_mistakes_get_one_sentence(photos: Path, arguments: list[str], message: 
     assert "\n" not in str(caught.value)
 
 
+def test_results_do_not_come_among_the_images(photos: Path) -> None:
+    """The next time they would be images to restore."""
+    with pytest.raises(UserError, match=r"photos/ holds the images themselves, and the next time results"):
+        plan(["photos"], "photos/")
+    assert len(plan(["photos"], "photos", suffix="_x").jobs) == 2
+
+
 def test_a_suffix_names_no_folder(photos: Path) -> None:
     with pytest.raises(UserError, match=r"--suffix: '/\.\./\.\./evil' would name another folder"):
         plan(["photos"], "new", suffix="/../../evil")
