@@ -89,7 +89,7 @@ function enter(file) {
     thumb.src = photograph.url;
   }
   item.querySelector(".remove").onclick = () => remove(photograph);
-  item.querySelector(".again").onclick = () => { photograph.state = "ready"; show(photograph); start(); };
+  item.querySelector(".again").onclick = () => start([photograph]);
   item.querySelector(".compare").onclick = () => compare(photograph);
   photographs.push(photograph);
   $("photographs").append(item);
@@ -185,38 +185,42 @@ async function estimate() {
 
 // Restoring
 
+const turns = []; // {photograph, query, upload}: "Restore" was pressed for these, with the settings of that moment
 let sending = false;
-async function start() {
-  if (sending) return;
+async function start(chosen = photographs.filter((photograph) => photograph.state === "ready")) {
+  const query = String(wanted());
+  for (const photograph of chosen) {
+    const upload = new AbortController();
+    Object.assign(photograph, { state: "uploading", told: "waits to be read", job: null, upload });
+    show(photograph);
+    turns.push({ photograph, query, upload });
+  }
+  if (sending) return; // what was chosen before goes first
   sending = true;
-  for (let next; (next = photographs.find((photograph) => photograph.state === "ready"));) await send(next);
+  for (let next; (next = turns.shift());) await send(next);
   sending = false;
 }
 
-async function send(photograph) {
-  const query = wanted();
+async function send({ photograph, query: settings, upload: { signal } }) {
+  const query = new URLSearchParams(settings);
   query.set("name", photograph.file.name);
   query.set("owner", owner);
-  Object.assign(photograph, { state: "uploading", told: "", job: null, upload: new AbortController() });
-  show(photograph);
-  while (photograph.state === "uploading") {
+  while (!signal.aborted) { // its state does not say that it was cancelled: it may have been started again since
+    photograph.told = "";
+    show(photograph);
     try {
-      const { signal } = photograph.upload;
       const job = await ask(`/api/jobs?${query}`, { method: "POST", headers: HEADERS, body: photograph.file, signal });
-      if (photograph.state === "uploading") {
+      if (!signal.aborted) {
         take(photograph, job);
         remember();
       } else ask(`/api/jobs/${job.id}`, { method: "DELETE", headers: HEADERS }).catch(() => {}); // was cancelled meanwhile
       return;
     } catch (error) {
-      if (photograph.state !== "uploading") return;
-      if (error.status === 503) {
-        photograph.told = "waits for room in the queue";
-        show(photograph);
-        await wait(1000 * (error.after || 5));
-        continue;
-      }
-      fail(photograph, error.message);
+      if (signal.aborted) return;
+      if (error.status !== 503) return fail(photograph, error.message);
+      photograph.told = "waits for room in the queue";
+      show(photograph);
+      await wait(1000 * (error.after || 5));
     }
   }
 }

@@ -192,6 +192,34 @@ def test_what_waits_or_runs_can_be_cancelled(browser: webdriver.Chrome, served: 
     assert len(list(served.jobs.folder.iterdir())) == 1
 
 
+@pytest.mark.parametrize("held", ["new Promise((_, no) => { options.signal.onabort = no; })", "full()"])
+def test_a_cancelled_upload_is_not_sent_again_and_what_came_later_waits(
+    browser: webdriver.Chrome, tmp_path: Path, held: str
+) -> None:
+    """The upload of a.png does not end, or waits for room in the queue, until it is cancelled."""
+    script = """
+        const send = window.fetch;
+        const full = () => Promise.resolve(new Response("{}", { status: 503, headers: { "Retry-After": "0.05" } }));
+        window.sent = [];
+        window.fetch = (path, options = {}) => {
+          if (options.method !== "POST") return send(path, options);
+          const query = new URL(path, location).searchParams;
+          sent.push(`${query.get("name")} ${query.get("format")}`);
+          return query.get("name") === "a.png" ? HELD : send(path, options);
+        };"""
+    run(browser, script.replace("HELD", held))
+    add(browser, photograph(tmp_path, "a.png"), photograph(tmp_path, "b.png", 1))
+    start(browser, "dn-s25")
+    until(browser, lambda: "a.png png" in run(browser, "return sent"))
+    add(browser, photograph(tmp_path, "c.png", 2))
+    Select(browser.find_element(By.ID, "format")).select_by_value("bmp")
+    assert browser.find_element(By.ID, "start").text == "Restore"  # c.png only
+    items(browser)[0].find_element(By.CLASS_NAME, "remove").click()
+    until(browser, lambda: states(browser) == ["ready", "done", "ready"])
+    assert list(dict.fromkeys(run(browser, "return sent"))) == ["a.png png", "b.png png"]
+    assert run(browser, "return sent.at(-1)") == "b.png png"
+
+
 def test_two_at_once_see_their_own(browser: webdriver.Chrome, served: Served, tmp_path: Path) -> None:
     first, second = browser.current_window_handle, None
     add(browser, photograph(tmp_path, "mine.png", 3))
