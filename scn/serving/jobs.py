@@ -239,8 +239,8 @@ class Jobs:
                 unknown = list(measured()) if unknown is None else unknown
                 if unknown:
                     worker.measure(unknown.pop(0))
-            except UserError:  # is told to whoever asks for that model
-                pass
+            except Exception:  # is told to whoever asks for that model; jobs must be served, whatever happens here
+                unknown = unknown or []  # models that can't be listed are not listed again and again
 
     def _run(self, worker: Worker, job: Job) -> None:
         def progress(part: float) -> None:

@@ -178,3 +178,39 @@ def test_rates_are_measured_while_there_is_nothing_to_do(tmp_path: Path) -> None
     jobs.close()
     assert measured == ["a", "gone", "b"]
     assert not jobs.folder.exists()
+
+
+def test_a_rate_that_can_not_be_measured_keeps_nobody_waiting(tmp_path: Path) -> None:
+    measured: list[str] = []
+    worker: Any = Worker()
+
+    def measure(reference: str) -> None:
+        measured.append(reference)
+        raise RuntimeError("out of memory")
+
+    worker.measure = measure
+    worker.go.release()
+    jobs = Jobs(tmp_path / "jobs", [worker], measured=lambda: ["a", "b"])
+    until(lambda: measured == ["a", "b"])
+    (tmp_path / "upload").touch()
+    job = jobs.submit(Wanted(name="a"), Header(width=3, height=2), "", tmp_path / "upload")
+    until(lambda: job.state == State.DONE)
+    jobs.close()
+
+
+def test_models_that_can_not_be_listed_keep_nobody_waiting(tmp_path: Path) -> None:
+    listed: list[None] = []
+    worker: Any = Worker()
+
+    def models() -> list[str]:
+        listed.append(None)
+        raise OSError("Stale file handle")
+
+    worker.go.release()
+    jobs = Jobs(tmp_path / "jobs", [worker], measured=models)
+    until(lambda: listed)
+    (tmp_path / "upload").touch()
+    job = jobs.submit(Wanted(name="a"), Header(width=3, height=2), "", tmp_path / "upload")
+    until(lambda: job.state == State.DONE)
+    jobs.close()
+    assert len(listed) == 1
