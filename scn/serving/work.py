@@ -1,9 +1,10 @@
 """Restores one file for the page, and knows how long that takes."""
 
 import io
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 from scn.config.params import PARAMS_FILE
 from scn.core.errors import UserError
 from scn.imaging.formats import FORMATS, Format, can, format_of, looks_like_an_image, named
-from scn.imaging.image_io import Photograph, decode_photograph, encode_photograph, size_of
+from scn.imaging.image_io import Photograph, check_holds, decode_photograph, encode_photograph, size_of
 from scn.inference.auto import AUTO
 from scn.inference.chain import check_factor, total_scale
 from scn.inference.restore import Options
@@ -121,8 +122,7 @@ class Restorer:
         wanted.check()
         reference = self.reference(wanted)
         self.models.check(reference)
-        scale = total_scale([self.models.load(each) for each in parts(reference) if each != AUTO])
-        return max(1, round(max(scale**2, (wanted.factor or 1) ** 2)))
+        return max(1, round(max(self._scale(reference) ** 2, (wanted.factor or 1) ** 2)))
 
     def reference(self, wanted: Wanted) -> str:
         """The models of a wish, see scn.registry.several.Models.wanted."""
@@ -135,8 +135,11 @@ class Restorer:
             scn.inference.batch.NothingToRestore: if `auto` finds nothing.
             UserError: if it can't be restored.
         """
-        photograph = decode_photograph(data, wanted.name)
+        photograph, kind = decode_photograph(data, wanted.name), wanted.format()
         reference = self.reference(wanted)
+        factor = Fraction(str(wanted.factor)) if wanted.factor is not None else None
+        grown = _grown(photograph, factor or self._scale(reference))
+        check_holds(kind, grown, wanted.name)  # before minutes of work
         found: list[str] = list(photograph.notes)
         pixels = photograph.pixels.shape[0] * photograph.pixels.shape[1]
         counted = 0
@@ -147,14 +150,12 @@ class Restorer:
             progress(min(1.0, counted / pixels))
 
         options = Options(largest_tile=LARGEST_TILE, self_ensemble=wanted.self_ensemble, strength=wanted.strength)
-        factor = Fraction(str(wanted.factor)) if wanted.factor is not None else None
         start = time.perf_counter()
         restored, by = self.models.restore(
             reference, photograph, options, factor=factor, name=wanted.name, done=done, told=found.append
         )
         if len(parts(reference)) == 1 and not wanted.self_ensemble and photograph.pixels.shape[-1] == 3:
             self._learn(reference, (time.perf_counter() - start) / pixels * 1e6)
-        kind = wanted.format()
         if restored.white > 255 and not kind.has_16_bits:
             found.append(f"16 bits became 8, as {kind.name} has no more")
         return Restored(
@@ -193,6 +194,9 @@ class Restorer:
             size *= 1 if each == AUTO else self.models.load(each).scale ** 2
         return total * (8 if wanted.self_ensemble else 1)
 
+    def _scale(self, reference: str) -> int:
+        return total_scale([self.models.load(each) for each in parts(reference) if each != AUTO])
+
     def _choices(self, reference: str) -> list[str]:
         return [each.reference for each in self.models.candidates()] if reference == AUTO else [reference]
 
@@ -205,6 +209,13 @@ class Restorer:
 def writable() -> list[str]:
     """The formats that a result may have, by name."""
     return [name for name, each in FORMATS.items() if can(each)]
+
+
+def _grown(photograph: Photograph, factor: Fraction | int) -> Photograph:
+    """Stands for a result of this size, in place of which it takes no memory."""
+    height, width, channels = photograph.pixels.shape
+    shape = (math.ceil(height * factor), math.ceil(width * factor), channels)
+    return replace(photograph, pixels=np.broadcast_to(photograph.pixels[:1, :1], shape))
 
 
 def _shown(photograph: Photograph) -> bytes:

@@ -1,0 +1,58 @@
+"""The page's restoring of one file: what can't be is told before anything is computed."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from photo_folder import picture
+from PIL import Image
+
+from scn.core.errors import UserError
+from scn.serving.work import Restorer, Wanted
+
+
+@pytest.fixture
+def restorer(published_models: Path) -> Restorer:
+    return Restorer("cpu", published_models)
+
+
+@pytest.fixture
+def idle(restorer: Restorer, monkeypatch: pytest.MonkeyPatch) -> Restorer:
+    """A restorer whose models may not compute."""
+
+    def computing(*_: Any, **__: Any) -> None:
+        raise AssertionError("this should have been refused before")
+
+    monkeypatch.setattr(restorer.models, "restore", computing)
+    return restorer
+
+
+def png(height: int = 40, width: int = 52, mode: str = "RGB") -> bytes:
+    encoded = io.BytesIO()
+    Image.fromarray(picture(0, height, width)).convert(mode).save(encoded, "PNG")
+    return encoded.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "data", "message"),
+    [
+        ({"as_format": "jpg"}, png(mode="RGBA"), "JPEG can't hold the transparency of this image"),
+        ({"as_format": "same", "name": "a.jpg"}, png(mode="RGBA"), "JPEG can't hold the transparency of this image"),
+        ({"as_format": "webp"}, png(8, 8192), "WEBP holds 16383 pixels a side, not 16384x16"),
+        ({"as_format": "webp", "factor": 2.1}, png(8, 7802), "WEBP holds 16383 pixels a side, not 16385x17"),
+        ({"as_format": "webp", "reference": "dn-s25", "factor": 3}, png(8, 5462), "not 16386x24"),
+    ],
+)
+def test_a_format_that_can_not_hold_the_result_is_told_before_the_work(
+    idle: Restorer, wanted: dict[str, Any], data: bytes, message: str
+) -> None:
+    whole = Wanted(**{"name": "a.png", "reference": "sr-x2", **wanted})
+    with pytest.raises(UserError, match=message):
+        idle.restore(data, whole, lambda part: None)
+
+
+def test_a_result_that_the_format_just_holds_is_computed(restorer: Restorer) -> None:
+    wanted = Wanted(name="a.png", reference="sr-x2", factor=1.5, as_format="webp")
+    restored = restorer.restore(png(8, 10922), wanted, lambda part: None)
+    assert (restored.width, restored.height) == (16383, 12)  # the network's was larger
