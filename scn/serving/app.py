@@ -195,17 +195,24 @@ async def _receive(request: Request, file: Path, name: str, limits: Limits) -> N
 
 
 def _admitted(jobs: Jobs, restorer: Restorer, limits: Limits, wanted: Wanted, owner: str, file: Path) -> Job:
-    about, grows = header(file, wanted.name), restorer.check(wanted)
+    about, growth = header(file, wanted.name), restorer.check(wanted)
     if min(about.width, about.height) < SMALLEST:
         raise UserError(
             f"{wanted.name} is {about.width}x{about.height} pixels: give an image of at least {SMALLEST}x{SMALLEST}."
         )
-    if about.width * about.height * grows > limits.megapixels * 1e6:
-        result = about.width * about.height * grows / 1e6
+    megapixels = about.width * about.height / 1e6
+    result, largest = megapixels * float(growth.result), megapixels * float(growth.largest)
+    if result > limits.megapixels:
         raise HTTPException(
             413,
-            f"The result of {wanted.name} would have {result:.3g} megapixels, and {limits.megapixels:g} are "
+            f"The result of {wanted.name} would have {result:.6g} megapixels, and {limits.megapixels:g} are "
             "allowed: enlarge less, or use `scn restore`.",
+        )
+    if largest > limits.megapixels:
+        raise HTTPException(
+            413,
+            f"{wanted.name} would have {largest:.6g} megapixels before it is reduced to {result:.6g}, and "
+            f"{limits.megapixels:g} are allowed: cut it into parts, or use `scn restore`.",
         )
     return jobs.submit(wanted, about, owner, file)
 

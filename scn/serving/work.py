@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,12 +49,15 @@ class Wanted:
         """Raises UserError for a value that can't be."""
         if not 0 <= self.strength <= 1:
             raise UserError(f"strength: {self.strength:g} is out of range: give 0 to 1.")
-        if self.factor is not None:
-            check_factor(self.factor)
+        self.exact_factor()
         if not self.reference and self.factor is None:
             raise UserError("Name a model, or a factor to enlarge by.")
         if self.as_format != "same":
             self.format()
+
+    def exact_factor(self) -> Fraction | None:
+        """The factor as it was typed. Raises UserError if it is out of range."""
+        return None if self.factor is None else check_factor(self.factor)
 
     def format(self) -> Format:
         """The result's format."""
@@ -100,6 +104,16 @@ def header(path: Path, name: str) -> Header:
     return Header(width=width, height=height)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Growth:
+    """What the pixels of a photograph are multiplied by."""
+
+    result: Fraction
+    """For the result."""
+    largest: Fraction
+    """For the largest image on the way to it: models may enlarge by more than was asked for, which is then reduced."""
+
+
 class Restorer:
     """Models on one device, and how many seconds they take for a megapixel."""
 
@@ -111,18 +125,18 @@ class Restorer:
         self.rates: dict[str, float] = {}
         """Reference of one model -> seconds for a megapixel of a colour photograph; of those that have run."""
 
-    def check(self, wanted: Wanted) -> int:
-        """Loads what is wanted.
+    def check(self, wanted: Wanted) -> Growth:
+        """Loads what is wanted, and tells how large the result will be.
 
-        Returns:
-            the number of pixels that one of the input becomes, at most.
         Raises:
             UserError: if there is no such model, or another value can't be.
         """
         wanted.check()
         reference = self.reference(wanted)
         self.models.check(reference)
-        return max(1, round(max(self._scale(reference) ** 2, (wanted.factor or 1) ** 2)))
+        scale = self._scale(reference)
+        factor = wanted.exact_factor() or Fraction(scale)
+        return Growth(result=factor**2, largest=max(factor, Fraction(scale)) ** 2)
 
     def reference(self, wanted: Wanted) -> str:
         """The models of a wish, see scn.registry.several.Models.wanted."""
@@ -137,7 +151,7 @@ class Restorer:
         """
         photograph, kind = decode_photograph(data, wanted.name), wanted.format()
         reference = self.reference(wanted)
-        factor = Fraction(str(wanted.factor)) if wanted.factor is not None else None
+        factor = wanted.exact_factor()
         grown = _grown(photograph, factor or self._scale(reference))
         check_holds(kind, grown, wanted.name)  # before minutes of work
         found: list[str] = list(photograph.notes)
@@ -215,7 +229,8 @@ def _grown(photograph: Photograph, factor: Fraction | int) -> Photograph:
     """Stands for a result of this size, in place of which it takes no memory."""
     height, width, channels = photograph.pixels.shape
     shape = (math.ceil(height * factor), math.ceil(width * factor), channels)
-    return replace(photograph, pixels=np.broadcast_to(photograph.pixels[:1, :1], shape))
+    pixels: Any = np.broadcast_to(photograph.pixels[:1, :1], shape)
+    return replace(photograph, pixels=pixels)
 
 
 def _shown(photograph: Photograph) -> bytes:

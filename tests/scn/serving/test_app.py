@@ -83,7 +83,14 @@ def test_settings_are_those_of_restoring(served: Served) -> None:
         (bytes(2**20 + 1), {}, 413, "a.png has more than 1 MiB"),
         (png(height=200, width=300), {}, 413, "would have 0.06 megapixels, and 0.05 are allowed"),
         (png(height=80, width=200), {"model": "sr-x2"}, 413, "enlarge less"),
-        (huge_png(), {}, 413, "would have 3.6e+03 megapixels, and 0.05 are allowed"),
+        (png(height=90, width=90), {"model": "sr-x2", "factor": 2.5}, 413, "would have 0.050625 megapixels, and 0.05 "),
+        (
+            png(height=130, width=160),
+            {"model": "", "factor": 1.5},
+            413,
+            "a.png would have 0.0832 megapixels before it is reduced to 0.0468, and 0.05 are allowed: cut it",
+        ),
+        (huge_png(), {}, 413, "would have 3600 megapixels, and 0.05 are allowed"),
         (tiff_behind_a_preview(), {"name": "a.tif"}, 413, "would have 0.12 megapixels, and 0.05 are allowed"),
     ],
 )
