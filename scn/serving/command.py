@@ -28,7 +28,7 @@ def serve(
     megapixels: Annotated[float, typer.Option(min=0.01, help="Largest result, in megapixels.")] = 100.0,
     upload_mib: Annotated[int, typer.Option(min=1, help="Largest file, in MiB.")] = 256,
     queue: Annotated[int, typer.Option(min=1, help="So many photographs wait at most.")] = 64,
-    keep_minutes: Annotated[float, typer.Option(min=0, help="Results are deleted after so many minutes.")] = 60.0,
+    keep_minutes: Annotated[float, typer.Option(min=1, help="Results are deleted after so many minutes.")] = 60.0,
     on_ray: Annotated[
         bool, typer.Option("--ray", help="Restore on a Ray cluster (RAY_ADDRESS), by as many replicas as it takes.")
     ] = False,

@@ -66,3 +66,13 @@ def test_an_address_that_is_taken_is_one_sentence(
         f"scn: 127.0.0.1:{port} can't be listened on (Address already in use): name another --port or --host."
     )
     assert not list(tmp_path.glob("scn-serve-*"))
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1"])
+def test_results_are_kept_for_a_while(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], minutes: str
+) -> None:
+    monkeypatch.setattr("sys.argv", ["scn", "serve", "--params", "none.yaml", "--keep-minutes", minutes])
+    with pytest.raises(SystemExit, match="2"):
+        scn.cli.main()
+    assert "--keep-minutes" in capsys.readouterr().err
