@@ -24,6 +24,9 @@ from scn.registry.reference import find, list_models, load, nearest
 Told = Callable[[str], object]
 """Is called with what `auto` has found and taken: "JPEG of quality 21: car-q20"."""
 
+_SHOWN = 60
+"""So many characters are shown of what names no model."""
+
 
 class Models:
     """Models by reference, each loaded once."""
@@ -219,8 +222,28 @@ def named(reference: str, model: Model | None) -> str:
 
 
 def parts(reference: str) -> list[str]:
-    """The references of a chain such as `car-q20,sr-x2`; a folder is one, whatever its name."""
-    found = [reference] if Path(reference).exists() else [part.strip() for part in reference.split(",")]
+    """The references of a chain such as `car-q20,sr-x2`; a folder is one, whatever its name.
+
+    Raises:
+        UserError: if one is missing between two commas, or can be no name of anything.
+    """
+    found = [reference] if _exists(reference) else [part.strip() for part in reference.split(",")]
     if not all(found):
         raise UserError(f"'{reference}' names no model between two commas, or before or after one: name one there.")
+    for each in found:
+        try:
+            Path(each, WEIGHTS).exists()
+        except OSError as error:  # a folder's name of more than 255 characters, say
+            known = each if len(each) <= _SHOWN else f"{each[:_SHOWN]}..."
+            raise UserError(
+                f"'{known}' is no folder with a model that can be read, and no model ({error.strerror}): name one of "
+                "those that `scn models list` shows."
+            ) from None
     return found
+
+
+def _exists(reference: str) -> bool:
+    try:
+        return Path(reference).exists()
+    except OSError:  # several names may together be longer than that of a folder can be
+        return False

@@ -23,6 +23,7 @@ from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request, Res
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
 
 from scn.core.errors import UserError
 from scn.inference.restore import SMALLEST
@@ -131,6 +132,8 @@ def make_app(
                 file = Path(folder) / "input"
                 await _receive(request, file, wanted.name, limits)
                 job = await asyncio.to_thread(_admitted, jobs, restorer, limits, wanted, owner, file)
+        except ClientDisconnect:  # it was cancelled: nobody hears this
+            raise HTTPException(400, f"{wanted.name} did not arrive whole: send it again.") from None
         except Full as full:
             raise HTTPException(503, str(full), headers={"Retry-After": "5"}) from None
         return _told(jobs, job)

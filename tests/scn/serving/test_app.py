@@ -1,8 +1,12 @@
 """What the page asks for, over HTTP: results are those of the model, and everything else is one sentence."""
 
 import io
+import logging
+import socket
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -76,6 +80,7 @@ def test_settings_are_those_of_restoring(served: Served) -> None:
         (b"", {}, 422, "a.png is empty, and no image that can be read"),
         (png(height=4), {}, 422, "a.png is 52x4 pixels: give an image of at least 8x8"),
         (png(), {"model": "dn-s99"}, 422, "dn-s99"),
+        (png(), {"model": "n" * 300}, 422, "is no folder with a model that can be read, and no model"),
         (png(), {"factor": 40}, 422, "40 is out of range"),
         (png(), {"strength": 2}, 422, "strength: 2 is out of range"),
         (png(), {"format": "exe"}, 422, "'exe' is no format of images here"),
@@ -133,6 +138,28 @@ def test_other_sites_get_nothing(served: Served) -> None:
     elsewhere = requests.get(f"{served.url}../conftest.py", timeout=60)
     assert (elsewhere.status_code, elsewhere.json()["error"]) == (404, "There is no page /conftest.py: ask for /.")
     assert requests.get(f"{url}/0", timeout=60).json()["error"].startswith("This photograph is not here any more")
+
+
+def test_an_upload_that_is_given_up_leaves_no_trace(served: Served) -> None:
+    told: list[str] = []
+    log = logging.getLogger("uvicorn.error")
+    handler = logging.Handler()
+    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
+    log.addHandler(handler)
+    try:
+        at = urlsplit(served.url)
+        with socket.create_connection((str(at.hostname), int(at.port or 0)), timeout=60) as connection:
+            head = f"POST /api/jobs?name=a.png HTTP/1.1\r\nHost: {at.netloc}\r\nX-SCN: test\r\n"
+            connection.sendall(f"{head}Content-Length: 1000\r\n\r\n".encode() + png()[:100])
+            while not list(served.jobs.folder.glob("upload-*/input")):
+                time.sleep(0.005)
+        while list(served.jobs.folder.iterdir()):
+            time.sleep(0.005)
+        for _ in range(3):  # what became of it is told meanwhile
+            assert requests.get(f"{served.url}healthz", timeout=60).json() == {"waiting": 0}
+    finally:
+        log.removeHandler(handler)
+    assert not told
 
 
 def test_fifty_at_once_are_all_served(served: Served) -> None:
