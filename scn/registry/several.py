@@ -132,13 +132,17 @@ class Models:
         names = [named(each.reference, model) for each, model in zip(chosen, models, strict=True)]
         return restored, ", ".join(names) or "bicubic interpolation"
 
-    def packed(self, reference: str) -> "Packed":
-        """All that a reference needs, to be unpacked on another machine. Raises UserError as `check`."""
+    def packed(self, reference: str, *, quiet: bool = False) -> "Packed":
+        """All that a reference needs, to be unpacked on another machine. Raises UserError as `check`.
+
+        Args:
+            quiet: as for scn.registry.reference.find.
+        """
         references = [each for each in parts(reference) if each != AUTO]
         candidates = self.candidates() if AUTO in parts(reference) else []
         files = {}
         for each in {*references, *(candidate.reference for candidate in candidates)}:
-            folder, version = find(each, self.params_file, quiet=True)
+            folder, version = find(each, self.params_file, quiet=quiet)
             files[each] = (version, {name: (folder / name).read_bytes() for name in (CONFIG, WEIGHTS)})
         return Packed(files=files, candidates=candidates)
 
