@@ -187,7 +187,11 @@ def test_no_kustomization_names_a_folder_that_it_lies_in() -> None:
 
 def test_what_has_left_the_cluster_ends(tmp_path: Path) -> None:
     """A script of the page with a Ray that starts, a page that waits, and a raylet that answers once."""
-    for name, text in {"ray": "echo $*", "scn": "exec sleep 60", "python": "test -e $0.asked && exit 1; touch $0.asked"}.items():
+    for name, text in {
+        "ray": "echo $*",
+        "scn": "exec sleep 60",
+        "python": "test -e $0.asked && exit 1; touch $0.asked",
+    }.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "RAY_ADDRESS": "head:6379", "SCN_NODE_CHECK_S": "0.1"}
