@@ -21,7 +21,7 @@ def s3_service(moody: Path | None = None) -> Iterator[dict[str, str]]:
     The service has no bucket yet.
 
     Args:
-        moody: folder of benchmarks.unsteady_s3, which then is what runs; None: a service that does what it should.
+        moody: folder in which benchmarks.unsteady_s3 finds its mood; None: a service that does what it should.
     Raises:
         UserError: if the service does not start.
     """
@@ -29,11 +29,11 @@ def s3_service(moody: Path | None = None) -> Iterator[dict[str, str]]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    if moody:
-        unsteady_s3.set_mood(moody, unsteady_s3.STEADY)
-        command = [sys.executable, unsteady_s3.__file__, str(port), str(moody), "127.0.0.1"]
-    with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
+    with tempfile.TemporaryDirectory() as own, tempfile.TemporaryFile() as log:
+        folder = moody or Path(own)
+        unsteady_s3.set_mood(folder, unsteady_s3.STEADY)
+        command = [sys.executable, unsteady_s3.__file__, str(port), str(folder), "127.0.0.1"]
+        server = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             if not _answers(f"{url}/moto-api/", server):
                 log.seek(0)
@@ -48,6 +48,7 @@ def s3_service(moody: Path | None = None) -> Iterator[dict[str, str]]:
             }
         finally:
             server.terminate()
+            server.wait()
 
 
 def _answers(url: str, server: subprocess.Popen[bytes]) -> bool:

@@ -6,6 +6,7 @@ FOLDER/mood.json   late_s: seconds before each answer; shares of the requests, c
 FOLDER/requests    a line for every answer: time, status, method, path; 0 in place of the status where none came
 """
 
+import io
 import json
 import random
 import socket
@@ -32,6 +33,25 @@ def set_mood(folder: Path, mood: dict[str, float]) -> None:
     path = folder / "mood.json"
     path.with_suffix(".new").write_text(json.dumps({**STEADY, **mood}))
     path.with_suffix(".new").replace(path)
+
+
+class Atomic:
+    """The WSGI application `app`, whose conditional writes come one after the other.
+
+    moto looks whether a condition holds and then writes, without a lock between: two of its threads may both win, which
+    no service does that is fit for publishing.
+    """
+
+    def __init__(self, app: Callable[..., Answer]) -> None:
+        self.app, self._lock = app, threading.Lock()
+
+    def __call__(self, environment: dict[str, Any], start: Callable[..., Any]) -> Answer:
+        if not {"HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"} & environment.keys():
+            return self.app(environment, start)
+        body = environment["wsgi.input"].read(int(environment.get("CONTENT_LENGTH") or 0))
+        environment["wsgi.input"] = io.BytesIO(body)  # read before: a client that stalls holds nobody up
+        with self._lock:
+            return list(self.app(environment, start))
 
 
 class Unsteady:
@@ -105,5 +125,5 @@ def serve(app: Unsteady, host: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    moto = Unsteady(DomainDispatcherApplication(create_backend_app), Path(sys.argv[2]))
+    moto = Unsteady(Atomic(DomainDispatcherApplication(create_backend_app)), Path(sys.argv[2]))
     serve(moto, sys.argv[3] if len(sys.argv) > 3 else "0.0.0.0", int(sys.argv[1]))

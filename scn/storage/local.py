@@ -2,7 +2,8 @@
 
 import errno
 import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -17,7 +18,6 @@ from scn.storage.base import (
     check_key,
     check_prefix,
     file_errors,
-    is_hidden,
 )
 
 
@@ -44,9 +44,9 @@ class FileStore(Store):
     def list(self, prefix: str = "") -> list[str]:
         check_prefix(prefix)
         with file_errors(f"{self.url}/{prefix}"):
-            paths = (self._folder / prefix.rpartition("/")[0]).rglob("*")
-            keys = [path.relative_to(self._folder).as_posix() for path in paths if path.is_file()]
-        return sorted(key for key in keys if key.startswith(prefix) and not is_hidden(key))
+            below = prefix.rpartition("/")[0]
+            keys = list(_files(self._folder / below, f"{below}/" if below else ""))
+        return sorted(key for key in keys if key.startswith(prefix))
 
     def delete(self, key: str) -> None:
         with file_errors(f"{self.url}/{key}"), suppress(FileNotFoundError, NotADirectoryError):
@@ -108,6 +108,21 @@ class FileStore(Store):
 
     def _path(self, key: str) -> Path:
         return self._folder / check_key(key)
+
+
+def _files(folder: Path, above: str) -> Iterator[str]:
+    """The visible files below `folder`, named from `above` on; what is removed meanwhile is left out.
+
+    A folder that may not be read is an error here, where pathlib's rglob would give a list that lacks it.
+    """
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(HIDDEN):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(folder / entry.name, f"{above}{entry.name}/")
+            elif entry.is_file():
+                yield above + entry.name
 
 
 def _publish(temporary: Path, path: Path) -> bool:

@@ -108,8 +108,8 @@ class Server:
                 step = bytes_per_second // 50 or len(content) or 1
                 for start in range(0, len(content), step):
                     chunk = content[start : start + step]
+                    server.sent += len(chunk)  # before: who reads the last byte may look at it at once
                     self.wfile.write(chunk)
-                    server.sent += len(chunk)
                     if bytes_per_second:
                         time.sleep(0.02)
 
