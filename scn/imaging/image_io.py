@@ -110,7 +110,7 @@ def decode_photograph(data: bytes, name: Path | str = "the image") -> Photograph
         with warnings.catch_warnings(), io.BytesIO(data) as file:
             warnings.simplefilter("ignore")  # of damaged EXIF data, which is left out
             page = tiff.picture(file, name) if tiff.is_tiff(data) else None
-            if page and tiff.is_deep(page, name):
+            if page and tiff.is_for_us(page, name):
                 _require_memory(page.imagewidth, page.imagelength, name, deep=True)
                 return _of_tiff(tiff.decode(page, data, name), data)
             with opened(io.BytesIO(data), page.index if page else 0) as image:
@@ -165,18 +165,19 @@ def photograph_of(image: Image.Image, name: Path | str = "the image") -> Photogr
     return _converted(image, name)
 
 
-def _of_tiff(deep: tiff.Deep, data: bytes) -> Photograph:
-    """A photograph of a TIFF's pixels of 16 bits; inks become RGB of 8 bits, as Pillow's LittleCMS has no more."""
-    about = metadata.about_tiff(data, deep.tags)
-    about["notes"] = (*about["notes"], *deep.notes)
-    values: Any = deep.pixels
-    if deep.inks:
-        values = to_8_bits(values)
+def _of_tiff(decoded: tiff.Decoded, data: bytes) -> Photograph:
+    """A photograph of what tifffile has decoded; inks become RGB of 8 bits, as Pillow's LittleCMS has no more."""
+    about = metadata.about_tiff(data, decoded.tags)
+    about["notes"] = (*about["notes"], *decoded.notes)
+    values: Any = decoded.pixels
+    if decoded.inks:
+        deep = values.dtype == np.uint16
+        values = to_8_bits(values) if deep else values
         colours = _of_cmyk(Image.fromarray(np.ascontiguousarray(values[..., :4]), "CMYK"), about["icc_profile"])
         values = np.concatenate([np.asarray(colours), values[..., 4:]], axis=-1)
         about["icc_profile"] = None  # it is that of the inks
-        about["notes"] = (*about["notes"], "CMYK of 16 bits converted to RGB of 8")
-    return _photograph(upright(values, deep.tags.get(ORIENTATION, 1)), **about)
+        about["notes"] = (*about["notes"], "CMYK of 16 bits converted to RGB of 8" if deep else "CMYK converted to RGB")
+    return _photograph(upright(values, decoded.tags.get(ORIENTATION, 1)), **about)
 
 
 def _of_png(image: Image.Image, data: bytes, raw_mode: str) -> Photograph:

@@ -1,7 +1,8 @@
-"""TIFF by tifffile: finds a file's picture, reads it if it has 16 bits per channel, and writes all.
+"""TIFF by tifffile: finds a file's picture, reads it if it has 16 bits per channel or alpha, and writes all.
 
-Pillow reads the pictures of 8 bits; of 16 bits per channel it gives 8, or grey without what the file says of it. It
-writes no EXIF data beside compressed pixels. tifffile is imported where it is used.
+Pillow reads the other pictures of 8 bits; of 16 bits per channel it gives 8, or grey without what the file says of it,
+and of alpha it knows RGB's, in one plane. It writes no EXIF data beside compressed pixels. tifffile is imported where
+it is used.
 """
 
 import io
@@ -37,10 +38,10 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it warns
 
 
 @dataclass(frozen=True, kw_only=True)
-class Deep:
-    """Pixels of 16 bits per channel, as they are stored: not turned upright."""
+class Decoded:
+    """Pixels as they are stored: not turned upright."""
 
-    pixels: NDArray[np.uint16]
+    pixels: NDArray[np.uint8] | NDArray[np.uint16]
     """(H, W, C): grey or RGB, or the four inks if `inks`; then alpha, which colours are not multiplied by."""
     inks: bool
     tags: Mapping[int, Any]
@@ -89,38 +90,53 @@ def picture(file: BinaryIO, name: object) -> "TiffPage | None":
     return None
 
 
-def is_deep(page: "TiffPage", name: object) -> bool:
-    """Returns True if a page has 16 bits per channel, False if fewer, which are for Pillow.
+def is_for_us(page: "TiffPage", name: object) -> bool:
+    """Returns True if `decode` is to read a page, as it has 16 bits per channel or alpha; False if Pillow is.
 
     Raises:
         UserError: for numbers that are no photograph's.
     """
-    bits = page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
+    bits = _bits(page)
     if page.sampleformat == 3:
         raise UserError(f"{name} has floating-point pixels: save it with 16 bits per channel.")
     if page.sampleformat not in (1, 4) or bits not in (*range(1, 9), 16):
         kind = {2: "signed ", 5: "complex ", 6: "complex "}.get(page.sampleformat, "")
         raise UserError(f"{name} has {kind}values of {bits} bits: save it with 8 or 16 unsigned bits per channel.")
-    return bits == 16
+    return bits == 16 or (bits == 8 and bool(page.extrasamples) and not _refusal(page))
 
 
-def decode(page: "TiffPage", data: bytes, name: object) -> Deep:
-    """Decodes a page of 16 bits per channel: chunky or planar, in strips or tiles; white is 65535.
+def _bits(page: "TiffPage") -> int:
+    return page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
+
+
+def _photometric(page: "TiffPage") -> int:
+    return int(page.photometric) if page.photometric is not None else 2 if page.samplesperpixel > 2 else 1
+
+
+def _refusal(page: "TiffPage") -> str:
+    """Why `decode` can't read a page, the end of a sentence; "" if it can."""
+    if _photometric(page) not in _COLOURS or page.tags.valueof(_INKS, 1) != 1 or page.imagedepth != 1:
+        called = getattr(page.photometric, "name", str(page.photometric))
+        return f"has colours of the kind {called}: convert it to grey or RGB first"
+    if page.compression not in _UNPACKED | _BY_PILLOW or page.predictor not in (1, 2) or page.fillorder != 1:
+        called = getattr(page.compression, "name", str(page.compression))
+        return (
+            f"is compressed by {called}, which is not read with {_bits(page)} bits: save it with LZW, deflate or none"
+        )
+    return ""
+
+
+def decode(page: "TiffPage", data: bytes, name: object) -> Decoded:
+    """Decodes a page of 8 or 16 bits per channel: chunky or planar, in strips or tiles; white is 255 or 65535.
 
     Raises:
         UserError: if it is compressed, or has colours, as nothing here reads.
         ValueError, and what else decoders raise: if it is damaged.
     """
-    photometric = int(page.photometric) if page.photometric is not None else 2 if page.samplesperpixel > 2 else 1
-    colours = _COLOURS.get(photometric, 0)
-    if not colours or page.tags.valueof(_INKS, 1) != 1 or page.imagedepth != 1:
-        called = getattr(page.photometric, "name", str(page.photometric))
-        raise UserError(f"{name} has colours of the kind {called}: convert it to grey or RGB first.")
-    if page.compression not in _UNPACKED | _BY_PILLOW or page.predictor not in (1, 2) or page.fillorder != 1:
-        called = getattr(page.compression, "name", str(page.compression))
-        raise UserError(
-            f"{name} is compressed by {called}, which is not read with 16 bits: save it with LZW, deflate or none."
-        )
+    if refusal := _refusal(page):
+        raise UserError(f"{name} {refusal}.")
+    photometric = _photometric(page)
+    colours = _COLOURS[photometric]
     ends = [start + count for start, count in zip(page.dataoffsets, page.databytecounts, strict=True) if count]
     if page.compression != 1 and (len(ends) < np.prod(page.chunked) or max(ends) > len(data)):
         raise ValueError("the pixels end too early")
@@ -133,23 +149,25 @@ def decode(page: "TiffPage", data: bytes, name: object) -> Deep:
     alpha = next((place for place, each in enumerate(extras) if each in (1, 2)), None)
     left_out = values.shape[-1] - colours - (alpha is not None)
     notes = (f"{left_out} of its channels left out, as neither colours nor alpha",) if left_out else ()
-    pixels = np.array(values[..., :colours], np.uint16)
+    kind: type[np.uint8] | type[np.uint16] = np.uint8 if values.dtype.itemsize == 1 else np.uint16
+    pixels: Any = np.array(values[..., :colours], kind)
+    white = np.iinfo(kind).max
     tags = {tag.code: tag.value for tag in page.tags}
     if photometric == 0:
-        np.subtract(65535, pixels, out=pixels)
+        np.subtract(white, pixels, out=pixels)
     if alpha is not None:
-        opacity = values[..., colours + alpha, None].astype(np.uint16)
+        opacity = values[..., colours + alpha, None].astype(kind)
         if extras[alpha] == 1:
-            _straighten(pixels, opacity)
+            _straighten(pixels, opacity, white)
         pixels = np.concatenate([pixels, opacity], axis=-1)
-    return Deep(pixels=pixels, inks=photometric == _SEPARATED, tags=tags, notes=notes)
+    return Decoded(pixels=pixels, inks=photometric == _SEPARATED, tags=tags, notes=notes)
 
 
-def _straighten(pixels: NDArray[np.uint16], opacity: NDArray[np.uint16]) -> None:
+def _straighten(pixels: NDArray[Any], opacity: NDArray[Any], white: int) -> None:
     """Divides colours, (H, W, C), in place by the opacity, (H, W, 1), that they had been multiplied by."""
     for colours, wide in zip(pixels, opacity.astype(np.uint32), strict=True):  # by rows, for the sake of memory
-        divided = (colours.astype(np.uint32) * 65535 + wide // 2) // np.maximum(wide, 1)
-        colours[:] = np.minimum(divided, 65535)
+        divided = (colours.astype(np.uint32) * white + wide // 2) // np.maximum(wide, 1)
+        colours[:] = np.minimum(divided, white)
 
 
 def _unpacked(page: "TiffPage", data: bytes) -> NDArray[Any]:
@@ -157,13 +175,14 @@ def _unpacked(page: "TiffPage", data: bytes) -> NDArray[Any]:
     code, rows = int(page.compression), page.tilelength or page.rowsperstrip
     strips = -(-page.imagelength // rows)
     channels = page.samplesperpixel if page.planarconfig == 1 else 1
-    values: NDArray[Any] = np.empty(page.shaped, np.uint16)
+    size = _bits(page) // 8
+    values: NDArray[Any] = np.empty(page.shaped, f"u{size}")
     page.compression = 1  # what is decoded below is unpacked
     for index in range(int(np.prod(page.chunked))):
         start, count = page.dataoffsets[index], page.databytecounts[index]
         here = rows if page.is_tiled else min(rows, page.imagelength - index % strips * rows)
         row = _unpacked_row(
-            data[start : start + count], code, here * (page.tilewidth or page.imagewidth) * channels * 2
+            data[start : start + count], code, here * (page.tilewidth or page.imagewidth) * channels * size
         )
         part, (plane, _, top, left, _), _ = page.decode(row, index)
         assert part is not None

@@ -133,6 +133,28 @@ def test_8_bits_that_alpha_was_multiplied_into() -> None:
     assert np.abs(read.pixels[0, 0].astype(int) - (199, 100, 0)).max() <= 1
 
 
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+def test_alpha_of_8_bits_in_layouts_that_pillow_does_not_know(compression: str | None, tile: Any) -> None:
+    pixels = values(5).astype(np.uint8)
+    stored = {"compression": compression, "tile": tile}
+    planes = np.moveaxis(pixels[..., :4], 2, 0).copy()
+    separate = {"photometric": "rgb", "planarconfig": "separate", "extrasamples": ["unassalpha"]}
+    read = decode_photograph(written(planes, **separate, **stored))
+    assert np.array_equal(read._all(), pixels[..., :4])
+    grey = {"photometric": "minisblack", "planarconfig": "contig", "extrasamples": ["assocalpha"]}
+    half = np.full((9, 9, 2), (50, 128), np.uint8)
+    assert decode_photograph(written(half, **grey, **stored))._all()[0, 0].tolist() == [100, 128]
+    grey |= {"photometric": "miniswhite", "extrasamples": ["unassalpha"]}
+    assert decode_photograph(written(half, **grey, **stored))._all()[0, 0].tolist() == [205, 128]
+    inks = {"photometric": "separated", "planarconfig": "contig", "extrasamples": ["unassalpha"]}
+    read = decode_photograph(written(pixels, **inks, **stored))
+    assert read.alpha is not None
+    assert np.array_equal(read.alpha, pixels[..., 4])
+    assert np.array_equal(read.pixels, np.asarray(Image.fromarray(pixels[..., :4].copy(), "CMYK").convert("RGB")))
+    assert read.notes == ("CMYK converted to RGB",)
+
+
 def test_grey_with_alpha_and_channels_that_are_neither() -> None:
     two = values(2)
     read = decode_photograph(written(two, photometric="minisblack", extrasamples=["unassalpha"], planarconfig="contig"))
