@@ -2,7 +2,8 @@
 
 import io
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,8 @@ class Photograph:
     """Captions, ratings and the like, as an XMP packet; None if there is none."""
     dpi: tuple[float, float] | None = None
     """Pixels per inch; None if the file names none."""
+    text: Mapping[str, str] = field(default_factory=dict)
+    """What a PNG says in words (Author, Software, ...), which only a PNG keeps."""
     quality: int | None = None
     """The quality of JPEG that the file's quantisation tables stand for; None for other formats and tables."""
     notes: tuple[str, ...] = ()
@@ -316,9 +319,12 @@ def encode_photograph(
         options["dpi"] = photograph.dpi
     if as_format.name == "TIFF":
         return tiff.encode(photograph._all(), **options)
-    if as_format.name == "PNG" and "xmp" in options:
+    if as_format.name == "PNG":
         options["pnginfo"] = PngInfo()
-        options["pnginfo"].add_itxt("XML:com.adobe.xmp", options.pop("xmp").decode(errors="replace"))
+        for key, value in photograph.text.items():
+            options["pnginfo"].add_text(key, value)
+        if "xmp" in options:
+            options["pnginfo"].add_itxt(metadata.XMP_KEY, options.pop("xmp").decode(errors="replace"))
     if photograph.pixels.dtype == np.uint16 and as_format.has_16_bits:
         return sixteen_bits.encode_png(photograph._all(), **options)
     encoded = io.BytesIO()

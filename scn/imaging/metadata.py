@@ -46,6 +46,11 @@ _OF_THE_FILE = (
 """TIFF's tags that say how pixels are stored, not what was photographed, and Photoshop's resources, such as a preview
 of what was: in EXIF data they would be wrong."""
 
+XMP_KEY = "XML:com.adobe.xmp"
+"""The name of the XMP packet among the texts of a PNG."""
+_GAMMA = 1 / 2.2
+"""What a PNG says of pixels that are sRGB's."""
+
 _UPRIGHT: Mapping[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
@@ -73,7 +78,17 @@ def about(image: Image.Image) -> dict[str, Any]:
         inches = 2.54 if exif.get(_UNIT) == 3 else 1
         dpi = tuple(inches * (_number(exif[tag]) or 0) for tag in (_X, _Y))
     dpi = _upright_dpi(dpi, exif.get(ORIENTATION))
-    return _about(lambda: exif, set(exif), image.info.get("icc_profile"), image.info.get("xmp"), dpi)
+    found = _about(lambda: exif, set(exif), image.info.get("icc_profile"), image.info.get("xmp"), dpi)
+    if image.format == "PNG":
+        found["text"] = {
+            key: str(value)
+            for key, value in image.info.items()
+            if isinstance(value, str) and key != XMP_KEY and not key.startswith("Raw profile")
+        }
+        gamma = image.info.get("gamma", _GAMMA)
+        if abs(gamma - _GAMMA) > 0.01 and not {"icc_profile", "srgb"} & image.info.keys():
+            found["notes"] = (*found["notes"], f"its gamma of {gamma:g} is left out: colours may look different")
+    return found
 
 
 def about_tiff(data: bytes, tags: Mapping[int, Any]) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def _with_chunks(png: bytes, metadata: dict[str, Any]) -> bytes:
     chunks, data, at = b"", small.getvalue(), _AFTER_HEADER
     while at < len(data):
         end = at + 12 + struct.unpack(">I", data[at : at + 4])[0]
-        if data[at + 4 : at + 8] in (b"iCCP", b"pHYs", b"eXIf", b"iTXt"):
+        if data[at + 4 : at + 8] in (b"iCCP", b"pHYs", b"eXIf", b"tEXt", b"iTXt"):
             chunks += data[at:end]
         at = end
     return png[:_AFTER_HEADER] + chunks + png[_AFTER_HEADER:]

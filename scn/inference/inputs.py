@@ -88,6 +88,8 @@ def plan(
         result.jobs = [Job(source=found.images[0][0], target=None, as_format=_checked(wanted or named("png"), "-"))]
         return result
     to_folder = found.several or Path(target).is_dir() or target.endswith(("/", "\\"))
+    if suffix and not to_folder:
+        raise UserError(f"--suffix is for the names of results in a folder, and {target} has its name: leave it out.")
     if found.several and not Path(target).is_dir():  # before anything is computed
         _check_folder(target, len(found.images))
     for source, path, kind in _targets(found.images, Path(target), to_folder, wanted, suffix):

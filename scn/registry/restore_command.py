@@ -77,6 +77,7 @@ def restore(
     ),
 ) -> None:
     """Restore photographs with models that are published or ship; images that can't be restored stop no others."""
+    from scn.imaging.formats import named
     from scn.inference.inputs import PIPE, Plan, plan
 
     if len(paths) < 2:
@@ -91,10 +92,12 @@ def restore(
     between_stores = any("://" in path for path in paths)
     if between_stores and (len(paths) != 2 or not all("://" in path for path in paths) or overwrite):
         raise UserError("Of stores name two, s3://BUCKET/IN and s3://BUCKET/OUT, and nothing is overwritten there.")
-    if copy_clean and (between_stores or model is None or "auto" not in model):
-        raise UserError("--copy-clean is for --model auto and for files and folders: leave it out.")
+    if copy_clean and (between_stores or model != "auto" or scale is not None):
+        raise UserError("--copy-clean is for --model auto alone, and for files and folders: leave it out.")
     if on_ray and not between_stores:
         raise UserError("--ray restores the images of a store: name s3://BUCKET/IN and s3://BUCKET/OUT.")
+    if on_ray and (device or threads):
+        raise UserError("--device and --threads are for this machine, and Ray knows the cluster's: leave them out.")
     todo = (
         Plan()
         if between_stores
@@ -102,6 +105,11 @@ def restore(
             paths[:-1], paths[-1], recursive=recursive, as_format=as_format, suffix=suffix, overwrite=overwrite
         )
     )
+    formats = [named(as_format or "png")] if between_stores else [job.as_format for job in todo.jobs]
+    if quality and formats and not any(each.has_quality for each in formats):
+        raise UserError(
+            f"--quality is for lossy formats, and {formats[0].name} loses nothing: leave it out, or add --format jpg."
+        )
     import torch
     from tqdm import tqdm
 
@@ -130,8 +138,8 @@ def restore(
         kind = (as_format or "png", suffix, quality)
         restored = restore_stores(paths[0], paths[1], models, reference, options, kind, factor, on_ray=on_ray)
         print(restored.sentence)
-        if restored.failed:
-            raise typer.Exit(1)
+        if restored.stopped or restored.failed:
+            raise typer.Exit(INTERRUPTED if restored.stopped else 1)
         return
 
     def work(photograph, name, done):  # type: ignore[no-untyped-def]  # scn.inference.batch.Restore

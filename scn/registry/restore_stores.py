@@ -126,6 +126,8 @@ class Outcome:
     already: int = 0
     nothing: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    stopped: bool = False
+    """Ctrl-C came before all were done."""
 
     @property
     def sentence(self) -> str:
@@ -134,7 +136,8 @@ class Outcome:
         parts += [f"{len(self.failed)} not"] if self.failed else []
         parts += [f"nothing to restore in {len(self.nothing)}"] if self.nothing else []
         parts += [f"{self.already} already there"] if self.already else []
-        return "; ".join([*parts, f"{MANIFEST} there names all"])
+        parts.append(f"{MANIFEST} there names all")
+        return "; ".join([*parts, "stopped; the same command goes on"] if self.stopped else parts)
 
 
 def restore_stores(
@@ -192,6 +195,8 @@ def restore_stores(
                 outcome.nothing.append(result.source)
             else:
                 outcome.restored += 1
+    except KeyboardInterrupt:
+        outcome.stopped = True
     finally:
         write_manifest(work.target)
     return outcome

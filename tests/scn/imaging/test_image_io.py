@@ -206,6 +206,28 @@ def test_xmp_is_kept_and_calls_the_image_upright(tmp_path: Path, photograph: Cal
         assert read_photograph(tmp_path / name).xmp == XMP % (1, 1)
 
 
+def test_a_png_keeps_what_it_says_in_words(tmp_path: Path, photograph: Callable[..., Any]) -> None:
+    about = PngInfo()
+    about.add_text("Author", "Zoë")
+    about.add_text("parameters", "a cat", zip=True)
+    about.add_itxt("Comment", "猫")
+    read = read_photograph(saved(tmp_path / "in.png", photograph(9, 12), pnginfo=about))
+    assert read.text == {"Author": "Zoë", "parameters": "a cat", "Comment": "猫"}
+    for name, written in (("out.png", read), ("deep.png", replace(read, pixels=read.pixels * np.uint16(257)))):
+        write_photograph(tmp_path / name, written)
+        assert read_photograph(tmp_path / name).text == read.text
+    write_photograph(tmp_path / "out.jpg", read)
+    assert read_photograph(tmp_path / "out.jpg").text == {}
+
+
+def test_a_gamma_that_is_not_that_of_srgb_is_told(tmp_path: Path, photograph: Callable[..., Any]) -> None:
+    plain = saved(tmp_path / "in.png", photograph(9, 12)).read_bytes()
+    for gamma, notes in ((45455, ()), (100000, ("its gamma of 1 is left out: colours may look different",))):
+        chunk = b"gAMA" + gamma.to_bytes(4, "big")
+        whole = (4).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+        assert decode_photograph(plain[:33] + whole + plain[33:]).notes == notes
+
+
 def test_a_jpeg_holds_64_kib_of_each(tmp_path: Path, photograph: Callable[..., Any]) -> None:
     plain = Photograph(pixels=photograph(9, 12), alpha=None, icc_profile=None)
     path = tmp_path / "a.jpg"

@@ -161,6 +161,12 @@ def test_a_suffix_names_no_folder(photos: Path) -> None:
         plan(["photos"], "new", suffix="/../../evil")
 
 
+def test_a_suffix_is_not_for_a_result_that_is_named(photos: Path) -> None:
+    (image, *_) = sorted(photos.glob("*.png"))
+    with pytest.raises(UserError, match=r"--suffix is for the names of results in a folder, and new\.png has its name"):
+        plan([str(image)], "new.png", suffix="_x2")
+
+
 def test_formats_that_contradict_each_other(photos: Path) -> None:
     with pytest.raises(UserError, match=r"new\.tif names TIFF and --format PNG: leave one of them out"):
         plan(["photos/a.png"], "new.tif", as_format="png")

@@ -293,6 +293,13 @@ def test_an_enlargement_that_memory_can_not_hold_is_refused_before_it_begins(
         ),
         (["a.png", "out.png", "-m", "MODEL", "--tile", "64"], "--tile: '64' is no side of a tile: give auto, or more"),
         (["a.png", "out.png", "-m", "MODEL", "--chroma", "no"], "--chroma: 'no' is none of restore, keep"),
+        (
+            ["a.png", "out.png", "-m", "MODEL", "--quality", "9"],
+            "--quality is for lossy formats, and PNG loses nothing",
+        ),
+        (["file:///in", "file:///out", "-m", "MODEL", "--quality", "9"], "--quality is for lossy formats, and PNG"),
+        (["file:///in", "file:///out", "-m", "MODEL", "--ray"], "--device and --threads are for this machine"),
+        (["a.png", "out.png", "-m", "auto,sr-x2", "--copy-clean"], "--copy-clean is for --model auto alone"),
         (["a.png", "out.png", "-m", "MODEL", "--format", "gif"], "'gif' is no format of images here: use one of png"),
     ],
 )

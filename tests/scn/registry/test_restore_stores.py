@@ -101,7 +101,10 @@ def test_what_a_kill_left_is_finished(
 
     with monkeypatch.context() as patched:
         patched.setattr(restore_stores, "_put_record", killed)  # the result is there, its record is not
-        assert command()[0] != 0
+        status, out, _ = command()
+    assert status == 130
+    assert out.startswith("0 images restored by dn-s25@v1")
+    assert out.endswith("; manifest.json there names all; stopped; the same command goes on\n")
     assert len(results(project)) == 1
     assert command()[0] == 0
     check(project, photographs)
