@@ -1,5 +1,6 @@
 """The page of `scn serve`, served to a test."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from scn.serving.app import Limits
 from scn.serving.jobs import Jobs
 
 HEADERS = {"X-SCN": "test"}
-LIMITS = Limits(megapixels=0.05, upload_mib=1)
+LIMITS = Limits(megapixels=0.05, upload_mib=4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,7 @@ class Served:
             told = requests.get(f"{self.url}api/jobs/{job_id}", timeout=60).json()
             if told["state"] not in ("queued", "running"):
                 return told
+            time.sleep(0.01)
 
     def file(self, job_id: str, name: str) -> requests.Response:
         return requests.get(f"{self.url}api/jobs/{job_id}/{name}", timeout=60)

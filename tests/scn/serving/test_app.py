@@ -4,6 +4,7 @@ import io
 import logging
 import socket
 import time
+import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ import requests
 import tifffile
 from photo_folder import picture
 from PIL import Image
-from served_page import HEADERS, Served
+from served_page import HEADERS, LIMITS, Served
 
 from scn.registry.reference import load
 
@@ -85,7 +86,7 @@ def test_settings_are_those_of_restoring(served: Served) -> None:
         (png(), {"strength": 2}, 422, "strength: 2 is out of range"),
         (png(), {"format": "exe"}, 422, "'exe' is no format of images here"),
         (png(), {"model": ""}, 422, "Name a model, or a factor"),
-        (bytes(2**20 + 1), {}, 413, "a.png has more than 1 MiB"),
+        (bytes(2**22 + 1), {}, 413, "a.png has more than 4 MiB"),
         (png(height=200, width=300), {}, 413, "would have 0.06 megapixels, and 0.05 are allowed"),
         (png(height=80, width=200), {"model": "sr-x2"}, 413, "enlarge less"),
         (png(height=90, width=90), {"model": "sr-x2", "factor": 2.5}, 413, "would have 0.050625 megapixels, and 0.05 "),
@@ -171,6 +172,25 @@ def test_fifty_at_once_are_all_served(served: Served) -> None:
         assert all(pool.map(one, range(50)))
 
 
+def test_fifty_uploads_at_once_lie_on_the_disk_and_not_in_memory(served: Served) -> None:
+    photograph = png(0, 24, 24)
+    photograph += bytes(LIMITS.upload_mib * 2**20 - len(photograph))  # behind the image; the threads share it
+
+    def one(_: int) -> str:
+        return str(served.ended(served.send(photograph, strength=0.0).json()["id"])["state"])
+
+    one(0)  # whatever is made once
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        with ThreadPoolExecutor(50) as pool:
+            assert set(pool.map(one, range(50))) == {"done"}
+        assert tracemalloc.get_traced_memory()[1] - before < 50 * len(photograph) / 2
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_full_queue_says_when_to_come_again(served: Served) -> None:
     served.jobs.most = 0
     answer = served.send(png())
@@ -206,4 +226,4 @@ def test_what_can_be_chosen_is_told(served: Served) -> None:
     about = requests.get(f"{served.url}api/about", timeout=60).json()
     assert [(model["reference"], model["scale"]) for model in about["models"]] == [("dn-s25", 1), ("sr-x2", 2)]
     assert {"png", "jpg"} <= set(about["formats"])
-    assert (about["upload_mib"], about["megapixels"]) == (1, 0.05)
+    assert (about["upload_mib"], about["megapixels"]) == (4, 0.05)
