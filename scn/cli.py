@@ -274,13 +274,13 @@ def gc(
         check_folder(loaded.root)
     versions, old = unneeded(loaded), find_old(loaded)
     for version in versions:
-        print(f"{version.experiment}@{version.version}: {version.why}")
+        print(version.told(loaded.collect.after_days))
     for each in old:
         when = "" if each.deletable else f", found so for {each.days} of {loaded.collect.after_days} days"
         print(f"{each.name}: {each.why}{when}")
-    count = sum(len(version.keys) for version in versions) + sum(len(each.keys) for each in old if each.deletable)
+    going = delete_versions(loaded, versions) if delete else [version for version in versions if version.deletable]
+    count = sum(len(version.keys) for version in going) + sum(len(each.keys) for each in old if each.deletable)
     if delete:
-        delete_versions(loaded, versions)
         delete_old(loaded, old)
     print(f"{count} objects {'deleted' if delete else 'would be deleted by --delete'}", file=sys.stderr)
 

@@ -81,9 +81,9 @@ def about(image: Image.Image) -> dict[str, Any]:
     found = _about(lambda: exif, set(exif), image.info.get("icc_profile"), image.info.get("xmp"), dpi)
     if image.format == "PNG":
         found["text"] = {
-            key: str(value)
+            str(key): str(value)
             for key, value in image.info.items()
-            if isinstance(value, str) and key != XMP_KEY and not key.startswith("Raw profile")
+            if isinstance(value, str) and key != XMP_KEY and not str(key).startswith("Raw profile")
         }
         gamma = image.info.get("gamma", _GAMMA)
         if abs(gamma - _GAMMA) > 0.01 and not {"icc_profile", "srgb"} & image.info.keys():

@@ -1,28 +1,20 @@
 """Finds what nobody needs in the store: old checkpoints, and shards that no manifest names.
 
-A store does not tell how old an object is. So what was found unneeded is noted in .scn/unneeded.json with the time, and
-may be deleted once it has been found so, and unchanged, for `collect.after_days`. A preparation or a training that is
-at work while someone looks loses nothing by that.
+They may be deleted once they have been found so for a while (scn.registry.ages).
 """
 
-import json
 import re
-import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from scn.config.params import Params
-from scn.core.files import write_atomically
 from scn.core.hashing import digest
-from scn.registry.collect import locks
+from scn.registry.ages import ages
+from scn.registry.collect import dvc_cache, locks
 from scn.storage.base import Store
-
-NOTES = Path(".scn/unneeded.json")
-"""What was found unneeded and since when, relative to the project's folder."""
 
 _RUN = re.compile(r"runs/[^/]+/[^/]+(?=/)")
 _SHARD = re.compile(r"shards/[^/]+/[0-9a-f]{32}/\d+\.tar")
@@ -56,20 +48,11 @@ def find_old(params: Params) -> list[Old]:
     """
     store, root = params.open_store(), params.root
     found = {**_checkpoints(store), **_shards(store, root)}
-    path = root / NOTES
-    notes = json.loads(path.read_bytes()) if path.is_file() else {}
-    now = datetime.now(UTC)
-    kept = {}
-    for name, (state, _, _) in found.items():
-        before = notes.get(name)
-        kept[name] = before if before and before["state"] == state else {"state": state, "since": now.isoformat()}
-    write_atomically(path, (json.dumps(kept, indent=1) + "\n").encode())
-    after = timedelta(days=params.collect.after_days)
-    result = []
-    for name, (_, why, keys) in sorted(found.items()):
-        age = now - datetime.fromisoformat(kept[name]["since"])
-        result.append(Old(name=name, why=why, keys=keys, days=age.days, deletable=age >= after))
-    return result
+    age = ages(params, ("runs/", "shards/"), {name: state for name, (state, _, _) in found.items()})
+    return [
+        Old(name=name, why=why, keys=keys, days=age[name].days, deletable=age[name].enough)
+        for name, (_, why, keys) in sorted(found.items())
+    ]
 
 
 def delete_old(params: Params, found: Iterable[Old]) -> int:
@@ -119,15 +102,10 @@ def _named(root: Path) -> tuple[set[str], list[str]]:
     texts = [path.read_text() for pattern in (*patterns, kept) for path in root.glob(pattern)]
     unknown = []
     wanted = {(path, md5) for lock in locks(root) for path, md5 in _LOCKED.findall(lock)}
-    cache = _cache(root) if wanted else root
+    cache = dvc_cache(root) if wanted else root
     for path, md5 in sorted(wanted):
         try:
             texts.append((cache / "files" / "md5" / md5[:2] / md5[2:]).read_text())
         except FileNotFoundError:
             unknown.append(path)
     return {key for text in texts for key in _SHARD.findall(text)}, unknown
-
-
-def _cache(root: Path) -> Path:
-    done = subprocess.run([sys.executable, "-m", "dvc", "cache", "dir"], cwd=root, capture_output=True, text=True)
-    return root / (done.stdout.strip() or ".dvc/cache")

@@ -214,7 +214,7 @@ def gc(
     """Show the versions that nobody needs, by the rules of params.yaml's `registry`, or delete them.
 
     Kept are the newest `registry.keep` of each experiment, and all that a name, its history's last step, a card, a
-    receipt or a dvc.lock of any branch names.
+    receipt or a dvc.lock of any branch names. Half versions go after `collect.after_days`.
     """
     from scn.config.params import load_params
     from scn.registry.collect import check_folder, unneeded
@@ -225,10 +225,9 @@ def gc(
         check_folder(loaded.root)
     found = unneeded(loaded)
     for version in found:
-        print(f"{version.experiment}@{version.version}: {version.why}")
-    if delete:
-        delete_versions(loaded, found)
-    count = f"{len(found)} version{'' if len(found) == 1 else 's'}"
+        print(version.told(loaded.collect.after_days))
+    old = delete_versions(loaded, found) if delete else [version for version in found if version.deletable]
+    count = f"{len(old)} version{'' if len(old) == 1 else 's'}"
     print(f"{count} deleted" if delete else f"{count} would be deleted by --delete", file=sys.stderr)
 
 

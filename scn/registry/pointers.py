@@ -8,7 +8,7 @@ The history of a pointer's moves lies in the same object, so that neither is eve
 
 import re
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from scn.storage.base import Store, StoreError
 LATEST = "latest"
 """The name that stands for the version that serves where none is named."""
 _ATTEMPTS = 100
+_VERSION = re.compile(r"v[1-9]\d*")
 _NAME = re.compile(r"(?!v\d+$)[a-z][a-z0-9-]{0,31}")
 
 
@@ -63,10 +64,19 @@ class Pointer(Record):
         )
         return Pointer(version=version, held=held, history=(*self.history, move))
 
-    @property
-    def before(self) -> str:
-        """The version that it pointed to before the one of now; "" if none is known."""
-        return next((move.version for move in reversed(self.history) if move.version != self.version), "")
+    def before(self, numbers: Sequence[int]) -> str:
+        """The version that it came from when it first came to where it is, which a rollback leads to; "" if none is.
+
+        Args:
+            numbers: of the versions that exist, ascending; others are passed over.
+        """
+        exist = {f"v{number}" for number in numbers}
+        history = [move.version for move in self.history]
+        first = history.index(self.version) if self.version in history else 0
+        earlier = [version for version in history[:first] if version in exist and version != self.version]
+        if not earlier:
+            earlier = [f"v{number}" for number in numbers if number < int(self.version[1:])]
+        return earlier[-1] if earlier else ""
 
 
 NOTHING = Pointer(version="")
@@ -115,6 +125,8 @@ def move(store: Store, experiment: str, name: str, decide: Callable[[Pointer], P
         present = _parsed(data, experiment, name) or NOTHING
         if (wanted := decide(present)) is None:
             return present
+        if not _VERSION.fullmatch(wanted.version):
+            raise ValueError(f"{wanted.version!r} is no version")
         if own := signing_key():
             wanted = wanted.model_copy(update={"signature": signature(own, statement(experiment, name, wanted))})
         if store.swap_pointer(key, wanted.dumps(), token):
@@ -143,6 +155,6 @@ def _parsed(data: bytes | None, experiment: str, name: str) -> Pointer | None:
         return None
     key = pointer_key(experiment, name)
     pointer = Pointer.loads(data, Path(key), "delete it in the store, and move it again with `scn models promote`")
-    if not re.fullmatch(r"v[1-9]\d*", pointer.version):
+    if not _VERSION.fullmatch(pointer.version):
         raise UserError(f"{key} in the store names no version: delete it, and move it again with `scn models promote`.")
     return pointer

@@ -53,7 +53,8 @@ def rollback(params: Params, experiment: str, name: str = LATEST, *, to: str = "
     No publish moves `latest` from there until a version is promoted.
 
     Args:
-        to: the version; "": the one that the name pointed to before it first pointed to the present one.
+        to: the version, or an alias of it; "": the one that the name pointed to before it first pointed to the present
+            one, of those that are still there.
     Returns:
         what the name points to now.
     Raises:
@@ -70,10 +71,10 @@ def rollback(params: Params, experiment: str, name: str = LATEST, *, to: str = "
             raise UserError(f"{experiment}@{name} points to no version: use `scn models promote`.")
         if not sound and not to:
             raise UserError(f"The history of {experiment}@{name} can't be trusted: say where to, with --to vN.")
-        version = to or _before(present, versions(store, experiment))
-        if not version:
+        wanted = to or present.before(versions(store, experiment))
+        if not wanted:
             raise UserError(f"{experiment}@{name} points to {present.version}, and to nothing before: use --to vN.")
-        resolve(f"{experiment}@{version}", params)
+        version = resolve(f"{experiment}@{wanted}", params)[1]  # of an alias, what it points to
         why = f"rolled back from {present.version}" + (f": {reason}" if reason else "")
         return present.moved(version, why, held=f"it was {why}")
 
@@ -83,13 +84,3 @@ def rollback(params: Params, experiment: str, name: str = LATEST, *, to: str = "
 def _check_mover(params: Params) -> None:
     if why := may_move(params):
         raise UserError(f"Nobody would follow this move, as {why}: set {KEY} to the file of such a key.")
-
-
-def _before(present: Pointer, numbers: list[int]) -> str:
-    """The version that a pointer came from when it first came to where it is; "" if none is known."""
-    history = [move.version for move in present.history]
-    first = history.index(present.version) if present.version in history else 0
-    if first:
-        return history[first - 1]
-    earlier = [number for number in numbers if number < int(present.version[1:])]
-    return f"v{earlier[-1]}" if earlier else ""

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from scn.config.params import Params, load_params
-from scn.launch.collect import NOTES, delete_old, find_old
+from scn.launch.collect import delete_old, find_old
+from scn.registry.ages import NOTES
 from scn.storage import open_store
 from scn.storage.base import Store
 

@@ -1,8 +1,10 @@
 """What may be deleted of the registry: never what serves, is named, or is recorded."""
 
 import hashlib
+import json
 import shutil
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,10 @@ import pytest
 import yaml
 
 from scn.config.params import Params, load_params
+from scn.core.errors import UserError
+from scn.registry.ages import NOTES
 from scn.registry.collect import delete, unneeded
-from scn.registry.promote import promote
+from scn.registry.promote import promote, rollback
 from scn.registry.publish import publish, versions
 from scn.storage import open_store
 
@@ -83,6 +87,52 @@ def test_what_the_lock_file_of_another_branch_names_is_kept(project: Any) -> Non
     assert found(params) == ["v1", "v3", "v4"]
 
 
+def test_what_a_lock_names_is_kept_though_the_store_has_moved(project: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    params = keeping(project)
+    receipt = (project.root / "v2.json").read_bytes().replace(b"store/", b"old-place/")
+    md5 = hashlib.md5(receipt, usedforsecurity=False).hexdigest()
+    (project.root / "dvc.lock").write_text(
+        f"stages:\n  publish@dn-s25:\n    outs:\n    - path: published/dn-s25.json\n      hash: md5\n      md5: {md5}\n"
+    )
+    assert found(params) == []
+    assert (
+        "No whole version of dn-s25 is looked at, as a receipt that a dvc.lock names is not" in capsys.readouterr().err
+    )
+    cached = project.root / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(receipt)
+    assert found(params) == ["v1", "v3", "v4"]
+
+
+def test_git_that_cannot_be_asked_is_no_git_that_names_nothing(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = keeping(project)
+    subprocess.run(["git", "init", "-q"], cwd=project.root, check=True)
+    with monkeypatch.context() as other:
+        other.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+        other.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+        other.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
+        with pytest.raises(UserError, match=r"what its branches need \(fatal: .*dubious ownership"):
+            unneeded(params)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match=r"what its branches need \(No such file or directory\): install git"):
+        unneeded(params)
+
+
+def test_what_the_next_rollback_leads_to_is_kept(project: Any) -> None:
+    params = keeping(project, 1)
+    assert rollback(params, NAME).version == "v5"
+    delete(params, unneeded(params))
+    assert rollback(params, NAME).version == "v4"
+    assert versions(open_store(params.storage.url, params.root), NAME) == [4, 5, 6]
+
+
+def test_what_was_promoted_meanwhile_is_not_deleted(project: Any) -> None:
+    params = keeping(project)
+    old = unneeded(params)
+    promote(params, f"{NAME}@v2", "production")
+    assert [each.version for each in delete(params, old)] == ["v1", "v3", "v4"]
+
+
 def test_half_versions_go_but_not_that_of_a_publisher_at_work(project: Any) -> None:
     params = keeping(project, 9)
     store = Path(project.root / "store/registry" / NAME)
@@ -90,8 +140,14 @@ def test_half_versions_go_but_not_that_of_a_publisher_at_work(project: Any) -> N
     (store / "v7").mkdir()
     shutil.copy(store / "v6/config.json", store / "v7")
     (half,) = unneeded(params)
-    assert (half.version, half.why) == ("v3", "it was never published whole")
-    delete(params, [half])
+    assert half.told(14) == "dn-s25@v3: it was never published whole, found so for 0 of 14 days"
+    assert delete(params, [half]) == []  # a slow publisher may be at work on it
+    assert list(store.glob("v3/*"))
+    notes = json.loads((project.root / NOTES).read_bytes())
+    notes["registry/dn-s25/v3"]["since"] = (datetime.now(UTC) - timedelta(days=15)).isoformat()
+    (project.root / NOTES).write_text(json.dumps(notes))
+    (half,) = unneeded(params)
+    assert delete(params, [half]) == [half]
     assert not list(store.glob("v3/*"))
     assert versions(open_store(params.storage.url, params.root), NAME) == [1, 2, 4, 5, 6]
 

@@ -67,6 +67,18 @@ def test_to_make_a_worse_one_serve_takes_a_reason_which_is_kept(project: Any) ->
     assert moves(project)[-1] == ("v2", "promoted: less ringing")
 
 
+def test_a_rollback_to_an_alias_leads_to_its_version(project: Any) -> None:
+    for seed in (1, 2, 3):
+        version(project, seed, 27.0 + seed)
+    promote(project.params, f"{NAME}@v1", "production")
+    assert rollback(project.params, NAME, to="production").version == "v1"
+    assert load(NAME, "cpu", params_file=project.root / "params.yaml").version == "v1"
+    store = store_of(project)
+    with pytest.raises(ValueError, match="'production' is no version"):
+        move(store, NAME, "latest", lambda found: found.moved("production", "by hand"))
+    assert latest(store, NAME) == "v1"
+
+
 def test_no_publish_moves_what_was_rolled_back(project: Any, capsys: pytest.CaptureFixture[str]) -> None:
     for seed in (1, 2, 3):
         version(project, seed, 27.0 + seed)
