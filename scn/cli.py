@@ -65,7 +65,7 @@ def train(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Override a setting of the experiment: a key of data, model, train or run, such as "
+            help="Override a setting of the experiment: a key of model, train or run, such as "
             "train.batch_size=8, or start_from=FOLDER.",
         ),
     ] = None,
@@ -89,6 +89,11 @@ def train(
     from scn.config.params import load_params
     from scn.launch.stage import train_stage
 
+    if stated := next((each for each in settings or [] if each.startswith("data.")), None):
+        raise UserError(
+            f"--set {stated} would change nothing: shards/{experiment} is made by then; change {params}, and run "
+            f"`data-prep shard --experiment {experiment} --out shards/{experiment}` again."
+        )
     configured = load_params(params, settings or [], experiment)
     train_stage(configured, experiment, plain=plain, minutes=minutes, resume=resume, resume_anyway=resume_anyway)
 

@@ -32,7 +32,7 @@ class TrainConfig(Section):
     """
 
     # The patches of a step
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     """Seed of the initial weights, of the patches and of the noise."""
     batch_size: int = Field(default=16, ge=1)
     """Patches per step, over all workers."""
@@ -121,6 +121,15 @@ class TrainConfig(Section):
                 f"warmup_steps: {self.warmup_steps} of {self.steps(images)} steps on {images} images: the warm-up "
                 "would not end; lower it"
             )
+
+    def cut_short(self, images: int) -> str:
+        """What the recipe promises and a run on `images` training images ends before, a phrase; "" if nothing."""
+        last = self.steps(images) - 1
+        if self.late_loss and self.held(last, images):
+            return "late_loss never comes"
+        return (
+            "the learning rate never falls" if self.schedule != "constant" and self._fallen(last, images) == 1 else ""
+        )
 
     def steps(self, images: int) -> int:
         """Number of optimizer steps of the whole run on `images` training images."""

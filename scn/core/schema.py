@@ -12,7 +12,7 @@ from scn.core.errors import UserError
 class Section(BaseModel):
     """Part of a configuration: unknown keys and values of the wrong type are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 S = TypeVar("S", bound=Section)

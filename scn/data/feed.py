@@ -185,6 +185,12 @@ def _check_memory(groups: Groups, experiment: Experiment) -> None:
                 f"Two groups of train.group_mib {group:g} don't fit run.memory_mib {memory} of {experiment.name}: "
                 "raise run.memory_mib, or lower train.group_mib, which begins a new run."
             )
+        if groups.most_bytes > memory * 2**20:
+            raise UserError(
+                f"A shard of {experiment.name} is larger than train.group_mib, so that up to "
+                f"{groups.most_bytes / 2**20:.0f} MiB of images are in memory, more than run.memory_mib, {memory}: "
+                "raise it, or lower data.shard_mib and make the shards again."
+            )
         return
     mib = groups.most_bytes / 2**20
     if mib > memory:

@@ -30,7 +30,8 @@ def shared_memory(folder: Path, name: str, size: int, fill: Callable[[Tensor], b
     Raises:
         OSError: if the machine has no such memory, or too little of it.
     """
-    with locked(folder / f"memory-{name[:1]}.lock"):  # one of few locks, which stay behind
+    # One of some locks, which stay behind: who asks for another name hardly ever waits.
+    with locked(folder / f"memory-{name[:3]}.lock"):
         if (found := _found(name, size)) is not None:
             try:
                 return _mapped(found, size), os.pread(found, os.fstat(found).st_size - size, size)

@@ -25,7 +25,7 @@ def described(run: Run) -> dict[str, Any]:
         "evaluation": run.evaluation.model_dump() if run.evaluation else None,
         "store": run.store.url,
         "root": str(run.root.resolve()),
-        "start": (run.start, run.start_sha256),
+        "start_sha256": run.start_sha256,
         "launch": run.launch,
         "code_sha256": run.identity["code_sha256"],
         "needed": common(),
@@ -115,15 +115,13 @@ def _run(config: dict[str, Any]) -> Run:
             f"({error.strerror}): let the cluster's user write there, or train in a folder that every node can make."
         ) from None
     evaluation = config["evaluation"]
-    start, start_sha256 = config["start"]
     run = Run(
         experiment=Experiment.model_validate(config["experiment"]),
         manifest=TrainingManifest.model_validate(config["manifest"]),
         evaluation=EvaluationManifest.model_validate(evaluation) if evaluation else None,
         store=open_store(config["store"], root),
         root=root,
-        start=start,
-        start_sha256=start_sha256,
+        start_sha256=config["start_sha256"],
         launch=config["launch"],
     )
     if run.identity["code_sha256"] != config["code_sha256"]:

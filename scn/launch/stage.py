@@ -9,10 +9,11 @@ from pathlib import Path
 from uuid import uuid4
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from scn.config.params import Params
-from scn.core.errors import UserError
+from scn.core.errors import Stopped, UserError
 from scn.core.hashing import file_sha256
 from scn.inference.model_files import save_model
 from scn.inference.precision import has_bfloat16
@@ -24,7 +25,7 @@ from scn.launch.world import plain_world
 from scn.monitoring.progress import Progress
 from scn.shards.manifest import evaluation_manifest, training_manifest
 from scn.storage import open_store
-from scn.storage.base import Store
+from scn.storage.base import StoreError
 from scn.storage.lease import Lease
 from scn.storage.patience import reached
 from scn.storage.writers import check_writers
@@ -67,18 +68,22 @@ def train_stage(
         experiment.train.check(manifest.images)
     except ValueError as error:
         raise UserError(f"train of {name}: {error}.") from None
+    if what := experiment.train.cut_short(manifest.images):
+        steps = experiment.train.steps(manifest.images)
+        print(
+            f"{name}: {what} within its {steps} steps, by train.schedule and what it takes", file=sys.stderr, flush=True
+        )
     store = open_store(params.storage.url, params.root)
     reached(store, experiment.run.store_timeout_s).check()
     check_writers(store, single=params.storage.single_writer, publishing=False)
-    start, start_sha256 = _start(params, name, store)
+    weights = _start(params, name)
     run = Run(
         experiment=experiment,
         manifest=manifest,
         evaluation=evaluation,
         store=store,
         root=params.root.resolve(),
-        start=start,
-        start_sha256=start_sha256,
+        start_sha256=file_sha256(weights) if weights else None,
         launch=uuid4().hex,
     )
     lease = Lease(store, run.checkpoints.lease, what=f"The run of {name}", id=run.launch)
@@ -89,7 +94,8 @@ def train_stage(
                     if world.rank == 0:
                         lease.take(run.patience.tell, stopping)
                         held.enter_context(lease)
-                        _begin(run, resume, resume_anyway, world.device)
+                        with _stopped_by(stopping, run):
+                            _begin(run, weights, resume, resume_anyway, world.device)
                     with _progress(run, params, world) as callbacks:
                         train(run, world, callbacks, stopping)
                     if world.rank:
@@ -98,30 +104,48 @@ def train_stage(
                 lease.take(run.patience.tell, stopping)
                 held.enter_context(lease)
                 gpu = torch.cuda.is_available() and experiment.run.use_gpu
-                before = _begin(run, resume, resume_anyway, torch.device("cuda" if gpu else "cpu"))
+                with _stopped_by(stopping, run):
+                    before = _begin(run, weights, resume, resume_anyway, torch.device("cuda" if gpu else "cpu"))
                 threads = before.threads if before else None
                 with _progress(run, params, World()) as callbacks:
                     train_with_ray(run, params, callbacks, stopping, threads)
         _keep(run, params)
 
 
-def _start(params: Params, name: str, store: Store) -> tuple[str, str | None]:
-    """Puts the weights to start from into the store, for all workers; returns key and SHA-256, or "" and None."""
+def _start(params: Params, name: str) -> Path | None:
+    """The file of weights to start from, None without; raises UserError if it is damaged, or none of it fits."""
     start_from = params.experiment(name).start_from
     if start_from is None:
-        return "", None
+        return None
     weights = start_weights(params, name)
-    tensors = load_file(weights)
+    try:
+        tensors = load_file(weights)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"start_from of {name}: {weights} is damaged ({error}): fetch or train it again.") from None
     taken = Learner(params.experiment(name), World()).start_from(tensors, start_from)
     print(f"{name}: starts from {start_from}: {taken} of its {len(tensors)} tensors fit", flush=True)
-    sha256 = file_sha256(weights)
-    key = f"runs/{name}/start-{sha256[:16]}.safetensors"
-    store.put_file(key, weights, sha256=sha256, names_content=True)
-    return key, sha256
+    return weights
 
 
-def _begin(run: Run, resume: bool | None, resume_anyway: bool, device: torch.device) -> Arithmetic | None:
+@contextmanager
+def _stopped_by(stopping: Stopping, run: Run) -> Iterator[None]:
+    """Context in which a reason to stop ends the wait for a store that fails, by Stopped."""
+    try:
+        with run.patience.within(run.patience.tell, stopping):
+            yield
+    except StoreError as error:
+        if why := stopping():
+            raise Stopped(f"{run.experiment.name}: stopped ({why}) before it began; start it again") from error
+        raise
+
+
+def _begin(
+    run: Run, weights: Path | None, resume: bool | None, resume_anyway: bool, device: torch.device
+) -> Arithmetic | None:
     """Finds or deletes what earlier runs have left, and prints what differs from the request.
+
+    Args:
+        weights: the file of weights to start from, which all workers get from the store.
 
     Returns:
         How the run computes that is gone on with; None if there is none.
@@ -145,6 +169,8 @@ def _begin(run: Run, resume: bool | None, resume_anyway: bool, device: torch.dev
         found = run.checkpoints.load() if resume_anyway else None
     run.checkpoints.begin()
     run.checkpoints.wait()  # for what the store lacked: other machines are to find it
+    if weights and run.start_sha256:
+        run.patient_store.put_file(run.start, weights, sha256=run.start_sha256, names_content=True)
     if run.experiment.train.precision == "bfloat16" and "RAY_ADDRESS" not in os.environ and not has_bfloat16(device):
         print(f"{name}: this machine does not compute in bfloat16: float32 is used instead", flush=True)
     return Arithmetic.of(found[1]) if found else None
@@ -222,8 +248,6 @@ def _keep(run: Run, params: Params) -> None:
     }
     save_model(params.root / "models" / name, network_of(experiment, state), experiment.architecture(), about)
     run.checkpoints.delete()
-    if run.start:
-        run.patient_store.delete(run.start)
 
 
 def _seconds(rows: list[dict[str, float]]) -> int:

@@ -40,6 +40,11 @@ def plain_world(experiment: Experiment) -> Iterator[World]:
 
     rank, world_size, local_rank = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    if config.batch_per_worker and config.workers != world_size:
+        raise UserError(
+            f"run.batch_per_worker gives each of {config.workers} run.workers its patches, and torchrun has started "
+            f"{world_size} processes: set run.workers to {world_size}, or train.batch_size in its place."
+        )
     experiment.check_split(world_size)
     # torchrun sets OMP_NUM_THREADS to 1 where there are several.
     threads = (asked_threads() if here == 1 else None) or max(1, cpu_count() // here)

@@ -122,7 +122,7 @@ class Learner:
         taken = 0
         with torch.no_grad():
             for module_name, module in self.network.named_modules():
-                for kind in ("weight", "bias"):
+                for kind in ("weight", "bias", "running_mean", "running_var"):
                     mine = getattr(module, kind, None)
                     theirs = weights.get(f"{module_name}.{kind}")
                     if isinstance(mine, Tensor) and theirs is not None and theirs.shape == mine.shape:

@@ -45,8 +45,6 @@ class Run:
     store: Store
     root: Path
     """The project's folder; checkpoints and cached shards lie in its folder .scn, on every machine."""
-    start: str = ""
-    """The store's key of the weights to start from; empty: random weights."""
     start_sha256: str | None = None
     """SHA-256 of the weights to start from; None: random weights."""
     launch: str = ""
@@ -56,6 +54,13 @@ class Run:
     def steps(self) -> int:
         """Number of steps of the whole run."""
         return self.experiment.train.steps(self.manifest.images)
+
+    @property
+    def start(self) -> str:
+        """The store's key of the weights to start from, beside the run's checkpoints; empty: random weights."""
+        if self.start_sha256 is None:
+            return ""
+        return f"runs/{self.experiment.name}/{self.checkpoints.run_id}/start-{self.start_sha256[:16]}.safetensors"
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -214,8 +219,8 @@ def _train(
         if run.start:
             learner.start_from(load_safetensors(store.get(run.start)), experiment.start_from or run.start)
     score = validate(first)  # if an earlier process has not, for want of the store
-    if first and score is not None:
-        save(first, score)
+    if score is not None and (first or (run.start and config.take_best_every)):
+        save(first, score)  # the best weights may be those that a run starts from
     history.note(first, run.identity["code_sha256"], {**about, "device": f"{about['device']}, {precision}, {how}"})
 
     rank, world_size = world.rank, world.world_size

@@ -73,3 +73,27 @@ def test_a_warm_up_that_would_not_end_is_told_when_the_images_are_known() -> Non
     config.check(26)
     with pytest.raises(ValueError, match="warmup_steps: 1000 of 1000 steps on 25 images: the warm-up would not end"):
         config.check(25)
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [
+        ({}, ""),
+        ({"max_steps": 28 * EPOCH}, "the learning rate never falls"),
+        ({"max_steps": 28 * EPOCH + 1}, ""),
+        ({"hold_epochs": 38}, "the learning rate never falls"),
+        ({"schedule": "cosine", "hold_epochs": 40}, "the learning rate never falls"),
+        ({"schedule": "cosine", "max_steps": 25 * EPOCH}, "the learning rate never falls"),
+        ({"halve_every_steps": 10**9}, "the learning rate never falls"),
+        ({"schedule": "constant"}, ""),
+        ({"schedule": "constant", "late_loss": {"mse": 1.0}, "max_steps": 25 * EPOCH}, "late_loss never comes"),
+    ],
+)
+def test_what_a_run_ends_before_is_known_when_the_images_are(settings: dict[str, object], what: str) -> None:
+    assert TrainConfig.model_validate(settings).cut_short(IMAGES) == what
+
+
+@pytest.mark.parametrize("settings", [{"seed": 2**63}, {"group_mib": math.inf}, {"learning_rate": math.nan}])
+def test_numbers_that_nothing_can_compute_with_are_refused(settings: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        TrainConfig.model_validate(settings)

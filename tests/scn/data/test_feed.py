@@ -211,6 +211,8 @@ def test_images_that_do_not_fit_the_memory_are_told_with_the_way_out(open_pictur
     open_pictures(experiment(memory_mib=1, group_mib=0.5), *shards(7))
     with pytest.raises(UserError, match=r"Two groups of train.group_mib 0.6 don't fit run.memory_mib 1 of sr-2"):
         open_pictures(experiment(memory_mib=1, group_mib=0.6), *shards(7))
+    with pytest.raises(UserError, match=r"A shard of sr-2 .* up to 2 MiB .*, 1: raise it, or lower data.shard_mib"):
+        open_pictures(experiment(memory_mib=1, group_mib=0.1), [sample for shard in shards(7) for sample in shard])
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -8,15 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from saved_runs import damage
 
+import scn.cli
 from scn.config.params import Params
 from scn.core.errors import Stopped, UserError
 from scn.core.hashing import file_sha256
 from scn.inference.model_files import WEIGHTS, load_model
 from scn.launch.stage import train_stage
 from scn.storage import open_store
+from scn.storage.base import StoreError
 from scn.storage.lease import Lease, LeaseLost
+from scn.storage.local import FileStore
 
 Project = Callable[..., Params]
 
@@ -140,6 +144,59 @@ def test_a_run_starts_from_the_weights_of_another(project: Project, capsys: pyte
     assert open_store(again.storage.url, again.root).list("runs/") == []
 
 
+def test_the_weights_that_a_run_starts_from_may_be_the_best(project: Project) -> None:
+    train_stage(project("sr-x2", epochs=2), "sr-x2", plain=True)
+    params = project("sr-x2")
+    kept = params.root / "kept"
+    (params.root / "models" / "sr-x2").rename(kept)
+    spoils = {"learning_rate": 0.5, "take_best_every": 5, "start_from": str(kept)}
+    train_stage(project("sr-x2", epochs=1, hold_epochs=0, **spoils), "sr-x2", plain=True)
+    first, second = (load_model(folder)[0].state_dict() for folder in (kept, params.root / "models" / "sr-x2"))
+    for name, tensor in second.items():
+        torch.testing.assert_close(tensor, first[name], atol=1e-5, rtol=0)
+    assert load_model(params.root / "models" / "sr-x2")[1]["step"] == 0
+
+
+def test_weights_to_start_from_that_are_damaged_are_told(project: Project) -> None:
+    kept = project("sr-x2").root / "kept"
+    kept.mkdir()
+    (kept / WEIGHTS).write_bytes(b"no tensors")
+    params = project("sr-x2", epochs=1, hold_epochs=0, start_from=str(kept))
+    with pytest.raises(UserError, match=r"^start_from of sr-x2: \S+ is damaged \(.*\): fetch or train it again\.$"):
+        train_stage(params, "sr-x2", plain=True)
+
+
+def test_two_runs_of_an_experiment_share_no_start_weights(project: Project) -> None:
+    train_stage(project("sr-x2", epochs=1, hold_epochs=0), "sr-x2", plain=True)
+    params = project("sr-x2")
+    kept = params.root / "kept"
+    (params.root / "models" / "sr-x2").rename(kept)
+    other = project("sr-x2", epochs=1, hold_epochs=0, max_grad_norm=0.5, start_from=str(kept))
+    stop(other)
+    store = open_store(params.storage.url, params.root)
+    (left,) = [key for key in store.list("runs/") if "/start-" in key]
+    train_stage(project("sr-x2", epochs=1, hold_epochs=0, start_from=str(kept)), "sr-x2", plain=True)
+    assert [key for key in store.list("runs/") if "/start-" in key] == [left]
+
+
+def test_a_store_that_fails_at_the_start_can_be_given_up(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = project("sr-x2", epochs=1, hold_epochs=0, store_timeout_s=60)
+
+    def away(self: FileStore, prefix: str = "") -> list[str]:
+        if "/runs/sr-x2/" in f"/{prefix}":
+            raise StoreError("No answer: start the service.")
+        return []
+
+    monkeypatch.setattr(FileStore, "list", away)
+    with pytest.raises(Stopped, match=r"sr-x2: stopped \(0 minutes are over\) before it began; start it again"):
+        train_stage(params, "sr-x2", plain=True, minutes=0)
+
+
+def test_a_run_that_ends_before_its_rate_falls_says_so(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    train_stage(project("sr-x2", epochs=1, hold_epochs=0, max_steps=2), "sr-x2", plain=True)
+    assert "sr-x2: the learning rate never falls within its 2 steps" in capsys.readouterr().err
+
+
 def test_of_two_launches_the_second_is_told_who_trains(project: Project) -> None:
     params = project("sr-x2", epochs=1, hold_epochs=0)
     stop(params)
@@ -183,3 +240,17 @@ def test_a_launch_that_loses_the_run_ends_at_once(project: Project, monkeypatch:
         stolen.set()
         thread.join()
     assert checkpoints(params) == []
+
+
+def test_settings_that_training_does_not_read_are_refused(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = project("sr-x2").root
+    monkeypatch.chdir(root)
+    monkeypatch.setattr("sys.argv", ["scn", "train", "-e", "sr-x2", "--set", "data.edges=replicate"])
+    with pytest.raises(SystemExit, match="^1$"):
+        scn.cli.main()
+    assert capsys.readouterr().err == (
+        "scn: --set data.edges=replicate would change nothing: shards/sr-x2 is made by then; change params.yaml, and run "
+        "`data-prep shard --experiment sr-x2 --out shards/sr-x2` again.\n"
+    )

@@ -56,6 +56,16 @@ def test_a_process_of_torchrun_joins_the_others_and_leaves(as_torchrun_does: Cal
     assert not dist.is_initialized()
 
 
+def test_patches_per_worker_are_those_of_the_processes_that_there_are(
+    as_torchrun_does: Callable[[int, int], None],
+) -> None:
+    as_torchrun_does(0, 2)
+    asked = experiment(workers=1, batch_per_worker=4, use_gpu=False)
+    message = r"torchrun has started 2 processes: set run.workers to 2, or train.batch_size in its place"
+    with pytest.raises(UserError, match=message), plain_world(asked):
+        pass
+
+
 @pytest.mark.parametrize(
     ("size", "train", "message"),
     [

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from scn.config.params import DataConfig, EvaluateConfig, Experiment
 from scn.config.run import RunConfig
@@ -152,6 +153,20 @@ def test_weights_are_taken_where_they_fit() -> None:
     for name in fits:
         torch.testing.assert_close(now[name], source.state_dict()[name])
     assert any(not torch.equal(before[name], tensor) for name, tensor in now.items() if name in before)
+
+
+def test_what_batch_normalisation_has_counted_is_taken_too() -> None:
+    with_dncnn = experiment().model_copy(update={"model": network_config({"name": "dncnn"}, "here")})
+    source = build(with_dncnn.architecture(), seed=5)
+    for seed, module in enumerate(source.modules()):
+        if isinstance(module, nn.BatchNorm2d):
+            torch.manual_seed(seed)
+            assert module.running_mean is not None
+            module.running_mean.normal_()
+    learner = Learner(with_dncnn, World())
+    learner.start_from(source.state_dict(), "another")
+    x = torch.rand(1, 3, 24, 24)
+    torch.testing.assert_close(fold(learner.network).eval()(x), fold(source).eval()(x))
 
 
 def test_weights_of_another_kind_are_refused() -> None:
