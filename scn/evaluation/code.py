@@ -17,11 +17,19 @@ _MEASURING = (
     "scn/networks/build.py",
     *("scn/shards/pipeline.py", "scn/shards/samples.py"),
 )
+_READING = (
+    *("scn/corpora/images.py", "scn/corpora/reading.py"),
+    *("scn/evaluation/compare.py", "scn/evaluation/photographs.py"),
+)
+"""What reads and degrades image files that no shard holds."""
 
 
-def evaluation_code(network: str | None) -> str:
+def evaluation_code(network: str | None, *, of_files: bool = False) -> str:
     """Returns the SHA-256 of the sources that decide the figures of a model whose network is called `network`.
 
-    None stands for no model: figures of the degraded input.
+    Args:
+        network: None stands for no model: figures of the degraded input.
+        of_files: the images are files, as in scn.evaluation.compare, and not samples of shards.
     """
-    return code_sha256([*sources(*_MEASURING), *(sources_of(network) if network else [])])
+    measuring = [*_MEASURING, *(_READING if of_files else ())]
+    return code_sha256([*sources(*measuring), *(sources_of(network) if network else [])])

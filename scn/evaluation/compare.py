@@ -25,7 +25,7 @@ from scn.imaging.image_io import write_pixels
 from scn.imaging.tiles import STEP
 from scn.inference.apply import device_of, prepare
 from scn.inference.handle import Model
-from scn.inference.model_files import WEIGHTS
+from scn.inference.model_files import WEIGHTS, inherited_corpora
 from scn.inference.precision import Computation
 from scn.inference.records import Figures, Record
 from scn.networks.build import build, fold
@@ -242,7 +242,7 @@ def _variants(method: str, model: Model | None, experiment: Experiment, options:
             network=architecture["name"],
             about=about,
             weights_sha256=sha256,
-            trained_on=model.config.get("training_corpora") or {},
+            trained_on={**inherited_corpora(model.config)[0], **(model.config.get("training_corpora") or {})},
         )
 
 
@@ -319,7 +319,7 @@ def _measured(
             data_sha256=photographs.corpus.sha256,
             inputs_sha256=photographs.inputs_sha256,
             weights_sha256=ready.weights_sha256,
-            code_sha256=evaluation_code(ready.network),
+            code_sha256=evaluation_code(ready.network, of_files=True),
         ),
         **about,
     )

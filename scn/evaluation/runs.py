@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from scn.config.params import Params
 from scn.core.errors import UserError
 from scn.evaluation.results import Evaluation, SetResult, figures_of, result_file
+from scn.inference.model_files import inherited_corpora
 from scn.inference.records import Figures, Metrics, Receipt, Record
 
 R = TypeVar("R", bound=Record)
@@ -43,9 +44,9 @@ class Run:
 
     @property
     def training_corpora(self) -> Mapping[str, str]:
-        """Training corpus -> SHA-256 of its images; empty if it is not known."""
+        """Training corpus -> SHA-256 of its images, those of its first weights at the end; empty if it is not known."""
         found = self.config.get("training_corpora")
-        return found if isinstance(found, dict) else {}
+        return {**found, **inherited_corpora(self.config)[0]} if isinstance(found, dict) else {}
 
     def figures(self, set_name: str, protocol: str, method: str) -> Figures | None:
         """Returns the means over an evaluation set; None where they were not measured."""
@@ -112,7 +113,7 @@ def _read_run(params: Params, name: str) -> Run | None:
     figures_of(evaluation)  # tells if self-ensemble is missing
     receipt = _read(Receipt, params.root / "published" / f"{name}.json", f"run `dvc repro publish@{name}`")
     config = _json(params.root / "models" / name / "config.json")
-    corpora = config.get("training_corpora") or {}
+    corpora = {**(config.get("training_corpora") or {}), **inherited_corpora(config)[0]}
     indexes = {corpus: _json(params.root / "indexes" / f"{corpus.partition('/')[0]}.json") for corpus in corpora}
     return Run(
         name=name,

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +88,36 @@ def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
         )
     network.load_state_dict(state)
     return network, config
+
+
+def ancestors_of(folder: Path, name: str, weights_sha256: str) -> list[dict[str, Any]]:
+    """What is known of weights that a training starts from, and of those that they came from, the last ones first.
+
+    Args:
+        folder: the model folder of the weights, whose config.json may be missing or say nothing.
+        name: what params.yaml calls them.
+    Returns:
+        for each its `name` and `weights_sha256`, and its `training_corpora`: corpus -> SHA-256 of its images, or None
+        where that is not known.
+    """
+    config: Any = {}
+    with suppress(OSError, ValueError):
+        config = json.loads((folder / CONFIG).read_bytes())
+    config = config if isinstance(config, dict) else {}
+    about = {"name": name, "weights_sha256": weights_sha256, "training_corpora": config.get("training_corpora")}
+    before = list(config.get("ancestors") or [])
+    if not before and (start := config.get("start_from")):  # of a version of this project that did not note them
+        sha256 = (config.get("identity") or {}).get("start_from")
+        before = [{"name": start, "weights_sha256": sha256, "training_corpora": None}]
+    return [about, *before]
+
+
+def inherited_corpora(config: Mapping[str, Any]) -> tuple[dict[str, str], bool]:
+    """The corpora that a model's ancestors were trained on and it was not, and whether all ancestors' are known."""
+    own, found, known = config.get("training_corpora") or {}, dict[str, str](), True
+    for ancestor in config.get("ancestors") or []:
+        known = known and ancestor["training_corpora"] is not None
+        found |= {
+            name: sha256 for name, sha256 in (ancestor["training_corpora"] or {}).items() if own.get(name) != sha256
+        }
+    return found, known

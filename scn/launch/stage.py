@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import torch
@@ -15,7 +16,7 @@ from safetensors.torch import load_file
 from scn.config.params import Params
 from scn.core.errors import Stopped, UserError
 from scn.core.hashing import file_sha256
-from scn.inference.model_files import save_model
+from scn.inference.model_files import ancestors_of, save_model
 from scn.inference.precision import has_bfloat16
 from scn.launch.machine import commit, machine
 from scn.launch.plan import start_weights
@@ -64,6 +65,12 @@ def train_stage(
     validates = experiment.train.take_best_every or experiment.run.validate_every
     manifest = training_manifest(params, name)
     evaluation = evaluation_manifest(params, name) if validates else None
+    if set(manifest.corpora) != set(experiment.data.train):
+        raise UserError(
+            f"shards/{name}/train.json holds {', '.join(manifest.corpora)}, and data.train of {params.path} names "
+            f"{', '.join(experiment.data.train)}: run `dvc repro shard@{name}`, or `data-prep shard -e {name} --out "
+            f"shards/{name}`."
+        )
     try:
         experiment.train.check(manifest.images)
     except ValueError as error:
@@ -86,6 +93,9 @@ def train_stage(
         start_sha256=file_sha256(weights) if weights else None,
         launch=uuid4().hex,
     )
+    ancestors = []
+    if weights and run.start_sha256:
+        ancestors = ancestors_of(weights.parent, str(experiment.start_from), run.start_sha256)
     lease = Lease(store, run.checkpoints.lease, what=f"The run of {name}", id=run.launch)
     with ExitStack() as held:
         with Stopping(minutes, lease.check) as stopping:
@@ -109,7 +119,7 @@ def train_stage(
                 threads = before.threads if before else None
                 with _progress(run, params, World()) as callbacks:
                     train_with_ray(run, params, callbacks, stopping, threads)
-        _keep(run, params)
+        _keep(run, params, ancestors)
 
 
 def _start(params: Params, name: str) -> Path | None:
@@ -223,8 +233,12 @@ def _progress(run: Run, params: Params, world: World) -> Iterator[Callbacks]:
         progress.close()
 
 
-def _keep(run: Run, params: Params) -> None:
-    """Writes models/<experiment>/ from the last checkpoint, or the best one, and deletes the checkpoints."""
+def _keep(run: Run, params: Params, ancestors: list[dict[str, Any]]) -> None:
+    """Writes models/<experiment>/ from the last checkpoint, or the best one, and deletes the checkpoints.
+
+    Args:
+        ancestors: the weights that the run started from, as scn.inference.model_files.ancestors_of tells of them.
+    """
     experiment = run.experiment
     name = experiment.name
     last = run.checkpoints.load()
@@ -242,6 +256,8 @@ def _keep(run: Run, params: Params) -> None:
         "step": step,
         "made_by": last[1]["history"]["made_by"],
         "training_corpora": run.manifest.corpora,
+        "ancestors": ancestors,
+        "edges": run.manifest.parameters.get("edges"),
         "seconds": _seconds(last[1]["history"]["rows"]),
         "machine": machine(),
         "commit": commit(),

@@ -113,7 +113,8 @@ def delete(params: Params, versions: list[Unneeded]) -> list[Unneeded]:
     store, deleted = params.open_store(), []
     for each in versions:
         keys = store.list(f"registry/{each.experiment}/")
-        if not each.deletable or each.version in _pointed(store, keys, each.experiment, []):
+        whole = each.days is None
+        if not each.deletable or (whole and each.version in _pointed(store, keys, each.experiment, [])):
             continue
         for key in each.keys:
             store.delete(key)

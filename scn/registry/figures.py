@@ -21,9 +21,10 @@ from scn.evaluation.code import evaluation_code
 from scn.evaluation.compare import Measurement, Options, compare
 from scn.evaluation.photographs import open_photographs
 from scn.evaluation.protocols import protocols_of
+from scn.inference.model_files import WEIGHTS
 from scn.registry.reference import load, parse
 from scn.registry.signing import KEY, Signature, check, public_key, signature, signing_key
-from scn.registry.versions import sha256
+from scn.registry.versions import MANIFEST, read_manifest, sha256
 from scn.storage.base import ObjectExists, ObjectNotFound, Store
 
 CURE = "delete it in the store, and measure again"
@@ -49,9 +50,12 @@ def measure_version(
     experiment = params.experiment(name)
     model = load(f"{name}@{version}", params_file=params.path)
     rules = protocols_of(experiment.task)
-    code = evaluation_code(model.config["architecture"]["name"])
+    code = evaluation_code(model.config["architecture"]["name"], of_files=True)
+    weights = sha256((model.folder / WEIGHTS).read_bytes())
     for of_set in sets or experiment.data.evaluation:
         decided = {
+            "weights_sha256": weights,  # a version that was deleted, as it was damaged, gives its number to the next
+            "level": experiment.level,
             "set": of_set,
             "data_sha256": open_photographs(params, experiment, of_set).corpus.sha256,
             "code_sha256": code,
@@ -92,7 +96,9 @@ def further_figures(params: Params, store: Store, experiment: str, version: str)
         UserError: if a file is damaged, or nobody whom registry.trusted names has signed it.
     """
     keys = [key for key in store.list(f"registry/{experiment}/figures/{version}/") if key.endswith(".json")]
-    found = (_read(params, store, key) for key in keys)
+    weights = read_manifest(store.get(f"registry/{experiment}/{version}/{MANIFEST}"), version)[WEIGHTS]["sha256"]
+    found = [_read(params, store, key) for key in keys]
+    found = [each for each in found if each.provenance.weights_sha256 == weights]  # or they are an earlier one's
     return sorted(found, key=lambda each: (each.set, each.self_ensemble, each.protocol))
 
 

@@ -16,7 +16,7 @@ import yaml
 from scn.core.errors import UserError
 from scn.core.hashing import file_sha256
 from scn.imaging.tasks import TASKS, Task
-from scn.inference.model_files import CARD, CONFIG, METRICS, WEIGHTS
+from scn.inference.model_files import CARD, CONFIG, METRICS, WEIGHTS, inherited_corpora
 from scn.inference.records import Figures, Metrics
 from scn.networks import NETWORKS
 
@@ -50,8 +50,9 @@ class Described:
 
     @property
     def corpora(self) -> list[str]:
-        """Names of the corpora that it was trained on, without those of their splits."""
-        return list(dict.fromkeys(name.partition("/")[0] for name in self.config.get("training_corpora", {})))
+        """Names of the corpora that it and its first weights were trained on, without those of their splits."""
+        references = [*(self.config.get("training_corpora") or {}), *inherited_corpora(self.config)[0]]
+        return list(dict.fromkeys(name.partition("/")[0] for name in references))
 
 
 def described(folder: Path) -> Described:

@@ -9,11 +9,16 @@ from scn.config.params import Experiment, Params
 from scn.core.errors import UserError
 from scn.evaluation.protocols import protocol
 from scn.evaluation.report import markdown_table
+from scn.inference.model_files import inherited_corpora
 from scn.inference.records import Metrics
 from scn.networks import NETWORKS
 from scn.shards.manifest import evaluation_manifest, training_manifest
 
 APART = "None of its images was trained on: `data-prep shard` compared their content (docs/corpora.md)."
+APART_HERE = (
+    "None of its images was trained on here: `data-prep shard` compared their content (docs/corpora.md), but not with "
+    "what the weights that it began with were trained on."
+)
 NOT_COMPARED = "Whether one of its images was trained on was not looked at here."
 
 
@@ -30,13 +35,16 @@ def kept_apart(params: Params, name: str, metrics: Metrics, config: Mapping[str,
     return (config.get("identity", {}).get("manifest"), metrics.provenance.data_sha256) == (trained, measured)
 
 
-def licences(params: Params, name: str) -> dict[str, str]:
+def licences(params: Params, name: str, config: Mapping[str, Any] | None = None) -> dict[str, str]:
     """Training corpus -> licence of its images as its index (indexes/<corpus>.json) has it, for the experiment `name`.
 
     Corpora whose licence is not known, such as folders of one's own, are left out.
+
+    Args:
+        config: the content of the model's config.json, which tells what it began with.
     """
     found = {}
-    for reference in params.experiment(name).data.train:
+    for reference in [*params.experiment(name).data.train, *inherited_corpora(config or {})[0]]:
         index = params.root / "indexes" / f"{reference.partition('/')[0]}.json"
         with suppress(OSError, ValueError, KeyError, TypeError):
             found[reference] = str(json.loads(index.read_bytes())["licence"])
@@ -69,8 +77,9 @@ def model_card(
     header = ("evaluation set", "images", task.degraded_name, "model", "self-ensemble")
     size = f"{experiment.scale} times the height and width" if experiment.scale > 1 else "the same height and width"
     channels = "3 channels (RGB)" if task.image_channels == 3 else "1 channel"
-    trained_on = config.get("training_corpora") or dict.fromkeys(experiment.data.train, "")
-    corpora = "\n".join(_corpus(name, sha256, (licences or {}).get(name)) for name, sha256 in trained_on.items())
+    apart = NOT_COMPARED
+    if kept_apart:
+        apart = APART if inherited_corpora(config) == ({}, True) else APART_HERE
     parameters = ", ".join(f"{key} {value}" for key, value in model.model_dump(exclude={"name"}).items())
     known = NETWORKS[model.name]
     network = f"{known.title} ({known.paper}, section {known.section}): {parameters}."
@@ -89,17 +98,15 @@ or in Python, with images as float32 (N, C, H, W), 0 is black, 1 is white:
     restored = network(images)
 
 Input: {channels}. Output: the same channels, {size}.
-It was trained on images degraded by {_degradation(experiment)}; of other degradations expect less.
+It {_made_for(config)} images degraded by {_degradation(experiment, config)}; of other degradations expect less.
 
 ## Training data
 
-{corpora}
-
-The licences of these images decide what the weights may be used for.
+{_training_data(experiment, config, licences or {})}
 {_made_again(experiment.name, config)}
 ## Figures
 
-PSNR in dB / SSIM, means over each evaluation set. {APART if kept_apart else NOT_COMPARED}
+PSNR in dB / SSIM, means over each evaluation set. {apart}
 Protocol: {provenance.protocol} ({protocol(provenance.protocol).title}); docs/protocols.md explains it.
 
 {markdown_table(header, rows)}
@@ -110,6 +117,30 @@ Protocol: {provenance.protocol} ({protocol(provenance.protocol).title}); docs/pr
 - weights (model.safetensors), SHA-256 `{provenance.weights_sha256}`
 - code that measured it, SHA-256 `{provenance.code_sha256}`
 {_made_by(config)}"""
+
+
+def _made_for(config: Mapping[str, Any]) -> str:
+    return "is measured here on" if "imported" in config else "was trained on"
+
+
+def _training_data(experiment: Experiment, config: Mapping[str, Any], licences: Mapping[str, str]) -> str:
+    if imported := config.get("imported"):
+        return (
+            f"Not known here: the weights were imported from a file of the format {imported['format']}, SHA-256 "
+            f"`{imported['sha256']}`. Its publisher's licence decides what they may be used for.\n"
+        )
+
+    def told(corpora: Mapping[str, str]) -> str:
+        return "\n".join(_corpus(name, sha256, licences.get(name)) for name, sha256 in corpora.items())
+
+    parts = [told(config.get("training_corpora") or dict.fromkeys(experiment.data.train, ""))]
+    inherited, known = inherited_corpora(config)
+    if inherited:
+        parts.append(f"The weights that it began with were trained on:\n\n{told(inherited)}")
+    if not known:
+        parts.append("What else the weights that it began with were trained on is not known here.")
+    parts.append("The licences of these images decide what the weights may be used for.\n")
+    return "\n\n".join(parts)
 
 
 def _corpus(name: str, sha256: str, licence: str | None) -> str:
@@ -168,13 +199,13 @@ def _made_by(config: Mapping[str, Any]) -> str:
     return "".join(lines)
 
 
-def _degradation(experiment: Experiment) -> str:
+def _degradation(experiment: Experiment, config: Mapping[str, Any]) -> str:
     kinds = {
         "bicubic": "MATLAB's bicubic imresize",
         "jpeg": "a JPEG encoder",
         "noise": "additive white Gaussian noise",
     }
     task = experiment.task
-    repeated = task.degradation == "bicubic" and experiment.data.edges == "replicate"
+    repeated = task.degradation == "bicubic" and (config.get("edges") or experiment.data.edges) == "replicate"
     older = ", an older one that repeats the edge pixel" if repeated else ""
     return f"{kinds[task.degradation]} ({task.level_name} {experiment.level}{older})"

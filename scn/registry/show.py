@@ -1,5 +1,6 @@
 """What there is to know of published versions: figures, files, names and histories; and whether they are whole."""
 
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,7 @@ def pull(params: Params, reference: str, out: Path) -> list[Path]:
         raise UserError(f"{out} is there already: name a new folder.")
     folder, _ = resolve(reference, params)
     new = out.with_name(f".{out.name}.new")
+    shutil.rmtree(new, ignore_errors=True)  # of a process that was killed
     names = sorted(path.name for path in folder.iterdir() if path.is_file())
     for name in names:
         write_atomically(new / name, (folder / name).read_bytes())

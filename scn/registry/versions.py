@@ -70,7 +70,11 @@ def trained_version(params: Params, name: str, written: bytes | None = None) -> 
         raise UserError(f"{measured} was measured with other weights than {model / WEIGHTS}: {again}.")
     check_fits(config, model, experiment)
     card = model_card(
-        experiment, metrics, config, licences(params, name), kept_apart=kept_apart(params, name, metrics, config)
+        experiment,
+        metrics,
+        config,
+        licences(params, name, config),
+        kept_apart=kept_apart(params, name, metrics, config),
     )
     content = {
         WEIGHTS: weights,

@@ -61,7 +61,7 @@ def test_bicubic_on_a_folder_by_hand(small_project: Any, folder: Path) -> None:
             psnr.append(row.psnr)
         assert (under.protocol, under.mean.psnr) == (rule.name, pytest.approx(np.mean(psnr), abs=6e-5))
     assert result.notes == ["1 of 2 images is cropped to multiples of 2 pixels."]
-    assert result.provenance.code_sha256 == evaluation_code(None)
+    assert result.provenance.code_sha256 == evaluation_code(None, of_files=True)
     assert (result.provenance.weights_sha256, result.precision) == (None, None)
 
 
@@ -86,7 +86,7 @@ def test_the_stages_measure_the_same(small_project: Any, photograph: Callable[..
     mean = stage["sets"]["sample/evaluation"]["mean"]
     for method, result in found.items():
         assert result.mean.model_dump(exclude_none=True) == mean[result.protocol][method]
-    assert [each.provenance.code_sha256 for each in found.values()][1:] == [evaluation_code("scn")] * 2
+    assert [each.provenance.code_sha256 for each in found.values()][1:] == [evaluation_code("scn", of_files=True)] * 2
     assert found["model"].provenance.weights_sha256 == file_sha256(model / "model.safetensors")
     assert found["model"].precision == "float32"
 

@@ -15,7 +15,7 @@ import scn.cli
 from scn.config.params import Params
 from scn.core.errors import Stopped, UserError
 from scn.core.hashing import file_sha256
-from scn.inference.model_files import WEIGHTS, load_model
+from scn.inference.model_files import WEIGHTS, ancestors_of, load_model
 from scn.launch.stage import train_stage
 from scn.storage import open_store
 from scn.storage.base import StoreError
@@ -141,6 +141,10 @@ def test_a_run_starts_from_the_weights_of_another(project: Project, capsys: pyte
     for name, tensor in second.state_dict().items():
         assert tensor.sub(first.state_dict()[name]).abs().max() < 1e-5, name
     assert (config["start_from"], config["identity"]["start_from"]) == (str(kept), file_sha256(kept / WEIGHTS))
+    about = {"name": str(kept), "weights_sha256": file_sha256(kept / WEIGHTS)}
+    assert config["ancestors"] == [{**about, "training_corpora": config["training_corpora"]}]
+    third = ancestors_of(again.root / "models" / "sr-x2", "sr-x2", "f" * 64)
+    assert [each["weights_sha256"] for each in third] == ["f" * 64, file_sha256(kept / WEIGHTS)]
     assert open_store(again.storage.url, again.root).list("runs/") == []
 
 
@@ -242,15 +246,26 @@ def test_a_launch_that_loses_the_run_ends_at_once(project: Project, monkeypatch:
     assert checkpoints(params) == []
 
 
+def test_shards_of_other_corpora_are_told(project: Project) -> None:
+    params = project("sr-x2", epochs=1, hold_epochs=0)
+    path = params.root / "shards/sr-x2/train.json"
+    manifest = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**manifest, "corpora": {"sample/other": "0" * 64}}))
+    with pytest.raises(
+        UserError, match=r"train\.json holds sample/other, and data\.train of .* names .*: run `dvc repro"
+    ):
+        train_stage(params, "sr-x2", plain=True)
+
+
 def test_settings_that_training_does_not_read_are_refused(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = project("sr-x2").root
     monkeypatch.chdir(root)
     monkeypatch.setattr("sys.argv", ["scn", "train", "-e", "sr-x2", "--set", "data.edges=replicate"])
-    with pytest.raises(SystemExit, match="^1$"):
+    with pytest.raises(SystemExit, match=r"^1$"):
         scn.cli.main()
     assert capsys.readouterr().err == (
-        "scn: --set data.edges=replicate would change nothing: shards/sr-x2 is made by then; change params.yaml, and run "
-        "`data-prep shard --experiment sr-x2 --out shards/sr-x2` again.\n"
+        "scn: --set data.edges=replicate would change nothing: shards/sr-x2 is made by then; change params.yaml, and "
+        "run `data-prep shard --experiment sr-x2 --out shards/sr-x2` again.\n"
     )

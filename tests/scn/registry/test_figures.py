@@ -105,3 +105,19 @@ def test_where_keys_are_trusted_figures_are_signed(
     signed.write_text(json.dumps(other))
     with pytest.raises(UserError, match=r"it was changed; delete it in the store, and measure again\.$"):
         shown()
+
+
+def test_figures_of_a_version_that_was_deleted_are_not_those_of_the_next_of_its_number(
+    small_project: Any, photograph: Callable[..., Any]
+) -> None:
+    write_pixels(small_project.root / "mine/one.png", np.asarray(photograph(32, 40, 1))[..., 0])
+    params, sets, store = small_project.params, [str(small_project.root / "mine")], small_project.params.open_store()
+    for seed in (1, 2):
+        small_project.add_model(NAME, seed)
+        small_project.add_metrics(NAME, 27.40)
+        publish(params, NAME)
+        [(measured, new)] = figures.measure_version(params, NAME, sets)
+        assert new
+        assert [each.mean for each in figures.further_figures(params, store, NAME, "v1")] == [measured.mean]
+        for key in store.list(f"registry/{NAME}/v1/"):
+            store.delete(key)

@@ -10,7 +10,7 @@ import pytest
 
 from scn.config.params import load_params
 from scn.evaluation.results import Evaluation, figures_of
-from scn.registry.model_card import APART, NOT_COMPARED, kept_apart, model_card
+from scn.registry.model_card import APART, APART_HERE, NOT_COMPARED, kept_apart, licences, model_card
 from scn.registry.publish import publish
 from scn.shards.manifest import evaluation_manifest, training_manifest
 from scn.storage import open_store
@@ -69,6 +69,42 @@ def test_the_model_card_says_how_it_was_made_and_under_which_licences(project: A
         "      --set 'start_from=models/other'\n",
     ):
         assert fact in card
+
+
+def test_the_card_says_what_the_weights_it_began_with_were_trained_on(project: Any) -> None:
+    config_file = project.root / "models" / NAME / "config.json"
+    config = json.loads(config_file.read_text()) | {"training_corpora": {"sample/train": "a" * 64}}
+    same = {"name": "models/b", "weights_sha256": "b" * 64, "training_corpora": {"sample/train": "a" * 64}}
+    other = {"name": "models/c", "weights_sha256": "c" * 64, "training_corpora": {"paid/train": "d" * 64}}
+    (project.root / "indexes").mkdir()
+    (project.root / "indexes" / "paid.json").write_text('{"licence": "paid"}')
+    path = project.root / f"evaluations/{NAME}/ensemble.json"
+    metrics = figures_of(Evaluation.loads(path.read_bytes(), path, ""))
+    params = project.params
+    listed = f"trained on:\n\n- `paid/train`, licence: paid, SHA-256 of its images `{'d' * 64}`"
+    for ancestors, apart, facts in (
+        ([], APART, []),
+        ([same], APART, []),
+        ([same, other], APART_HERE, [listed]),
+        ([{**same, "training_corpora": None}], APART_HERE, ["What else the weights that it began with were trained"]),
+    ):
+        began = {**config, "ancestors": ancestors}
+        card = model_card(params.experiment(NAME), metrics, began, licences(params, NAME, began), kept_apart=True)
+        assert apart in card
+        assert all(fact in card for fact in facts)
+        assert ("that it began with" in card) == bool(facts)
+
+
+def test_the_card_of_imported_weights_claims_nothing_of_their_training(project: Any) -> None:
+    path = project.root / f"evaluations/{NAME}/ensemble.json"
+    metrics = figures_of(Evaluation.loads(path.read_bytes(), path, ""))
+    config = {"imported": {"format": "kair-dncnn", "sha256": "e" * 64}}
+    card = model_card(project.params.experiment(NAME), metrics, config)
+    assert (
+        f"Not known here: the weights were imported from a file of the format kair-dncnn, SHA-256 `{'e' * 64}`" in card
+    )
+    assert "It is measured here on images degraded by additive white Gaussian noise (sigma 25);" in card
+    assert "sample/train" not in card
 
 
 def test_the_command_on_the_card_asks_for_the_same_run(project: Any) -> None:

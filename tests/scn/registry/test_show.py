@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import scn.cli
 from scn.registry.publish import publish
@@ -91,6 +92,8 @@ def test_the_commands_that_move_print_where_the_name_points(command: Command) ->
 
 
 def test_pull_copies_a_version_that_verifies(command: Command, tmp_path: Path) -> None:
+    (tmp_path / ".theirs.new").mkdir()  # of a process that was killed
+    (tmp_path / ".theirs.new/foreign.py").write_text("")
     status, out, _ = command("pull", f"{NAME}@v2", str(tmp_path / "theirs"))
     assert status == 0
     assert [Path(line).name for line in out.splitlines()] == sorted(
@@ -134,11 +137,12 @@ def test_a_damaged_version_is_mended_as_verify_says(command: Command, project: A
 def test_gc_shows_first(command: Command, project: Any) -> None:
     folder = project.root / f"store/registry/{NAME}"
     (folder / "v1/manifest.json").unlink()
-    assert command("gc") == (
-        0,
-        f"{NAME}@v1: it was never published whole\n",
-        "1 version would be deleted by --delete\n",
-    )
+    half = f"{NAME}@v1: it was never published whole"
+    told = "0 versions would be deleted by --delete\n"
+    assert command("gc") == (0, f"{half}, found so for 0 of 14 days\n", told)
+    params = project.root / "params.yaml"
+    params.write_text(yaml.safe_dump({**yaml.safe_load(params.read_text()), "collect": {"after_days": 0}}))
+    assert command("gc") == (0, f"{half}\n", "1 version would be deleted by --delete\n")
     assert (folder / "v1/model.safetensors").exists()
     (project.root / "published").rename(project.root / "elsewhere")
     assert "nothing tells here which versions and shards are needed: run this" in command("gc", "--delete")[2]
