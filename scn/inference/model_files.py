@@ -117,7 +117,7 @@ def inherited_corpora(config: Mapping[str, Any]) -> tuple[dict[str, str], bool]:
     own, found, known = config.get("training_corpora") or {}, dict[str, str](), True
     for ancestor in config.get("ancestors") or []:
         known = known and ancestor["training_corpora"] is not None
-        found |= {
-            name: sha256 for name, sha256 in (ancestor["training_corpora"] or {}).items() if own.get(name) != sha256
-        }
+        for name, sha256 in (ancestor["training_corpora"] or {}).items():
+            if own.get(name) != sha256:
+                found.setdefault(name, sha256)
     return found, known
