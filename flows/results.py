@@ -1,4 +1,4 @@
-"""Commits what a run made to the branch `runs/<experiment>`: its dvc.lock, merged stage by stage.
+"""Commits what a run made to the branch `runs/<experiment>`: its dvc.lock, merged three ways, stage by stage.
 
 The branch's tip and the run's commit are the parents, and the tree is that of the run's commit with the merged
 dvc.lock: in any clone `git checkout runs/sr-x2` and `dvc pull` bring what was made, and what it was made of. Nothing
@@ -8,7 +8,7 @@ that is checked out changes. A push that another run was faster than is refused 
 import random
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,8 @@ def record(
     Args:
         workspace: the run's clone of the project, with its dvc.lock.
         commit: what the run was made of.
-        stages: the stages that it ran; those of other runs are kept as the branch has them.
+        stages: the stages that it ran; those of other runs of this branch are kept as it has them, and all else is
+            as the commit has it.
         message: that of the commit.
         warn: is called if the remote does not take it.
         files: files of the workspace that are committed, too.
@@ -60,7 +61,7 @@ def record(
     kept = {name: entry for name, entry in own.items() if name in stages}
     for attempt in range(_ATTEMPTS):
         tips = _tips(project, workspace, branch, remote, warn if attempt == 0 else _silent)
-        merged = _merged(_locks(workspace, [commit, *tips]), kept)
+        merged = _merged(workspace, commit, tips, kept)
         made = _commit(workspace, commit, tips, merged, files, message)
         try:
             git(workspace, "push", "--quiet", "origin", f"{made}:refs/heads/{branch}")
@@ -129,12 +130,10 @@ def _tips(project: Path, workspace: Path, branch: str, remote: str, warn: Warn) 
     return git(workspace, "merge-base", "--independent", *found).split() if len(found) > 1 else found
 
 
-def _locks(workspace: Path, commits: Iterable[str]) -> list[dict[str, Any]]:
-    """The stages of dvc.lock in each of the commits that has one."""
-    texts = (
-        git(workspace, "ls-tree", commit, LOCK) and git(workspace, "show", f"{commit}:{LOCK}") for commit in commits
-    )
-    return [_stages(text) for text in texts if text]
+def _lock(workspace: Path, commit: str) -> dict[str, Any]:
+    """The stages of dvc.lock in a commit; none if it has no such file."""
+    found = git(workspace, "ls-tree", commit, LOCK)
+    return _stages(git(workspace, "show", f"{commit}:{LOCK}")) if found else {}
 
 
 def _stages(text: str) -> dict[str, Any]:
@@ -145,11 +144,47 @@ def _stages(text: str) -> dict[str, Any]:
     return stages
 
 
-def _merged(before: Iterable[Mapping[str, Any]], own: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(workspace: Path, commit: str, tips: Sequence[str], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The stages of the commit with what runs of the branch have changed, up to its tips, and with `own` at last.
+
+    A tip also holds what its commit said of other experiments. That is compared with where they parted: otherwise it
+    would take back what was committed since.
+    """
+    theirs = _lock(workspace, commit)
+    found = theirs
+    if tips:
+        ours = _lock(workspace, tips[0])
+        for number, tip in enumerate(tips[1:], 1):
+            ours = _three_ways(_bases(workspace, tip, tips[:number]), _lock(workspace, tip), ours)
+        found = _three_ways(_bases(workspace, commit, tips), ours, theirs)
+    found = {**found, **own}
+    # In the commit's order, so that `git merge` of the branch meets only the stages that differ.
+    return {name: found[name] for name in (*theirs, *sorted(found)) if name in found}
+
+
+def _bases(workspace: Path, commit: str, others: Sequence[str]) -> list[dict[str, Any]]:
+    """The stages where a commit and others parted; there are several after merges both ways, and may be none."""
+    try:
+        found = git(workspace, "merge-base", "--all", commit, *others).split()
+    except UserError:  # git's way to say that it knows none, as in a clone without the whole history
+        found = []
+    return [_lock(workspace, base) for base in found]
+
+
+def _three_ways(
+    bases: Sequence[Mapping[str, Any]], ours: Mapping[str, Any], theirs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Each stage as `theirs` has it where `ours` is still as a base is, otherwise as `ours` has it."""
     found: dict[str, Any] = {}
-    for stages in (*before, own):
-        found |= stages
-    return {name: found[name] for name in sorted(found)}
+    for name in ours.keys() | theirs.keys():
+        mine, other, before = ours.get(name), theirs.get(name), [base.get(name) for base in bases]
+        changed = mine not in before
+        if mine is None:  # deleted, which only a commit does: what another has changed goes before that
+            changed = changed and other in before
+        entry = mine if changed else other
+        if entry is not None:
+            found[name] = entry
+    return found
 
 
 def _commit(

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -120,6 +121,108 @@ def test_the_branch_is_pushed_and_what_others_pushed_there_is_kept(make_scratch:
         "runs/sr-x2 is not pushed to origin",
     ]
     assert not any("planted" in text for text in warnings)
+
+
+def lock_text(stages: dict[str, str]) -> str:
+    entries = (f"  {name}:\n    cmd: {value}\n    outs:\n    - path: {name}\n" for name, value in stages.items())
+    return "schema: '2.0'\nstages:\n" + "".join(entries)
+
+
+def commands(text: str) -> dict[str, str]:
+    from dvc.utils.serialize import parse_yaml
+
+    return {name: entry["cmd"] for name, entry in parse_yaml(text, "dvc.lock")["stages"].items()}
+
+
+class Lab:
+    """A repository of git alone, whose main commits dvc.locks, and runs that record on it."""
+
+    def __init__(self, root: Path) -> None:
+        self.project, self.runs, self.log = root / "project", root / "runs", list[str]()
+        self.project.mkdir()
+        self.runs.mkdir()
+        run(self.project, "git", "init", "--quiet", "--initial-branch=main")
+
+    def commit(self, **stages: str) -> str:
+        (self.project / "dvc.lock").write_text(lock_text({name.replace("__", "@"): v for name, v in stages.items()}))
+        return commit_all(self.project)
+
+    def record(self, commit: str, files: Sequence[str] = (), **made: str) -> str:
+        """Records what a run of `commit` made in runs/a, in a workspace of its own."""
+        own = {name.replace("__", "@"): value for name, value in made.items()}
+        folder = self.runs / str(len(list(self.runs.iterdir())))
+        run(self.runs, "git", "clone", "--quiet", str(self.project), str(folder))
+        run(folder, "git", "checkout", "--quiet", "--detach", commit)
+        (folder / "dvc.lock").write_text(lock_text(commands((folder / "dvc.lock").read_text()) | own))
+        return record(self.project, folder, commit, "runs/a", list(own), "run", self.log.append, files)
+
+    def stages(self, ref: str = "runs/a") -> dict[str, str]:
+        return commands(run(self.project, "git", "show", f"{ref}:dvc.lock"))
+
+    def merge(self, ref: str = "runs/a") -> None:
+        who = ("-c", "user.name=Test", "-c", "user.email=test@localhost")
+        run(self.project, "git", *who, "merge", "--quiet", "--no-edit", ref)
+
+
+def test_what_main_says_of_other_experiments_is_as_the_commit_has_it(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    first = lab.commit(download__s="s0", evaluate__gone="g0", train__a="a0", train__b="b0")
+    lab.record(first, train__a="a1", publish__a="p1")
+    second = lab.commit(download__s="s0", train__a="a0", train__b="b9")  # retrained and removed by hand
+    lab.record(second, train__a="a2")
+    # Of its own runs the branch keeps what this one did not make, and of the commit everything else.
+    assert lab.stages() == {"download@s": "s0", "train@a": "a2", "train@b": "b9", "publish@a": "p1"}
+    assert list(lab.stages())[:3] == ["download@s", "train@a", "train@b"]  # in main's order, for `git merge`
+
+    lab.record(first, train__a="a3")  # of an older commit: what is newer stays
+    assert lab.stages() == {"download@s": "s0", "train@a": "a3", "train@b": "b9", "publish@a": "p1"}
+
+    lab.commit(download__s="s0", train__a="a0", train__b="b10")
+    lab.merge()
+    assert lab.stages("main") == {"download@s": "s0", "train@a": "a3", "train@b": "b10", "publish@a": "p1"}
+
+
+def test_where_both_have_changed_a_stage_the_branch_is_right(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    lab.record(lab.commit(shard__a="s0", train__a="a0"), shard__a="s1", train__a="a1")
+    lab.record(lab.commit(shard__a="s9", train__a="a9"), train__a="a2")
+    assert lab.stages() == {"shard@a": "s1", "train@a": "a2"}
+
+
+def test_merges_both_ways_have_several_bases_and_take_nothing_back(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    lab.record(lab.commit(shard__a="s0", train__a="a0", train__b="b0"), shard__a="s1", train__a="a1")
+    second = lab.commit(shard__a="s0", train__a="a0", train__b="b9")
+    lab.merge()  # main takes the first run, and the second run main's second commit
+    lab.record(second, train__a="a2")
+    third = lab.commit(shard__a="s1", train__a="a1", train__b="b10")
+    assert len(run(lab.project, "git", "merge-base", "--all", "runs/a", third).split()) == 2
+    lab.record(third, publish__a="p3")
+    assert lab.stages() == {"shard@a": "s1", "train@a": "a2", "train@b": "b10", "publish@a": "p3"}
+
+
+def test_two_tips_are_compared_with_where_they_parted(tmp_path: Path) -> None:
+    lab, hub = Lab(tmp_path), tmp_path / "hub.git"
+    run(tmp_path, "git", "init", "--quiet", "--bare", str(hub))
+    run(lab.project, "git", "remote", "add", "origin", str(hub))
+    commit = lab.commit(shard__a="s0", train__a="a0", train__b="b0")
+    first = lab.record(commit, shard__a="s1", train__a="a1")
+    there = lab.record(commit, train__a="a2")  # another machine's
+    run(lab.project, "git", "update-ref", "refs/heads/runs/a", first)
+    run(lab.project, "git", "remote", "set-url", "origin", str(tmp_path / "away"))
+    here = lab.record(commit, shard__a="s3")  # while the remote was away
+    run(lab.project, "git", "remote", "set-url", "origin", str(hub))
+    made = lab.record(lab.commit(shard__a="s0", train__a="a0", train__b="b9"), publish__a="p4")
+    assert set(parents(lab.project, made)) > {here, there}
+    assert lab.stages() == {"shard@a": "s3", "train@a": "a2", "train@b": "b9", "publish@a": "p4"}
+
+
+def test_without_the_history_where_they_parted_all_of_the_branch_is_kept(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    lab.record(lab.commit(train__a="a0", train__b="b0"), train__a="a1")
+    run(lab.project, "git", "checkout", "--quiet", "--orphan", "another")
+    lab.record(lab.commit(train__a="a0", train__b="b9", train__c="c9"), publish__a="p1")
+    assert lab.stages() == {"train@a": "a1", "train@b": "b0", "train@c": "c9", "publish@a": "p1"}
 
 
 def test_a_branch_that_is_checked_out_is_one_sentence(make_scratch: MakeScratch, tmp_path: Path) -> None:
