@@ -15,7 +15,7 @@ from flows.page import name_run
 from flows.scn import scn
 from flows.stale import stale_experiments
 from flows.workspace import find_commit, params_at
-from scn.config.params import Params
+from scn.config.params import Params, base_of
 from scn.core.errors import UserError
 
 
@@ -68,9 +68,9 @@ def retrain(
 
 def bases(params: Params, names: Iterable[str]) -> dict[str, str]:
     """Experiment -> the one of `names` that it starts from."""
-    folders = {f"models/{name}": name for name in names}
-    starts = {name: params.experiments[name].start_from for name in folders.values()}
-    return {name: folders[start] for name, start in starts.items() if start in folders and folders[start] != name}
+    chosen = dict.fromkeys(names)
+    found = {name: base_of(params.experiments[name].start_from) for name in chosen}
+    return {name: base for name, base in found.items() if base in chosen}
 
 
 def in_order(names: Iterable[str], after: Mapping[str, str], run: Callable[[str], str], at_once: int) -> dict[str, str]:
@@ -86,6 +86,7 @@ def in_order(names: Iterable[str], after: Mapping[str, str], run: Callable[[str]
     running: dict[Future[str], str] = {}
     with ThreadPoolExecutor(at_once) as pool, runs_below():  # in this order: the pool waits for what then ends
         while waiting or running:
+            left = len(waiting)
             for name in list(waiting):
                 base = after.get(name)
                 if base in failed:
@@ -105,4 +106,7 @@ def in_order(names: Iterable[str], after: Mapping[str, str], run: Callable[[str]
                     if why:
                         failed[name] = why
                     done.add(name)
+            elif len(waiting) == left:  # nothing is at work that they could wait for
+                failed |= {name: f"not run, as it starts from {after[name]}, which has not run" for name in waiting}
+                break
     return failed

@@ -1,6 +1,8 @@
 """The schema of params.yaml: everything that a run depends on, checked before anything starts."""
 
+import os
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -236,6 +238,8 @@ def load_params(path: Path | str = PARAMS_FILE, settings: Iterable[str] = (), ex
     for name in document.start_from:
         if name not in document.experiments:
             raise UserError(f"{path}: start_from: {unknown(name, document.experiments, 'experiment')}.")
+    if not settings:  # of one call, these order nothing: it may start from what was trained before
+        _check_starts(document.start_from, path)
     network_config(document.model, path, "model")
     experiments = {}
     for name, section in document.experiments.items():
@@ -277,6 +281,26 @@ def load_params(path: Path | str = PARAMS_FILE, settings: Iterable[str] = (), ex
         corpora=document.corpora,
         experiments=experiments,
     )
+
+
+def base_of(start_from: str | None) -> str:
+    """The experiment whose model a folder of start_from is; "" if it is none of this project's."""
+    folder, name = os.path.split(os.path.normpath(start_from or ""))
+    return name if folder == "models" else ""
+
+
+def _check_starts(start_from: Mapping[str, str], path: Path) -> None:
+    """Raises UserError if experiments start from each other in a cycle, so that none could be trained first."""
+    for first in start_from:
+        chain = [first]
+        while (base := base_of(start_from.get(chain[-1]))) and base not in chain:
+            chain.append(base)
+        if base == first:
+            words = ", ".join(f"{name} from {after}" for name, after in pairwise([*chain, first]))
+            raise UserError(
+                f"{path}: start_from: {words}, so none of them can be trained first: take one entry out, or let it "
+                "name another folder with a model."
+            )
 
 
 def _changed(raw: dict[str, Any], settings: Iterable[str], name: str, path: Path) -> dict[str, Any]:

@@ -54,11 +54,35 @@ def test_one_that_fails_stops_only_those_that_start_from_it() -> None:
     assert done == ["a", "c"]
 
 
+def test_what_waits_for_each_other_fails_and_the_others_run() -> None:
+    done = []
+
+    def one(name: str) -> str:
+        done.append(name)
+        return ""
+
+    after = {"a": "b", "b": "a", "c": "a", "e": "d", "f": "elsewhere"}
+    assert in_order("abcdef", after, one, 2) == {
+        name: f"not run, as it starts from {after[name]}, which has not run" for name in "abcf"
+    }
+    assert sorted(done) == ["d", "e"]
+
+
+def test_a_chain_below_one_that_failed_is_told_why() -> None:
+    assert in_order("cba", {"c": "b", "b": "a"}, lambda name: "no shards", 1) == {
+        "a": "no shards",
+        "b": "not run, as it starts from a, which failed",
+        "c": "not run, as it starts from b, which failed",
+    }
+
+
 def test_the_experiment_that_another_starts_from_is_its_base(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(PARAMS + "start_from: {dn-s25: models/sr-x2}\n")
     params = load_params(tmp_path / "params.yaml")
     assert bases(params, ["dn-s25", "sr-x2"]) == {"dn-s25": "sr-x2"}
     assert bases(params, ["dn-s25"]) == {}
+    (tmp_path / "params.yaml").write_text(PARAMS + "start_from: {dn-s25: ./models/sr-x2/}\n")  # as DVC takes it, too
+    assert bases(load_params(tmp_path / "params.yaml"), ["dn-s25", "sr-x2"]) == {"dn-s25": "sr-x2"}
 
 
 @pytest.mark.usefixtures("prefect_api")

@@ -38,6 +38,13 @@ PARAMS = Path(__file__).resolve().parents[3] / "params.yaml"
             r"not valid YAML: 'seed' stands twice in a section, in lines \d+ and \d+",
         ),
         ("start_from: {}", "start_from: {sr-x9: models/sr-x2}", r"start_from: 'sr-x9' is no known experiment"),
+        (
+            "start_from: {}",
+            "start_from: {sr-x4: models/sr-x2, sr-x2: models/sr-x3, sr-x3: ./models/sr-x2/}",
+            r"start_from: sr-x2 from sr-x3, sr-x3 from sr-x2, so none of them can be trained first: take one entry "
+            r"out, or let it name another folder with a model\.$",
+        ),
+        ("start_from: {}", "start_from: {sr-x2: models/sr-x2}", r"start_from: sr-x2 from sr-x2, so none of them can"),
         ("level: 2,", "level: 2, level: 3,", r"'level' stands twice in a section, in lines \d+ and \d+"),
         ("ratio: 0.5", "ratio: 1.0", r"model\.ratio: input should be less than 1"),
         ("[sample/train]", "[smaple/train]", r"data of sr-x2: 'smaple' is no known corpus: did you mean 'sample'"),
@@ -165,6 +172,13 @@ def test_settings_take_the_place_of_what_the_file_says_for_one_experiment() -> N
     assert changed["sr-x2"].train.learning_rate == 1e-4
     assert changed["sr-x2"].architecture()["blocks"] == 2
     assert changed["dn-s25"] == load_params(PARAMS).experiment("dn-s25")
+
+
+def test_one_call_may_start_from_what_was_trained_before(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(PARAMS.read_text().replace("start_from: {}", "start_from: {sr-x3: models/sr-x2}"))
+    params = load_params(path, ["start_from=models/sr-x3"], "sr-x2")
+    assert params.experiment("sr-x2").start_from == "models/sr-x3"
 
 
 def test_a_number_may_be_written_as_one_writes_it(tmp_path: Path) -> None:
