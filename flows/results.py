@@ -98,7 +98,8 @@ def push_outputs(workspace: Path, stages: Sequence[str], line_written: Callable[
     try:
         run_command(workspace, "dvc push", [*DVC, "push", *stages], line_written)
     except StageFailed as error:
-        if "no remote" not in str(error):
+        # DVC's last line is only the command that would add one.
+        if not any("no remote" in line for line in error.tail):
             warn(f"What was made is not in DVC's remote: {error}")
 
 

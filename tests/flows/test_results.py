@@ -123,6 +123,21 @@ def test_the_branch_is_pushed_and_what_others_pushed_there_is_kept(make_scratch:
     assert not any("planted" in text for text in warnings)
 
 
+def test_without_a_remote_of_dvc_nothing_is_told_and_one_that_is_away_is(
+    make_scratch: MakeScratch, tmp_path: Path
+) -> None:
+    project = make_scratch()
+    run_stage(project, STAGES[0], print)
+    push_outputs(project, STAGES[:1], print, no_warning)
+
+    with (project / ".dvc/config").open("a") as config:
+        config.write("[core]\n    remote = away\n['remote \"away\"']\n    url = /dev/null/away\n")
+    warnings: list[str] = []
+    push_outputs(project, STAGES[:1], print, warnings.append)
+    assert len(warnings) == 1
+    assert warnings[0].startswith("What was made is not in DVC's remote: Stage dvc push failed: ")
+
+
 def lock_text(stages: dict[str, str]) -> str:
     entries = (f"  {name}:\n    cmd: {value}\n    outs:\n    - path: {name}\n" for name, value in stages.items())
     return "schema: '2.0'\nstages:\n" + "".join(entries)
