@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from flows.lock import mend_lock
 from flows.page import Progress, name_run, show_failure, show_results
 from flows.results import branch_of, push_outputs, record
 from flows.stages import TAIL, StageFailed, alone, run_command, run_stage, stages_of
+from flows.unrecorded import remember
 from flows.workspace import RUNS, find_commit, make_workspace, params_at, uncommitted
 from scn.config.params import Params
 from scn.core.errors import UserError
@@ -42,6 +43,8 @@ class Run:
     """Further attempts at a stage that failed."""
     timeout_hours: float
     """Hours that one attempt at one stage may take."""
+    unrecorded: dict[str, str] = field(default_factory=dict)
+    """Branch of runs that what was made is not committed to -> why."""
 
     @property
     def place(self) -> Path:
@@ -70,10 +73,10 @@ class Run:
         """Runs a command in the workspace as a task, and returns its lines. Raises NotDone if it fails."""
         return self._task(name, command)
 
-    def keep(self, branch: str, stages: Sequence[str], message: str, files: Sequence[str] = ()) -> None:
-        """Commits what stages made, and `files` of the workspace, to a branch of runs.
+    def keep(self, branch: str, stages: Sequence[str], message: str, files: Sequence[str] = ()) -> bool:
+        """Commits what stages made, and `files` of the workspace, to a branch of runs; False if that fails.
 
-        What fails here is a warning: what was made is in the store and in DVC's cache.
+        The run goes on then: what was made is in the store and in DVC's cache. Its end tells what is not recorded.
         """
         log = get_run_logger()
         try:
@@ -81,6 +84,20 @@ class Run:
             log.info("What this run made is recorded in %s, commit %s", branch, made[:9])
         except UserError as error:
             log.warning("%s", error)
+            remember(self.folder, self.commit, branch, stages, message, files)
+            self.unrecorded[branch] = str(error)
+            return False
+        return True
+
+    def told_unrecorded(self) -> str:
+        """The sentence on what is not recorded and how to make up for it; "" if all is."""
+        if not self.unrecorded:
+            return ""
+        reasons = "; ".join(dict.fromkeys(reason.removesuffix(".") for reason in self.unrecorded.values()))
+        return (
+            f"What was made is not recorded in {', '.join(self.unrecorded)} ({reasons}): mend that, and `python -m "
+            f"flows.unrecorded {self.place}` commits it out of the workspace, which is kept."
+        )
 
     def push(self, stages: Sequence[str]) -> None:
         """Runs `dvc push` for what stages made, where DVC has a remote; a failure is a warning."""
@@ -159,7 +176,8 @@ def in_workspace(
 ) -> State[Any]:
     """Runs `body` in a workspace of its own, and returns the state that the flow ends in.
 
-    The flow run is named after `what` and the commit. The workspace is removed if all went well.
+    The flow run is named after `what` and the commit. The workspace is removed if all went well and is recorded; a
+    completed state's result is the sentence on what is not, or "".
 
     Args:
         ref: branch, tag or commit; None: what is checked out.
@@ -197,8 +215,10 @@ def in_workspace(
     except Cancelled as error:
         log.warning("%s (the workspace is kept in %s)", error, run.place)
         return states.Cancelled(message=str(error))
+    if unrecorded := run.told_unrecorded():
+        return Completed(message=f"{message} {unrecorded}", data=unrecorded)
     shutil.rmtree(folder)
-    return Completed(message=message)
+    return Completed(message=message, data="")
 
 
 def publish(run: Run, experiment: str) -> str:

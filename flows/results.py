@@ -69,7 +69,7 @@ def record(
             if "checked out" in str(error):
                 raise UserError(
                     f"{branch} is checked out in {project}, so that nothing can be committed to it: switch to another "
-                    "branch there and run this again; what was made is in DVC's cache."
+                    "branch there."
                 ) from None
             if attempt == _ATTEMPTS - 1:
                 raise

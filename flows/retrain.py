@@ -54,16 +54,24 @@ def retrain(
         log.error(str(error))
         return Failed(message=str(error))
 
+    unrecorded = []
+
     def one(name: str) -> str:
         # A flow of its own below this one; what is checked out may change, so the commit is named.
         state = scn(name, ref=commit, retries=retries, timeout_hours=timeout_hours, return_state=True)
-        return "" if state.is_completed() else state.message or state.name or "it did not end well"
+        if not state.is_completed():
+            return state.message or state.name or "it did not end well"
+        if told := state.result():
+            unrecorded.append(f" {told}")
+        return ""
 
     failed = in_order(names, bases(params, names), one, at_once)
     if failed:
         told = "; ".join(f"{name}: {why}" for name, why in failed.items())
-        return Failed(message=f"{len(failed)} of {len(names)} failed: {told}")
-    return Completed(message=f"{', '.join(names)} published" if names else "All experiments are up to date")
+        return Failed(message=f"{len(failed)} of {len(names)} failed: {told}{''.join(unrecorded)}")
+    if not names:
+        return Completed(message="All experiments are up to date")
+    return Completed(message=f"{', '.join(names)} published.{''.join(unrecorded)}")
 
 
 def bases(params: Params, names: Iterable[str]) -> dict[str, str]:

@@ -44,7 +44,8 @@ def study(
             shutil.copyfile(kept / file, run.folder / "studies" / name / file)
         show_text(key("study", name), (kept / "README.md").read_text(), f"What the study {name} has found")
         branch = f"runs/study-{name}"
-        run.keep(branch, [], f"study {name} of {run.commit[:9]}", files)
-        return f"The study is done: `git show {branch}:studies/{name}/README.md` shows its table."
+        if run.keep(branch, [], f"study {name} of {run.commit[:9]}", files):
+            return f"The study is done: `git show {branch}:studies/{name}/README.md` shows its table."
+        return f"The study is done: its table is {(kept / 'README.md').relative_to(run.project)}."
 
     return in_workspace(f"study-{name}", ref, [experiment], body, retries=retries, timeout_hours=timeout_hours)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flows import chain, page
+from flows import chain, page, unrecorded
 from flows import prepare as prepare_module
 from flows import scn as flow_module
 from flows import study as study_module
@@ -247,7 +247,39 @@ def test_the_shards_of_a_preparation_are_shown(make_scratch: MakeScratch, monkey
     assert shown.description == "The shards of sr-x2, dn-s25 in file://.scn/store"
 
 
-def test_the_table_of_a_study_is_shown_and_kept(make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_can_not_be_recorded_keeps_its_workspace_and_tells_how_to(
+    make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = make_scratch()
+    run(project, "git", "checkout", "--quiet", "-b", "runs/sr-x2")
+    state = run_flow(project, monkeypatch, experiment="sr-x2")
+    [kept] = workspaces(project)
+    place = f".scn/flow-runs/{kept.name}"
+    # It is published, so the run is done; only what it was made of is known nowhere else.
+    assert (state.name, state.message) == (
+        "Completed",
+        "sr-x2 is published: `dvc repro publish@sr-x2` brings its files here. What was made is not recorded in runs/"
+        f"sr-x2 (runs/sr-x2 is checked out in {project}, so that nothing can be committed to it: switch to another "
+        f"branch there): mend that, and `python -m flows.unrecorded {place}` commits it out of the workspace, which is "
+        "kept.",
+    )
+
+    assert unrecorded.main([place]) == 1
+    assert capsys.readouterr().err.startswith("flows: runs/sr-x2 is checked out in ")
+    run(project, "git", "checkout", "--quiet", "-b", "another")
+    assert unrecorded.main([place]) == 0
+    assert "publish@sr-x2" in run(project, "git", "show", "runs/sr-x2:dvc.lock")
+    assert workspaces(project) == []
+    assert unrecorded.main([place]) == 1
+    assert capsys.readouterr().err == (
+        f"flows: {place} is no workspace whose run is not recorded: give the folder that the end of the run names.\n"
+    )
+
+
+@pytest.mark.parametrize("checked_out", [False, True])
+def test_the_table_of_a_study_is_shown_and_kept(
+    make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch, checked_out: bool
+) -> None:
     def made(_: chain.Run, name: str, command: list[str]) -> list[str]:
         folder = Path(command[command.index("--out") + 1])
         folder.mkdir(parents=True)
@@ -259,8 +291,21 @@ def test_the_table_of_a_study_is_shown_and_kept(make_scratch: MakeScratch, monke
     monkeypatch.setattr(chain.Run, "command", made)
     project = make_scratch()
     monkeypatch.chdir(project)
+    if checked_out:
+        run(project, "git", "checkout", "--quiet", "-b", "runs/study-scn-table5")
     state: Any = study_module.study(name="scn-table5", experiment="sr-x2", return_state=True)
     assert state.is_completed()
     [shown] = artifacts(state, "study-scn-table5")
     assert shown.data == "README.md of study scn-table5"
-    assert run(project, "git", "show", "runs/study-scn-table5:studies/scn-table5/README.md") == shown.data
+    there = "runs/study-scn-table5:studies/scn-table5/README.md"
+    if checked_out:  # nothing is told that is not so
+        table = ".scn/studies/scn-table5/README.md"
+        start = f"The study is done: its table is {table}. What was made is not recorded in runs/study-scn-table5 ("
+        assert state.message.startswith(start)
+        assert (project / table).read_text() == shown.data
+        run(project, "git", "checkout", "--quiet", "-b", "another")
+        [kept] = workspaces(project)
+        assert unrecorded.main([str(kept)]) == 0
+    else:
+        assert state.message == f"The study is done: `git show {there}` shows its table."
+    assert run(project, "git", "show", there) == shown.data

@@ -244,7 +244,7 @@ def test_a_branch_that_is_checked_out_is_one_sentence(make_scratch: MakeScratch,
     project = make_scratch()
     run(project, "git", "checkout", "--quiet", "-b", "runs/sr-x2")
     commit = workspace(project, tmp_path / "one", STAGES[:1])
-    with pytest.raises(UserError, match=r"^runs/sr-x2 is checked out in .+: switch to another branch there "):
+    with pytest.raises(UserError, match=r"^runs/sr-x2 is checked out in .+: switch to another branch there\.$"):
         record(project, tmp_path / "one", commit, "runs/sr-x2", STAGES[:1], "one", no_warning)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import psutil
 import pytest
 from prefect import get_client
+from prefect.states import Completed
 
 from flows.retrain import bases, in_order, retrain
 from flows.stale import stale_experiments
@@ -103,6 +104,22 @@ def test_the_end_says_which_failed(make_scratch: MakeScratch, monkeypatch: pytes
     (project / "dvc.yaml").write_text(text.replace("echo trained", "echo trained again"))
     commit = commit_all(project)
     assert stale_experiments(project, commit, params_at(project, commit), names) == names
+
+
+@pytest.mark.usefixtures("prefect_api")
+@pytest.mark.filterwarnings("default")
+def test_the_end_says_what_is_not_recorded(make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch) -> None:
+    def one(name: str, **_: Any) -> Any:
+        told = "" if name == "sr-x2" else f"What was made is not recorded in runs/{name}."
+        return Completed(message=f"{name} is published. {told}", data=told)
+
+    monkeypatch.setattr("flows.retrain.scn", one)
+    monkeypatch.chdir(make_scratch())
+    state: Any = retrain(return_state=True)
+    assert (state.name, state.message) == (
+        "Completed",
+        "sr-x2, dn-s25 published. What was made is not recorded in runs/dn-s25.",
+    )
 
 
 @pytest.mark.usefixtures("prefect_api")
