@@ -3,6 +3,9 @@
 Who holds a lease refreshes it. A lease that has not moved for LASTS_SECONDS of one's own clock may be taken: clocks of
 other machines play no part. If its holder was a process of this machine that is no longer there, it may be taken at
 once.
+
+While it is held there is a pointer, which nobody but its holder removes: a holder that finds none has lost the lease,
+to a process that has taken it and given it back since.
 """
 
 import json
@@ -34,7 +37,7 @@ _ATTEMPTS = 10
 
 
 class LeaseLost(UserError):  # noqa: N818 - what happened
-    """Another process has taken the lease that this one held."""
+    """The lease that this process held is another's, or gone."""
 
 
 class Holder(NamedTuple):
@@ -141,21 +144,21 @@ class Lease:
             time.sleep(LOOK_SECONDS)
 
     def check(self) -> None:
-        """Raises LeaseLost if the last refresh has found that another process has taken the lease; reads nothing."""
+        """Raises LeaseLost if the last refresh has found that the lease is another's, or gone; reads nothing."""
         if self._lost:
             raise self._lost
 
     def refresh(self) -> None:
-        """Shows that this process is at work; takes note if another one has taken the lease.
+        """Shows that this process is at work; takes note if the lease is another's, or gone.
 
         Raises:
             StoreError: if the store fails.
         """
         data, token = self._store.read_pointer(self._key)
-        if lost := _lost(data, self.id, self._what):
+        if lost := _lost(data, self.id, self._what, f"{self._store.url}/{self._key}"):
             self._lost = lost
         else:
-            self._move(token)  # if it has moved meanwhile, the next refresh sees by whom
+            self._move(token)  # if it has moved or gone meanwhile, the next refresh sees that
 
     def give_back(self) -> None:
         """Lets the next process take the lease at once, unless another one has it already."""
@@ -163,8 +166,9 @@ class Lease:
         if self._keeper.is_alive():
             self._keeper.join(LOOK_SECONDS)  # longer only where the store hangs
         with suppress(StoreError):  # then it ends by itself
-            data, _ = self._store.read_pointer(self._key)
-            if data is not None and Holder.parse(data).id == self.id:
+            data, token = self._store.read_pointer(self._key)
+            # No store deletes on a condition; but what has just moved can't be taken by another one.
+            if data is not None and Holder.parse(data).id == self.id and self._move(token):
                 self._store.delete(self._key)
 
     def __enter__(self) -> "Lease":
@@ -187,14 +191,20 @@ class Lease:
 
 
 def check_lease(store: Store, key: str, id: str, what: str) -> None:
-    """Raises LeaseLost if another than `id` holds the lease `key`; StoreError if the store fails."""
-    if lost := _lost(store.read_pointer(key)[0], id, what):
+    """Raises LeaseLost unless `id` holds the lease `key`; StoreError if the store fails."""
+    if lost := _lost(store.read_pointer(key)[0], id, what, f"{store.url}/{key}"):
         raise lost
 
 
-def _lost(data: bytes | None, id: str, what: str) -> LeaseLost | None:
-    holder = Holder.parse(data) if data is not None else None
-    if not holder or holder.id == id:
+def _lost(data: bytes | None, id: str, what: str, place: str) -> LeaseLost | None:
+    """The error of a holder that finds `data` in the pointer at `place`; None if it is still its own."""
+    if data is None:
+        return LeaseLost(
+            f"{what} is not held by this process any more, as {place} is gone: another process took it over and has "
+            "ended, or somebody deleted it; this one ends, and the same command goes on from the last checkpoint."
+        )
+    holder = Holder.parse(data)
+    if holder.id == id:
         return None
     return LeaseLost(
         f"{what} was taken over by {holder}, as this process had not reached the store for {LASTS_SECONDS:g} s: this "

@@ -104,6 +104,50 @@ def test_a_lease_that_is_not_refreshed_is_taken(store: Store) -> None:
     assert held(store).id == mine.id
 
 
+def test_who_was_cut_off_has_lost_a_lease_that_was_taken_and_given_back(store: Store) -> None:
+    theirs = of(store, kernel="another", host="node7", pid=1)
+    theirs.take(print)
+    mine = of(store)
+    mine.take(print)
+    mine.give_back()
+    theirs.refresh()
+    message = r"^The run of a is not held by this process any more, as .*/runs/a/lease\.json is gone: another process"
+    with pytest.raises(LeaseLost, match=message):
+        theirs.check()
+    with pytest.raises(LeaseLost, match=message):
+        check_lease(store, KEY, theirs.id, "The run of a")
+    assert store.read_pointer(KEY) == (None, None)
+
+
+def test_a_lease_that_nobody_took_is_held_after_any_time(store: Store) -> None:
+    mine = of(store)
+    mine.take(print)
+    time.sleep(2 * leases.LASTS_SECONDS)
+    check_lease(store, KEY, mine.id, "The run of a")
+    mine.refresh()
+    mine.check()
+    assert held(store).id == mine.id
+
+
+def test_a_lease_that_is_taken_while_it_is_given_back_stays(tmp_path: Path) -> None:
+    class Slow(FileStore):
+        """Between the first reading of the pointer and what follows, another process takes it."""
+
+        taken = False
+
+        def read_pointer(self, key: str) -> tuple[bytes | None, Token]:
+            seen = super().read_pointer(key)
+            if not self.taken:
+                self.taken = successor._move(seen[1])
+            return seen
+
+    successor, mine = of(FileStore(tmp_path)), of(FileStore(tmp_path))
+    mine.take(print)
+    mine._store = Slow(tmp_path)
+    mine.give_back()
+    assert held(FileStore(tmp_path)).id == successor.id
+
+
 def test_a_killed_process_of_this_machine_is_seen_to_be_gone(tmp_path: Path) -> None:
     code = (
         "import sys, time, scn.storage as s\nfrom scn.storage.lease import Lease\n"

@@ -264,6 +264,26 @@ def test_a_launch_that_has_lost_the_run_changes_nothing_in_the_store(machine: Ma
     assert store.list() == []
 
 
+def test_a_launch_whose_successor_has_ended_changes_nothing_in_the_store(machine: Machine, store: Store) -> None:
+    key = f"runs/sr-x2/{machine(store).run_id}/lease.json"
+    first, second = (Lease(store, key, what="The run of sr-x2") for _ in range(2))
+    first.take(print)
+    slow, fast = machine(store, launch=first.id), machine(store, "c", launch=second.id)
+    slow.begin()
+    save_all(slow, 500)
+    assert second._move(store.read_pointer(key)[1])  # the first one is cut off for two minutes
+    save_all(fast, 700, 800)
+    second.give_back()
+    before = store.list()
+    first.refresh()
+    with pytest.raises(LeaseLost, match=r"lease\.json is gone: another process took it over and has ended"):
+        save_all(slow, 520)
+    with pytest.raises(LeaseLost):
+        slow.delete()
+    assert store.list() == before
+    assert_found(machine(store, "d").load(), 800)
+
+
 # The end
 
 
