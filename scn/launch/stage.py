@@ -30,6 +30,7 @@ from scn.storage.base import StoreError
 from scn.storage.lease import Lease
 from scn.storage.patience import reached
 from scn.storage.writers import check_writers
+from scn.training.adopting import adopt
 from scn.training.arithmetic import Arithmetic
 from scn.training.callbacks import Callbacks, Silent
 from scn.training.learner import Learner, network_of
@@ -172,8 +173,7 @@ def _begin(
     if resume is False:
         run.checkpoints.begin(anew=True)
     found = run.checkpoints.load()
-    for file in run.checkpoints.damaged:
-        print(f"{name}: skips the damaged checkpoint {file}", file=sys.stderr, flush=True)
+    _tell_damaged(run)
     if found is None and resume is not False:
         _look_for_others(run, resume, resume_anyway)
         found = run.checkpoints.load() if resume_anyway else None
@@ -191,7 +191,8 @@ def _look_for_others(run: Run, resume: bool | None, resume_anyway: bool) -> None
     name, others = run.experiment.name, run.checkpoints.others()
     same = next((other for other in others if other.other_code), None)
     if same and resume_anyway:
-        step = run.checkpoints.adopt(same)
+        step = adopt(run, same)
+        _tell_damaged(run)
         print(f"{name}: goes on from step {step} of a run by other code, as asked; its card will say so", flush=True)
         return
     shown = same or next(iter(others), None)
@@ -205,6 +206,11 @@ def _look_for_others(run: Run, resume: bool | None, resume_anyway: bool) -> None
     if shown:
         hint = "; --resume-anyway goes on from it" if same else ""
         print(f"{name}: starts a new run, as there is no unfinished one of this configuration{other}{hint}", flush=True)
+
+
+def _tell_damaged(run: Run) -> None:
+    for file in run.checkpoints.damaged:
+        print(f"{run.experiment.name}: skips the damaged checkpoint {file}", file=sys.stderr, flush=True)
 
 
 def _check_folder(folder: Path) -> None:

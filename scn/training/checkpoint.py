@@ -32,7 +32,7 @@ from scn.storage.lease import check_lease
 from scn.storage.local import FileStore
 from scn.storage.patience import Patience, PatientStore
 from scn.training.checkpoint_files import LEASE, Name, Place, best, last, until
-from scn.training.other_runs import Other, compared, others
+from scn.training.other_runs import CODE, Other, compared, others
 
 State = dict[str, Any]
 
@@ -78,7 +78,7 @@ class Checkpoints:
         self._generation = uuid.uuid4().hex  # unless the run has one already
         self._keep = keep
         self.damaged: list[str] = []
-        """Paths and URLs of the damaged files that the last call of `load` or `best` skipped."""
+        """Paths and URLs of the damaged files that the last call of `load`, `best` or `of_other` skipped."""
         self._good: Name | None = None  # the last one loaded or saved
         self._newest: Name | None = None  # the last one saved, which is to be in the store
         self._sender: threading.Thread | None = None
@@ -191,25 +191,34 @@ class Checkpoints:
         """
         return others(self._siblings, self.run_id, self._identity)
 
-    def adopt(self, other: Other) -> int:
-        """Copies the newest undamaged checkpoint of `other` into this run; returns its number of steps done.
+    def of_other(self, other: Other) -> list[tuple[int, State]]:
+        """Loads from the run `other` what this one may go on from: the newest undamaged checkpoint.
 
+        Returns:
+            (steps done, state with tensors on the CPU) of each, the newest last.
         Raises:
-            UserError: if `other` differs in more than the code, or all its checkpoints are damaged.
+            UserError: if `other` differs in more than the code, or has no checkpoint that can be read.
             StoreError: if the store has failed for too long.
         """
         if not other.other_code:
             raise UserError(f"Run {other.run_id} is of another configuration ({other.difference}): start anew.")
-        for place in (Place(p.store, f"{p.prefix}{other.run_id}/") for p in self._siblings):
-            for name in last(place.names()):
-                data = place.read(name)
-                if data is not None:
-                    state = _decode(data)
-                    del state["identity"]
-                    self.save(name.step, state, state.pop("score"))
-                    self.wait()
-                    return name.step
-        raise UserError(f"Every checkpoint of run {other.run_id} is damaged: start anew with --no-resume.")
+        theirs = Checkpoints(
+            store=self._sending.store,
+            folder=self.folder.parents[1],
+            experiment=self.folder.parent.name,
+            identity={**self._identity, CODE: other.code},
+            patience=self._patience,
+        )
+        theirs._agree()
+        names = theirs._names()
+        newest = theirs._first(last(names))
+        self.damaged = theirs.damaged
+        if not newest:
+            damaged = f" (damaged: {', '.join(self.damaged)})" if self.damaged else ""
+            raise UserError(
+                f"Run {other.run_id} has no checkpoint that can be read{damaged}: start anew with --no-resume."
+            )
+        return [(newest[0].step, newest[1])]
 
     def hand_over(self) -> None:
         """Waits until the store has the checkpoints, then deletes this machine's copies.

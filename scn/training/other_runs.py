@@ -19,8 +19,13 @@ class Other(NamedTuple):
     """Number of steps done in its newest checkpoint."""
     difference: str
     """The keys in which its identity differs from this run's, as text for messages."""
-    other_code: bool
-    """True if its identity differs in nothing but the hash of the code."""
+    code: str
+    """SHA-256 of its code, if its identity differs in nothing else; otherwise empty."""
+
+    @property
+    def other_code(self) -> bool:
+        """True if its identity differs in nothing but the hash of the code."""
+        return bool(self.code)
 
 
 def others(siblings: Iterable[Place], run_id: str, identity: dict[str, Any]) -> list[Other]:
@@ -45,14 +50,16 @@ def others(siblings: Iterable[Place], run_id: str, identity: dict[str, Any]) -> 
                 steps[other] = max(name.step, steps.get(other, 0))
     order = sorted(steps, key=lambda other: (about.get(other, {}).get("started", ""), steps[other]))
     return [
-        Other(other, steps[other], compared(about.get(other, {}), identity), _of_other_code(about, other, identity))
+        Other(other, steps[other], compared(about.get(other, {}), identity), _code(about.get(other, {}), identity))
         for other in reversed(order)
     ]
 
 
-def _of_other_code(about: dict[str, dict[str, Any]], run_id: str, identity: dict[str, Any]) -> bool:
-    theirs = about.get(run_id, {}).get("identity")
-    return isinstance(theirs, dict) and {**theirs, CODE: None} == {**identity, CODE: None}
+def _code(about: dict[str, Any], identity: dict[str, Any]) -> str:
+    theirs = about.get("identity")
+    if not isinstance(theirs, dict) or {**theirs, CODE: None} != {**identity, CODE: None}:
+        return ""
+    return str(theirs.get(CODE) or "")
 
 
 def compared(about: dict[str, Any], identity: dict[str, Any]) -> str:
