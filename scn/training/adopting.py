@@ -5,7 +5,7 @@ from scn.training.other_runs import Other
 
 
 def adopt(run: Run, other: Other) -> int:
-    """Copies the newest checkpoint of `other` into `run`.
+    """Copies the newest checkpoint of `other` into `run`, and the best one if the recipe takes the best weights.
 
     Returns:
         Number of steps done.
@@ -13,7 +13,8 @@ def adopt(run: Run, other: Other) -> int:
         UserError: if `other` differs in more than the code, or has no checkpoint that can be read.
         StoreError: if the store has failed for too long.
     """
-    ((step, state),) = run.checkpoints.of_other(other)
-    run.checkpoints.save(step, state, state.get("score"))
+    found = run.checkpoints.of_other(other, with_best=run.experiment.train.take_best_every is not None)
+    for step, state in found:  # the best one before the newest, from which the run goes on
+        run.checkpoints.save(step, state, state.get("score"))
     run.checkpoints.wait()
-    return step
+    return found[-1][0]

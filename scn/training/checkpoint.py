@@ -191,9 +191,11 @@ class Checkpoints:
         """
         return others(self._siblings, self.run_id, self._identity)
 
-    def of_other(self, other: Other) -> list[tuple[int, State]]:
+    def of_other(self, other: Other, *, with_best: bool) -> list[tuple[int, State]]:
         """Loads from the run `other` what this one may go on from: the newest undamaged checkpoint.
 
+        Args:
+            with_best: load the undamaged one with the highest score too.
         Returns:
             (steps done, state with tensors on the CPU) of each, the newest last.
         Raises:
@@ -218,7 +220,11 @@ class Checkpoints:
             raise UserError(
                 f"Run {other.run_id} has no checkpoint that can be read{damaged}: start anew with --no-resume."
             )
-        return [(newest[0].step, newest[1])]
+        found = {newest[0]: newest[1]}
+        if with_best and (best_one := theirs._first(best(until(newest[0], names)))):
+            found = {best_one[0]: best_one[1], **found}
+        self.damaged = list(dict.fromkeys([*self.damaged, *theirs.damaged]))
+        return [(name.step, state) for name, state in found.items()]
 
     def hand_over(self) -> None:
         """Waits until the store has the checkpoints, then deletes this machine's copies.

@@ -1,12 +1,22 @@
 """A run goes on from one by other code: from its newest checkpoint, with its best one, if they fit."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from saved_runs import IDENTITY, Machine, assert_found, damage, names, one_sentence, save_all
 
+from scn.config.params import Params
 from scn.core.errors import UserError
+from scn.shards.manifest import evaluation_manifest, training_manifest
+from scn.storage import open_store
 from scn.storage.base import Store
+from scn.training.adopting import adopt
 from scn.training.checkpoint import Checkpoints
+from scn.training.learner import Learner
+from scn.training.loop import History, Run
 from scn.training.other_runs import Other
+from scn.training.world import World
 
 OLD, NEW = {**IDENTITY, "code_sha256": "c" * 64}, {**IDENTITY, "code_sha256": "d" * 64}
 
@@ -27,7 +37,7 @@ def test_a_newer_checkpoint_in_the_store_goes_before_an_older_one_here(machine: 
     save_all(elsewhere, 900)
     new = machine(store, "a", NEW)
     before = store.list()
-    (found,) = new.of_other(only_other(new))
+    (found,) = new.of_other(only_other(new), with_best=False)
     assert_found(found, 900)
     assert store.list() == before
 
@@ -38,12 +48,12 @@ def test_what_another_machine_has_begun_anew_does_not_come_back(machine: Machine
     again.begin(anew=True)
     new = machine(store, "a", NEW)
     with pytest.raises(UserError, match=r"^Run [0-9a-f]{16} has no checkpoint that can be read: start anew") as error:
-        new.of_other(only_other(new))
+        new.of_other(only_other(new), with_best=False)
     one_sentence(error)
     save_all(machine(store, "a", OLD), 100)
     again.begin(anew=True)
     save_all(again, 50)
-    (found,) = new.of_other(only_other(new))
+    (found,) = new.of_other(only_other(new), with_best=False)
     assert_found(found, 50)
 
 
@@ -51,7 +61,7 @@ def test_a_run_of_another_configuration_is_refused(machine: Machine, store: Stor
     save_all(machine(store, "a", {**OLD, "level": 3}), 100)
     new = machine(store, "a", NEW)
     with pytest.raises(UserError, match=r"is of another configuration \(.*level is 3 there, 2 here\): start anew"):
-        new.of_other(new.others()[0])
+        new.of_other(new.others()[0], with_best=False)
 
 
 def test_damaged_ones_are_skipped_and_named(machine: Machine, store: Store) -> None:
@@ -60,11 +70,58 @@ def test_damaged_ones_are_skipped_and_named(machine: Machine, store: Store) -> N
     newest = next(old.folder.glob("step-00000300-*"))
     damage(newest)
     new = machine(store, "a", NEW)
-    (last,) = new.of_other(only_other(new))
+    best, last = new.of_other(only_other(new), with_best=True)
+    assert_found(best, 200)
     assert_found(last, 300)  # the store's copy
     assert new.damaged == [str(newest)]
     for name in names(old.folder):
         store.delete(f"runs/sr-x2/{old.run_id}/{name}")
         damage(old.folder / str(name))
     with pytest.raises(UserError, match=r"no checkpoint that can be read \(damaged: .*step-00000200-.*\): start anew"):
-        new.of_other(only_other(new))
+        new.of_other(only_other(new), with_best=True)
+
+
+# What is gone on with
+
+
+@pytest.fixture
+def runs(project: Callable[..., Params]) -> Callable[..., tuple[Params, Run, dict[str, Any]]]:
+    """Makes the run of this code, and a state that a run by other code may have left at step 5."""
+
+    def make(**train: object) -> tuple[Params, Run, dict[str, Any]]:
+        params = project("sr-x2", epochs=1, hold_epochs=0, **train)
+        found = {**Learner(params.experiment("sr-x2"), World()).state(), "history": vars(History()), "arithmetic": None}
+        return params, run_of(params), found
+
+    return make
+
+
+def run_of(params: Params) -> Run:
+    return Run(
+        experiment=params.experiment("sr-x2"),
+        manifest=training_manifest(params, "sr-x2"),
+        evaluation=evaluation_manifest(params, "sr-x2"),
+        store=open_store(params.storage.url, params.root),
+        root=params.root,
+    )
+
+
+def left_by_other_code(params: Params, monkeypatch: pytest.MonkeyPatch) -> Checkpoints:
+    with monkeypatch.context() as before:
+        before.setattr("scn.training.identity.training_code", lambda experiment: "c" * 64)
+        return run_of(params).checkpoints
+
+
+def test_the_best_comes_along_if_the_recipe_takes_it(runs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    params, run, found = runs(take_best_every=5)
+    old = left_by_other_code(params, monkeypatch)
+    for step, score in ((5, 30.0), (6, 35.0), (7, 31.0), (8, 31.5)):
+        old.save(step, found, score)
+        old.wait()
+    assert adopt(run, only_other(run.checkpoints)) == 8
+    assert run.checkpoints.best_score() == (6, 35.0)
+    assert run.checkpoints.load()[0] == 8  # type: ignore[index]
+    elsewhere = run_of(params).checkpoints
+    elsewhere.hand_over()  # without this machine's copies
+    assert elsewhere.best()[0] == 6  # type: ignore[index]
+    assert elsewhere.load()[0] == 8  # type: ignore[index]
