@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 from saved_runs import IDENTITY, Machine, assert_found, damage, names, one_sentence, save_all
 
 from scn.config.params import Params
 from scn.core.errors import UserError
+from scn.launch.stage import train_stage
 from scn.shards.manifest import evaluation_manifest, training_manifest
 from scn.storage import open_store
 from scn.storage.base import Store
@@ -125,3 +127,62 @@ def test_the_best_comes_along_if_the_recipe_takes_it(runs: Any, monkeypatch: pyt
     elsewhere.hand_over()  # without this machine's copies
     assert elsewhere.best()[0] == 6  # type: ignore[index]
     assert elsewhere.load()[0] == 8  # type: ignore[index]
+
+
+def renamed(state: dict[str, Any]) -> None:
+    state["network"] = {
+        f"{key}.old" if not i else key: value for i, (key, value) in enumerate(state["network"].items())
+    }
+
+
+def reshaped(state: dict[str, Any]) -> None:
+    first, *_ = state["network"]
+    state["network"][first] = torch.zeros(1, 2, 3)
+
+
+def reordered(state: dict[str, Any]) -> None:
+    state["network"] = dict(reversed(state["network"].items()))
+
+
+def of_another_history(state: dict[str, Any]) -> None:
+    state["history"] = {"curves": []}
+
+
+def of_another_optimizer(state: dict[str, Any]) -> None:
+    del state["optimizer"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (renamed, r"\S+ is missing there; \S+\.old is only there"),
+        (reshaped, r"\S+ has the shape \(1, 2, 3\) there, \(.*\) here"),
+        (reordered, "its tensors come in another order"),
+        (of_another_history, "TypeError: .*'curves'"),
+        (of_another_optimizer, "KeyError: 'optimizer'"),
+    ],
+)
+def test_what_does_not_fit_this_code_is_refused_before_it_is_saved(
+    runs: Any, monkeypatch: pytest.MonkeyPatch, change: Callable[[dict[str, Any]], None], reason: str
+) -> None:
+    params, run, found = runs()
+    old = left_by_other_code(params, monkeypatch)
+    change(found)
+    old.save(5, found)
+    old.wait()
+    message = rf"^The checkpoint of step 5 of run {old.run_id} does not fit this code \({reason}\): go on with the code"
+    with pytest.raises(UserError, match=message) as error:
+        train_stage(params, "sr-x2", plain=True, resume_anyway=True)
+    one_sentence(error)
+    assert not run.checkpoints.folder.exists()
+    assert run.checkpoints.load() is None
+    assert old.load() is not None
+    train_stage(params, "sr-x2", plain=True)  # begins anew
+
+
+def test_trying_leaves_the_random_numbers_as_they_were(runs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    params, run, found = runs()
+    left_by_other_code(params, monkeypatch).save(5, found)
+    before = torch.get_rng_state()
+    assert adopt(run, only_other(run.checkpoints)) == 5
+    assert torch.equal(torch.get_rng_state(), before)
