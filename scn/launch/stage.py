@@ -76,11 +76,6 @@ def train_stage(
         experiment.train.check(manifest.images)
     except ValueError as error:
         raise UserError(f"train of {name}: {error}.") from None
-    if what := experiment.train.cut_short(manifest.images):
-        steps = experiment.train.steps(manifest.images)
-        print(
-            f"{name}: {what} within its {steps} steps, by train.schedule and what it takes", file=sys.stderr, flush=True
-        )
     store = open_store(params.storage.url, params.root)
     reached(store, experiment.run.store_timeout_s).check()
     check_writers(store, single=params.storage.single_writer, publishing=False)
@@ -169,6 +164,8 @@ def _begin(
             f"{recipe.learning_rate:g} (linear scaling would be {recipe.learning_rate * config.workers:g})",
             flush=True,
         )
+    if what := run.experiment.train.cut_short(run.manifest.images):
+        print(f"{name}: {what} within the {run.steps} steps of this run", file=sys.stderr, flush=True)
     _check_folder(run.root / ".scn" / "runs")
     if resume is False:
         run.checkpoints.begin(anew=True)

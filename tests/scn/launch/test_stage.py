@@ -198,7 +198,7 @@ def test_a_store_that_fails_at_the_start_can_be_given_up(project: Project, monke
 
 def test_a_run_that_ends_before_its_rate_falls_says_so(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     train_stage(project("sr-x2", epochs=1, hold_epochs=0, max_steps=2), "sr-x2", plain=True)
-    assert "sr-x2: the learning rate never falls within its 2 steps" in capsys.readouterr().err
+    assert "sr-x2: the learning rate never falls within the 2 steps of this run\n" in capsys.readouterr().err
 
 
 def test_of_two_launches_the_second_is_told_who_trains(project: Project) -> None:
