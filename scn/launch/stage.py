@@ -33,6 +33,7 @@ from scn.storage.writers import check_writers
 from scn.training.adopting import adopt
 from scn.training.arithmetic import Arithmetic
 from scn.training.callbacks import Callbacks, Silent
+from scn.training.checkpoint import State
 from scn.training.learner import Learner, network_of
 from scn.training.loop import Run, train
 from scn.training.world import World
@@ -247,8 +248,8 @@ def _keep(run: Run, params: Params, ancestors: list[dict[str, Any]]) -> None:
     last = run.checkpoints.load()
     if last is None or last[0] != run.steps:
         raise UserError(f"The last checkpoint of {name} is gone from {run.store.url}: start the training again.")
-    best = run.checkpoints.best() if experiment.train.take_best_every is not None else None
-    step, state = best or last
+    _tell_damaged(run)
+    step, state = _best(run, last) if experiment.train.take_best_every is not None else last
     about = {
         "experiment": name,
         "task": experiment.task_name,
@@ -267,6 +268,29 @@ def _keep(run: Run, params: Params, ancestors: list[dict[str, Any]]) -> None:
     }
     save_model(params.root / "models" / name, network_of(experiment, state), experiment.architecture(), about)
     run.checkpoints.delete()
+
+
+def _best(run: Run, last: tuple[int, State]) -> tuple[int, State]:
+    """The best checkpoint that can be read; says so if that is not the best one."""
+    name, first = run.experiment.name, run.checkpoints.best_score()
+    if first is None:
+        print(f"{name}: no validation gave a number: the model is that of the last step", file=sys.stderr, flush=True)
+        return last
+    best = run.checkpoints.best()
+    _tell_damaged(run)
+    if best is None:  # the last weights are not what was asked for, and may be far worse
+        raise UserError(
+            f"Every checkpoint of {name} that was validated is damaged ({', '.join(run.checkpoints.damaged)}): bring "
+            "one back from a copy and start the training again, or start anew with --no-resume."
+        )
+    if best[0] != first[0]:
+        print(
+            f"{name}: the best checkpoint, of step {first[0]} and {first[1]:.2f} dB, is damaged: the model is that of "
+            f"step {best[0]} and {best[1]['score']:.2f} dB, the best that can be read",
+            file=sys.stderr,
+            flush=True,
+        )
+    return best
 
 
 def _seconds(rows: list[dict[str, float]]) -> int:
