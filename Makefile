@@ -75,13 +75,13 @@ setup: .venv/ready
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' \
 	  || { echo "SCN needs Python 3.11 or 3.12: name one with 'make PYTHON=python3.11 run'." >&2; exit 1; }
-	@echo "Installing into .venv (a few minutes, once)"
+	@echo "Installing into .venv (a few minutes, once)" >&2
 	@$(PYTHON) -m venv .venv \
 	  || { echo "Python's venv module is missing: install it (Debian and Ubuntu: the package python3-venv)." >&2; exit 1; }
 	@rm -f .venv/simd
 	@$(PIP) install --quiet -c constraints.txt $(PACKAGES)
 	@$(MAKE) --no-print-directory --silent .venv/simd 2> /dev/null \
-	  || echo "Pillow serves, as pillow-simd did not build or would read less (the same pixels, slower): 'make simd' installs the headers it needs and builds it."
+	  || echo "Pillow serves, as pillow-simd did not build or would read less (the same pixels, slower): 'make simd' installs the headers it needs and builds it." >&2
 	@touch $@
 
 # Without pip's cache, which would give back the build that was made before the headers were there. The build doesn't look

@@ -1,6 +1,7 @@
 #!/bin/sh
 # The page of deploy/: takes photographs and shows them; the Ray cluster restores them.
 set -eu
+trap 'exit 143' TERM       # as the first process of a container it would not be ended by it
 
 : "${RAY_ADDRESS:?}"
 

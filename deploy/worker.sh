@@ -2,6 +2,7 @@
 # A Prefect worker of deploy/: brings the project up to date, makes its deployments known, and takes flow runs.
 # A flow run is a clone of $SCN_PROJECT, which also keeps DVC's cache; what it trains runs on the Ray cluster.
 set -eu
+trap 'exit 143' TERM       # as the first process of a container it would not be ended by it
 
 : "${SCN_REPOSITORY:?names the git repository of the project}" "${PREFECT_API_URL:?}" "${RAY_ADDRESS:?}"
 branch=${SCN_BRANCH:-main}
@@ -12,6 +13,7 @@ cd "$project"
 if [ ! -d .git ]; then
   git clone --quiet --branch "$branch" "$SCN_REPOSITORY" .
 else
+  find .git -name '*.lock' -type f -delete   # of a container that was killed: nobody else is at work in this clone
   git remote set-url origin "$SCN_REPOSITORY"
   git fetch --quiet --prune origin           # all branches: `scn gc` keeps what their dvc.lock files name
   git checkout --quiet --force --detach "origin/$branch"   # what runs have added to dvc.lock is on branches of their own

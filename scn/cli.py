@@ -267,7 +267,7 @@ def gc(
 ) -> None:
     """Show what nobody needs in the store, or delete it: versions, old checkpoints, and shards that no manifest names.
 
-    Checkpoints and shards are deleted once they have been found unneeded for `collect.after_days` of params.yaml.
+    All but whole versions is deleted once it has been found unneeded for `collect.after_days` of params.yaml.
     """
     from scn.config.params import load_params
     from scn.launch.collect import delete_old, find_old

@@ -36,7 +36,7 @@ class Old:
 
 
 def find_old(params: Params) -> list[Old]:
-    """Returns the runs' checkpoints and the shards that nobody needs, and notes when they were found first.
+    """Returns the runs' checkpoints, shards and Ray's notes that nobody needs, and notes when they were found first.
 
     Needed are the shards that a manifest names: of this folder, of its flow runs and studies, and of every dvc.lock of
     a branch, as DVC's cache has them. Checkpoints are needed while their run is at work.
@@ -47,8 +47,8 @@ def find_old(params: Params) -> list[Old]:
         UserError: if the store can't be read.
     """
     store, root = params.open_store(), params.root
-    found = {**_checkpoints(store), **_shards(store, root)}
-    age = ages(params, ("runs/", "shards/"), {name: state for name, (state, _, _) in found.items()})
+    found = {**_checkpoints(store), **_shards(store, root), **_of_ray(store)}
+    age = ages(params, ("runs/", "shards/", "ray-train/"), {name: state for name, (state, _, _) in found.items()})
     return [
         Old(name=name, why=why, keys=keys, days=age[name].days, deletable=age[name].enough)
         for name, (_, why, keys) in sorted(found.items())
@@ -56,9 +56,12 @@ def find_old(params: Params) -> list[Old]:
 
 
 def delete_old(params: Params, found: Iterable[Old]) -> int:
-    """Deletes what may be deleted of what `find_old` has found; returns the number of objects."""
-    store = params.open_store()
-    keys = [key for old in found if old.deletable for key in old.keys]
+    """Deletes what may be deleted of what `find_old` has found; returns the number of objects.
+
+    A shard that a manifest has come to name meanwhile is left.
+    """
+    store, named = params.open_store(), _named(params.root)[0]
+    keys = [key for old in found if old.deletable for key in old.keys if key not in named]
     for key in keys:
         store.delete(key)
     return len(keys)
@@ -72,6 +75,17 @@ def _checkpoints(store: Store) -> dict[str, tuple[str, str, list[str]]]:
             keys[found[0]].append(key)
     return {
         name: (digest([of_run, _beat(store, name)]), "checkpoints of a run that is not at work", of_run)
+        for name, of_run in keys.items()
+    }
+
+
+def _of_ray(store: Store) -> dict[str, tuple[str, str, list[str]]]:
+    """Folder of the files that Ray Train writes for itself -> the same."""
+    keys = defaultdict[str, list[str]](list)
+    for key in store.list("ray-train/"):
+        keys["/".join(key.split("/")[:2])].append(key)
+    return {
+        name: (digest(sorted(of_run)), "what Ray Train noted of workers that have ended", of_run)
         for name, of_run in keys.items()
     }
 

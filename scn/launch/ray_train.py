@@ -4,10 +4,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from scn.config.params import Params
 from scn.config.run import RunConfig
@@ -18,6 +19,7 @@ from scn.launch.ray_group import RESTARTS, Group
 from scn.launch.watch import Watch
 from scn.launch.world import asked_threads
 from scn.monitoring.progress import say
+from scn.storage.base import StoreError
 from scn.training.arithmetic import fixed_threads
 from scn.training.callbacks import Callbacks
 from scn.training.loop import Run
@@ -72,6 +74,8 @@ def _drive(
         fewer = [each for each in counts if each <= count]
         count, started = _wait_for_room(run, bundle, fewer, stopping, watch if started else None), True
         larger = min((each for each in counts if each > count), default=count)
+        if failures:
+            _wait_for_store(run, stopping)
         group = Group(run, count, bundle, threads, results, partial(say, name), watch)
         error = group.follow(callbacks, stopping, larger - count)
         if group.saved > newest:
@@ -86,6 +90,18 @@ def _drive(
             if failures > RESTARTS:
                 raise (sentence or error) from None
             say(name, f"{reason}; starts the workers again")
+
+
+def _wait_for_store(run: Run, stopping: Callable[[], str]) -> None:
+    """Waits until the store answers: Ray Train writes a file of its own there when workers start, and tries once."""
+    name = run.experiment.name
+    with run.patience.within(partial(say, name), stopping):
+        try:
+            run.patience(lambda: run.store.check(write=False))
+        except StoreError:
+            if why := stopping():
+                raise Stopped(f"{name}: stopped ({why}); the same command goes on from its last checkpoint") from None
+            raise
 
 
 def _uses_gpus(config: RunConfig) -> bool:
@@ -146,7 +162,12 @@ def _results_folder(params: Params) -> Iterator[tuple[str, Any]]:
 
         endpoint = urlsplit(os.environ.get("AWS_ENDPOINT_URL", ""))
         options = {"endpoint_override": endpoint.netloc, "scheme": endpoint.scheme} if endpoint.netloc else {}
-        yield f"{url.netloc}{url.path}/ray-train", S3FileSystem(**options)
+        folder, files = f"{url.netloc}{url.path}/ray-train/{uuid4().hex[:16]}", S3FileSystem(**options)
+        try:
+            yield folder, files
+        finally:
+            with suppress(OSError):  # what is left, `scn gc` finds
+                files.delete_dir(folder)
         return
     if "RAY_ADDRESS" in os.environ:
         folder = str((params.root / ".scn" / "ray").resolve())

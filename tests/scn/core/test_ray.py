@@ -39,6 +39,30 @@ def test_a_cluster_that_does_not_answer_is_one_sentence_at_once(monkeypatch: pyt
             start_ray()
 
 
+def test_a_cluster_whose_free_cpus_lie_apart_is_told_and_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Apart:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def __enter__(self) -> "Apart":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def is_there(self, _: float) -> bool:
+            return False
+
+    monkeypatch.setattr("scn.core.ray.Room", Apart)
+    monkeypatch.setattr("scn.core.ray._missing", lambda *_, free: "")  # the sums suffice
+
+    def stop(missing: str) -> None:
+        raise UserError(missing)
+
+    with pytest.raises(UserError, match="^4 CPUs for 2 workers, and no node has one free$"):
+        wait_for_room({"CPU": 2}, 2, 300, stop)
+
+
 @quiet
 @pytest.mark.integration
 class TestClusterOfAnother:

@@ -89,3 +89,26 @@ def test_a_lock_file_names_shards_too(params: Params, capsys: pytest.CaptureFixt
     manifest.parent.mkdir(parents=True)
     manifest.write_text(json.dumps({"shards": [{"key": SHARDS[2]}]}))
     assert [old.name for old in find_old(params)] == ["runs/sr-x2/0123abcd", SHARDS[3].rpartition("/")[0]]
+
+
+def test_what_ray_train_left_goes_too(params: Params) -> None:
+    store = store_of(params)
+    for key in ("ray-train/0123/sr-x2-1/.validate_storage_marker", "ray-train/0123/sr-x2-2/x", "ray-train/4567/x"):
+        store.put(key, b"")
+    assert [old.name for old in find_old(params)][:2] == ["ray-train/0123", "ray-train/4567"]
+    days_pass(params, 10)
+    store.put("ray-train/4567/y", b"")  # of a run that is at work
+    assert "ray-train/4567" not in deletable(params)
+    delete_old(params, find_old(params))
+    assert store.list("ray-train/") == ["ray-train/4567/x", "ray-train/4567/y"]
+
+
+def test_a_shard_that_has_come_to_be_named_meanwhile_stays(params: Params) -> None:
+    find_old(params)
+    days_pass(params, 10)
+    found = find_old(params)
+    (params.root / "shards/sr-x2/train.json").write_text(
+        json.dumps({"shards": [{"key": SHARDS[0]}, {"key": SHARDS[2]}]})
+    )
+    delete_old(params, found)
+    assert store_of(params).list("shards/") == SHARDS[:3]

@@ -1,0 +1,50 @@
+"""Ray Train's own few files: a store that is away is waited for before workers start again, and told if it stays so."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from scn.core.errors import Stopped
+from scn.launch.ray_group import Group
+from scn.launch.ray_train import _wait_for_store
+from scn.storage.base import StoreError
+from scn.storage.patience import Patience
+
+
+def run_with(failures: int, seconds: float) -> Any:
+    """A run whose store fails so many times."""
+    left = iter(range(failures))
+
+    def check(*, write: bool) -> None:
+        assert not write  # a node may have no right to
+        if next(left, None) is not None:
+            raise StoreError("No answer from s3://bucket: start the service.")
+
+    store = SimpleNamespace(check=check, url="s3://bucket")
+    return SimpleNamespace(experiment=SimpleNamespace(name="sr-x2"), store=store, patience=Patience(store.url, seconds))
+
+
+def test_workers_start_again_when_the_store_answers() -> None:
+    _wait_for_store(run_with(3, 60), lambda: "")
+
+
+def test_a_store_that_stays_away_ends_the_run_and_a_signal_the_wait() -> None:
+    with pytest.raises(StoreError, match="No answer from s3://bucket"):
+        _wait_for_store(run_with(1000, 0.2), lambda: "")
+    with pytest.raises(Stopped, match=r"sr-x2: stopped \(SIGTERM\); the same command goes on"):
+        _wait_for_store(run_with(1000, 60), lambda: "SIGTERM")
+
+
+def test_what_ray_train_could_not_write_is_a_sentence() -> None:
+    group = Group.__new__(Group)
+    group._run = run_with(0, 0)
+    error: Any = RuntimeError("the controller failed")
+    error.controller_failure = OSError("When getting information for key 'x': NETWORK_CONNECTION")
+    words, sentence = group.reason(error)
+    assert words == "Ray Train can't write (When getting information for key 'x': NETWORK_CONNECTION)"
+    assert str(sentence) == (
+        "sr-x2: Ray Train can't write its own files beside the run's, in ray-train/ of s3://bucket (When getting "
+        "information for key 'x': NETWORK_CONNECTION): see whether the store answers there, and start it again; it "
+        "goes on from its last checkpoint."
+    )
