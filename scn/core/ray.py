@@ -213,7 +213,8 @@ def wait_for_room(bundle: dict[str, float], count: int, seconds: float, waits: C
             # Ray reports late what others have just left.
             if waited >= (seconds if lacking else max(seconds, MOMENT)):
                 return missing or f"{_needs(bundle, count)}, and no node has one free"
-            waits(missing or f"{_needs(bundle, count)}, and no node has one free")
+            if missing or waited >= MOMENT:
+                waits(missing or f"{_needs(bundle, count)}, and no node has one free")
     return ""
 
 

@@ -54,12 +54,13 @@ def test_a_cluster_whose_free_cpus_lie_apart_is_told_and_asked_about(monkeypatch
             return False
 
     monkeypatch.setattr("scn.core.ray.Room", Apart)
+    monkeypatch.setattr("scn.core.ray.MOMENT", 0)
     monkeypatch.setattr("scn.core.ray._missing", lambda *_, free: "")  # the sums suffice
 
     def stop(missing: str) -> None:
         raise UserError(missing)
 
-    with pytest.raises(UserError, match="^4 CPUs for 2 workers, and no node has one free$"):
+    with pytest.raises(UserError, match=r"^4 CPUs for 2 workers, and no node has one free$"):
         wait_for_room({"CPU": 2}, 2, 300, stop)
 
 
