@@ -121,7 +121,11 @@ def _from_url(params: Params, place: Place, asked: str) -> None:
     def is_current() -> bool:
         if place.found is None or place.found != place.target or not (origin := origin_of(place.target)):
             return place.found is not None  # the user put it there
-        return origin.get("url") == url and (archive.sha256 or origin.get("sha256")) == origin.get("sha256")
+        if archive.md5 and origin.get("md5") != archive.md5:
+            return False  # an older version noted none: whoever asks for one gets the archive once more, verified
+        held = _read_lock(_lock_path(params)).get(url)  # another machine may have committed another content
+        expected = archive.sha256 or (held and held.sha256) or origin.get("sha256")
+        return origin.get("url") == url and origin.get("sha256") == expected
 
     if is_current():
         return
@@ -132,7 +136,8 @@ def _from_url(params: Params, place: Place, asked: str) -> None:
         name = f"{place.corpus}-{hashlib.sha256(url.encode()).hexdigest()[:12]}{suffix}"
         file = _archives(params) / name
         with _fetched(params, url, archive, file, keep=False) as fetched:
-            unpack(file, ".", place.target, {"archive": name, "url": url, "sha256": fetched.sha256})
+            about = {"archive": name, "url": url, "sha256": fetched.sha256}
+            unpack(file, ".", place.target, about | ({"md5": archive.md5} if archive.md5 else {}))
 
 
 def _unpack_own(params: Params, name: str, archive: Path) -> None:

@@ -205,6 +205,55 @@ def test_a_url_may_carry_its_checksum(sets: Server, configure: Configure, kind: 
         acquire(load_params(), "other")
 
 
+@pytest.mark.parametrize("kind", ["sha256", "md5"])
+def test_another_checksum_of_a_url_is_another_archive(sets: Server, configure: Configure, kind: str) -> None:
+    old, new = archive({"mine": RAW}), archive({"mine": RAW[:2]})
+    url = sets.put("/mine.zip", old)
+    configure("corpora", download={"mine": f"{url}#{kind}={hashlib.new(kind, old).hexdigest()}"})
+    assert bring("mine") == RAW
+    sets.put("/mine.zip", new, etag='"new"')
+    configure("corpora", download={"mine": f"{url}#{kind}={hashlib.new(kind, new).hexdigest()}"})
+    if kind == "md5":  # what the first download recorded stands against it
+        with pytest.raises(
+            UserError, match=rf"it has \d+ bytes instead of .* if it was meant to change, take {url} out of .*\.lock"
+        ):
+            acquire(load_params(), "mine")
+        Path("corpora.lock").unlink()
+    assert bring("mine") == RAW[:2]
+    asked = len(sets.requests)
+    assert bring("mine") == RAW[:2]
+    configure("corpora", download={"mine": url})
+    assert bring("mine") == RAW[:2]
+    assert len(sets.requests) == asked
+
+
+def test_an_md5_that_an_older_version_did_not_note_is_verified_once(sets: Server, configure: Configure) -> None:
+    content = archive({"mine": RAW})
+    url = sets.put("/mine.zip", content)
+    configure("corpora", download={"mine": url})  # as the origin of an older version, which has no MD5 either
+    assert bring("mine") == RAW
+    assert bring("mine") == RAW
+    assert len(sets.requests) == 1
+    configure("corpora", download={"mine": f"{url}#md5={hashlib.md5(content).hexdigest()}"})
+    assert bring("mine") == RAW
+    assert bring("mine") == RAW
+    assert len(sets.requests) == 2
+
+
+def test_what_another_machine_recorded_replaces_what_was_downloaded(sets: Server, configure: Configure) -> None:
+    new = archive({"mine": RAW[:2]})
+    url = sets.put("/mine.zip", archive({"mine": RAW}))
+    configure("corpora", download={"mine": url})
+    bring("mine")
+    held = json.loads(Path("corpora.lock").read_text())
+    held[url] |= {"bytes": len(new), "sha256": hashlib.sha256(new).hexdigest()}
+    Path("corpora.lock").write_text(json.dumps(held))
+    with pytest.raises(UserError, match=r"it has \d+ bytes instead of"):
+        acquire(load_params(), "mine")
+    sets.put("/mine.zip", new, etag='"new"')
+    assert bring("mine") == RAW[:2]
+
+
 @pytest.mark.parametrize("checksum", ["sha256=12", "crc=1234", "something"])
 def test_a_wrong_checksum_of_a_url_is_named(project: Path, configure: Configure, checksum: str) -> None:
     configure("corpora", download={"mine": f"http://127.0.0.1:9/mine.zip#{checksum}"})
