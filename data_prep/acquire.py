@@ -144,9 +144,11 @@ def _unpack_own(params: Params, name: str, archive: Path) -> None:
     target = root_of(params) / name
     if is_current(archive, target):
         return
-    if target.exists() and not origin_of(target):
-        raise UserError(f"{target}, where {archive} would be unpacked, was not unpacked from it: move it away.")
     with _alone(params, name):
+        if is_current(archive, target):  # another process may have unpacked it meanwhile, and reads it now
+            return
+        if target.exists() and not origin_of(target):
+            raise UserError(f"{target}, where {archive} would be unpacked, was not unpacked from it: move it away.")
         status = archive.stat()
         about = {"archive": archive.name, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
         unpack(archive, ".", target, about | {"sha256": file_sha256(archive)})

@@ -5,9 +5,11 @@ import io
 import json
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,10 +17,11 @@ from photo_folder import SIZES, write_photos
 from web_server import Server
 
 from data_prep.acquire import acquire
+from data_prep.archives import unpack
 from scn.config.params import load_params
 from scn.core.errors import UserError
 from scn.corpora.corpora import content_sha256, open_corpus
-from scn.corpora.unpacked import origin_of
+from scn.corpora.unpacked import is_current, origin_of
 
 Known = Callable[..., None]
 Configure = Callable[..., None]
@@ -286,6 +289,30 @@ def test_an_archive_of_ones_own_is_unpacked_once_and_anew_when_it_changed(projec
     with pytest.raises(UserError, match="is not unpacked, or changed since"):
         open_corpus(load_params(), "mine")
     assert bring("mine") == RAW[:2]
+
+
+def test_two_at_once_unpack_an_archive_of_ones_own_once(
+    project: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure("corpora", local={**OWN, "mine": "mine.zip"})
+    Path("mine.zip").write_bytes(archive({"mine": RAW}))
+    both, seen, unpacked = threading.Barrier(2, timeout=60), threading.local(), list[Path]()
+
+    def looks_when_the_other_does(file: Path, target: Path) -> bool:
+        current = is_current(file, target)
+        if not hasattr(seen, "once"):
+            seen.once = both.wait()
+        return current
+
+    def counted(file: Path, folder: str, target: Path, about: Mapping[str, object]) -> None:
+        unpack(file, folder, target, about)
+        unpacked.append(target)
+
+    monkeypatch.setattr("data_prep.acquire.is_current", looks_when_the_other_does)
+    monkeypatch.setattr("data_prep.acquire.unpack", counted)
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(acquire, [load_params()] * 2, ["mine"] * 2)) == [None, None]
+    assert len(unpacked) == 1
 
 
 def test_an_archive_is_not_unpacked_over_a_folder_of_somebody_else(project: Path, configure: Configure) -> None:
