@@ -61,7 +61,7 @@ def small_rows(params: Params, runs: int, workers: int) -> list[Row]:
 
     jobs: dict[str, Callable[[], object]] = {
         "list them": lambda: list_images(place, "small", ""),
-        "look (sizes and times as JSON)": lambda: listing_of(params, "small"),
+        "look (sizes, times and inodes as JSON)": lambda: listing_of(params, "small"),
         "first time, one process": lambda: _anew(params, 0),
         f"first time, {workers} processes": lambda: _anew(params, workers),
         "nothing changed": lambda: open_corpus(params, "small"),

@@ -8,7 +8,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from urllib.parse import urldefrag, urlsplit
 
@@ -22,7 +22,7 @@ from scn.core.files import locked, write_atomically
 from scn.core.hashing import file_sha256
 from scn.corpora.catalogue import Archive, load_catalogue
 from scn.corpora.places import CATALOGUE, Place, is_url, own_archive, places_of, root_of
-from scn.corpora.unpacked import is_current, origin_of
+from scn.corpora.unpacked import holds, note_stamp, origin_of, seems_current, stamp_of
 
 LOCK_FILE = "corpora.lock"
 """File beside params.yaml, to be committed, that records size and SHA-256 of archives without a published checksum."""
@@ -142,16 +142,20 @@ def _from_url(params: Params, place: Place, asked: str) -> None:
 
 def _unpack_own(params: Params, name: str, archive: Path) -> None:
     target = root_of(params) / name
-    if is_current(archive, target):
+    if seems_current(archive, target):
+        return
+    told, sha256 = stamp_of(archive), file_sha256(archive)  # in this order: what changes in between shows next time
+    if holds(target, sha256):
+        with suppress(UserError), _alone(params, name):  # where nothing can be written it is hashed each time
+            if told and holds(target, sha256):
+                note_stamp(target, told)
         return
     with _alone(params, name):
-        if is_current(archive, target):  # another process may have unpacked it meanwhile, and reads it now
+        if holds(target, sha256):  # another process has unpacked it meanwhile, and may be reading it
             return
         if target.exists() and not origin_of(target):
             raise UserError(f"{target}, where {archive} would be unpacked, was not unpacked from it: move it away.")
-        status = archive.stat()
-        about = {"archive": archive.name, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
-        unpack(archive, ".", target, about | {"sha256": file_sha256(archive)})
+        unpack(archive, ".", target, {"archive": archive.name, "stamp": told, "sha256": sha256})
 
 
 @contextmanager

@@ -7,10 +7,11 @@ from pathlib import Path
 from data_prep.fetch import readable
 from scn.config.params import Params
 from scn.core.errors import UserError
+from scn.core.hashing import file_sha256
 from scn.corpora.catalogue import Split, load_catalogue
 from scn.corpora.corpora import Source, content_sha256, list_images, look_at, open_corpus
-from scn.corpora.places import CATALOGUE, Place, is_image, package_folder, places_of
-from scn.corpora.unpacked import check_unpacked, origin_of
+from scn.corpora.places import CATALOGUE, Place, is_image, own_archive, package_folder, places_of, root_of
+from scn.corpora.unpacked import check_unpacked, holds, origin_of
 
 HEADER = ("corpus", "images", "size", "licence", "use", "where")
 """Columns of the table of corpora."""
@@ -31,7 +32,8 @@ class Finding:
 def check(params: Params, reference: str, workers: int = 0) -> Iterator[Finding]:
     """Checks a corpus on this machine: folders, number of images, their headers, and the content if its hash is known.
 
-    Every file is read, whether it seems unchanged or not. Nothing is downloaded, and no pixels are decoded.
+    Every file is read, an archive of the user's own too, whether it seems unchanged or not. Nothing is downloaded, and
+    no pixels are decoded.
 
     Args:
         reference: NAME or NAME/SPLIT, of params.yaml or of the catalogue.
@@ -42,6 +44,12 @@ def check(params: Params, reference: str, workers: int = 0) -> Iterator[Finding]
     name = reference.partition("/")[0]
     if name in params.corpora.local:
         check_unpacked(params, name)
+        if (archive := own_archive(params, name)) and not holds(root_of(params) / name, file_sha256(archive)):
+            problem = (
+                f"{archive} holds something else than when it was unpacked, although its size and times are the same: "
+                "restore it if it is damaged, or `touch` it if the change was meant."
+            )
+            yield Finding(title=name, summary="", problems=(problem,))
     places = places_of(params, reference)
     if not places:  # in a package: opening it compares every file with the catalogue
         opened = open_corpus(params, reference, recheck=True)

@@ -1,12 +1,15 @@
 """What a folder that was unpacked from an archive says about its origin."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 from scn.config.params import Params
 from scn.core.errors import UserError
+from scn.core.files import write_atomically
 from scn.core.hashing import file_sha256
+from scn.corpora.hash_cache import settled, stamp
 from scn.corpora.places import own_archive, root_of
 
 ORIGIN = ".origin.json"
@@ -32,8 +35,29 @@ def origin_of(folder: Path) -> dict[str, Any]:
 
 
 def is_current(archive: Path, target: Path) -> bool:
-    """Returns True if the folder `target` was unpacked from the archive as it is now."""
-    origin, status = origin_of(target), archive.stat()
-    if (origin.get("bytes"), origin.get("mtime_ns")) == (status.st_size, status.st_mtime_ns):
-        return True
-    return "mtime_ns" in origin and origin.get("sha256") == file_sha256(archive)
+    """Returns True if the folder `target` was unpacked from the archive as it is now; hashes it if it seems changed."""
+    return seems_current(archive, target) or holds(target, file_sha256(archive))
+
+
+def seems_current(archive: Path, target: Path) -> bool:
+    """Returns True if the archive has the stamp (hash_cache.stamp) with which `target` was unpacked from it."""
+    return origin_of(target).get("stamp") == stamp(archive.stat())
+
+
+def holds(target: Path, sha256: str) -> bool:
+    """Returns True if the folder `target` was unpacked from an archive of one's own with the content `sha256`."""
+    origin = origin_of(target)
+    own = "stamp" in origin or "mtime_ns" in origin  # which older versions wrote
+    return own and origin.get("sha256") == sha256
+
+
+def stamp_of(archive: Path) -> str:
+    """The stamp to note of an archive that is read from now on; "" if it changed too lately to be known by it."""
+    status = archive.stat()
+    return stamp(status) if settled(status, time.time_ns()) else ""
+
+
+def note_stamp(target: Path, told: str) -> None:
+    """Writes another stamp of the same archive into `target`. Raises UserError if it can't."""
+    origin = {**origin_of(target), "stamp": told}
+    write_atomically(target / ORIGIN, (json.dumps(origin, indent=1) + "\n").encode())

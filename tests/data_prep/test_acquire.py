@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -21,7 +22,7 @@ from data_prep.archives import unpack
 from scn.config.params import load_params
 from scn.core.errors import UserError
 from scn.corpora.corpora import content_sha256, open_corpus
-from scn.corpora.unpacked import is_current, origin_of
+from scn.corpora.unpacked import origin_of, seems_current
 
 Known = Callable[..., None]
 Configure = Callable[..., None]
@@ -291,6 +292,50 @@ def test_an_archive_of_ones_own_is_unpacked_once_and_anew_when_it_changed(projec
     assert bring("mine") == RAW[:2]
 
 
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files count as old enough to be known again by their stamps."""
+    monkeypatch.setattr("scn.corpora.hash_cache.SETTLED_NS", -1_000_000_000)
+
+
+def test_an_archive_with_the_size_and_time_of_another_is_another(
+    project: Path, configure: Configure, at_once: None
+) -> None:
+    configure("corpora", local={**OWN, "mine": "mine.zip"})
+    Path("mine.zip").write_bytes(archive({"mine/aa": RAW, "mine/cc": RAW[:1]}))
+    assert bring("mine")[0] == "aa/a.png"
+    before = Path("mine.zip").stat()
+    Path("new.zip").write_bytes(archive({"mine/bb": RAW, "mine/cc": RAW[:1]}))
+    os.utime("new.zip", ns=(before.st_atime_ns, before.st_mtime_ns))
+    Path("new.zip").replace("mine.zip")
+    now = Path("mine.zip").stat()
+    assert (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    with pytest.raises(UserError, match="is not unpacked, or changed since"):
+        open_corpus(load_params(), "mine")
+    assert bring("mine")[0] == "bb/a.png"
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_an_archive_that_only_seems_changed_is_hashed_once(
+    project: Path, configure: Configure, at_once: None, monkeypatch: pytest.MonkeyPatch, older: bool
+) -> None:
+    configure("corpora", local={**OWN, "mine": "mine.zip"})
+    Path("mine.zip").write_bytes(archive({"mine": RAW}))
+    bring("mine")
+    folder = Path("corpora/mine").stat().st_ino
+    Path("mine.zip").touch()
+    if older:
+        origin = origin_of(Path("corpora/mine"))
+        origin |= {"bytes": Path("mine.zip").stat().st_size, "mtime_ns": Path("mine.zip").stat().st_mtime_ns}
+        del origin["stamp"]
+        Path("corpora/mine/.origin.json").write_text(json.dumps(origin))
+    bring("mine")
+    monkeypatch.setattr("data_prep.acquire.file_sha256", pytest.fail)
+    monkeypatch.setattr("scn.corpora.unpacked.file_sha256", pytest.fail)
+    assert bring("mine") == RAW
+    assert Path("corpora/mine").stat().st_ino == folder
+
+
 def test_two_at_once_unpack_an_archive_of_ones_own_once(
     project: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,7 +344,7 @@ def test_two_at_once_unpack_an_archive_of_ones_own_once(
     both, seen, unpacked = threading.Barrier(2, timeout=60), threading.local(), list[Path]()
 
     def looks_when_the_other_does(file: Path, target: Path) -> bool:
-        current = is_current(file, target)
+        current = seems_current(file, target)
         if not hasattr(seen, "once"):
             seen.once = both.wait()
         return current
@@ -308,7 +353,7 @@ def test_two_at_once_unpack_an_archive_of_ones_own_once(
         unpack(file, folder, target, about)
         unpacked.append(target)
 
-    monkeypatch.setattr("data_prep.acquire.is_current", looks_when_the_other_does)
+    monkeypatch.setattr("data_prep.acquire.seems_current", looks_when_the_other_does)
     monkeypatch.setattr("data_prep.acquire.unpack", counted)
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(acquire, [load_params()] * 2, ["mine"] * 2)) == [None, None]

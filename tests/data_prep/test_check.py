@@ -1,6 +1,7 @@
 """`data-prep check` and `data-prep list`: the corpora that are here, and whether they are complete and unchanged."""
 
 import io
+import json
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from data_prep.acquire import acquire
 from data_prep.check import Finding, check, rows
 from scn.config.params import load_params
 from scn.corpora.corpora import content_sha256, open_corpus
+from scn.corpora.hash_cache import stamp
 
 Known = Callable[..., None]
 Configure = Callable[..., None]
@@ -71,7 +73,9 @@ def test_images_that_cannot_be_used_are_problems(two: Path) -> None:
     assert "train/a.png is no image" in finding.problems[0]
 
 
-def test_what_was_unpacked_here_is_compared_with_that(project: Path, configure: Configure) -> None:
+@pytest.fixture
+def mine(project: Path, configure: Configure) -> None:
+    """An archive of one's own, mine.zip, that is unpacked."""
     configure("corpora", local={"photos": "photos", "tests": "tests", "mine": "mine.zip"})
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
@@ -79,6 +83,25 @@ def test_what_was_unpacked_here_is_compared_with_that(project: Path, configure: 
             archive.write(Path("photos", name), f"mine/{name}")
     Path("mine.zip").write_bytes(file.getvalue())
     acquire(load_params(), "mine")
+
+
+def test_an_archive_that_changed_behind_its_times_is_named(mine: None) -> None:
+    data = bytearray(Path("mine.zip").read_bytes())
+    data[-1] ^= 1
+    Path("mine.zip").write_bytes(data)
+    origin = Path("corpora/mine/.origin.json")
+    about = json.loads(origin.read_text()) | {"stamp": stamp(Path("mine.zip").stat())}  # as if the disk had decayed
+    origin.write_text(json.dumps(about))
+    damaged, images = found("mine")
+    assert (damaged.title, damaged.summary) == ("mine", "")
+    (problem,) = damaged.problems
+    assert (
+        "mine.zip holds something else than when it was unpacked, although its size and times are the same" in problem
+    )
+    assert images.problems == ()
+
+
+def test_what_was_unpacked_here_is_compared_with_that(mine: None) -> None:
     assert found("mine")[0].summary == "2 images in corpora/mine, as unpacked from mine.zip"
     shutil.copy("photos/c.bmp", "corpora/mine/e.png")
     (finding,) = found("mine")

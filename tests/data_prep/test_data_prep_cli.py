@@ -1,6 +1,7 @@
 """The `data-prep` command: what it writes, what it says, and what it leaves behind when it fails."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from PIL import Image
 import data_prep.shards
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
+from scn.corpora.hash_cache import stamp
 from scn.shards.manifest import image_sets, load_manifest
 
 Run = Callable[..., tuple[int, str, str]]
@@ -244,13 +246,12 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
     assert [(p.name, p.read_text()) for p in path.parent.iterdir()] == [("file.json", "old")]
 
 
-def test_look_lists_sizes_and_times_and_opens_nothing(project: Path, run_cli: Callable[..., tuple]) -> None:
+def test_look_lists_stamps_and_opens_nothing(project: Path, run_cli: Callable[..., tuple]) -> None:
     status, _, _ = run_cli("look", "photos", "--out", "photos.json")
     assert status == 0
     rows = json.loads(Path("photos.json").read_text())
     first = next(iter(rows))
-    stat = (Path("photos") / first).stat()
-    assert rows[first] == {"bytes": stat.st_size, "changed_ns": stat.st_mtime_ns}
+    assert rows[first] == stamp((Path("photos") / first).stat())
     assert "notes.txt" not in rows
     (Path("photos") / "nowhere.png").symlink_to("/nothing/here.png")
     status, _, told = run_cli("look", "photos", "--out", "photos.json")
@@ -261,6 +262,20 @@ def test_look_lists_sizes_and_times_and_opens_nothing(project: Path, run_cli: Ca
         1,
         "data-prep: params.yaml: corpora.local: 'photo' is no known corpus: did you mean 'photos'.\n",
     )
+
+
+def test_look_sees_a_copy_of_the_same_size_and_time(project: Path, run_cli: Callable[..., tuple]) -> None:
+    image = Path("photos/a.png")
+    before = image.stat()
+    Path("copy.png").write_bytes(image.read_bytes()[:-1] + b"!")
+    os.utime("copy.png", ns=(before.st_atime_ns, before.st_mtime_ns))
+    listings = []
+    for bring in (lambda: None, lambda: shutil.copy2("copy.png", image), lambda: Path("copy.png").replace(image)):
+        bring()
+        assert (image.stat().st_size, image.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+        assert run_cli("look", "photos", "--out", "photos.json")[0] == 0
+        listings.append(Path("photos.json").read_text())
+    assert len(set(listings)) == 3
 
 
 def test_an_index_names_the_licence_that_the_catalogue_knows(project: Path, run_cli: Callable[..., tuple]) -> None:
