@@ -79,10 +79,20 @@ def targets(keys: Sequence[str], as_format: Format, suffix: str = "") -> dict[st
     """Key of an image -> key of its result: the same path, with the format's suffix.
 
     Images whose results would have one name (a.jpg, a.png) keep the whole of theirs (a.jpg.png).
+
+    Raises:
+        UserError: if two results would still have one name, or one that is kept for the records.
     """
     stems = {key: str(PurePosixPath(key).with_suffix("")) for key in keys}
     twins = {stem for stem, count in Counter(stems.values()).items() if count > 1}
-    return {key: f"{key if stem in twins else stem}{suffix}{as_format.suffixes[0]}" for key, stem in stems.items()}
+    found = {key: f"{key if stem in twins else stem}{suffix}{as_format.suffixes[0]}" for key, stem in stems.items()}
+    of = dict[str, str]()
+    for key, target in found.items():
+        if target.startswith(f"{RECORDS}/"):
+            raise UserError(f"{key} would become {target}, among the records of results: put it into another folder.")
+        if (other := of.setdefault(target, key)) != key:
+            raise UserError(f"{other} and {key} would both become {target}: give one of them another name.")
+    return found
 
 
 def images_of(store: Store) -> list[str]:

@@ -14,7 +14,7 @@ What changes something needs the header X-SCN, which pages of other origins can'
 import asyncio
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -22,6 +22,7 @@ from urllib.parse import quote
 from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
+from pydantic import Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
@@ -34,6 +35,7 @@ from scn.serving.work import Restorer, Wanted, header, writable
 
 PAGE = Path(__file__).parent / "page"
 _POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+Pixels = Annotated[int, Field(ge=1, le=10**12)]
 _FILES = {"before.png": "image/png", "after.png": "image/png", "result": "application/octet-stream"}
 
 
@@ -117,8 +119,8 @@ def make_app(
             "megapixels": limits.megapixels,
         }
 
-    @app.get("/api/estimate")
-    def estimate(wanted: Wish, pixels: Annotated[list[int], Query()]) -> dict[str, list[float | None]]:
+    @app.get("/api/estimate", dependencies=[Depends(_from_the_page)])  # it loads models
+    def estimate(wanted: Wish, pixels: Annotated[list[Pixels], Query(max_length=256)]) -> dict[str, list[float | None]]:
         restorer.check(wanted)
         return {"seconds": [restorer.seconds(wanted, count) for count in pixels]}
 
@@ -199,6 +201,7 @@ async def _receive(request: Request, file: Path, name: str, limits: Limits) -> N
 
 def _admitted(jobs: Jobs, restorer: Restorer, limits: Limits, wanted: Wanted, owner: str, file: Path) -> Job:
     about, growth = header(file, wanted.name), restorer.check(wanted)
+    wanted = replace(wanted, reference=restorer.reference(wanted))  # settled: it asks the registry no more
     if min(about.width, about.height) < SMALLEST:
         raise UserError(
             f"{wanted.name} is {about.width}x{about.height} pixels: give an image of at least {SMALLEST}x{SMALLEST}."

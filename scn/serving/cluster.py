@@ -229,8 +229,11 @@ def _forward(stream: Iterable[Any], events: "queue.SimpleQueue[Any]") -> None:
     try:
         for event in stream:
             events.put(event)
+        events.put(RuntimeError("the replica ended without a result"))  # heard only where there was none
     except Exception as error:
         events.put(error)
+    except BaseException as error:  # whatever it is, the job must not wait for ever
+        events.put(RuntimeError(repr(error)))
 
 
 def _key(packed: Packed) -> str:

@@ -195,7 +195,10 @@ class Jobs:
         """Seconds that are left of a job's own work."""
         if job.progress > 0.1:
             return (time.monotonic() - job.started) * (1 - job.progress) / job.progress
-        return self.workers[0].seconds(job.wanted, job.pixels)
+        try:
+            return self.workers[0].seconds(job.wanted, job.pixels)
+        except UserError:  # the registry can't be read: what was loaded before works on
+            return None
 
     def _before(self, job: Job) -> list[Job]:
         """The jobs that wait before a job: turns go round the owners."""
@@ -275,6 +278,8 @@ class Jobs:
 
     def _settle(self, job: Job, state: State, message: str = "") -> None:
         with self._changed:
+            if job.cancel.is_set():  # even when all was done but this
+                state = State.CANCELLED
             job.state, job.message, job.ended = state, message, time.monotonic()
             (job.folder / "input").unlink(missing_ok=True)
             if state == State.CANCELLED:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,8 @@ class Wanted:
         self.exact_factor()
         if not self.reference and self.factor is None:
             raise UserError("Name a model, or a factor to enlarge by.")
+        if "/" in self.reference or "\\" in self.reference:  # whoever sees the page may not look into folders here
+            raise UserError(f"model: '{shorten(self.reference, 60)}' is no name: choose one that the page lists.")
         if self.as_format != "same":
             self.format()
 

@@ -175,7 +175,7 @@ async function estimate() {
   const query = wanted();
   for (const { width, height } of asked) query.append("pixels", width * height);
   try {
-    const { seconds } = await ask(`/api/estimate?${query}`);
+    const { seconds } = await ask(`/api/estimate?${query}`, { headers: HEADERS });
     if (turn !== estimating) return;
     asked.forEach((photograph, number) => { photograph.seconds = seconds[number]; show(photograph); });
     if (seconds.includes(null)) { await wait(2000); if (turn === estimating) estimate(); }

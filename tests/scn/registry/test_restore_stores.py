@@ -117,6 +117,24 @@ def test_results_of_another_model_are_not_mixed(project: Any, photographs: Path,
     assert (status, "was made by another model or with other options: name another place" in err) == (1, True)
 
 
+def test_two_results_of_one_name_are_told_before_anything_is_restored(
+    project: Any, photographs: Path, command: Any
+) -> None:
+    for name in ("c.jpg", "c.png", "c.jpg.png"):
+        (photographs / name).write_bytes((photographs / "a.png").read_bytes())
+    status, _, err = command()
+    assert (status, results(project)) == (1, {})
+    assert "scn: c.jpg and c.jpg.png would both become c.jpg.png: give one of them another name." in err
+
+
+def test_no_result_lies_among_the_records(project: Any, photographs: Path, command: Any) -> None:
+    (photographs / "manifest").mkdir()
+    (photographs / "a.png").rename(photographs / "manifest/a.png")
+    status, _, err = command()
+    assert (status, results(project)) == (1, {})
+    assert "manifest/a.png would become manifest/a.png, among the records of results: put it into" in err
+
+
 def test_nothing_to_restore_is_recorded_too(project: Any, photographs: Path, command: Any) -> None:
     for path in photographs.rglob("*.*"):
         path.unlink()

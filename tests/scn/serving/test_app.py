@@ -117,6 +117,7 @@ def test_what_can_not_be_is_one_sentence(
     [
         ({"factor": "much"}, "factor: 'much': Input should be a valid number, unable to parse string as a number."),
         ({"self_ensemble": "maybe"}, "self_ensemble: 'maybe': Input should be a valid boolean"),
+        ({"model": "../models/dn-s25"}, "model: '../models/dn-s25' is no name: choose one that the page lists."),
         ({"owner": "a" * 65}, f"owner: '{'a' * 65}': String should have at most 64 characters."),
     ],
 )
@@ -124,13 +125,18 @@ def test_a_parameter_that_is_none_is_one_sentence(served: Served, query: dict[st
     answer = served.send(png(), **query)
     assert (answer.status_code, list(answer.json())) == (422, ["error"])
     assert answer.json()["error"].startswith(message)
-    missing = requests.get(f"{served.url}api/estimate", timeout=60)
+    missing = requests.get(f"{served.url}api/estimate", headers=HEADERS, timeout=60)
     assert (missing.status_code, missing.json()) == (422, {"error": "pixels: Field required."})
+    for pixels in (0, 10**400):
+        asked = {"pixels": [pixels], "model": "dn-s25"}
+        assert requests.get(f"{served.url}api/estimate", params=asked, headers=HEADERS, timeout=60).status_code == 422
 
 
 def test_other_sites_get_nothing(served: Served) -> None:
     url = f"{served.url}api/jobs"
     assert requests.post(url, data=png(), timeout=60).status_code == 403
+    estimate = f"{served.url}api/estimate?pixels=1&model=dn-s25"  # which loads a model
+    assert requests.get(estimate, timeout=60).status_code == 403
     assert requests.get(served.url, headers={"Host": "elsewhere.example"}, timeout=60).status_code == 400
     page = requests.get(served.url, timeout=60)
     assert "default-src 'self'" in page.headers["Content-Security-Policy"]
@@ -209,7 +215,8 @@ def test_a_result_can_be_taken_away(served: Served) -> None:
 
 def test_costs_are_estimated_before(served: Served) -> None:
     def seconds(**query: object) -> list[float | None]:
-        answer = requests.get(f"{served.url}api/estimate", params={"pixels": [10**6, 10**5], **query}, timeout=60)
+        asked = {"pixels": [10**6, 10**5], **query}
+        answer = requests.get(f"{served.url}api/estimate", params=asked, headers=HEADERS, timeout=60)
         return answer.json()["seconds"]
 
     while None in seconds(model="dn-s25") or None in seconds(model="sr-x2"):

@@ -214,3 +214,30 @@ def test_models_that_can_not_be_listed_keep_nobody_waiting(tmp_path: Path) -> No
     until(lambda: job.state == State.DONE)
     jobs.close()
     assert len(listed) == 1
+
+
+def test_a_job_that_is_cancelled_when_all_but_writing_is_done_leaves_nothing(
+    jobs: Jobs, worker: Worker, submit: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Path.write_bytes
+
+    def cancels(path: Path, data: bytes) -> int:
+        if path.name == "after.png":
+            jobs.end(job.id)
+        return write(path, data)
+
+    job = submit("a")
+    monkeypatch.setattr(Path, "write_bytes", cancels)
+    worker.go.release()
+    until(lambda: job.state in ENDED)
+    assert (job.state, jobs.find(job.id), job.folder.exists()) == (State.CANCELLED, None, False)
+
+
+def test_a_registry_that_can_not_be_read_ends_no_job(
+    jobs: Jobs, worker: Worker, submit: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> float:
+        raise UserError("No answer from s3://bucket: start the service.")
+
+    monkeypatch.setattr(worker, "seconds", away)
+    assert jobs.seconds_left(submit("a")) is None

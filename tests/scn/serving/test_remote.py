@@ -1,5 +1,7 @@
 """What the page sends to its replicas is what the registry names now."""
 
+import queue
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from scn.core.errors import UserError
 from scn.registry.several import Models, Packed
 from scn.serving import cluster
-from scn.serving.cluster import Remote
+from scn.serving.cluster import Remote, _forward
 from scn.serving.work import Restorer
 
 
@@ -39,3 +41,15 @@ def test_models_are_packed_again_when_the_registry_names_others(monkeypatch: pyt
     assert len(put) == 2
     with pytest.raises(UserError, match="the store is away"):
         remote._models("dn-s25")
+
+
+def test_a_stream_that_ends_in_any_way_ends_the_job() -> None:
+    def broken() -> Iterator[float]:
+        yield 0.5
+        raise GeneratorExit
+
+    for stream, last in ((iter([0.5]), "the replica ended without a result"), (broken(), "GeneratorExit()")):
+        events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        _forward(stream, events)
+        assert events.get() == 0.5
+        assert str(events.get()) == last
