@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
@@ -26,23 +27,40 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=computed(device, precision) == "bfloat16")
 
 
+class _Exact:
+    """Who computes exactly now: PyTorch's settings are those of all threads, so the last one out puts them back."""
+
+    def __init__(self) -> None:
+        self.lock, self.inside, self.before = Lock(), 0, list[str]()
+
+
+_EXACT = _Exact()
+
+
 @contextmanager
 def exact() -> Iterator[None]:
     """Context in which float32 is computed as float32: no TF32 or bfloat16 in its place, whatever PyTorch was told.
 
-    PyTorch's own default is TF32, 10 bits instead of 23, for convolutions on a GPU.
+    PyTorch's own default is TF32, 10 bits instead of 23, for convolutions on a GPU. Threads may enter and leave in any
+    order: what PyTorch was told counts again when none is inside.
     """
     backends = cast(Any, torch.backends)  # PyTorch's stubs lack these settings
     # The operations of networks here. PyTorch refuses to tell the older allow_tf32 where both kinds of settings differ.
     settings = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
-    before = [setting.fp32_precision for setting in settings]
-    try:
+    with _EXACT.lock:
+        if not _EXACT.inside:
+            _EXACT.before = [setting.fp32_precision for setting in settings]
         for setting in settings:
             setting.fp32_precision = "ieee"
+        _EXACT.inside += 1
+    try:
         yield
     finally:
-        for setting, precision in zip(settings, before, strict=True):
-            setting.fp32_precision = precision
+        with _EXACT.lock:
+            _EXACT.inside -= 1
+            if not _EXACT.inside:
+                for setting, precision in zip(settings, _EXACT.before, strict=True):
+                    setting.fp32_precision = precision
 
 
 def computed(device: torch.device, precision: Precision) -> Precision:

@@ -1,6 +1,7 @@
 """bfloat16 is computed where the device has it, and float32, which is not TF32, everywhere else."""
 
 import platform
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -67,6 +68,33 @@ def test_float32_is_exact_inside_and_what_it_was_outside(tf32: list[str]) -> Non
     with pytest.raises(ZeroDivisionError):
         fail()
     assert seen == ["ieee"] * 4
+    assert settings() == tf32
+
+
+def test_threads_that_enter_and_leave_in_turns_compute_exactly(tf32: list[str]) -> None:
+    """The first one in is the first one out, while the second one computes."""
+    seen: dict[str, list[str]] = {}
+    entered, followed, left = (threading.Event() for _ in range(3))
+
+    def first() -> None:
+        with exact():
+            entered.set()
+            followed.wait(10)
+        left.set()
+
+    def second() -> None:
+        entered.wait(10)
+        with exact():
+            followed.set()
+            left.wait(10)
+            seen["inside"] = settings()
+
+    threads = [threading.Thread(target=each) for each in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen["inside"] == ["ieee"] * 4
     assert settings() == tf32
 
 
