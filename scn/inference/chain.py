@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
-from math import isfinite
+from math import isfinite, prod
 
 import numpy as np
 
@@ -67,7 +67,7 @@ def restore_by(
 
 def total_scale(models: Sequence[Model]) -> int:
     """The factor by which models enlarge, one after the other."""
-    return int(np.prod([model.scale for model in models], dtype=int))
+    return prod(model.scale for model in models)
 
 
 def check_factor(factor: float) -> Fraction:

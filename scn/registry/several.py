@@ -26,6 +26,8 @@ Told = Callable[[str], object]
 
 _SHOWN = 60
 """So many characters are shown of what names no model."""
+_LONGEST = 8
+"""Most models, one after the other; a server asks each for its scale before it knows how large the result will be."""
 
 
 class Models:
@@ -229,21 +231,28 @@ def parts(reference: str) -> list[str]:
     """The references of a chain such as `car-q20,sr-x2`; a folder is one, whatever its name.
 
     Raises:
-        UserError: if one is missing between two commas, or can be no name of anything.
+        UserError: if one is missing between two commas, or can be no name of anything, or there are more than _LONGEST.
     """
     found = [reference] if _exists(reference) else [part.strip() for part in reference.split(",")]
     if not all(found):
         raise UserError(f"'{reference}' names no model between two commas, or before or after one: name one there.")
+    if len(found) > _LONGEST:
+        raise UserError(
+            f"'{_short(reference)}' names {len(found)} models, one after the other: name {_LONGEST} at most."
+        )
     for each in found:
         try:
             Path(each, WEIGHTS).exists()
         except OSError as error:  # a folder's name of more than 255 characters, say
-            known = each if len(each) <= _SHOWN else f"{each[:_SHOWN]}..."
             raise UserError(
-                f"'{known}' is no folder with a model that can be read, and no model ({error.strerror}): name one of "
-                "those that `scn models list` shows."
+                f"'{_short(each)}' is no folder with a model that can be read, and no model ({error.strerror}): name "
+                "one of those that `scn models list` shows."
             ) from None
     return found
+
+
+def _short(reference: str) -> str:
+    return reference if len(reference) <= _SHOWN else f"{reference[:_SHOWN]}..."
 
 
 def _exists(reference: str) -> bool:

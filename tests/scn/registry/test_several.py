@@ -1,15 +1,29 @@
 """The models that a reference names, one after the other."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from scn.core.errors import UserError
+from scn.inference.chain import total_scale
+from scn.inference.handle import Model
 from scn.registry.several import Models, parts
 
 
 def test_a_chain_may_be_longer_than_the_name_of_a_folder() -> None:
-    assert parts(", ".join(["car-q20"] * 60)) == ["car-q20"] * 60
+    assert parts(", ".join(["n" * 50] * 8)) == ["n" * 50] * 8
+
+
+def test_a_chain_has_eight_models_at_most() -> None:
+    with pytest.raises(UserError, match=r"^'sr-x4(,sr-x4){9},\.\.\.' names 32 models, one after .*: name 8 at most\.$"):
+        Models("cpu").check(",".join(["sr-x4"] * 32))
+
+
+def test_the_scale_of_a_chain_is_exact_however_long_it_is(small_project: Any) -> None:
+    model = Model(small_project.add_model("sr-x2"), "cpu")
+    assert total_scale([]) == 1
+    assert total_scale([model] * 64) == 2**64
 
 
 def test_a_folder_with_a_comma_is_one(tmp_path: Path) -> None:
