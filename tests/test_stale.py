@@ -53,7 +53,7 @@ CHANGES: Mapping[str, Any] = {
     "model.width": 3,
     "model.scales": 3,
     "model.ratio": 0.6,
-    "model.kernel": 5,
+    "model.kernel": {"kernel": 5, "scales": 3},
     "model.resampling": "pooling",
     "model.ends": "zero",
     "model.factorised": False,

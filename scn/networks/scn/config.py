@@ -39,9 +39,9 @@ class PyramidConfig(WideConfig):
     """The parameters of scale-wise convolutions over a feature pyramid (SCN paper, section 3)."""
 
     kernel: int = Field(default=3, ge=3, le=15)
-    """Number of scales that a scale-wise convolution covers, 2k + 1: odd."""
+    """Number of scales that a scale-wise convolution covers, 2k + 1: odd, and at most 3 or 2 * scales - 1."""
     scales: int = Field(default=4, ge=1, le=64)
-    """Number of scales of the feature pyramid."""
+    """Number of scales of the feature pyramid; those beyond 1 + k * blocks reach no output, and only pad the image."""
     ratio: float = Field(default=0.5, ge=0.01, lt=1)
     """Height and width of a scale relative to the next finer one."""
     resampling: Resampling = "bilinear"
@@ -57,6 +57,11 @@ class PyramidConfig(WideConfig):
     def _possible(self) -> "PyramidConfig":
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel: {self.kernel} is even: take an odd number, as a scale stands in the middle")
+        if self.ends != "replicate" and self.kernel > (most := max(3, 2 * self.scales - 1)):
+            raise ValueError(
+                f"kernel: {self.kernel} covers more than a pyramid of {self.scales} scales has to either side of a "
+                f"scale: use at most {most}, or more scales"
+            )
         if self.resampling != "bilinear" and abs(round(1 / self.ratio) * self.ratio - 1) > 1e-6:
             raise ValueError(f"ratio: {self.resampling} has only 1/2, 1/3, ..., not {self.ratio}; bilinear has any")
         check_multiple(self.scales, self.ratio)

@@ -101,6 +101,15 @@ def test_every_network_of_them_trains(choice: dict[str, Any], shared: bool) -> N
             assert (parameter.grad is not None) == parameter.requires_grad, name
 
 
+def test_a_kernel_as_wide_as_the_pyramid_reads_all_its_layers() -> None:
+    """Wider, some would be read by nothing, unless the ends are replicated."""
+    for choice in ({"kernel": 5}, {"kernel": 7, "ends": "replicate"}, {"kernel": 5, "ends": "zero", "scales": 4}):
+        network = build({**SMALL, "blocks": 3, **choice})
+        assert isinstance(network, SCN)
+        first = network.trunk.get_submodule("blocks.0")
+        assert all(parameter.requires_grad for parameter in first.parameters()), choice
+
+
 @pytest.mark.parametrize("scales", [1, 2, 5])
 @pytest.mark.parametrize("shared", [True, False])
 def test_scales_that_reach_nothing_change_nothing(scales: int, shared: bool) -> None:
@@ -167,6 +176,8 @@ def test_an_impossible_pyramid_gets_a_sentence_and_changes_nothing(pyramid: dict
     [
         ({"kernel": 4}, "kernel: 4 is even"),
         ({"kernel": 1}, "kernel: input should be greater than or equal to 3"),
+        ({"kernel": 7}, "kernel: 7 covers more than a pyramid of 3 scales has .*: use at most 5, or more scales"),
+        ({"kernel": 5, "scales": 1, "ends": "zero"}, "kernel: 5 covers .* 1 scales .*: use at most 3, or more scales"),
         ({"resampling": "pooling", "ratio": 0.7}, "ratio: pooling has only 1/2"),
         ({"resampling": "strided", "ends": "replicate"}, "ends: strided convolutions can't replicate"),
         ({"ratio": 1.0}, "ratio: input should be less than 1"),
