@@ -1,6 +1,8 @@
 """How large a tile may be: what a network needs for a pixel, and what memory there is."""
 
+import json
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -12,6 +14,8 @@ from scn.networks.profile import activation_bytes
 
 SMALLEST_TILE = 128
 """The smallest tile that is tried when memory runs out."""
+_SIDE = 64
+"""Side of the image that is measured."""
 _SHARE = 0.5
 """The part of the free memory that a tile's features may take: the system, and images before and after, need some."""
 _WORKSPACE = 1.3
@@ -30,10 +34,18 @@ def tile_for(architecture: Mapping[str, Any], planes: int, device: torch.device,
         architecture: of the network, as for scn.networks.build.build.
         planes: how many images of the network's channels a tile is: 3 for the channels of a colour image.
     """
-    side = 64
     values = 2 if computed(device, precision) == "bfloat16" else 4
-    per_pixel = activation_bytes(architecture, side, side, "cpu") * values / 4 * planes * _WORKSPACE / side**2
+    per_pixel = _bytes_per_pixel(json.dumps(architecture, sort_keys=True)) * values / 4 * planes * _WORKSPACE
     return int(min(TILE, max(SMALLEST_TILE, (free_memory(device) * _SHARE / per_pixel) ** 0.5)))
+
+
+@cache  # a batch, and a page, ask for each image
+def _bytes_per_pixel(architecture: str) -> float:
+    """Bytes of float32 that a network needs for a pixel; its architecture is JSON, which has a hash."""
+    # Folded weights, as those that are computed with, from the start: to fold them without numbers takes a second.
+    parameters = json.loads(architecture)
+    plain = {"weight_norm": False} if "weight_norm" in parameters else {}
+    return activation_bytes({**parameters, **plain}, _SIDE, _SIDE, "cpu") / _SIDE**2
 
 
 def economical(tile: int, height: int, width: int, margin: int) -> int:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
@@ -74,7 +75,8 @@ def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
         raise UserError(f"{folder} holds a damaged model ({error}): fetch or train it again.") from None
     # Its weights are folded: the parametrisation would leave a hook behind, with which nothing can be pickled.
     plain = {"weight_norm": False} if "weight_norm" in architecture else {}
-    network = fold(build({**architecture, **plain})).eval()
+    with torch.device("meta"):  # no initial weights are drawn: the random state is the caller's
+        network = fold(build({**architecture, **plain})).eval()
     expected = network.state_dict()
     wrong = [
         k
@@ -86,7 +88,9 @@ def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
             f"{folder / WEIGHTS} holds the weights of another architecture than {CONFIG} describes "
             f"({len(wrong)} tensors differ, first '{wrong[0]}'): use the pair of files that were published together."
         )
-    network.load_state_dict(state)
+    # float32, whatever PyTorch's default is; and copies, as the file's tensors lie in its bytes, maybe not aligned
+    types = {k: torch.float32 if v.is_floating_point() else v.dtype for k, v in expected.items()}
+    network.load_state_dict({k: v.to(types[k], copy=True) for k, v in state.items()}, assign=True)
     return network, config
 
 

@@ -103,9 +103,12 @@ def activation_bytes(
         device: where it passes: on "meta" nothing is computed; for a small image "cpu" is faster, as PyTorch loads its
             compiler before the first function on "meta".
     """
-    with torch.device(device):
-        network = build(architecture).eval()
+    network = _on_meta(architecture)
     fold(network)
+    if device != "meta":  # any weights will do: drawn ones would move the global random state
+        state = network.state_dict().items()
+        zeros = {name: torch.zeros(like.shape, dtype=like.dtype, device=device) for name, like in state}
+        network.load_state_dict(zeros, assign=True)
     with torch.no_grad(), _PeakMemory(_tensors(network)) as memory:
         network(_image(network, height, width))
     return memory.peak

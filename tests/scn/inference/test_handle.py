@@ -2,7 +2,7 @@
 
 import copy
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from scn.core.errors import UserError
+from scn.inference import memory
 from scn.inference.handle import Model
 from scn.inference.model_files import check_fits, load_model, save_model
 from scn.networks.build import build
@@ -31,6 +32,43 @@ def test_what_a_folder_with_a_model_says(small_project: Any) -> None:
     expected = load_model(small_project.root / "models" / "sr-x2")[0](images).clamp(0, 1)
     torch.testing.assert_close(model(images), expected.detach())
     assert torch.equal(model(images), model.network(images).clamp(0, 1))
+
+
+def test_the_random_state_is_the_callers(small_project: Any, photograph: Callable[..., Any]) -> None:
+    folder, pixels = small_project.add_model("sr-x2"), photograph(20, 30)
+    before = torch.get_rng_state()
+    model = Model(folder, "cpu")
+    assert torch.equal(torch.get_rng_state(), before)
+    model.restore(pixels)
+    model(torch.zeros(1, 3, 8, 9))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_a_pixel_needs_is_measured_once(
+    small_project: Any, photograph: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[Any] = []
+    monkeypatch.setattr(memory, "activation_bytes", lambda *given: measured.append(given) or 2**20)
+    memory._bytes_per_pixel.cache_clear()
+    for seed in (0, 1):  # models of one architecture
+        model = Model(small_project.add_model("sr-x2", seed), "cpu")
+        model.restore(np.stack([photograph(20, 30)] * 3))
+    assert len(measured) == 1
+    memory._bytes_per_pixel.cache_clear()
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """PyTorch, told to make tensors of float64."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def test_a_model_is_float32_whatever_the_default_is(small_project: Any, float64: None) -> None:
+    model = Model(small_project.add_model("sr-x2"), "cpu")
+    assert {tensor.dtype for tensor in model.network.state_dict().values()} == {torch.float32}
+    assert model(torch.rand(1, 3, 8, 9)).dtype == torch.float64
 
 
 def test_what_a_published_model_says(small_project: Any) -> None:
