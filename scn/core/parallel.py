@@ -1,6 +1,7 @@
 """Carries out many jobs of one kind, in this process or as Ray tasks."""
 
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -14,13 +15,17 @@ from scn.core.ray import start_ray
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+LOOK_S = 5.0
+"""Seconds from one look at a cluster's size to the next."""
+
 
 def carry_out(
     function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, *, unit: str
 ) -> Iterator[tuple[int, Result]]:
     """Calls a function with every job; yields the number of a job and its result as soon as it is there.
 
-    Results that nobody keeps take no memory, and no more than two jobs per CPU wait.
+    Results that nobody keeps take no memory, and no more than two jobs per CPU wait. Nodes that join a cluster
+    meanwhile take part.
 
     Args:
         workers: number of jobs carried out at once; 0: one, in this process, without Ray. If RAY_ADDRESS is set, the
@@ -42,15 +47,19 @@ def carry_out(
 
         task: Any = ray.remote(_with_the_node).options(name=getattr(function, "__name__", unit))
         here, needed = ray.get_runtime_context().get_node_id(), common()
-        # Two tasks per CPU keep the CPUs busy; more would only hold more jobs in the cluster's memory.
-        in_flight = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
         pending: dict[ray.ObjectRef, int] = {}
         waiting = iter(enumerate(jobs))
-        for _ in jobs:
+        left, in_flight, look_at = len(jobs), 0, 0.0
+        while left:
+            if time.monotonic() >= look_at:  # nodes may have joined or gone
+                in_flight, look_at = _in_flight(), time.monotonic() + LOOK_S
             while len(pending) < in_flight and (following := next(waiting, None)):
                 number, job = following
                 pending[task.remote(function, job, here, needed)] = number
-            (done,), _ = ray.wait(list(pending), num_returns=1)
+            ready, _ = ray.wait(list(pending), num_returns=1, timeout=LOOK_S)
+            if not ready:
+                continue
+            (done,) = ready
             number = pending.pop(done)
             try:
                 result = ray.get(done)
@@ -58,9 +67,21 @@ def carry_out(
                 if isinstance(error.cause, UserError):  # Ray's wrapper would turn the sentence into a traceback
                     raise error.cause from None
                 raise
-            del done
+            del done, ready
             yield number, result
             bar.update()
+            left -= 1
+
+
+def _in_flight() -> int:
+    """How many tasks may wait or run now: two per CPU of the cluster as it is.
+
+    That keeps the CPUs busy, and as many tasks wait as run, from which an autoscaler sees that there is more to do.
+    More would only hold more jobs in the cluster's memory.
+    """
+    import ray
+
+    return 2 * max(1, int(ray.cluster_resources().get("CPU", 0)))
 
 
 def _with_the_node(function: Callable[[Job], Result], job: Job, asked_from: str, needed: dict[str, str]) -> Result:
