@@ -17,6 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -127,5 +128,6 @@ def _digest(state: Mapping[str, Tensor]) -> str:
     whole = sha256()
     for key in sorted(state):
         whole.update(key.encode())
-        whole.update(state[key].contiguous().numpy().tobytes())
+        # As bytes: NumPy has no bfloat16, and a tensor of no dimension can't be seen as another type.
+        whole.update(state[key].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return whole.hexdigest()

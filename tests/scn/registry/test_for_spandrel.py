@@ -1,6 +1,7 @@
 """The plug-in for spandrel, with spandrel itself."""
 
 import shutil
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from scn.networks.build import build
 try:
     import spandrel
 
-    from scn.registry.for_spandrel import install
+    from scn.registry.for_spandrel import ScnArchitecture, _digest, install
 except (ImportError, RuntimeError, UserError) as error:  # torchvision beside a PyTorch that it was not built for
     pytest.skip(f"needs the extra spandrel ({error})", allow_module_level=True)
 
@@ -70,6 +71,25 @@ def test_what_the_weights_do_not_say_is_taken_from_the_folder_or_asked_for(tmp_p
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
     with pytest.raises(UserError, match=r"c holds no model \(.*\): name folders with model\.safetensors and config"):
         install([tmp_path / "c"], registry=registry)
+
+
+def test_weights_of_any_type_and_on_any_device_are_looked_up() -> None:
+    state = build({**SMALL, "weight_norm": False}, seed=0).state_dict()
+    for kind in (torch.float32, torch.float16, torch.bfloat16):
+        converted = {key: tensor.to(kind) for key, tensor in state.items()}
+        model = ScnArchitecture({_digest(converted): SMALL}, None).load(converted)
+        assert model.tags == ["4u", "2b", "3 scales"]
+    if torch.cuda.is_available():
+        assert _digest({key: tensor.cuda() for key, tensor in state.items()}) == _digest(state)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [torch.tensor(2.5), torch.zeros(0), torch.ones(2, 3, requires_grad=True), torch.ones(2, 3, 4, 4)[:, :, ::2]],
+)
+def test_any_tensor_has_a_digest(tensor: torch.Tensor) -> None:
+    plain = sha256(b"a" + tensor.detach().contiguous().numpy().tobytes()).hexdigest()
+    assert _digest({"a": tensor}) == plain
 
 
 def test_models_that_ship_are_known(tmp_path: Path) -> None:
