@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
+from textwrap import shorten
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -33,7 +34,7 @@ def carry_out(
         unit: what a job makes, for the progress bar.
     Raises:
         UserError: that of the first job that fails with one; it begins with the node, if that is another than this. Or
-            a node's that has other code or versions.
+            a node's that has other code or versions. Or if Ray loses a job, by a lack of memory or with its node.
     """
     # disable=None: only where there is a terminal
     with tqdm(total=len(jobs), desc=f"{unit}s", unit=unit, leave=False, disable=None, **terminal.size()) as bar:
@@ -67,10 +68,22 @@ def carry_out(
                 if isinstance(error.cause, UserError):  # Ray's wrapper would turn the sentence into a traceback
                     raise error.cause from None
                 raise
+            except ray.exceptions.RayError as error:
+                raise _lost(unit, error) from None
             del done, ready
             yield number, result
             bar.update()
             left -= 1
+
+
+def _lost(unit: str, error: Exception) -> UserError:
+    """The error that says what became of a job that Ray itself could not carry out: a lack of memory, a lost node..."""
+    detail = shorten(" ".join(str(error).split("\n")[:2]), 200, placeholder=" ...").rstrip(".")
+    return UserError(
+        f"Ray could not carry out the job of a {unit} ({type(error).__name__}: {detail}): look at the memory of the "
+        "machines and at Ray's logs (/tmp/ray/session_latest/logs on each), and run the command again, with fewer at "
+        "once if memory was short (--workers, or `ray start --num-cpus` on a cluster)."
+    )
 
 
 def _in_flight() -> int:
