@@ -18,7 +18,7 @@ from scn.inference.apply import prepare
 from scn.inference.arrays import Array, of_any_kind
 from scn.inference.export import Exported, export_onnx
 from scn.inference.model_files import CARD, METRICS, WEIGHTS, load_model
-from scn.inference.precision import exact
+from scn.inference.precision import autocast, exact
 from scn.inference.records import Metrics
 from scn.inference.restore import Done, Options, restore_photograph
 from scn.networks.base.layers import RestorationNetwork
@@ -211,9 +211,10 @@ class Model:
             )
         own = next(self.network.parameters())
         function = self.network if self._applied is None else self._applied
-        with torch.inference_mode(), exact():
+        with torch.inference_mode(), exact(), autocast(own.device, "float32"):  # whatever the caller's autocast says
             result = function(images.to(own.device, own.dtype))
-            return result.clamp(0, 1).to(images.device, images.dtype)
+        # Outside, or the caller could neither change the tensor in place nor train with it.
+        return result.clamp(0, 1).to(images.device, images.dtype)
 
     @overload
     def restore(self, image: Array, *, tile: int | None = None, self_ensemble: bool = False) -> Array: ...

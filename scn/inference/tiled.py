@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from scn.imaging.tiles import STEP, Place, in_tiles
 from scn.inference.apply import device_of
 from scn.inference.ensemble import views
-from scn.inference.precision import exact
+from scn.inference.precision import autocast, exact
 from scn.networks.base.layers import RestorationNetwork
 from scn.networks.base.windows import Windows, placed, windows_of
 
@@ -124,7 +124,7 @@ def _measured(network: RestorationNetwork) -> int:
     whole = torch.from_numpy(np.asarray(strip, np.float32)[None] / 3).to(device)
     part = whole[:, :, top:]
     windows = _windows(network, tuple(part.shape[2:]), (top, 0), tuple(whole.shape[2:]))
-    with torch.inference_mode(), exact():
+    with torch.inference_mode(), exact(), autocast(device, "float32"):  # it is kept: no caller's autocast may decide it
         expected = network(whole)[:, :, network.scale * top :]
         with placed(windows):
             found = network(part)

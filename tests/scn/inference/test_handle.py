@@ -16,6 +16,7 @@ from scn.core.errors import UserError
 from scn.inference import memory
 from scn.inference.handle import Model
 from scn.inference.model_files import check_fits, load_model, save_model
+from scn.inference.tiled import margin_of
 from scn.networks.build import build
 from scn.registry.land import land
 from scn.registry.publish import publish
@@ -69,6 +70,27 @@ def test_a_model_is_float32_whatever_the_default_is(small_project: Any, float64:
     model = Model(small_project.add_model("sr-x2"), "cpu")
     assert {tensor.dtype for tensor in model.network.state_dict().values()} == {torch.float32}
     assert model(torch.rand(1, 3, 8, 9)).dtype == torch.float64
+
+
+def test_a_result_may_be_changed_and_trained_with(small_project: Any) -> None:
+    model = Model(small_project.add_model("sr-x2"), "cpu")
+    result = model(torch.rand(1, 3, 8, 9))
+    assert not result.is_inference()
+    result.mul_(255)
+    layer = torch.nn.Conv2d(3, 3, 1)
+    layer(result).sum().backward()
+    assert layer.weight.grad is not None
+
+
+def test_the_callers_autocast_changes_nothing(small_project: Any, photograph: Callable[..., Any]) -> None:
+    folder, images = small_project.add_model("dn-s25"), torch.rand(1, 1, 40, 30)
+    model, pixels = Model(folder, "cpu"), photograph(200, 150, 1) / np.float32(255)
+    expected, tiled, margin = model(images), model.restore(pixels, tile=128), margin_of(model.network)
+    again = Model(folder, "cpu")
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(again(images), expected)
+        assert margin_of(again.network) == margin
+        assert np.array_equal(again.restore(pixels, tile=128), tiled)
 
 
 def test_what_a_published_model_says(small_project: Any) -> None:
