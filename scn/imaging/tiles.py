@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 TILE = 1024
 """Side of a tile in input pixels, where memory allows."""
 STEP = 32
-"""Tiles start at multiples of so many pixels, so that the scales of a feature pyramid (each half as large as the one
-before) have pixels at the same places as in the whole image, up to 5 halvings."""
+"""Tiles start at multiples of so many pixels, or of more where a network needs them (step_for)."""
 
 Place = tuple[int, int]
 """The row and the column of the image at which a tile starts."""
@@ -35,6 +34,7 @@ def in_tiles(
     *,
     tile: int,
     margin: int,
+    step: int = STEP,
     done: Callable[[int], object] = lambda pixels: None,
 ) -> NDArray[Any]:
     """Applies `function` to an image, in tiles if it has more than tile x tile pixels.
@@ -46,8 +46,9 @@ def in_tiles(
         image: (H, W, C), of any type that `function` takes.
         scale: upscaling factor of `function`.
         finish: converts restored values to those of the result.
-        tile: side of a tile in input pixels; one at the end may be STEP - 1 longer, and all are longer than 2 margins.
+        tile: side of a tile in input pixels; one at the end may be step - 1 longer, and all are longer than 2 margins.
         margin: in input pixels.
+        step: tiles start at multiples of so many input pixels (step_for).
         done: is called with the number of input pixels that have been restored since the last call.
     Returns:
         (scale * H, scale * W, C), of the type that `finish` returns.
@@ -58,8 +59,8 @@ def in_tiles(
         done(height * width)
         return whole
     result: NDArray[Any] | None = None
-    for top, bottom, first_row, last_row in spans(height, tile, margin):
-        for left, right, first, last in spans(width, tile, margin):
+    for top, bottom, first_row, last_row in spans(height, tile, margin, step):
+        for left, right, first, last in spans(width, tile, margin, step):
             restored = function(image[top:bottom, left:right], (top, left))
             rows = slice(scale * (first_row - top), scale * (last_row - top))
             columns = slice(scale * (first - left), scale * (last - left))
@@ -72,17 +73,26 @@ def in_tiles(
     return result
 
 
-def spans(size: int, tile: int, margin: int) -> list[Span]:
+def step_for(multiple: int) -> int:
+    """The least number of pixels, STEP or more, that is a multiple of `multiple`: tiles start at multiples of it.
+
+    Where `multiple` is what all scales of a feature pyramid divide, they so have pixels at the same places as in the
+    whole image.
+    """
+    return -(-STEP // multiple) * multiple
+
+
+def spans(size: int, tile: int, margin: int, step: int = STEP) -> list[Span]:
     """The tiles along a side of `size` pixels: every pixel is kept of one, `margin` pixels or more from its edge.
 
-    The edges of the image are no tile's edge: there a tile sees all that there is.
+    The edges of the image are no tile's edge: there a tile sees all that there is. All start at multiples of `step`.
     """
-    tile = max(tile // STEP, -(-2 * margin // STEP) + 1) * STEP
+    tile = max(tile // step, -(-2 * margin // step) + 1) * step
     if size <= tile:
         return [Span(0, size, 0, size)]
-    step = max((tile - 2 * margin) // STEP * STEP, STEP)
-    last = (size - tile) // STEP * STEP  # so that the last tile is no sliver
-    starts = [*range(0, last, step), last]
+    stride = max((tile - 2 * margin) // step * step, step)
+    last = (size - tile) // step * step  # so that the last tile is no sliver
+    starts = [*range(0, last, stride), last]
     ends = [start + tile for start in starts[:-1]] + [size]
     cuts = [0, *(start + margin for start in starts[1:]), size]
     return [Span(*each) for each in zip(starts, ends, cuts, cuts[1:], strict=False)]

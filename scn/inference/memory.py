@@ -48,18 +48,20 @@ def _bytes_per_pixel(architecture: str) -> float:
     return activation_bytes({**parameters, **plain}, _SIDE, _SIDE, "cpu") / _SIDE**2
 
 
-def economical(tile: int, height: int, width: int, margin: int) -> int:
+def economical(tile: int, height: int, width: int, margin: int, step: int = STEP) -> int:
     """The side, at most `tile`, of the tiles of an image that together have the fewest pixels.
 
     Where the largest tiles don't go evenly into a side, the last one repeats most of the one before: of 3000 x 4000
     pixels, tiles of 1024 compute 1.76 times as many.
 
     Args:
-        margin: as for scn.imaging.tiles.in_tiles.
+        margin, step: as for scn.imaging.tiles.in_tiles.
     """
 
     def pixels(side: int) -> int:
-        rows, columns = (sum(each.end - each.start for each in spans(size, side, margin)) for size in (height, width))
+        rows, columns = (
+            sum(each.end - each.start for each in spans(size, side, margin, step)) for size in (height, width)
+        )
         return rows * columns
 
     if height * width <= tile**2:  # as a whole

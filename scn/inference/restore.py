@@ -23,7 +23,7 @@ from scn.inference.apply import apply, device_of
 from scn.inference.ensemble import self_ensemble
 from scn.inference.memory import SMALLEST_TILE, economical, ran_out, tile_for
 from scn.inference.precision import Precision
-from scn.inference.tiled import margin_of, restore_tiled
+from scn.inference.tiled import margin_of, restore_tiled, step_of
 from scn.networks.base.resample import bicubic
 
 SMALLEST = 8
@@ -97,7 +97,8 @@ def restore_photograph(
     planes = colours if on_colour == "each" else 1
     tile = options.tile or min(options.largest_tile, tile_for(architecture, planes, device_of(network), precision))
     if not options.tile and height * width > tile**2:
-        tile = economical(tile, height, width, margin_of(_as_float32(network)))
+        sampled = _as_float32(network)
+        tile = economical(tile, height, width, margin_of(sampled), step_of(sampled))
     if _type_of(network) != torch.float32:
         precision = "float32"  # autocast would take another type than the weights'
     settle = replace(options, precision=precision)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from scn.imaging.tiles import STEP, Place, in_tiles
+from scn.imaging.tiles import STEP, Place, in_tiles, step_for
 from scn.inference.apply import device_of
 from scn.inference.ensemble import views
 from scn.inference.precision import autocast, exact
@@ -84,7 +84,7 @@ def _placed_tiles(
             return run(part)
 
     margin = margin_of(network) if height * width > tile**2 else 0
-    return in_tiles(restore, image, scale, finish, tile=tile, margin=margin, done=done)
+    return in_tiles(restore, image, scale, finish, tile=tile, margin=margin, step=step_of(network), done=done)
 
 
 def _windows(network: nn.Module, part: tuple[int, ...], place: Place, whole: tuple[int, ...]) -> Windows | None:
@@ -96,6 +96,11 @@ def _windows(network: nn.Module, part: tuple[int, ...], place: Place, whole: tup
             for start, size, full in zip(place, part, whole, strict=True)
         )
     )
+
+
+def step_of(network: nn.Module) -> int:
+    """The pixels at whose multiples the tiles of a network start (scn.imaging.tiles.step_for)."""
+    return step_for(network.multiple) if isinstance(network, RestorationNetwork) else STEP
 
 
 _MARGINS: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
@@ -115,10 +120,12 @@ def margin_of(network: nn.Module) -> int:
 
 def _measured(network: RestorationNetwork) -> int:
     device = device_of(network)
-    height, top = 4 * LARGEST_MARGIN, 2 * LARGEST_MARGIN
+    step = step_of(network)
+    top = -(-2 * LARGEST_MARGIN // step) * step  # where a tile may start
+    height = 2 * top
     grains = np.random.default_rng(0)
     strip = sum(
-        np.kron(grains.random((network.channels, height // size, 64 // size)), np.ones((size, size)))
+        np.kron(grains.random((network.channels, -(-height // size), 64 // size)), np.ones((size, size)))[:, :height]
         for size in (1, 4, 16)
     )
     whole = torch.from_numpy(np.asarray(strip, np.float32)[None] / 3).to(device)

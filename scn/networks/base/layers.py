@@ -31,6 +31,11 @@ class RestorationNetwork(nn.Module):
         self.channels = channels
         self.scale = scale
 
+    @property
+    def multiple(self) -> int:
+        """The number of pixels that an image's sides are padded to multiples of; 1: they are not."""
+        return 1
+
     def sides(self, side: int) -> list[int]:
         """The sizes that an image's side of `side` pixels has wherever features are resampled, finest first."""
         return [side]

@@ -53,8 +53,12 @@ class WideNetwork(RestorationNetwork):
             features = features + (x if self.skip is None else self.skip(x))
         return shuffle(features, self.scale) + IMAGE_MEAN
 
+    @property
+    def multiple(self) -> int:
+        return self.trunk.multiple
+
     def sides(self, side: int) -> list[int]:
-        return self.trunk.sides(side + -side % self.trunk.multiple)
+        return self.trunk.sides(side + -side % self.multiple)
 
     def _pad(self, x: Tensor) -> Tensor:
         """Repeats the last row and column until both sides are multiples of the trunk's (the authors' code)."""

@@ -9,24 +9,32 @@ import pytest
 from numpy.typing import NDArray
 
 from scn.imaging.degradation import to_uint8
-from scn.imaging.tiles import STEP, Place, Span, in_tiles, spans
+from scn.imaging.tiles import STEP, Place, Span, in_tiles, spans, step_for
 
 
+@pytest.mark.parametrize("step", [STEP, 81, 256])
 @pytest.mark.parametrize("margin", [0, 20, 70])
 @pytest.mark.parametrize("tile", [128, 160, 512])
-def test_every_pixel_is_kept_once_and_far_from_the_edge_of_its_tile(tile: int, margin: int) -> None:
+def test_every_pixel_is_kept_once_and_far_from_the_edge_of_its_tile(tile: int, margin: int, step: int) -> None:
     for size in range(1, 1700, 7):
-        parts = spans(size, tile, margin)
+        parts = spans(size, tile, margin, step)
         assert (parts[0].first, parts[-1].last, parts[-1].end) == (0, size, size)
         assert all(before.last == after.first for before, after in pairwise(parts))
         for part in parts:
-            assert part.start % STEP == 0
-            assert part.end - part.start <= max(tile, 2 * margin + 2 * STEP) + STEP - 1
+            assert part.start % step == 0
+            assert part.end - part.start <= max(tile, 2 * margin + 2 * step) + step - 1
             assert part.start == 0 or part.first - part.start >= margin
             assert part.end == size or part.end - part.last >= margin
             assert part.first < part.last
     assert spans(512, 512, 20) == [Span(0, 512, 0, 512)]
     assert spans(1024, 512, 20) == [Span(0, 512, 0, 468), Span(448, 960, 468, 532), Span(512, 1024, 532, 1024)]
+
+
+def test_tiles_start_where_all_scales_have_pixels() -> None:
+    assert [step_for(multiple) for multiple in (1, 2, 8, 32, 64, 256, 3, 27, 81, 125)] == [
+        *(32, 32, 32, 32, 64, 256),
+        *(33, 54, 81, 125),
+    ]
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3])

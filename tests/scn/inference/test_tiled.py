@@ -52,6 +52,25 @@ def test_tiled_is_whole(photograph: Callable[..., Any], name: str) -> None:
     assert np.abs(whole - tiled).mean() < 0.02
 
 
+@pytest.mark.parametrize(
+    "pyramid",
+    [
+        {"blocks": 8, "scales": 8},
+        {"blocks": 3, "scales": 3, "ratio": 1 / 3, "resampling": "pooling"},
+        {"blocks": 3, "scales": 3, "ratio": 1 / 3, "resampling": "strided"},
+        {"blocks": 2, "scales": 2, "ratio": 1 / 5, "resampling": "pooling"},
+    ],
+    ids=str,
+)
+def test_tiled_is_whole_where_scales_divide_more_than_32_pixels(pyramid: dict[str, Any]) -> None:
+    network = fold(build({"name": "scn", "units": 4, "width": 2, "channels": 1, **pyramid}, seed=0)).eval()
+    noise = np.random.default_rng(0)
+    grains = (np.kron(noise.integers(0, 85, (736 // n, 160 // n, 1)), np.ones((n, n, 1))) for n in (2, 8, 32))
+    image = sum(grains)[:717, :150].astype(np.uint8)  # type: ignore[index]
+    whole, tiled = (restored(network, image, 1, tile) for tile in (1024, 320))
+    assert np.abs(whole - tiled).max() <= 1
+
+
 @pytest.mark.parametrize("name", ["dn-s15", "dn-s25", "dn-s50"])
 def test_models_that_ship_are_whole_in_tiles(
     photograph: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, name: str
