@@ -158,7 +158,7 @@ def _transfer(session: Any, url: str, archive: Archive, part: "_Part") -> None:
     with response:
         if response.status_code == 416 and response.headers.get("Content-Range") == f"bytes */{part.size}":
             return  # the part is already complete
-        start, total = _extent(response, part)
+        start, total = _extent(response, url, part)
         if archive.bytes is not None and total not in (None, archive.bytes):
             raise _MirrorError(f"it has {total} bytes instead of {archive.bytes}")
         if start == 0:
@@ -176,7 +176,7 @@ def _transfer(session: Any, url: str, archive: Archive, part: "_Part") -> None:
         raise _BrokenOffError(f"the connection ended after {part.size} of {total} bytes")
 
 
-def _extent(response: Any, part: "_Part") -> tuple[int, int | None]:
+def _extent(response: Any, url: str, part: "_Part") -> tuple[int, int | None]:
     """Where the content of a response begins, and how large the whole file is, if the server says so."""
     if response.status_code == 200:
         length = response.headers.get("Content-Length", "")
@@ -184,6 +184,9 @@ def _extent(response: Any, part: "_Part") -> tuple[int, int | None]:
     content_range = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", ""))
     if response.status_code == 206 and content_range and content_range[1]:
         start, total = int(content_range[1]), int(content_range[2]) if content_range[2].isdecimal() else None
+        if not part.fits(url, response.headers):  # not every server heeds If-Range
+            part.discard()
+            raise _BrokenOffError("the file changed between two parts of it")
         if start == part.size and part.total in (None, total):
             return start, total
     if response.status_code in (206, 416):  # the part is not of this file
@@ -193,8 +196,10 @@ def _extent(response: Any, part: "_Part") -> tuple[int, int | None]:
 
 
 def _write(file: Any, chunk: bytes, part: "_Part") -> None:
+    rest = memoryview(chunk)
     try:
-        file.write(chunk)
+        while rest:  # a write without a buffer may take less than it is given
+            rest = rest[file.write(rest) :]
     except OSError as error:
         raise UserError(
             f"{part.path} can't be written ({error.strerror}): make room or set corpora.root in params.yaml to another "
@@ -238,9 +243,23 @@ class _Part:
         """Empties the part for a transfer from the start."""
         self.path.write_bytes(b"")
         etag = headers.get("ETag", "")
-        validator = etag if etag and not etag.startswith("W/") else headers.get("Last-Modified", "")
-        about = {"url": url, "validator": validator, "total": total}
+        modified = headers.get("Last-Modified", "")
+        validator = etag if etag and not etag.startswith("W/") else modified
+        about = {"url": url, "validator": validator, "modified": modified, "total": total}
         write_atomically(self._about, json.dumps(about).encode())
+
+    def fits(self, url: str, headers: Any) -> bool:
+        """Returns False if an answer of the URL that the part came from is about another content."""
+        about = self._read()
+        if about.get("url") != url:  # what another mirror says of its file can't be compared: the checksum tells
+            return True
+        noted, etag, modified = about.get("validator", ""), headers.get("ETag", ""), headers.get("Last-Modified", "")
+        if noted.startswith('"') and etag:
+            return bool(etag.removeprefix("W/") == noted)
+        dated = about.get(
+            "modified", "" if noted.startswith('"') else noted
+        )  # older versions noted the validator alone
+        return not (dated and modified) or modified == dated
 
     def discard(self) -> None:
         self.path.unlink(missing_ok=True)

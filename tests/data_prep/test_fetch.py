@@ -1,6 +1,8 @@
 """A download arrives whole and verified whatever the line and the server do, and asks for nothing twice."""
 
 import hashlib
+import io
+import json
 import os
 import shutil
 import signal
@@ -9,6 +11,7 @@ import sys
 import time
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,6 +82,75 @@ def test_a_file_that_changed_between_two_parts_starts_over(server: Server, tmp_p
     server.put("/a.zip", new, etag='"second"')
     fetch(Archive(urls=[url]), tmp_path / "a.zip")
     assert (tmp_path / "a.zip").read_bytes() == new
+
+
+OLD, NEW = "Mon, 02 Nov 2026 10:00:00 GMT", "Tue, 03 Nov 2026 10:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, {"etag": '"second"'}),
+        ({"modified": OLD}, {"etag": '"second"', "modified": OLD}),
+        ({"etag": "", "modified": OLD}, {"etag": "", "modified": NEW}),
+        ({"etag": 'W/"weak"', "modified": OLD}, {"etag": 'W/"weak"', "modified": NEW}),
+        ({"modified": OLD}, {"etag": "", "modified": NEW}),
+    ],
+)
+def test_a_server_that_does_not_heed_if_range_gives_no_mixture(
+    server: Server, tmp_path: Path, before: dict[str, str], after: dict[str, str]
+) -> None:
+    url = server.put("/a.zip", CONTENT, **before)
+    interrupted(url, tmp_path / "a.zip", server)
+    new = CONTENT[::-1]  # of the same size
+    server.put("/a.zip", new, if_range=False, **after)
+    fetch(Archive(urls=[url]), tmp_path / "a.zip")
+    assert (tmp_path / "a.zip").read_bytes() == new
+    assert [asked for _, asked in server.requests] == ["bytes=100000-", None]
+
+
+@pytest.mark.parametrize(
+    "after",
+    [{"modified": OLD}, {"modified": NEW}, {"etag": 'W/"first"', "modified": OLD}, {"etag": "", "modified": OLD}],
+)
+def test_what_does_not_tell_of_a_change_is_continued(server: Server, tmp_path: Path, after: dict[str, str]) -> None:
+    url = server.put("/a.zip", CONTENT, modified=OLD)
+    interrupted(url, tmp_path / "a.zip", server)
+    server.put("/a.zip", CONTENT, if_range=False, **after)
+    fetch(Archive(urls=[url]), tmp_path / "a.zip")
+    assert (tmp_path / "a.zip").read_bytes() == CONTENT
+    assert [asked for _, asked in server.requests] == ["bytes=100000-"]
+
+
+def test_what_a_part_of_an_older_version_came_from_is_compared(server: Server, tmp_path: Path) -> None:
+    url = server.put("/a.zip", CONTENT, etag="", modified=OLD)
+    interrupted(url, tmp_path / "a.zip", server)
+    about = {"url": url, "validator": OLD, "total": len(CONTENT)}
+    (tmp_path / "a.zip.part.json").write_text(json.dumps(about))
+    server.put("/a.zip", CONTENT[::-1], etag="", modified=NEW, if_range=False)
+    fetch(Archive(urls=[url]), tmp_path / "a.zip")
+    assert (tmp_path / "a.zip").read_bytes() == CONTENT[::-1]
+
+
+class Sparing(io.FileIO):
+    """Takes no more than 1,000 bytes at once, as a disk that is nearly full or a network file system may."""
+
+    def write(self, data: Any) -> int:
+        return super().write(memoryview(data)[:1000])
+
+
+def test_every_byte_is_written_where_a_write_takes_a_part(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, opened = server.put("/a.zip", CONTENT), Path.open
+
+    def sparing(path: Path, mode: str = "r", buffering: int = -1, **how: Any) -> Any:
+        return Sparing(path, mode) if (mode, buffering) == ("ab", 0) else opened(path, mode, buffering, **how)
+
+    monkeypatch.setattr(Path, "open", sparing)
+    fetch(Archive(urls=[url]), tmp_path / "a.zip")
+    assert (tmp_path / "a.zip").read_bytes() == CONTENT
+    assert len(server.requests) == 1
 
 
 def interrupted(url: str, target: Path, server: Server) -> None:

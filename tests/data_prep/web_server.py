@@ -14,7 +14,11 @@ class File:
 
     content: bytes
     etag: str = '"first"'
+    modified: str = ""
+    """Last-Modified; none if empty."""
     ranges: bool = True
+    if_range: bool = True
+    """Whether If-Range is heeded."""
     statuses: deque[int] = field(default_factory=deque)
     """Status codes of the next answers, before the file is served."""
     cuts: deque[int] = field(default_factory=deque)
@@ -83,8 +87,8 @@ class Server:
 
             def _start(self, file: File) -> int | None:
                 asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-                unchanged = self.headers.get("If-Range", file.etag) == file.etag
-                return int(asked[1]) if asked and file.ranges and unchanged else None
+                unchanged = self.headers.get("If-Range", file.etag) in (file.etag, file.modified)
+                return int(asked[1]) if asked and file.ranges and (unchanged or not file.if_range) else None
 
             def _answer(self, status: int, content: bytes, file: File | None, content_range: str = "") -> None:
                 self.send_response(status)
@@ -93,6 +97,8 @@ class Server:
                     self.send_header("Content-Range", content_range)
                 if file and file.etag and status < 400:
                     self.send_header("ETag", file.etag)
+                if file and file.modified and status < 400:
+                    self.send_header("Last-Modified", file.modified)
                 if file and file.retry_after:
                     self.send_header("Retry-After", file.retry_after)
                 self.end_headers()
