@@ -205,7 +205,8 @@ def _narrow(architecture: Mapping[str, Any]) -> dict[str, Any]:
     own = {key: value for key, value in architecture.items() if key not in ("channels", "scale")}
     parameters = network_config(own, "The network").model_dump()
     # A pyramid pads the strip to its multiple, so it gets one channel only; others must halve theirs, some twice.
-    few = {"units": 1 if "ratio" in parameters else 4, "width": 1, "alpha": 0.5}
+    # DIV2K's mean has three channels; what is subtracted changes nothing that is seen.
+    few = {"units": 1 if "ratio" in parameters else 4, "width": 1, "alpha": 0.5, "mean": "half"}
     parameters |= {key: value for key, value in few.items() if key in parameters}
     return {**architecture, **parameters, "channels": 1}
 

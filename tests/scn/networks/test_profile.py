@@ -39,6 +39,7 @@ def test_weight_normalisation_adds_a_gain_per_filter() -> None:
     [
         ({"name": "vdsr", "channels": 1}, 41),  # VDSR paper, section 3.1
         ({"name": "dncnn", "channels": 1}, 35),  # DnCNN paper, section III.A
+        ({"name": "edsr", "blocks": 2, "scale": 1, "mean": "div2k"}, 1 + 2 * (1 + 2 * 2 + 1 + 1)),
         ({"name": "scn", "blocks": 3, "units": 4, "scales": 1}, 1 + 2 * (1 + 2 * 3 + 1)),
         ({"name": "scn", "blocks": 3, "units": 4, "scales": 1, "scale": 3}, 1 + 2 * (1 + 2 * 3 + 1)),
     ],
