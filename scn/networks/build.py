@@ -61,6 +61,10 @@ def build(architecture: Mapping[str, Any], seed: int | None = None) -> Restorati
     if type(scale) is not int or not 1 <= scale <= LARGEST_SCALE:
         raise UserError(f"The network can't enlarge {scale} times: use a whole number from 1 to {LARGEST_SCALE}.")
     config = network_config(parameters, "The network")
+    try:
+        config.check_channels(channels)
+    except ValueError as error:
+        raise UserError(f"The network: {error}.") from None
     make = resolve_name(NETWORKS[config.name].implementation)
     with torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:

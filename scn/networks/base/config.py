@@ -23,6 +23,9 @@ class NetworkConfig(Section):
         """
         return True
 
+    def check_channels(self, channels: int) -> None:
+        """Raises ValueError if the network can't be had for images of so many channels, 1 or 3."""
+
 
 class WideConfig(NetworkConfig):
     """The parameters of all widely-activated networks (Yu et al. 2018; SCN paper, section 3.2)."""

@@ -20,3 +20,7 @@ class EdsrConfig(NetworkConfig):
     mean: Literal["half", "div2k"] = "half"
     """What is subtracted from the image and added to the result: 0.5, as in SCN, or DIV2K's mean of each channel, as in
     the paper and its authors' weights, for 3 channels."""
+
+    def check_channels(self, channels: int) -> None:
+        if self.mean == "div2k" and channels != 3:
+            raise ValueError(f"mean: div2k is that of images with 3 channels: use half with {channels}")

@@ -2,7 +2,6 @@
 
 from torch import Tensor, nn
 
-from scn.core.errors import UserError
 from scn.networks.base.layers import IMAGE_MEAN, RestorationNetwork, conv, prime_factors
 from scn.networks.base.residual import ResidualBlock
 from scn.networks.edsr.config import EdsrConfig
@@ -18,9 +17,6 @@ class EDSR(RestorationNetwork):
 
     The body is `blocks` residual blocks and a convolution; up is a convolution and a pixel shuffle for each prime
     factor of s. With config.mean the mean 1/2 is subtracted from every channel, as in SCN, or DIV2K's, as in the paper.
-
-    Raises:
-        UserError: for DIV2K's mean with one channel.
     """
 
     def __init__(self, config: EdsrConfig, *, channels: int, scale: int) -> None:
@@ -31,11 +27,7 @@ class EDSR(RestorationNetwork):
         self.body = nn.Sequential(*body, conv(units, units, 3))
         self.up = Upsampler(units, scale)
         self.tail = conv(units, channels, 3)
-        self.mean: float | list[float] = IMAGE_MEAN
-        if config.mean == "div2k":
-            if channels != 3:
-                raise UserError("The network: mean: div2k is that of images with 3 channels: use half with 1.")
-            self.mean = list(DIV2K_MEAN)
+        self.mean: float | list[float] = list(DIV2K_MEAN) if config.mean == "div2k" else IMAGE_MEAN
 
     def restore(self, image: Tensor) -> Tensor:
         mean: Tensor | float = self.mean if isinstance(self.mean, float) else image.new_tensor(self.mean)[:, None, None]

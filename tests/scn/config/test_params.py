@@ -67,6 +67,13 @@ def test_a_mistake_is_one_sentence(tmp_path: Path, old: str, new: str, message: 
     assert "\n" not in str(error.value)
 
 
+def test_a_network_that_the_tasks_images_do_not_allow_is_refused_before_anything_starts() -> None:
+    model = ["model.name=edsr", "model.mean=div2k"]
+    with pytest.raises(UserError, match=r"model of dn-s25: mean: div2k is that of images with 3 channels: use half"):
+        load_params(PARAMS, model, "dn-s25")
+    assert load_params(PARAMS, model, "sr-x2").experiment("sr-x2").architecture()["mean"] == "div2k"
+
+
 def test_missing_and_empty_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"does not exist: run this in the project's folder"):
         load_params(tmp_path / "params.yaml")

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from scn.core.errors import UserError
 from scn.networks.build import build
 
 
@@ -10,6 +11,11 @@ from scn.networks.build import build
 def test_parameters_are_the_printed_ones(scale: int, parameters: int) -> None:
     """Lim et al. 2017, table 1: 1.37 M and 1.52 M."""
     assert sum(p.numel() for p in build({"name": "edsr", "scale": scale}).parameters()) == parameters
+
+
+def test_the_mean_of_colours_is_for_colours() -> None:
+    with pytest.raises(UserError, match="The network: mean: div2k is that of images with 3 channels: use half with 1"):
+        build({"name": "edsr", "mean": "div2k", "channels": 1})
 
 
 def test_it_is_its_equation() -> None:
