@@ -15,7 +15,8 @@ from scn.core.errors import UserError
 from scn.core.schema import Section, check, unknown
 from scn.evaluation.protocols import PROTOCOLS
 from scn.imaging.tasks import TASKS
-from scn.networks import network_config
+from scn.networks import NetworkConfig, network_config
+from scn.networks.scn.config import ScnConfig, UnsharedBase, check_pyramid
 
 FOLDER = Path(__file__).parent
 """The folder of the studies that ship, NAME.yaml."""
@@ -175,7 +176,8 @@ class Study(Section):
         Args:
             settings: go before all that the study says.
         Raises:
-            UserError: for a key or a value that the network or the recipe does not have.
+            UserError: for a key or a value that the network or the recipe does not have, or a sweep to a pyramid that
+                the network can't have.
         """
         parts = self.sizes[size]
         own = self.variants[variant].settings
@@ -190,7 +192,22 @@ class Study(Section):
         if complete.schedule == "halving":
             raise UserError(f"{source}: train.schedule: halving can't be scaled to any number of steps: use cosine.")
         network = network_config(model, source, "model")
+        if self.sweep:
+            self._check_sweep(self.sweep, variant, network, source)
         return {"model": network.model_dump(), "train": complete.model_dump(exclude=set(GIVEN))}
+
+    @staticmethod
+    def _check_sweep(sweep: Sweep, variant: str, network: NetworkConfig, source: str) -> None:
+        """Raises UserError if a network can't have one of the pyramids, which else would be told after its training."""
+        if not isinstance(network, ScnConfig | UnsharedBase):
+            raise UserError(f"{source}: sweep: the network of {variant} has no pyramid that can be changed.")
+        most, resampling, before = None if network.shared else network.scales, network.resampling, network.ratio
+        for value in sweep.values:
+            pyramid: dict[str, Any] = {"scales": network.scales, "ratio": network.ratio, sweep.key: value}
+            try:
+                check_pyramid(**pyramid, most=most, resampling=resampling, before=before)
+            except UserError as error:
+                raise UserError(f"{source}: sweep: {error}") from None
 
 
 def _check_key(key: str) -> None:
@@ -253,7 +270,5 @@ def load_study(name: str) -> Study:
     study = check(Study, {**raw, "name": path.stem}, path)
     for variant in study.variants:
         for size in study.sizes:
-            model = study.sections(variant, size)["model"]
-            if study.sweep and "ratio" not in model:
-                raise UserError(f"{path}: sweep: the network of {variant} has no pyramid that can be changed.")
+            study.sections(variant, size)
     return study

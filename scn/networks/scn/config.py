@@ -4,6 +4,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from scn.core.errors import UserError
+from scn.core.schema import check
 from scn.networks.base.config import WideConfig
 
 Resampling = Literal["bilinear", "pooling", "strided"]
@@ -80,6 +82,27 @@ class ScnConfig(PyramidConfig):
     name: Literal["scn"] = "scn"
     shared: bool = True
     """Use the same weights at every scale; false: each scale has its own (table 5)."""
+
+
+def check_pyramid(scales: int, ratio: float, *, most: int | None, resampling: Resampling, before: float) -> None:
+    """Checks that a network with its weights can be given another pyramid (SCN paper, figures 7 and 8).
+
+    Args:
+        scales, ratio: of the pyramid.
+        most: number of scales that the network has weights for; None: the same weights work at all.
+        resampling: between the network's scales.
+        before: the ratio that the network has.
+    Raises:
+        UserError: if it can't.
+    """
+    check(ScnConfig, {"scales": scales, "ratio": ratio}, "The pyramid")
+    if most and scales > most:
+        raise UserError(f"The network has weights for {most} scales, not {scales}: use fewer.")
+    if resampling != "bilinear" and ratio != before:
+        raise UserError(
+            f"The network resamples by {resampling} at ratio {before}, not {ratio}: only bilinear resampling has any "
+            "ratio."
+        )
 
 
 class BaselineConfig(WideConfig):

@@ -7,12 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
 
-from scn.core.errors import UserError
-from scn.core.schema import check
 from scn.networks.base.bands import in_bands
 from scn.networks.base.layers import conv
 from scn.networks.base.wide import Trunk, WideNetwork
-from scn.networks.scn.config import PyramidConfig, ScnConfig, UnsharedBase, multiple_of
+from scn.networks.scn.config import PyramidConfig, ScnConfig, UnsharedBase, check_pyramid, multiple_of
 from scn.networks.scn.scale_wise import ScaleWiseConv, resized, strided
 
 
@@ -152,13 +150,6 @@ class SCN(WideNetwork):
         trunk = self.trunk
         scales = trunk.scales if scales is None else scales
         ratio = trunk.ratio if ratio is None else ratio
-        check(ScnConfig, {"scales": scales, "ratio": ratio}, "The pyramid")
-        if trunk.built_for and scales > trunk.built_for:
-            raise UserError(f"The network has weights for {trunk.built_for} scales, not {scales}: use fewer.")
-        if trunk.resampling != "bilinear" and ratio != trunk.ratio:
-            raise UserError(
-                f"The network resamples by {trunk.resampling} at ratio {trunk.ratio}, not {ratio}: only bilinear "
-                "resampling has any ratio."
-            )
+        check_pyramid(scales, ratio, most=trunk.built_for, resampling=trunk.resampling, before=trunk.ratio)
         trunk.scales, trunk.ratio = scales, ratio
         return self

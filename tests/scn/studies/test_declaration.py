@@ -52,6 +52,35 @@ def test_every_study_is_listed() -> None:
 
 
 @pytest.mark.parametrize(
+    ("settings", "sweep", "message"),
+    [
+        ({"model.shared": False}, {"scales": [2, 9]}, "sweep: The network has weights for 6 scales, not 9: use fewer"),
+        (
+            {"model.resampling": "pooling", "model.ratio": 0.5},
+            {"ratio": [0.5, 0.7]},
+            "sweep: The network resamples by pooling at ratio 0.5, not 0.7: only bilinear",
+        ),
+        ({"model.ratio": 0.5}, {"scales": [6, 12]}, "sweep: The pyramid: scales: 12 of ratio 0.5 would pad every"),
+    ],
+)
+def test_a_sweep_that_a_network_can_not_have_is_refused_before_its_training(
+    edited: Callable[..., str], settings: dict[str, Any], sweep: dict[str, Any], message: str
+) -> None:
+    def edit(content: dict[str, Any]) -> None:
+        content["variants"]["scales-6"]["settings"].update(settings)
+        content["sweep"] = sweep
+
+    with pytest.raises(UserError) as told:
+        load_study(edited(edit, "scn-figure7"))
+    assert message in str(told.value)
+    assert str(told.value).startswith("The study mine, variant scales-6, size small: ")
+    if "ratio" not in sweep:  # settings of the command line change the network, too
+        study = load_study("scn-figure7")
+        with pytest.raises(UserError, match="sweep: The"):
+            study.sections("scales-6", "small", settings)
+
+
+@pytest.mark.parametrize(
     ("edit", "message"),
     [
         (lambda c: c.update(seed=3), "'seed' is no known key (at the top level): did you mean 'seeds'"),
