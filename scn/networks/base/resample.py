@@ -1,6 +1,6 @@
 """Resampling: bilinear with aligned corners between two sizes, and MATLAB's bicubic enlargement."""
 
-from functools import cache
+from functools import cache, lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +35,7 @@ def _in_windows(x: Tensor, height: int, width: int, windows: Windows) -> Tensor:
     return y.to(x.dtype).permute(0, 3, 1, 2)
 
 
-@cache  # every block of a network asks for the same ones, and most tiles of an image
+@lru_cache(1024)  # every block of a network asks for the same ones, and most tiles of an image; the next one has others
 def _places(
     size: int, new_size: int, window: Window, new_window: Window, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:

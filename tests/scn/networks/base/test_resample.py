@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scn.imaging.degradation import bicubic_upscale
-from scn.networks.base.resample import bicubic, bilinear_by_products
+from scn.networks.base.resample import _places, bicubic, bilinear, bilinear_by_products
+from scn.networks.base.windows import Window, Windows, placed
 
 
 @pytest.mark.parametrize(
@@ -65,3 +66,15 @@ def test_bicubic_stays_in_float32_under_autocast() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         output = bicubic(image, 2)
     assert torch.equal(output, bicubic(image, 2))
+
+
+def test_images_of_ever_other_sizes_take_no_more_memory() -> None:
+    """A service sees thousands of sizes, and each has places of its own."""
+    x = torch.rand(1, 1, 8, 8)
+    for whole in range(16, 816):
+        near, far = ({8: Window(start, whole), 4: Window(start // 2, whole // 2)} for start in (0, whole - 8))
+        with placed(Windows(near, far)):
+            bilinear(x, 4, 4)
+    kept = _places.cache_info()
+    assert kept.misses >= 1600
+    assert kept.currsize <= 1024
