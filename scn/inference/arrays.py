@@ -32,11 +32,11 @@ def of_any_kind(restore: Callable[[Photograph, str], Photograph], image: Any) ->
     if isinstance(image, str | Path):
         return restore(read_photograph(Path(image)), str(image)).image()
     if isinstance(image, Image.Image):
-        try:
-            image.load()
-        except OSError as error:  # Pillow's, of a file that ends too early
+        try:  # it is not loaded before: Pillow forgets then how many bits the values have, the transparent one's, too
+            photograph = photograph_of(image)
+        except (OSError, SyntaxError) as error:  # Pillow's, of a file that ends too early or is damaged
             raise UserError(f"The image can't be read ({error}): open another copy of its file.") from None
-        return restore(photograph_of(image), "the image").image(deep=True)
+        return restore(photograph, "the image").image(deep=True)
     return by_photographs(lambda photograph: restore(photograph, "the image"), image)
 
 
@@ -93,6 +93,8 @@ def _check(array: Any, given: Any) -> None:
         raise UserError(
             f"An image has 1, 3 or 4 channels {where}, not the shape {tuple(given.shape)}: convert it first."
         )
+    if not array.size:  # too small, as whoever restores it says
+        return
     if np.issubdtype(array.dtype, np.floating) and not ((array > -1) & (array < 2)).all():  # noise may leave [0, 1]
         raise UserError(
             f"An image of floating point has values in [0, 1], not {array.min():g} to {array.max():g}: divide 8-bit "

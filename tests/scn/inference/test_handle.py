@@ -1,7 +1,9 @@
 """The model handle: what it says of a model, and what it refuses."""
 
 import copy
+import io
 import pickle
+import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -133,6 +135,33 @@ def test_an_image_comes_back_as_the_kind_that_it_was(
     assert model.restore(alpha).shape == (40, 60, 4)
 
 
+@pytest.mark.parametrize("bits", [2, 4])
+def test_a_pillow_image_keeps_the_grey_that_is_transparent(small_project: Any, bits: int) -> None:
+    """Pillow scales the pixels of few bits when it loads them, and not the value that stands for transparent."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big")
+
+    header = (16).to_bytes(4, "big") * 2 + bytes([bits, 0, 0, 0, 0])
+    pixels = zlib.compress((b"\0" + bytes(bits) + b"\x55" * bits) * 16)  # black on the left, grey on the right
+    clear = {2: 0b01, 4: 0b0101}[bits]
+    parts = ((b"IHDR", header), (b"tRNS", clear.to_bytes(2, "big")), (b"IDAT", pixels), (b"IEND", b""))
+    file = b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+    restored = Model(small_project.add_model("dn-s25"), "cpu").restore(Image.open(io.BytesIO(file)))
+    assert restored.mode == "LA"
+    assert np.array_equal(np.asarray(restored)[..., 1], np.repeat([[255, 0]], 8, axis=1).repeat(16, axis=0))
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:3000], lambda data: data[:35] + b"\1" + data[36:]])
+def test_a_pillow_image_of_a_damaged_file_is_told(
+    small_project: Any, photograph: Callable[..., Any], damage: Callable[[bytes], bytes]
+) -> None:
+    file = io.BytesIO()
+    Image.fromarray(photograph(64, 64)).save(file, "PNG")
+    with pytest.raises(UserError, match=r"^The image can't be read \(.*\): open another copy of its file\.$"):
+        Model(small_project.add_model("dn-s25"), "cpu").restore(Image.open(io.BytesIO(damage(file.getvalue()))))
+
+
 @pytest.mark.parametrize(
     ("images", "message"),
     [
@@ -245,6 +274,8 @@ def test_noise_and_overshoot_may_leave_the_range(small_project: Any) -> None:
         (torch.zeros(16, 16, dtype=torch.bool), r"or a path, not torch\.bool \(16, 16\): convert it first"),
         (np.zeros((0, 16, 16, 1), np.uint8), r"not uint8 \(0, 16, 16, 1\): convert it first"),
         ([[0, 1]], r"or a path, not list: convert it first"),
+        (np.zeros((16, 0, 3), np.float32), r"the image is 0x16 pixels: give an image of at least 8x8"),
+        (torch.zeros(2, 1, 16, 0), r"the image is 0x16 pixels: give an image of at least 8x8"),
         (np.zeros((4, 16), np.uint8), r"the image is 16x4 pixels: give an image of at least 8x8"),
     ],
 )
