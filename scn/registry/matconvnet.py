@@ -62,7 +62,7 @@ def _convolution(layer: Any, name: str, refusal: Refusal) -> tuple[Tensor, Tenso
         raise refusal(f"{name} has a stride or a dilation")
     count = biases.size
     # SciPy's squeeze takes away the channel of the first layer's filters, or that of the last layer's.
-    if filters.ndim < 2 or filters.size % (count * filters.shape[0] * filters.shape[1]):
+    if filters.ndim < 2 or not (count and filters.size) or filters.size % (count * filters.shape[0] * filters.shape[1]):
         raise refusal(f"{name} has filters of shape {filters.shape} and {count} biases")
     shape = (*filters.shape[:2], -1, count)
     weight = np.ascontiguousarray(filters.reshape(shape).transpose(3, 2, 0, 1))

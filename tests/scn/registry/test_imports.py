@@ -291,6 +291,7 @@ def changed(made: tuple[State, Any], **changes: Tensor | None) -> State:
         (changed(edsr(2), body__0__body__0__bias=torch.zeros(9)), {}, r"'body\.0\.body\.0' of shapes .* is no conv"),
         (changed(edsr(2), body__2__weight=torch.zeros(8, 8, 1, 1)), {}, r"as 'body\.2\.weight' none fits"),
         (changed(edsr(2), sub_mean__bias=torch.ones(3) * -99), {}, "'(add|sub)_mean.bias' is not DIV2K's mean"),
+        (changed(edsr(2), sub_mean__bias=torch.zeros(0)), {}, "'(add|sub)_mean.bias' is not DIV2K's mean"),
         (changed(edsr(2), head__0__bias=torch.zeros(8).half()), {}, "is no float32 tensor but torch.float16"),
         (changed(dncnn(normalised=False), model__6__weight=torch.zeros(3, 8, 3, 3), model__6__bias=torch.zeros(3)), {},
          "it makes 3 channels of 1, as FFDNet and FDnCNN"),
@@ -315,6 +316,14 @@ def test_what_can_not_be_imported_is_told(content: Any, options: Any, message: s
         (mat(dncnn(normalised=False)[0], kinds=("sum", "loss")), "layer 8 is of type 'sum'"),
         (mat(dncnn(normalised=False)[0], dilate=2.0), "layer 1 has a stride or a dilation"),
         (mat(dncnn(normalised=False)[0], weights=cells([np.ones(3)])), "layer 1 has no 2 arrays of weights"),
+        (
+            mat(changed(dncnn(normalised=False), model__0__bias=torch.zeros(0))),
+            r"layer 1 has filters of shape \(3, 3, 8\) and 0 biases",
+        ),
+        (
+            mat(dncnn(normalised=False)[0], weights=cells([np.zeros((0, 3, 8)), np.ones(8)])),
+            "layer 1 has filters of shape",
+        ),
         (mat(changed(dncnn(normalised=False), model__0__bias=torch.full((8,), torch.nan))), "layer 1 has values that"),
     ],
 )
