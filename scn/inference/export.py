@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
+from scn.inference.precision import autocast
 from scn.networks.base.layers import RestorationNetwork
 
 INPUT, OUTPUT = "image", "restored"
@@ -57,6 +58,17 @@ def export_onnx(network: RestorationNetwork, about: Mapping[str, object], file: 
         raise UserError("An export needs the packages onnx and onnxscript: install them with pip install 'scn[onnx]'.")
     if any(parameter.dtype != torch.float32 for parameter in network.parameters()):
         raise UserError("The model was converted from float32, and exported it would stay rounded: load it again.")
+    with autocast(torch.device("cpu"), "float32"):  # a caller's would become part of the graph
+        difference, data = _compared(network, about)
+    try:
+        write_atomically(file, data)
+    except OSError as error:
+        raise UserError(f"{file} can't be written ({error.strerror}): name another file.") from None
+    return Exported(file=file, difference=difference)
+
+
+def _compared(network: RestorationNetwork, about: Mapping[str, object]) -> tuple[float | None, bytes]:
+    """The file's content, and the largest difference in onnxruntime; raises UserError as export_onnx."""
     exported, refusal = _OnCpu(network), f"The network {about['network']} can't be exported for images of any size"
     try:
         proto = _graph(exported, network.channels)
@@ -66,11 +78,7 @@ def export_onnx(network: RestorationNetwork, about: Mapping[str, object], file: 
     difference, agrees = _compare(exported, data, network.channels) if find_spec("onnxruntime") else (None, True)
     if not agrees:
         raise UserError(f"{refusal} (onnxruntime's values are off by {difference:g}): take a model of another network.")
-    try:
-        write_atomically(file, data)
-    except OSError as error:
-        raise UserError(f"{file} can't be written ({error.strerror}): name another file.") from None
-    return Exported(file=file, difference=difference)
+    return difference, data
 
 
 class _OnCpu(nn.Module):

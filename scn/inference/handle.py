@@ -164,10 +164,17 @@ class Model:
         scn_version.
 
         Raises:
-            UserError: as scn.inference.export.export_onnx; or for another format.
+            UserError: as scn.inference.export.export_onnx; for another format; or if weights are not those of the
+                folder, which the metadata name, as after `half` and `float`.
         """
         if format != "onnx":
             raise UserError(f"{unknown(format, ('onnx',), 'format of exports')}.")
+        own, loaded = self.network.state_dict(), load_model(self.folder)[0].state_dict()
+        if not all(torch.equal(own[key].to(tensor), tensor) for key, tensor in loaded.items()):
+            raise UserError(
+                f"The model's weights are not those of {self.folder / WEIGHTS} any more, such as after a conversion "
+                "from float32 by half(): load it again."
+            )
         about = {
             "task": self.task.name,
             "level": "" if self.level is None else self.level,

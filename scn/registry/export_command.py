@@ -20,7 +20,9 @@ def export(
     from scn.registry.reference import load
 
     if out.suffix != ".onnx":
-        raise UserError(f"{out}: an export is an ONNX file: name it {out.with_suffix('.onnx')}.")
+        is_folder = out.is_dir() or not out.name
+        other = out / f"{Path(model).name or 'model'}.onnx" if is_folder else out.with_suffix(".onnx")
+        raise UserError(f"{out}: an export is an ONNX file: name it {other}.")
     found = load(model, "cpu", params_file=params).export("onnx", out)
     compared = (
         "not compared, as onnxruntime is not installed (pip install 'scn[onnx]')"

@@ -47,6 +47,14 @@ def test_a_model_is_the_same_in_onnxruntime_at_any_size(
     assert [path.name for path in file.parent.iterdir()] == ["sr-x2.onnx"]
 
 
+def test_the_callers_autocast_is_no_part_of_the_graph(small_project: Any, tmp_path: Path) -> None:
+    model = Model(small_project.add_model("dn-s25"), "cpu")
+    with torch.autocast("cpu", torch.bfloat16):
+        exported = model.export("onnx", tmp_path / "a.onnx")
+    assert exported.difference is not None
+    assert exported.difference < 1e-5
+
+
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [
@@ -127,9 +135,18 @@ def test_what_the_user_may_do_wrong_is_told(
         model.export("onx", tmp_path / "a.onnx")  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"a\.pt: an export is an ONNX file: name it .*a\.onnx\.$"):
         app(["export", "--model", str(model.folder), str(tmp_path / "a.pt")], standalone_mode=False)
+    for place in (tmp_path, Path(), Path("/")):
+        with pytest.raises(UserError, match=r": an export is an ONNX file: name it .*/?dn-s25\.onnx\.$"):
+            app(["export", "--model", str(model.folder), str(place)], standalone_mode=False)
     with pytest.raises(UserError, match=r"was converted from float32, .*: load it again"):
-        model.half().export("onnx", tmp_path / "a.onnx")
+        model.double().export("onnx", tmp_path / "a.onnx")
+    for converted in (Model.half, Model.float):  # rounded, and not made exact again
+        with pytest.raises(
+            UserError, match=r"^The model's weights are not those of .*dn-s25/model\.safetensors any .*:"
+        ):
+            converted(model).export("onnx", tmp_path / "a.onnx")
+    model = Model(model.folder, "cpu")
     monkeypatch.setattr(export, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"needs the packages onnx and onnxscript: .* pip install 'scn\[onnx\]'\.$"):
-        model.float().export("onnx", tmp_path / "a.onnx")
+        model.export("onnx", tmp_path / "a.onnx")
     assert not (tmp_path / "a.onnx").exists()
