@@ -148,7 +148,8 @@ class VariantResult(Record):
     title: str
     steps: int
     parameters: int
-    """Parameters while training, with the gains of weight normalisation."""
+    """Parameters that are trained, with the gains of weight normalisation: those that no output depends on don't count
+    (of an un-shared pyramid of 4 blocks, a fifth). Before 2026-11-30 they did."""
     macs: int
     """Multiply-adds for an image of 128x128 pixels."""
     model: Mapping[str, Any]

@@ -71,12 +71,12 @@ def _variant(folder: Folder, params: Params, plan: Plan, name: str, rows: dict[s
     about, sections = folder.study.variants[name], folder.sections(name)
     architecture = params.experiment(folder.experiment_name(name, 0)).architecture()
     with torch.device("meta"):
-        parameters = sum(parameter.numel() for parameter in build(architecture).parameters())
+        trained = [parameter for parameter in build(architecture).parameters() if parameter.requires_grad]
     reference = None if name == folder.study.reference else [row.sets for row in rows[folder.study.reference]]
     return VariantResult(
         title=about.title,
         steps=folder.steps_of(name, plan.steps),
-        parameters=parameters,
+        parameters=sum(parameter.numel() for parameter in trained),
         macs=count_macs(architecture, PIXELS, PIXELS),
         **sections,
         line=about.place.line if about.place else None,

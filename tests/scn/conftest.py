@@ -32,7 +32,7 @@ def put_samples(store: Store, experiment: Experiment, *shards: list[Sample]) -> 
     """Stores a shard for each list of samples; they are both training set and evaluation set."""
     made = [_put_shard(store, experiment, samples) for samples in shards]
     image_set = ImageSet(
-        corpora={"sample": "0" * 64},
+        corpora=dict.fromkeys(experiment.data.train, "0" * 64),
         images=len({image for shard in made for image in shard.images}),
         samples=sum(shard.samples for shard in made),
         content=digest([shard.sha256 for shard in made]),

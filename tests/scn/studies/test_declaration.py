@@ -36,7 +36,7 @@ def test_settings_go_from_common_to_particular(edited: Callable[..., str]) -> No
     assert study.name == "mine"
     small, paper = (study.sections("unshared", size) for size in ("small", "paper"))
     assert (small["model"]["units"], small["model"]["blocks"], small["train"]["batch_size"]) == (12, 4, 8)
-    assert (paper["model"]["units"], paper["model"]["blocks"], paper["train"]["batch_size"]) == (16, 16, 16)
+    assert (paper["model"]["units"], paper["model"]["blocks"], paper["train"]["batch_size"]) == (16, 17, 16)
     assert paper["train"]["learning_rate"] == 0.001
     assert paper["train"]["schedule"] == "cosine"
     assert not paper["train"].keys() & {"seed", "epochs", "max_steps"}
