@@ -69,10 +69,6 @@ class PyramidConfig(WideConfig):
         check_multiple(self.scales, self.ratio)
         if self.resampling == "strided" and self.ends == "replicate":
             raise ValueError("ends: strided convolutions can't replicate, as a kernel is for one distance: use zero")
-        if self.resampling == "strided" and (stride := multiple_of(self.kernel // 2, self.ratio)) > LARGEST_MULTIPLE:
-            raise ValueError(
-                f"kernel: {self.kernel} scales of ratio {self.ratio} need strides of {stride} pixels: use fewer"
-            )
         return self
 
 
