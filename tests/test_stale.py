@@ -58,6 +58,7 @@ CHANGES: Mapping[str, Any] = {
     "model.ends": "zero",
     "model.factorised": False,
     "model.shared": False,
+    "model.initial": "authors",
     "model.weight_norm": False,
     "train.seed": 1,
     "train.batch_size": 2,

@@ -14,6 +14,7 @@ from torch import nn
 from scn.config.params import Experiment
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
+from scn.networks import network_config
 from scn.networks.build import build, fold
 
 WEIGHTS, CONFIG, METRICS, CARD = "model.safetensors", "config.json", "metrics.json", "README.md"
@@ -39,19 +40,38 @@ def save_model(folder: Path, network: nn.Module, architecture: Mapping[str, Any]
 def check_fits(config: Mapping[str, Any], folder: Path, experiment: Experiment) -> None:
     """Checks that a model is one of an experiment as params.yaml describes it now.
 
+    Parameters that the model's config.json leaves out, as one made before they existed does, have their defaults.
+
     Args:
         config: the model's config.json; one that was imported names no level, which then may be any.
         folder: where the model lies, for the message.
     Raises:
         UserError: if its architecture, task or level is another.
     """
-    expected = {"architecture": experiment.architecture(), "task": experiment.task_name, "level": experiment.level}
+    found: dict[str, Any] = {key: config.get(key) for key in ("architecture", "task", "level")}
+    expected: dict[str, Any] = {
+        "architecture": experiment.architecture(),
+        "task": experiment.task_name,
+        "level": experiment.level,
+    }
+    if isinstance(found["architecture"], dict):
+        for side in (found, expected):
+            side["architecture"] = _complete(side["architecture"])
     for key, value in expected.items():
-        if config.get(key) not in (None, value):
+        if found[key] not in (None, value):
             raise UserError(
                 f"{folder} holds a model of another {key} than params.yaml describes for {experiment.name}: describe "
                 f"that one there, or run `dvc repro train@{experiment.name}`."
             )
+
+
+def _complete(architecture: Mapping[str, Any]) -> dict[str, Any]:
+    """All parameters of a network but those that decide only how its training begins."""
+    images = {"channels": 3, "scale": 1}
+    own = {key: value for key, value in architecture.items() if key not in images}
+    with suppress(UserError):  # one that there is no more is like no other
+        own = network_config(own, CONFIG).model_dump(exclude={"initial"})
+    return {**own, **{key: architecture.get(key, usual) for key, usual in images.items()}}
 
 
 def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:

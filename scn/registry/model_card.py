@@ -80,7 +80,7 @@ def model_card(
     apart = NOT_COMPARED
     if kept_apart:
         apart = APART if inherited_corpora(config) == ({}, True) else APART_HERE
-    parameters = ", ".join(f"{key} {value}" for key, value in model.model_dump(exclude={"name"}).items())
+    parameters = ", ".join(f"{key} {value}" for key, value in model.model_dump(exclude={"name", "initial"}).items())
     known = NETWORKS[model.name]
     network = f"{known.title} ({known.paper}, section {known.section}): {parameters}."
     return f"""# {experiment.name}: {task.title}, {task.level_name} {experiment.level}

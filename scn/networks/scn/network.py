@@ -11,6 +11,7 @@ from scn.networks.base.bands import in_bands
 from scn.networks.base.layers import conv
 from scn.networks.base.wide import Trunk, WideNetwork
 from scn.networks.scn.config import PyramidConfig, ScnConfig, UnsharedBase, check_pyramid, multiple_of
+from scn.networks.scn.initial import begin_as_authors
 from scn.networks.scn.scale_wise import ScaleWiseConv, resized, strided
 
 
@@ -135,6 +136,11 @@ class SCN(WideNetwork):
 
     make_trunk = ScaleWiseTrunk
     trunk: ScaleWiseTrunk
+
+    def __init__(self, config: ScnConfig | UnsharedBase, *, channels: int, scale: int) -> None:
+        super().__init__(config, channels=channels, scale=scale)
+        if config.initial == "authors":
+            begin_as_authors(self, config.blocks)
 
     def set_pyramid(self, *, scales: int | None = None, ratio: float | None = None) -> "SCN":
         """Applies the same weights to another pyramid (section 4.3, figures 7 and 8); changes and returns the network.

@@ -141,6 +141,7 @@ def test_the_scn_papers_settings(preset: Callable[..., Params]) -> None:
         deep = 64 if experiment.task_name == "sr" else None
         assert (experiment.model.blocks, experiment.model.units) == (deep or 8, deep or 32), name
         assert experiment.model.width == 4
+        assert experiment.model.model_dump()["initial"] == "authors"
         train = experiment.train
         assert (train.patches_per_image, train.epochs, train.learning_rate) == (1000, 40, 1e-3)
         assert (train.schedule, train.hold_epochs, train.halve_every_epochs) == ("halving", 25, 3)

@@ -23,6 +23,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
         {"blocks": 1, "units": 6, "width": 2, "scales": 2, "resampling": "strided", "factorised": False},
         {"blocks": 1, "units": 6, "width": 2, "scales": 2, "shared": False, "weight_norm": False, "channels": 1},
         {"blocks": 1, "units": 6, "width": 2, "scales": 1, "scale": 4},
+        {"blocks": 2, "units": 6, "width": 2, "scales": 3, "initial": "authors", "scale": 2},
     ],
     "scn-baseline": [{"blocks": 2, "units": 6, "width": 2, "scale": 2}],
     "scn-unshared": [{"blocks": 2, "units": 6, "width": 2, "scales": 3, "scale": 2}],

@@ -28,7 +28,7 @@ def test_the_sources_of_two_networks() -> None:
     shared = {
         f"base/{name}.py" for name in ("__init__", "config", "convolution", "layers", "resample", "weights", "windows")
     }
-    own = {f"scn/{name}.py" for name in ("__init__", "config", "network", "scale_wise")}
+    own = {f"scn/{name}.py" for name in ("__init__", "config", "initial", "network", "scale_wise")}
     assert names("scn") == shared | own | {"base/bands.py", "base/wide.py"}
     assert names("vdsr") == shared | {"base/enlarged.py", "vdsr/__init__.py", "vdsr/config.py", "vdsr/network.py"}
 

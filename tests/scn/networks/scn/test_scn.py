@@ -67,6 +67,36 @@ def test_every_shape_forward_and_backward(scale: int, channels: int, scales: int
         assert parameter.requires_grad == (parameter.grad is not None), name
 
 
+@pytest.mark.parametrize("weight_norm", [True, False])
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_authors_initial_weights_have_the_norms_of_their_code(weight_norm: bool, shared: bool) -> None:
+    """Without biases, the norm of a filter is its gain; what is drawn is the same."""
+    architecture = {**SMALL, "blocks": 4, "weight_norm": weight_norm, "shared": shared}
+    usual, network = (fold(build({**architecture, "initial": initial}, seed=0)) for initial in ("default", "authors"))
+    told = {"head": 1.0, "tail": 1.0, "skip": 1.0, "expand": 2.0, "spatial": 0.5}  # 1 / sqrt(4)
+    before = dict(usual.named_parameters())
+    for name, parameter in network.named_parameters():
+        norm = next((told[part] for part in name.split(".") if part in told), None)
+        if norm is None:
+            assert torch.equal(parameter, before[name]), name
+        elif name.endswith("bias"):
+            assert not parameter.any(), name
+        else:
+            expected = before[name] * norm / before[name].flatten(1).norm(dim=1)[:, None, None, None]
+            torch.testing.assert_close(parameter, expected)
+
+
+def test_with_many_blocks_the_authors_initial_weights_begin_nearer() -> None:
+    """The figures of docs/networks/scn.md for 64 blocks of 64 units."""
+    image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    enlarged = torch.nn.functional.interpolate(image, scale_factor=2)
+    size = {"name": "scn", "blocks": 64, "units": 64, "scales": 4, "scale": 2}
+    with torch.inference_mode():
+        usual, authors = (build({**size, "initial": i}, seed=0)(image) for i in ("default", "authors"))
+    assert (usual - enlarged).abs().mean() == pytest.approx(37, abs=1)
+    assert (authors - enlarged).abs().mean() == pytest.approx(6.75, abs=0.2)
+
+
 @pytest.mark.parametrize("scale", [1, 2])
 def test_under_autocast_the_last_sums_are_in_the_images_precision(scale: int) -> None:
     network = fold(build({**SMALL, "scale": scale}, seed=0))
