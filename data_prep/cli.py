@@ -69,7 +69,7 @@ def download(
     """Download and unpack corpora that are missing on this machine, and read the headers of their images.
 
     Corpora are searched in $SCN_CORPORA first, then in corpora.root, where downloads go. A download that was stopped
-    is resumed. A file that has the size and times that it had when it was last read is not read again. If RAY_ADDRESS
+    is resumed. A file whose size, times and inode are those of when it was last read is not read again. If RAY_ADDRESS
     is set, the cluster reads where there are many files.
     """
     from data_prep.acquire import acquire

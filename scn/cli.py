@@ -267,7 +267,8 @@ def gc(
 ) -> None:
     """Show what nobody needs in the store, or delete it: versions, old checkpoints, and shards that no manifest names.
 
-    All but whole versions is deleted once it has been found unneeded for `collect.after_days` of params.yaml.
+    Whole versions are deleted at once; half ones, checkpoints, shards and what Ray Train has left when they have been
+    found unneeded for `collect.after_days` days (params.yaml).
     """
     from scn.config.params import load_params
     from scn.launch.collect import delete_old, find_old

@@ -41,8 +41,9 @@ class CollectConfig(Section):
     """Section `collect` of params.yaml: what is deleted that nobody needs; decides no result."""
 
     after_days: int = Field(default=14, ge=0)
-    """Days for which `scn gc` must have found a checkpoint or a shard unneeded, before it may delete it; the same for
-    workspaces of flow runs that are over."""
+    """Days for which something must have been found unneeded, before `scn gc` or `scn models gc` may delete it: a
+    checkpoint, a shard, a version that was never published whole. Whole versions don't wait. The flow `collect` deletes
+    workspaces of runs that are over when nothing has happened in them for so long."""
 
 
 class CorporaConfig(Section):

@@ -85,7 +85,8 @@ class TrainConfig(Section):
 
     # The weights that the run ends with
     take_best_every: int | None = Field(default=None, ge=1)
-    """Steps between validations; the run ends with the weights of the best one. null: with those of the last step."""
+    """Steps between validations; the run ends with the weights of the best one, with `start_from` maybe those that it
+    began with. null: with those of the last step."""
     take_best_on: list[str] = Field(default=[])
     """Evaluation sets that these validations measure; empty: the first of `data.evaluation`."""
 

@@ -109,7 +109,7 @@ def promote(
 @models.command()
 def rollback(
     reference: Annotated[str, typer.Argument(metavar="MODEL", help="EXPERIMENT, or EXPERIMENT@ALIAS.")],
-    to: Annotated[str, typer.Option(metavar="vN", help="The version; default: the one before.")] = "",
+    to: Annotated[str, typer.Option(metavar="vN|ALIAS", help="The version; default: the one before.")] = "",
     reason: Why = "",
     params: ParamsFile = PARAMS,
 ) -> None:
@@ -213,8 +213,9 @@ def gc(
 ) -> None:
     """Show the versions that nobody needs, by the rules of params.yaml's `registry`, or delete them.
 
-    Kept are the newest `registry.keep` of each experiment, and all that a name, its history's last step, a card, a
-    receipt or a dvc.lock of any branch names. Half versions go after `collect.after_days`.
+    Kept are the newest `registry.keep` of each experiment, and all that a name, its last move or next rollback, a card,
+    a receipt or a dvc.lock of any branch needs. A version that was never published whole is deleted when it has been
+    found so for `collect.after_days` days.
     """
     from scn.config.params import load_params
     from scn.registry.collect import check_folder, unneeded

@@ -32,7 +32,7 @@ def restore(
         typer.Option(
             "--model",
             "-m",
-            help="EXPERIMENT, EXPERIMENT@vN, or a model folder (see `scn models list`); several with commas are "
+            help="EXPERIMENT, EXPERIMENT@vN, or a model folder (see `scn models list`); up to 8 with commas are "
             "applied one after the other; `auto` takes what fits each photograph. May be left out with --scale.",
         ),
     ] = None,
@@ -47,12 +47,12 @@ def restore(
     as_format: Annotated[
         str | None, typer.Option("--format", help="Format of the results: png (default for folders), jpg, webp, ...")
     ] = None,
-    quality: Annotated[int | None, typer.Option(min=1, max=100, help="Of lossy formats. JPEG: 95 by default.")] = None,
+    quality: Annotated[int | None, typer.Option(min=1, max=100, help="Of lossy formats; JPEG: 95 by default.")] = None,
     suffix: Annotated[str, typer.Option(help="Put this behind the names of results in a folder.")] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT, or what is in the folder OUT.")] = False,
     copy_clean: Annotated[
         bool,
-        typer.Option("--copy-clean", help="Put photographs in which `auto` finds nothing to restore into OUT, too."),
+        typer.Option("--copy-clean", help="With `auto` alone: put photographs with nothing to restore into OUT, too."),
     ] = False,
     self_ensemble: Annotated[
         bool, typer.Option("--self-ensemble", help="Average the results of the 8 flips and rotations: 8 times slower.")

@@ -8,7 +8,8 @@
     GET    /api/jobs/ID/FILE        before.png, after.png, or result, which is downloaded under its own name
     DELETE /api/jobs/ID             cancels it, or forgets its result
 
-What changes something needs the header X-SCN, which pages of other origins can't send without being allowed to.
+POST, DELETE and the estimate, which loads models, need the header X-SCN, which pages of other origins can't send
+without being allowed to.
 """
 
 import asyncio

@@ -41,7 +41,8 @@ class PyramidConfig(WideConfig):
     """The parameters of scale-wise convolutions over a feature pyramid (SCN paper, section 3)."""
 
     kernel: int = Field(default=3, ge=3, le=15)
-    """Number of scales that a scale-wise convolution covers, 2k + 1: odd, and at most 3 or 2 * scales - 1."""
+    """Number of scales that a scale-wise convolution covers, 2k + 1: odd, and at most 2 * scales - 1 (at one scale 3),
+    unless `ends` is replicate."""
     scales: int = Field(default=4, ge=1, le=64)
     """Number of scales of the feature pyramid; those beyond 1 + k * blocks reach no output, and only pad the image."""
     ratio: float = Field(default=0.5, ge=0.01, lt=1)
