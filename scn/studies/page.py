@@ -40,7 +40,7 @@ def plot_of(result: Result) -> Plot:
             )
             for about in result.variants.values()
         ]
-        return Plot(title=on, x=f"{result.sweep} at evaluation", y="PSNR [dB]", series=curves)
+        return Plot(title=on, x=f"{result.sweep} at evaluation", y=_curves_axis(result), series=curves)
     if any(about.line for about in result.variants.values()):
         lines: dict[str, list[Mark]] = {}
         for about in result.variants.values():
@@ -48,13 +48,13 @@ def plot_of(result: Result) -> Plot:
             assert about.x is not None
             lines.setdefault(about.line, []).append(_mark(about.x, about.sets[set_name].psnr))
         curves = [Series(name=name, marks=marks, joined=True) for name, marks in lines.items()]
-        return Plot(title=on, x=result.axis, y="PSNR [dB]", series=curves)
+        return Plot(title=on, x=result.axis, y=_curves_axis(result), series=curves)
     places = {name: float(i) for i, name in enumerate(result.variants)}
     ours = [_against(places[name] - BESIDE, about.sets[set_name].difference) for name, about in result.variants.items()]
     series = [Series(name="measured, 95 %", marks=ours)]
     if printed := _printed_differences(result, set_name):
         marks = [Mark(x=places[name] + BESIDE, y=value) for name, value in printed.items()]
-        series.append(Series(name="printed", marks=marks, hollow=True))
+        series.append(Series(name=f"printed, {_printed_on(result, set_name)}", marks=marks, hollow=True))
     return Plot(
         title=on,
         x="",
@@ -62,6 +62,11 @@ def plot_of(result: Result) -> Plot:
         series=series,
         ticks={place: name for name, place in places.items()},
     )
+
+
+def _curves_axis(result: Result) -> str:
+    """The name of the vertical axis of curves, with what their bars are; one seed has none."""
+    return "PSNR [dB]" + (", ± standard deviation of a seed" if result.seeds > 1 else "")
 
 
 def _tables(result: Result) -> Iterator[tuple[str, str]]:

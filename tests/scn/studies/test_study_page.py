@@ -92,11 +92,12 @@ def test_figures_printed_for_another_set_are_named(tmp_path: Path) -> None:
     page = (tmp_path / "README.md").read_text()
     assert "| printed, DIV2K/validation |" in page
     assert row_of(page, "B") == ["B", "100", "12,345", "2.50 G", "30.100", "0.9000", "+0.100", "", ""]
+    assert [series.name for series in plot_of(result(variants=variants)).series][1:] == ["printed, DIV2K/validation"]
 
 
 def test_columns_show_differences_beside_the_printed_ones() -> None:
     plot = plot_of(result())
-    assert [series.name for series in plot.series] == ["measured, 95 %", "printed"]
+    assert [series.name for series in plot.series] == ["measured, 95 %", f"printed, {SET}"]
     measured, printed = plot.series
     assert [mark.y for mark in measured.marks] == [0, 0.5033]
     assert measured.marks[1].low == pytest.approx(0.489, abs=1e-3)
@@ -111,7 +112,7 @@ def test_places_make_curves() -> None:
         for name, psnr, line, x in (("one", 30.0, "p", 1), ("two", 31.0, "q", 2), ("three", 32.0, "q", 4))
     }
     plot = plot_of(result(variants=variants, reference="one", axis="scales"))
-    assert plot.x == "scales"
+    assert (plot.x, plot.y) == ("scales", "PSNR [dB], ± standard deviation of a seed")
     assert {s.name: [(m.x, m.y) for m in s.marks] for s in plot.series} == {
         "p": [(1, 30.1)],
         "q": [(2, 31.1), (4, 32.1)],
@@ -133,6 +134,8 @@ def test_a_sweep_has_a_table_and_curves(tmp_path: Path) -> None:
     assert row_of(page, "3") == ["3", "30.100 ± 0.141", "in training", "30.100 ± 0.141", "in training"]
     assert row_of(page, "4") == ["4", "29.050 ± 0.071", "**-1.050 [-1.685, -0.415]**", "", ""]
     plot = plot_of(swept)
+    assert plot.y == "PSNR [dB], ± standard deviation of a seed"
+    assert plot_of(swept.model_copy(update={"seeds": 1})).y == "PSNR [dB]"
     assert [(mark.x, mark.y) for mark in plot.series[0].marks] == [(3, 30.1), (4, 29.05)]
     assert all(series.joined for series in plot.series)
 

@@ -9,7 +9,7 @@ from scn.networks.build import build
 
 @pytest.mark.parametrize(("scale", "parameters"), [(2, 1_369_859), (4, 1_517_571)])
 def test_parameters_are_the_printed_ones(scale: int, parameters: int) -> None:
-    """Lim et al. 2017, table 1: 1.37 M and 1.52 M."""
+    """1.37 M and 1.52 M, as later papers give them; Lim et al. 2017, table 1, print 1.5 M."""
     assert sum(p.numel() for p in build({"name": "edsr", "scale": scale}).parameters()) == parameters
 
 
