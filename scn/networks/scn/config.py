@@ -56,7 +56,8 @@ class PyramidConfig(WideConfig):
     factorised: bool = True
     """Factorise f_i as h_i . q_i . p, with one 3x3 convolution p for all i; false: h_i . g_i, a 3x3 g_i for each i."""
     initial: Literal["default", "authors"] = "default"
-    """Initial weights: default (PyTorch's) or authors (those of SCN's authors, which suit many blocks)."""
+    """Initial weights: default (PyTorch's) or authors (those of SCN's authors, with which 64
+    blocks begin less far off)."""
 
     @model_validator(mode="after")
     def _possible(self) -> "PyramidConfig":
