@@ -7,9 +7,11 @@ loses nothing by that.
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from scn.config.params import Params
 from scn.core.files import write_atomically
@@ -36,7 +38,9 @@ def ages(params: Params, prefixes: tuple[str, ...], found: Mapping[str, str]) ->
         found: name -> its state, whose change begins its age anew.
     """
     path = params.root / NOTES
-    notes = json.loads(path.read_bytes()) if path.is_file() else {}
+    notes: dict[str, Any] = {}
+    with suppress(OSError, ValueError):  # damaged, it costs the ages that it knew
+        notes = dict(json.loads(path.read_bytes()))
     now = datetime.now(UTC)
     kept = {name: note for name, note in notes.items() if not name.startswith(prefixes)}
     result = {}

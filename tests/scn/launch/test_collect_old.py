@@ -112,3 +112,9 @@ def test_a_shard_that_has_come_to_be_named_meanwhile_stays(params: Params) -> No
     )
     delete_old(params, found)
     assert store_of(params).list("shards/") == SHARDS[:3]
+
+
+def test_damaged_notes_cost_ages_only(params: Params) -> None:
+    find_old(params)
+    (params.root / NOTES).write_bytes(b"\x00 no JSON")
+    assert [old.days for old in find_old(params)] == [0, 0, 0]
