@@ -108,7 +108,7 @@ def restore(
     formats = [named(as_format or "png")] if between_stores else [job.as_format for job in todo.jobs]
     if quality and formats and not any(each.has_quality for each in formats):
         raise UserError(
-            f"--quality is for lossy formats, and {formats[0].name} loses nothing: leave it out, or take another format."
+            f"--quality is for lossy formats, and {formats[0].name} loses nothing: leave it out, or take another one."
         )
     import torch
     from tqdm import tqdm
