@@ -15,7 +15,7 @@ from scn.config.params import Experiment
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
 from scn.networks import network_config
-from scn.networks.build import build, fold
+from scn.networks.build import build_on_meta, fold
 
 WEIGHTS, CONFIG, METRICS, CARD = "model.safetensors", "config.json", "metrics.json", "README.md"
 
@@ -95,8 +95,7 @@ def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
         raise UserError(f"{folder} holds a damaged model ({error}): fetch or train it again.") from None
     # Its weights are folded: the parametrisation would leave a hook behind, with which nothing can be pickled.
     plain = {"weight_norm": False} if "weight_norm" in architecture else {}
-    with torch.device("meta"):  # no initial weights are drawn: the random state is the caller's
-        network = fold(build({**architecture, **plain})).eval()
+    network = fold(build_on_meta({**architecture, **plain})).eval()  # the random state is the caller's
     expected = network.state_dict()
     wrong = [
         k

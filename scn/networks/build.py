@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
+from torch.overrides import TorchFunctionMode
 
 from scn.core.errors import UserError
 from scn.imaging.tasks import TASKS
@@ -71,6 +72,24 @@ def build(architecture: Mapping[str, Any], seed: int | None = None) -> Restorati
             torch.manual_seed(seed)
         network: RestorationNetwork = make(config, channels=channels, scale=scale)
     return network
+
+
+def build_on_meta(architecture: Mapping[str, Any]) -> RestorationNetwork:
+    """Builds a network without numbers, on PyTorch's meta device; nothing is drawn. Errors are those of `build`."""
+    with torch.device("meta"), _Undrawn():
+        return build(architecture)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves out initial weights: to draw them on the meta device, PyTorch loads its compiler, for over a second."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(function, "__name__", "") in ("normal_", "uniform_", "kaiming_uniform_"):
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return function(*args, **kwargs)
 
 
 def fold(network: nn.Module) -> nn.Module:

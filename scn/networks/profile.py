@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from scn.networks import network_config
 from scn.networks.base.layers import RestorationNetwork
-from scn.networks.build import build, fold
+from scn.networks.build import build, build_on_meta, fold
 
 TALLEST = 4096
 """Largest receptive field in pixels that is measured, the height of the largest strip that is tried."""
@@ -262,5 +262,4 @@ def _image(network: RestorationNetwork, height: int, width: int) -> Tensor:
 
 def _on_meta(architecture: Mapping[str, Any]) -> RestorationNetwork:
     """The network in eval mode, without numbers: on the meta device."""
-    with torch.device("meta"):
-        return build(architecture).eval()
+    return build_on_meta(architecture).eval()
