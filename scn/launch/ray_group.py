@@ -178,9 +178,9 @@ class Group:
             return _clause(cause), UserError(str(cause))
         if isinstance(cause, OSError):
             return f"Ray Train can't write ({_clause(cause)})", UserError(
-                f"{self._run.experiment.name}: Ray Train can't write its own files beside the run's, in ray-train/ of "
-                f"{self._run.store.url} ({_clause(cause)}): see whether the store answers there, and start it again; "
-                "it goes on from its last checkpoint."
+                f"{self._run.experiment.name}: Ray Train can't write its own few files ({_clause(cause)}): see whether "
+                f"{self._run.store.url} answers and the disk has room, and start it again; it goes on from its last "
+                "checkpoint."
             )
         return f"{type(cause).__name__}: {_clause(cause)}", None
 

@@ -39,7 +39,7 @@ def ages(params: Params, prefixes: tuple[str, ...], found: Mapping[str, str]) ->
     """
     path = params.root / NOTES
     notes: dict[str, Any] = {}
-    with suppress(OSError, ValueError):  # damaged, it costs the ages that it knew
+    with suppress(OSError, ValueError, TypeError):  # damaged, it costs the ages that it knew
         notes = dict(json.loads(path.read_bytes()))
     now = datetime.now(UTC)
     kept = {name: note for name, note in notes.items() if not name.startswith(prefixes)}

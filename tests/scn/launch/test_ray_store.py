@@ -44,7 +44,7 @@ def test_what_ray_train_could_not_write_is_a_sentence() -> None:
     words, sentence = group.reason(error)
     assert words == "Ray Train can't write (When getting information for key 'x': NETWORK_CONNECTION)"
     assert str(sentence) == (
-        "sr-x2: Ray Train can't write its own files beside the run's, in ray-train/ of s3://bucket (When getting "
-        "information for key 'x': NETWORK_CONNECTION): see whether the store answers there, and start it again; it "
-        "goes on from its last checkpoint."
+        "sr-x2: Ray Train can't write its own few files (When getting information for key 'x': NETWORK_CONNECTION): "
+        "see whether s3://bucket answers and the disk has room, and start it again; it goes on from its last "
+        "checkpoint."
     )
