@@ -32,6 +32,7 @@ SMALLEST = 8
 Floats = NDArray[np.float32]
 Network = Callable[[Floats], Floats]
 """A function from float32 images (N, H, W, C) to restored ones (N, sH, sW, C); 0 is black, 1 is white."""
+Chroma = Literal["restore", "keep"]
 Done = Callable[[int], object]
 """Is called with the number of input pixels that have been restored since its last call."""
 
@@ -49,7 +50,7 @@ class Options:
     """The mean over the 8 flips and rotations, in 8 times the time (scn.inference.ensemble)."""
     precision: Precision | None = None
     """The precision of the computation; None: bfloat16 where the processor is fast in it and 8 bits come out."""
-    chroma: Literal["restore", "keep"] = "restore"
+    chroma: Chroma = "restore"
     """keep: a one-channel network restores the luma only, in a third of the time, and the colours stay."""
     strength: float = 1.0
     """0: the input (enlarged by bicubic interpolation), 1: the result; between them a mixture."""

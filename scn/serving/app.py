@@ -28,7 +28,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
 from scn.core.errors import UserError
-from scn.inference.restore import SMALLEST
+from scn.imaging.formats import FORMATS
+from scn.inference.restore import SMALLEST, Chroma
 from scn.registry.pointers import LATEST
 from scn.registry.reference import ModelEntry
 from scn.serving.jobs import ENDED, Full, Job, Jobs, State
@@ -102,7 +103,7 @@ def make_app(
         return FileResponse(PAGE / "index.html")
 
     @app.get("/{file}", response_class=FileResponse)
-    def part_of_the_page(file: Literal["page.css", "page.js"]) -> FileResponse:
+    def part_of_the_page(file: Literal["page.css", "page.js", "sizes.js"]) -> FileResponse:
         return FileResponse(PAGE / file)
 
     @app.get("/api/about")
@@ -116,6 +117,7 @@ def make_app(
                 for entry in entries.values()
             ],
             "formats": writable(),
+            "lossy": [name for name in writable() if FORMATS[name].has_quality],
             "upload_mib": limits.upload_mib,
             "megapixels": limits.megapixels,
         }
@@ -168,7 +170,9 @@ def _wish(
     factor: float | None = None,
     strength: float = 1.0,
     self_ensemble: bool = False,
+    chroma: Chroma = "restore",
     as_format: Annotated[str, Query(alias="format")] = "png",
+    quality: int | None = None,
 ) -> Wanted:
     return Wanted(
         name=Path(name).name,
@@ -176,7 +180,9 @@ def _wish(
         factor=factor,
         strength=strength,
         self_ensemble=self_ensemble,
+        chroma=chroma,
         as_format=as_format,
+        quality=quality,
     )
 
 

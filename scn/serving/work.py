@@ -18,7 +18,7 @@ from scn.imaging.formats import FORMATS, Format, can, format_of, looks_like_an_i
 from scn.imaging.image_io import Photograph, check_holds, decode_photograph, encode_photograph, size_of
 from scn.inference.auto import AUTO
 from scn.inference.chain import check_factor, total_scale
-from scn.inference.restore import Options
+from scn.inference.restore import Chroma, Options
 from scn.registry.following import FollowingModels
 from scn.registry.several import Models, parts
 
@@ -43,13 +43,18 @@ class Wanted:
     """Enlarge by it, 1.5 to 16, whatever the models' scale; None: what the models give."""
     strength: float = 1.0
     self_ensemble: bool = False
+    chroma: Chroma = "restore"
     as_format: str = "png"
     """The result's format, a name of scn.imaging.formats; "same": that of the photograph."""
+    quality: int | None = None
+    """Of a lossy format, 1..100; None: scn.imaging.formats has it. Others have none, and lose nothing."""
 
     def check(self) -> None:
         """Raises UserError for a value that can't be."""
         if not 0 <= self.strength <= 1:
             raise UserError(f"strength: {self.strength:g} is out of range: give 0 to 1.")
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            raise UserError(f"quality: {self.quality} is out of range: give 1 to 100.")
         self.exact_factor()
         if not self.reference and self.factor is None:
             raise UserError("Name a model, or a factor to enlarge by.")
@@ -166,17 +171,23 @@ class Restorer:
             counted += more
             progress(min(1.0, counted / pixels))
 
-        options = Options(largest_tile=LARGEST_TILE, self_ensemble=wanted.self_ensemble, strength=wanted.strength)
+        options = Options(
+            largest_tile=LARGEST_TILE,
+            self_ensemble=wanted.self_ensemble,
+            chroma=wanted.chroma,
+            strength=wanted.strength,
+        )
         start = time.perf_counter()
         restored, by = self.models.restore(
             reference, photograph, options, factor=factor, name=wanted.name, done=done, told=found.append
         )
-        if len(parts(reference)) == 1 and not wanted.self_ensemble and photograph.pixels.shape[-1] == 3:
+        plain = not wanted.self_ensemble and wanted.chroma == "restore"
+        if len(parts(reference)) == 1 and plain and photograph.pixels.shape[-1] == 3:
             self._learn(reference, (time.perf_counter() - start) / pixels * 1e6)
         if restored.white > 255 and not kind.has_16_bits:
             found.append(f"16 bits became 8, as {kind.name} has no more")
         return Restored(
-            result=encode_photograph(restored, kind, wanted.name),
+            result=encode_photograph(restored, kind, wanted.name, wanted.quality),
             before=_shown(photograph),
             after=_shown(restored),
             width=restored.pixels.shape[1],
@@ -204,7 +215,7 @@ class Restorer:
         references = parts(self.reference(wanted))
         total, size = 0.0, float(pixels)
         for each in references:
-            known = [self.rates.get(one) for one in self._choices(each)]
+            known = [self._rate(one, wanted) for one in self._choices(each)]
             if not known or None in known:
                 return None
             total += max(rate for rate in known if rate is not None) * size / 1e6
@@ -216,6 +227,11 @@ class Restorer:
 
     def _choices(self, reference: str) -> list[str]:
         return [each.reference for each in self.models.candidates()] if reference == AUTO else [reference]
+
+    def _rate(self, reference: str, wanted: Wanted) -> float | None:
+        rate = self.rates.get(reference)
+        luma_only = wanted.chroma == "keep" and self.models.load(reference).task.on_colour == "each"
+        return rate / 3 if rate and luma_only else rate
 
     def _learn(self, reference: str, rate: float) -> None:
         if reference != AUTO:

@@ -8,7 +8,7 @@ const TASKS = { dn: "Noise", car: "JPEG artifacts", sr: "Low resolution" };
 const LEVELS = { dn: (level) => `sigma ${level}`, car: (level) => `quality ${level}`, sr: (level) => `× ${level}` };
 const HEADERS = { "X-SCN": "page" };
 const active = (photograph) => ["uploading", "queued", "running"].includes(photograph.state);
-let about = { models: [], formats: [], upload_mib: 0, megapixels: 0 };
+let about = { models: [], formats: [], lossy: [], upload_mib: 0, megapixels: 0 };
 
 async function ask(path, options = {}) {
   let answer;
@@ -23,12 +23,16 @@ async function ask(path, options = {}) {
   return content;
 }
 
+const isLossy = () => about.lossy.includes($("format").value);
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 const time = (s) => (s < 1.5 ? "a second" : s < 90 ? `${Math.round(s)} seconds` : s < 5400 ? `${Math.round(s / 60)} minutes` : `${(s / 3600).toFixed(1)} hours`);
 const tell = (text) => { $("told").textContent = text; };
 
 function wanted() {
-  const query = new URLSearchParams({ model: $("model").value, strength: $("strength").value / 100, format: $("format").value });
+  const model = [$("model").value, $("then").value].filter(Boolean).join(",");
+  const query = new URLSearchParams({ model, strength: $("strength").value / 100, format: $("format").value });
+  if ($("chroma").checked) query.set("chroma", "keep");
+  if (isLossy()) query.set("quality", $("quality").value);
   if ($("ensemble").checked) query.set("self_ensemble", "true");
   if ($("factor").value) query.set("factor", $("factor").value);
   return query;
@@ -59,6 +63,7 @@ async function begin() {
     group.label = TASKS[task];
     for (const model of found) group.append(option(model.reference, `${TASKS[task]}, ${LEVELS[task](model.level)}`));
     $("model").append(group);
+    $("then").append(group.cloneNode(true));
   }
   $("format").append(option("same", "the photograph's format"));
   for (const name of about.formats) $("format").append(option(name, name.toUpperCase()));
@@ -85,7 +90,12 @@ function enter(file) {
   const thumb = item.querySelector(".thumb");
   if (photograph.url) {
     thumb.onload = () => { photograph.width = thumb.naturalWidth; photograph.height = thumb.naturalHeight; estimate(); show(photograph); };
-    thumb.onerror = () => { thumb.removeAttribute("src"); show(photograph); }; // TIFF, say: the program reads it all the same
+    thumb.onerror = async () => { // TIFF, say: the program reads it all the same
+      thumb.removeAttribute("src");
+      Object.assign(photograph, await sizeOf(file).catch(() => null));
+      estimate();
+      show(photograph);
+    };
     thumb.src = photograph.url;
   }
   item.querySelector(".remove").onclick = () => remove(photograph);
@@ -319,6 +329,8 @@ addEventListener("drop", (event) => { event.preventDefault(); add(event.dataTran
 addEventListener("paste", (event) => add(event.clipboardData.files));
 $("settings").onsubmit = (event) => { event.preventDefault(); start(); };
 $("settings").onchange = estimate;
+$("format").onchange = () => { $("of-lossy").hidden = !isLossy(); };
+$("quality").oninput = () => { $("quality-shown").textContent = $("quality").value; };
 $("strength").oninput = () => { $("strength-shown").textContent = `${$("strength").value} %`; };
 addEventListener("beforeunload", (event) => { if (photographs.some(({ state }) => ["ready", "uploading"].includes(state))) event.preventDefault(); });
 

@@ -17,6 +17,8 @@ from photo_folder import picture
 from PIL import Image
 from served_page import HEADERS, LIMITS, Served
 
+from scn.imaging.image_io import photograph_of
+from scn.inference.restore import Options
 from scn.registry.reference import load
 
 pytestmark = pytest.mark.timeout(300)
@@ -71,6 +73,26 @@ def test_settings_are_those_of_restoring(served: Served) -> None:
     assert (pixels(served.file(told["id"], "result")) == picture(0, 40, 52)).all()
     enlarged = served.ended(served.send(png(), model="", factor=2).json()["id"])
     assert enlarged["by"] == "sr-x2@v1"
+    chain = served.ended(served.send(png(), model="dn-s25,sr-x2").json()["id"])
+    assert (chain["by"], chain["result_width"]) == ("dn-s25@v1, sr-x2@v1", 104)
+
+
+def test_quality_is_that_of_a_lossy_format(served: Served) -> None:
+    def sent(**query: object) -> requests.Response:
+        told = served.ended(served.send(png(), model="dn-s25", **query).json()["id"])
+        return served.file(told["id"], "result")
+
+    assert len(sent(format="jpg", quality=20).content) < len(sent(format="jpg").content) / 2
+    assert (pixels(sent(format="png", quality=20)) == pixels(sent(format="png"))).all()
+
+
+def test_chroma_may_be_kept(served: Served) -> None:
+    told = served.ended(served.send(png(), model="dn-s25", chroma="keep").json()["id"])
+    model = load("dn-s25", "cpu", params_file=served.params_file)
+    photograph = photograph_of(Image.fromarray(picture(0, 40, 52)))
+    expected = model.restore_photograph(photograph, options=Options(chroma="keep")).pixels
+    assert (pixels(served.file(told["id"], "result")) == expected).all()
+    assert (expected != model.restore_photograph(photograph).pixels).any()
 
 
 @pytest.mark.parametrize(
@@ -83,6 +105,7 @@ def test_settings_are_those_of_restoring(served: Served) -> None:
         (png(), {"model": "dn-s99"}, 422, "dn-s99"),
         (png(), {"model": "n" * 300}, 422, "is no folder with a model that can be read, and no model"),
         (png(), {"factor": 40}, 422, "40 is out of range"),
+        (png(), {"quality": 101}, 422, "quality: 101 is out of range: give 1 to 100"),
         (png(), {"strength": 2}, 422, "strength: 2 is out of range"),
         (png(), {"format": "exe"}, 422, "'exe' is no format of images here"),
         (png(), {"model": ""}, 422, "Name a model, or a factor"),
@@ -116,6 +139,7 @@ def test_what_can_not_be_is_one_sentence(
     ("query", "message"),
     [
         ({"factor": "much"}, "factor: 'much': Input should be a valid number, unable to parse string as a number."),
+        ({"chroma": "no"}, "chroma: 'no': Input should be 'restore' or 'keep'."),
         ({"self_ensemble": "maybe"}, "self_ensemble: 'maybe': Input should be a valid boolean"),
         ({"model": "../models/dn-s25"}, "model: '../models/dn-s25' is no name: choose one that the page lists."),
         ({"owner": "a" * 65}, f"owner: '{'a' * 65}': String should have at most 64 characters."),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
+import tifffile
 from chromium import DESKTOP, MARKS, PHONE, chromium, resize
 from photo_folder import picture
 from PIL import Image
@@ -108,6 +109,42 @@ def test_what_is_enlarged_goes_through_a_network_for_it(browser: webdriver.Chrom
     until(browser, lambda: states(browser) == ["done"])
     assert "by dn-s25@v1, sr-x2@v1 in" in items(browser)[0].text
     assert downloaded(browser, items(browser)[0]).shape == (180, 240, 3)
+
+
+def test_models_follow_one_another_and_a_lossy_format_has_a_quality(
+    browser: webdriver.Chrome, served: Served, tmp_path: Path
+) -> None:
+    add(browser, photograph(tmp_path, "a.png"))
+    quality = browser.find_element(By.ID, "quality")
+    assert not quality.is_displayed()
+    Select(browser.find_element(By.ID, "format")).select_by_value("jpg")
+    quality.send_keys(Keys.HOME)
+    assert browser.find_element(By.ID, "quality-shown").text == "50"
+    Select(browser.find_element(By.ID, "then")).select_by_value("sr-x2")
+    browser.find_element(By.ID, "chroma").click()
+    start(browser, "dn-s25")
+    until(browser, lambda: states(browser) == ["done"])
+    assert "by dn-s25@v1, sr-x2@v1 in" in items(browser)[0].text
+    assert downloaded(browser, items(browser)[0]).shape == (120, 160, 3)
+    (job,) = served.jobs._jobs.values()
+    assert (job.wanted.quality, job.wanted.chroma, job.wanted.as_format) == (50, "keep", "jpg")
+
+
+@pytest.mark.parametrize("kind", ["classic", "big", "big-endian", "behind a preview", "heic"])
+def test_what_a_browser_can_not_show_has_an_estimate_too(browser: webdriver.Chrome, tmp_path: Path, kind: str) -> None:
+    path, pixels = tmp_path / "a.tif", picture(0, 70, 90)
+    if kind == "heic":  # as its boxes have it: of a tile, and of the whole
+        path = tmp_path / "a.heic"
+        box = b"ispe" + bytes(4)
+        size = [width.to_bytes(4, "big") + height.to_bytes(4, "big") for width, height in ((64, 64), (90, 70))]
+        path.write_bytes(bytes(4) + b"ftypheic" + box + size[0] + box + size[1])
+    else:
+        with tifffile.TiffWriter(path, bigtiff=kind == "big", byteorder=">" if kind == "big-endian" else "<") as file:
+            if kind == "behind a preview":
+                file.write(pixels[:8, :9], photometric="rgb", subfiletype=1)
+            file.write(pixels, photometric="rgb")
+    add(browser, path)
+    until(browser, lambda: "70 pixels, takes about" in items(browser)[0].text)
 
 
 def test_a_page_that_is_loaded_again_still_has_them(browser: webdriver.Chrome, tmp_path: Path) -> None:
@@ -252,10 +289,9 @@ def test_the_keyboard_is_enough(browser: webdriver.Chrome, tmp_path: Path) -> No
         return browser.switch_to.active_element
 
     run(browser, "document.activeElement.blur()")
-    for _ in range(8):
+    for _ in range(9):
         reached.append(str(press(Keys.TAB).get_attribute("id")))
-    assert reached[:6] == ["files", "model", "factor", "strength", "format", "ensemble"]
-    assert reached[6] == "start"
+    assert reached == ["files", "model", "then", "factor", "strength", "format", "ensemble", "chroma", "start"]
     press(Keys.SHIFT, Keys.TAB, Keys.NULL)
     run(browser, "arguments[0].focus()", browser.find_element(By.ID, "model"))
     press("N")  # the first that begins with it: Noise

@@ -56,3 +56,12 @@ def test_a_result_that_the_format_just_holds_is_computed(restorer: Restorer) -> 
     wanted = Wanted(name="a.png", reference="sr-x2", factor=1.5, as_format="webp")
     restored = restorer.restore(png(8, 10922), wanted, lambda part: None)
     assert (restored.width, restored.height) == (16383, 12)  # the network's was larger
+
+
+def test_luma_alone_is_estimated_at_a_third_where_channels_are_restored_each(restorer: Restorer) -> None:
+    restorer.rates = {"dn-s25": 3.0, "sr-x2": 5.0}
+
+    def seconds(reference: str) -> float | None:
+        return restorer.seconds(Wanted(name="a.png", reference=reference, chroma="keep"), 1_000_000)
+
+    assert [seconds("dn-s25"), seconds("sr-x2"), seconds("dn-s25,sr-x2")] == [1.0, 5.0, 6.0]
