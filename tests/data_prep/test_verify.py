@@ -4,12 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+import boto3
 import pytest
 
 from data_prep.prepare import make_manifests
 from data_prep.verify import problems
 from scn.config.params import load_params
-from scn.shards.manifest import Manifests, write_manifests
+from scn.shards.manifest import Manifests, load_manifest, write_manifests
 from scn.storage import open_store
 from scn.storage.base import StoreError
 from scn.storage.local import FileStore
@@ -51,6 +52,32 @@ def test_everything_that_is_wrong_is_named(manifest: Manifests, run_cli: Callabl
 
     make_manifests(load_params(), "sr-x2", workers=0)
     assert not list(problems(manifest.train, open_store("file://.scn/store")))
+
+
+@pytest.mark.integration
+def test_what_is_damaged_in_place_on_s3_is_made_again_by_the_command_that_is_told(
+    project: Path, configure: Callable[..., None], run_cli: Callable[..., tuple[int, str, str]], s3_bucket: str
+) -> None:
+    configure("data", min_shards=3)
+    with Path("params.yaml").open("a") as file:
+        file.write(f"storage: {{url: s3://{s3_bucket}/store}}\n")
+    shard = ("shard", "--experiment", "sr-x2", "--out", "out", "--workers", "0")  # what the stage runs
+    assert run_cli(*shard)[0] == 0
+    damaged = load_manifest("out/train.json").shards[1]
+    place = {"Bucket": s3_bucket, "Key": f"store/{damaged.key}"}
+    client = boto3.session.Session().client("s3")
+    kept = client.get_object(**place)
+    data = kept["Body"].read()
+    client.put_object(**place, Body=data.replace(b"\x93NUMPY", b"\x93NUMPX", 1), Metadata=kept["Metadata"])
+
+    _, _, err = run_cli("verify", "out/train.json")
+    told = "(its SHA-256 is not the manifest's): make it again with `dvc repro --force --single-item shard@sr-x2`."
+    assert f"The shard {damaged.key} in s3://{s3_bucket}/store is damaged {told}" in err
+    status, out, _ = run_cli(*shard)
+    assert status == 0
+    assert "samples in 6 shards, of which 5 were there already" in out
+    assert client.get_object(**place)["Body"].read() == data
+    assert run_cli("verify", "out/train.json")[0] == 0
 
 
 def test_counts_that_do_not_add_up_are_named(manifest: Manifests) -> None:

@@ -222,12 +222,23 @@ def test_an_object_that_appears_during_an_upload_stays(s3_store: S3Store, same: 
 
 
 @pytest.mark.integration
-def test_lost_metadata_is_made_up_by_reading(s3_store: S3Store) -> None:
-    place = s3_store._at("a")
-    s3_store._client.put_object(Body=b"same", **place)
+def test_what_an_object_holds_is_read_whatever_its_metadata_say(s3_store: S3Store) -> None:
+    about = {"Metadata": {"sha256": hashlib.sha256(b"diff").hexdigest()}}  # as if it had been damaged in place
+    s3_store._client.put_object(Body=b"same", **s3_store._at("a"), **about)
     assert s3_store.put("a", b"same") is False
+    assert s3_store.holds("a", sha256=about["Metadata"]["sha256"], size=4) is False
     with pytest.raises(ObjectExists):
         s3_store.put("a", b"diff")
+    assert s3_store.put("a", b"diff", names_content=True) is True
+    assert s3_store.get("a") == b"diff"
+
+
+@pytest.mark.integration
+def test_an_object_that_is_removed_while_it_is_looked_at_is_not_held(s3_store: S3Store) -> None:
+    s3_store.put("a", b"1")
+    remove = untried(s3_store._bucket).delete
+    s3_store._client.meta.events.register("after-call.s3.HeadObject", lambda **_: remove("a"))
+    assert s3_store.holds("a", sha256=hashlib.sha256(b"1").hexdigest(), size=1) is False
 
 
 @pytest.mark.integration

@@ -156,7 +156,8 @@ def test_a_large_object_is_sent_by_one_request(s3_bucket: str, tmp_path: Path) -
     (tmp_path / "file").write_bytes(LARGE)
     assert store.put_file("large", tmp_path / "file") is True
     assert store.put_file("large", tmp_path / "file") is False
-    assert sent == ["HeadObject", "PutObject", "HeadObject", "HeadObject"]
+    assert sent[:4] == ["HeadObject", "PutObject", "HeadObject", "HeadObject"]
+    assert set(sent[4:]) == {"GetObject"}  # the second time it is read, in parts
     assert store.get("large") == LARGE
 
     def overtake(**_: object) -> None:
