@@ -154,7 +154,7 @@ def evaluate(
         Path | None, typer.Option("--json", metavar="FILE", help="Write figures and hashes to this file.")
     ] = None,
     save: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write the restored images into this folder, as PNG.")
+        str | None, typer.Option(metavar="DIR", help="Write the restored images into this new folder, as PNG.")
     ] = None,
     params: ParamsFile = PARAMS,
 ) -> None:
@@ -167,8 +167,8 @@ def evaluate(
     from scn.config.params import load_params
 
     loaded = load_params(params)
-    options = (images, method, matrix, self_ensemble, scales, ratio, tile, perceptual, json_file, save)
-    if not any(options) and inputs is None:
+    given = (images, method, inputs, scales, ratio, tile, json_file, save)
+    if not (matrix or self_ensemble or perceptual) and all(each is None or each == [] for each in given):
         from scn.evaluation.runner import evaluate_stage
 
         for name in experiment:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from scn.config.params import Params
 from scn.core.errors import UserError
-from scn.core.files import write_atomically
+from scn.core.files import write_atomically, written_beside
 from scn.evaluation.compare import Measurement, Options, compare
 from scn.inference.handle import Model
 from scn.inference.records import Figures
@@ -33,7 +33,7 @@ class Asked:
     tile: int | None
     perceptual: bool
     json_file: Path | None
-    save: Path | None
+    save: str | None
 
 
 def run(params: Params, asked: Asked, load: Callable[[str], Model]) -> None:
@@ -49,41 +49,57 @@ def run(params: Params, asked: Asked, load: Callable[[str], Model]) -> None:
     for option, given in (("experiment", asked.experiments), ("images", asked.sets), ("method", asked.methods)):
         if len(given) > 1 and not asked.matrix:
             raise UserError(f"--{option} is given {len(given)} times: add --matrix to measure every combination.")
-    for option, given in (("images", asked.sets), ("inputs", [asked.inputs] if asked.inputs is not None else [])):
-        if not all(given):
-            raise UserError(f"--{option} is empty: name a folder or a corpus.")
+    for option, names in (("images", asked.sets), ("inputs", [asked.inputs]), ("save", [asked.save])):
+        if "" in names:
+            raise UserError(f"--{option} is empty: name a folder{' or a corpus' if option != 'save' else ''}.")
     options = Options(
         self_ensemble=asked.self_ensemble,
         tile=asked.tile,
         perceptual=asked.perceptual,
         scales=_numbers(asked.scales, "scales", int),
         ratios=_numbers(asked.ratio, "ratio", float),
-        save=asked.save,
+        save=None if asked.save is None else Path(asked.save),
     )
+    if asked.json_file:
+        _check_json(asked.json_file)
     methods = asked.methods or [str(params.root / "models" / name) for name in asked.experiments]
-    found = []
-    for measurement in compare(
-        params,
-        experiments=asked.experiments,
-        sets=asked.sets,
-        methods=methods,
-        load=load,
-        inputs=asked.inputs,
-        options=options,
-    ):
-        found.append(measurement)
+    found = list[Measurement]()
+    try:
+        for measurement in compare(
+            params,
+            experiments=asked.experiments,
+            sets=asked.sets,
+            methods=methods,
+            load=load,
+            inputs=asked.inputs,
+            options=options,
+        ):
+            found.append(measurement)
+    finally:  # what was measured before a damaged file, or Ctrl-C, is told all the same
+        if found:
+            _print(found)
     if asked.json_file:
         several = asked.matrix or len(found) > 1
         content = [each.model_dump(exclude_none=True) for each in found]
         text = json.dumps(content if several else content[0], indent=1, ensure_ascii=False) + "\n"
         write_atomically(asked.json_file, text.encode())
-    _print(found)
+
+
+def _check_json(path: Path) -> None:
+    """Raises UserError if the file can't be written, before hours of measuring."""
+    try:
+        if path.is_dir():
+            raise UserError(f"--json: {path} is a folder: name a file.")
+        with written_beside(path, lambda _: None):
+            pass
+    except OSError as error:
+        raise UserError(f"--json: {path} can't be written ({error.strerror}): name a file elsewhere.") from None
 
 
 def _numbers(text: str | None, option: str, kind: Callable[[str], N]) -> list[N]:
     """The numbers of an option such as 3,6,9, all above 0."""
     try:
-        numbers = [kind(part) for part in text.split(",")] if text else []
+        numbers = [kind(part) for part in text.split(",")] if text is not None else []
     except ValueError:
         numbers = [kind("0")]
     if not all(number > 0 for number in numbers):
@@ -95,6 +111,7 @@ def _print(measurements: Iterable[Measurement]) -> None:
     """A row for each measurement and protocol, then what is not as usual, each once."""
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     rows = [(each, under) for each in measurements for under in (each, *each.further)]
@@ -109,7 +126,8 @@ def _print(measurements: Iterable[Measurement]) -> None:
         table.add_column(_NAMES[name], justify="right", no_wrap=True)
     for each, under in rows:
         count = str(len(under.images))
-        table.add_row(each.experiment, each.set, count, each.title, under.protocol, *_cells(under.mean, shown))
+        cells = (each.experiment, each.set, count, each.title, under.protocol, *_cells(under.mean, shown))
+        table.add_row(*map(escape, cells))  # a folder may be called [old]
     console.print(table)
     for note in dict.fromkeys(f"{each.set}: {note}" for each, _ in rows for note in each.notes):
         console.print(note, soft_wrap=True, markup=False)

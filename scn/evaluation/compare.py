@@ -1,7 +1,7 @@
 """Measures any model, or none, on any images: `scn evaluate --images SET --method METHOD`."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -13,6 +13,7 @@ from tqdm import tqdm
 from scn.config.params import Experiment, Params
 from scn.core.errors import UserError
 from scn.core.hashing import file_sha256
+from scn.corpora.corpora import Corpus, content_sha256
 from scn.evaluation.code import evaluation_code
 from scn.evaluation.images import Restorer
 from scn.evaluation.measuring import Distance, Method, computation_of, means
@@ -20,6 +21,7 @@ from scn.evaluation.perceptual import perceptual
 from scn.evaluation.photographs import Photographs, Targets, open_photographs
 from scn.evaluation.protocols import protocols_of
 from scn.evaluation.results import ImageResult
+from scn.evaluation.saving import check_save, saved_as
 from scn.evaluation.sets import measure_samples
 from scn.imaging.image_io import write_pixels
 from scn.imaging.tiles import STEP
@@ -172,32 +174,41 @@ def compare(
     """
     options = options or Options()
     options.check()
-    asked = [params.experiment(name) for name in experiments]
-    several = len(asked) * len(methods) > 1
-    opened: dict[tuple[str, str], Photographs] = {}
-    for experiment, of_set in ((e, s) for e in asked for s in (sets or e.data.evaluation)):
-        opened[experiment.name, of_set] = open_photographs(params, experiment, of_set, inputs)
-        if options.save and options.save.resolve().is_relative_to(Path(of_set).resolve()):
-            raise UserError(f"--save: {options.save} lies in {of_set}, which is measured: name a folder outside of it.")
+    asked = [params.experiment(name) for name in dict.fromkeys(experiments)]
+    methods = list(dict.fromkeys(methods))
+    sets_of = {each.name: list(dict.fromkeys(sets or each.data.evaluation)) for each in asked}
+    opened = {
+        (each.name, of_set): open_photographs(params, each, of_set, inputs)
+        for each in asked
+        for of_set in sets_of[each.name]
+    }
     if set(methods) <= {INPUT, BICUBIC} and (given := options.of_networks):
         raise UserError(f"--{given}: {methods[0]} has no network: leave the option out, or name a model by --method.")
     distances = perceptual() if options.perceptual else {}
-    fits = False
+    # All of it before anything is measured: hours of figures would be lost by a misspelt name at the end.
+    ready = list(_ready(asked, methods, load, options))
+    if not ready:
+        raise UserError(f"None of {', '.join(methods)} is for {', '.join(experiments)}: name a model of its task.")
+    if options.save is not None:
+        check_save(params, options.save, opened.values())
+    several = len(asked) * len(methods) * max(map(len, sets_of.values())) > 1
+    for experiment, each in ready:
+        for of_set in sets_of[experiment.name]:
+            yield _measured(opened[experiment.name, of_set], of_set, each, options, distances, several)
+
+
+def _ready(
+    experiments: Sequence[Experiment], methods: Sequence[str], load: Callable[[str], Model], options: Options
+) -> Iterator[tuple[Experiment, _Ready]]:
+    """Every method that fits, with each experiment that it fits, and as often as the options ask for variants."""
     for method in methods:
         model = None if method in (INPUT, BICUBIC) else load(method)
-        for experiment in asked:
+        for experiment in experiments:
             misfit = _misfit(method, model, experiment)
-            if misfit and several:
-                continue
-            if misfit:
+            if misfit and len(experiments) * len(methods) == 1:
                 raise UserError(misfit)
-            fits = True
-            for ready in _variants(method, model, experiment, options):
-                for of_set in sets or experiment.data.evaluation:
-                    photographs = opened[experiment.name, of_set]
-                    yield _measured(photographs, of_set, ready, options, distances, several or len(sets) > 1)
-    if not fits:
-        raise UserError(f"None of {', '.join(methods)} is for {', '.join(experiments)}: name a model of its task.")
+            if not misfit:
+                yield from ((experiment, each) for each in _variants(method, model, experiment, options))
 
 
 def _misfit(method: str, model: Model | None, experiment: Experiment) -> str:
@@ -285,10 +296,10 @@ def _measured(
             rows.append(image.result)
             computations |= image.computations
             if options.save:
-                parts = [experiment.name, photographs.corpus.reference, ready.about["method"]] if several else []
+                parts = [experiment.name, of_set, ready.about["method"]] if several else []
                 parts += [f"{key}-{ready.about[key]}" for key in ("scales", "ratio") if key in ready.about]
-                folder = options.save.joinpath(*parts, *([target] if len(targets) > 1 else []))
-                write_pixels(_png(folder / image.result.name), image.pictures[_ONLY])
+                parts += [target] if len(targets) > 1 else []
+                write_pixels(saved_as(options.save, parts, image.result.name), image.pictures[_ONLY])
     under = [
         UnderProtocol(
             protocol=rule.name,
@@ -329,12 +340,17 @@ def _seen_in_training(photographs: Photographs, of_set: str, ready: _Ready) -> l
     """A sentence if the model was trained on the set, on a part of it, or on a corpus that it is a part of."""
     for name, sha256 in ready.trained_on.items():
         nested = f"{of_set}/".startswith(f"{name}/") or f"{name}/".startswith(f"{of_set}/")
-        if nested or sha256 == photographs.corpus.sha256:
+        if nested or sha256 in (photographs.corpus.sha256, _as_split(photographs.corpus, name)):
             method = ready.about["method"]
             return [f"{method} was trained on {name}: its figures on these images say nothing about others."]
     return []
 
 
-def _png(path: Path) -> Path:
-    """The path of a saved picture: a.png stays, a.jpg becomes a.jpg.png, so that both have a place."""
-    return path if path.suffix == ".png" else path.with_name(f"{path.name}.png")
+def _as_split(corpus: Corpus, reference: str) -> str:
+    """SHA-256 that a corpus would have as `reference`: of NAME/SPLIT, SPLIT/ begins every name; of a folder not."""
+    own, theirs = (f"{split}/" if split else "" for split in (_split(corpus.reference), _split(reference)))
+    return content_sha256(replace(image, name=theirs + image.name.removeprefix(own)) for image in corpus.images)
+
+
+def _split(reference: str) -> str:
+    return reference.partition("/")[2]

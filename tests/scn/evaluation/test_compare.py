@@ -1,6 +1,7 @@
 """Any model on any images: `scn evaluate --images ... --method ...`."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -186,9 +187,14 @@ def test_a_set_that_was_trained_on_is_told(small_project: Any, folder: Path) -> 
     config = json.loads((model / "config.json").read_text())
     params = small_project.params
     images = open_photographs(params, params.experiment("dn-s25"), str(folder)).corpus.sha256
+    shutil.copytree(folder, small_project.root / "photographs" / "train")
+    as_split = open_photographs(params, params.experiment("dn-s25"), "sample/train").corpus.sha256
+    assert as_split != images
     for corpora, told in (
         ({"mine": images}, "mine"),  # the same images by another name
         ({"Set12": "0" * 64, f"{folder}/sub": "0" * 64}, f"{folder}/sub"),
+        ({"mine/train": as_split}, "mine/train"),  # where names begin with the split
+        ({"mine": as_split}, None),
         ({f"{folder}s": "0" * 64, "Set12": "0" * 64}, None),
         ({}, None),
     ):
@@ -352,27 +358,70 @@ def test_edges_are_told(small_project: Any, folder: Path) -> None:
     assert noise.edges is None
 
 
-def test_pictures_of_a_sweep_lie_apart_and_never_among_the_images(
-    small_project: Any, folder: Path, tmp_path: Path
-) -> None:
+def test_pictures_of_a_sweep_lie_apart(small_project: Any, folder: Path, tmp_path: Path) -> None:
     small_project.add_model("sr-x2")
     model = str(small_project.root / "models" / "sr-x2")
     measured(small_project, "sr-x2", [str(folder)], [model], scales=[1, 2], save=tmp_path / "out")
     one, two = ((tmp_path / "out" / f"scales-{n}" / "a.png").read_bytes() for n in (1, 2))
     assert one != two
-    with pytest.raises(UserError, match=r"^--save: .* lies in .*, which is measured: name a folder outside of it\.$"):
-        measured(small_project, "sr-x2", [str(folder)], ["input"], save=folder / "out")
 
 
-@pytest.mark.parametrize("option", ["images", "inputs"])
+@pytest.mark.parametrize("option", ["images", "inputs", "save"])
 def test_an_empty_name_is_no_folder(small_project: Any, monkeypatch: pytest.MonkeyPatch, option: str) -> None:
     monkeypatch.chdir(small_project.root)
-    with pytest.raises(UserError, match=f"^--{option} is empty: name a folder or a corpus"):
+    with pytest.raises(UserError, match=f"^--{option} is empty: name a folder"):
         app(["evaluate", "-e", "sr-x2", "--method", "input", f"--{option}", ""], standalone_mode=False)
 
 
-def test_a_place_that_can_not_be_written_is_one_sentence(small_project: Any, folder: Path, tmp_path: Path) -> None:
+def test_an_empty_list_is_no_reason_to_run_the_stage(small_project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(small_project.root)
+    with pytest.raises(UserError, match=r"^--scales: '' is no list of numbers above 0: write it as 3,6,9\.$"):
+        app(["evaluate", "-e", "dn-s25", "--scales", ""], standalone_mode=False)
+
+
+def test_all_is_loaded_before_anything_is_measured(
+    small_project: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(small_project.root)
+    monkeypatch.setattr("scn.evaluation.compare.measure_samples", lambda *_, **__: pytest.fail("it was measured"))
+    with pytest.raises(UserError, match="nothing"):
+        measured(small_project, "sr-x2", [str(folder)], ["bicubic", "nothing"])
+    command = ["evaluate", "-e", "sr-x2", "--images", str(folder), "--method", "bicubic", "--json"]
+    with pytest.raises(UserError, match=r"^--json: .*project is a folder: name a file\.$"):
+        app([*command, str(small_project.root)], standalone_mode=False)
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(UserError, match=r"file/a\.png can't be written \(.*\): name a file in a folder you may write"):
-        measured(small_project, "sr-x2", [str(folder)], ["input"], save=tmp_path / "file")
-    assert (tmp_path / "file").read_text() == "mine"
+    with pytest.raises(UserError, match=r"^--json: .*x\.json can't be written \(.*\): name a file elsewhere\.$"):
+        app([*command, str(tmp_path / "file" / "x.json")], standalone_mode=False)
+
+
+def test_what_was_measured_before_a_mistake_is_told(
+    small_project: Any,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    photograph: Any,
+) -> None:
+    monkeypatch.chdir(small_project.root)
+    (tmp_path / "damaged").mkdir()
+    path = tmp_path / "damaged" / "c.png"
+    Image.fromarray(photograph(60, 60)).save(path)
+    path.write_bytes(path.read_bytes()[:-3000])  # its header is whole
+    command = ["evaluate", "-e", "sr-x2", "--matrix", "--method", "input"]
+    with pytest.raises(UserError, match=r"c\.png"):
+        app([*command, "--images", str(folder), "--images", str(path.parent)], standalone_mode=False)
+    assert "sr-y-v1" in capsys.readouterr().out
+
+
+def test_names_are_no_markup(
+    small_project: Any, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = folder.rename(folder.with_name("[b]"))
+    monkeypatch.chdir(folder.parent)
+    params = str(small_project.root / "params.yaml")
+    app(
+        ["evaluate", "-e", "sr-x2", "--images", "[b]", "--method", "bicubic", "--params", params],
+        standalone_mode=False,
+    )
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if "sr-y-v1" in line]
+    assert rows[0][:4] == ["sr-x2", "[b]", "2", "bicubic"]
