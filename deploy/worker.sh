@@ -10,14 +10,16 @@ project=${SCN_PROJECT:-/project/scn}         # not the volume itself, which may 
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$project"
 cd "$project"
-if [ ! -d .git ]; then
-  git clone --quiet --branch "$branch" "$SCN_REPOSITORY" .
-else
-  find .git -name '*.lock' -type f -delete   # of a container that was killed: nobody else is at work in this clone
-  git remote set-url origin "$SCN_REPOSITORY"
-  git fetch --quiet --prune origin           # all branches: `scn gc` keeps what their dvc.lock files name
-  git checkout --quiet --force --detach "origin/$branch"   # what runs have added to dvc.lock is on branches of their own
+if [ ! -d .git ]; then                       # it gets its name when it is whole: a clone that was killed is made again
+  rm -rf .cloning
+  git clone --quiet --no-checkout "$SCN_REPOSITORY" .cloning
+  mv .cloning/.git .git
+  rmdir .cloning
 fi
+find .git -name '*.lock' -type f -delete     # of a container that was killed: nobody else is at work in this clone
+git remote set-url origin "$SCN_REPOSITORY"
+git fetch --quiet --prune origin             # all branches: `scn gc` keeps what their dvc.lock files name
+git checkout --quiet --force --detach "origin/$branch"     # what runs have added to dvc.lock is on branches of their own
 export PYTHONPATH="$project"                 # the project's flows, not those that the image was made with
 
 . "$here/join.sh"

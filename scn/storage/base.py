@@ -283,13 +283,17 @@ def is_hidden(key: str) -> bool:
     return any(part.startswith(HIDDEN) for part in key.split("/"))
 
 
+def kind_of(error: OSError) -> type[StoreError]:
+    """StoreLacks for an error of a disk that lasts, so that nobody waits for its end; StoreError for any other."""
+    return StoreLacks if error.errno in _LASTING else StoreError
+
+
 @contextmanager
 def file_errors(place: str) -> Iterator[None]:
     """Context manager that turns an OSError into a StoreError that names `place`."""
     try:
         yield
     except OSError as error:
-        kind = StoreLacks if error.errno in _LASTING else StoreError
-        raise kind(
+        raise kind_of(error)(
             f"{place} can't be used ({error.strerror or error}): check the path, its permissions and the disk."
         ) from error

@@ -18,6 +18,7 @@ from scn.storage.base import (
     check_key,
     check_prefix,
     file_errors,
+    kind_of,
 )
 
 
@@ -76,7 +77,7 @@ class FileStore(Store):
             next(self._folder.iterdir(), None)
         except OSError as error:
             remedy = "make it writable" if write else "make it readable"
-            raise StoreError(
+            raise kind_of(error)(
                 f"The folder of {self.url} can't be used ({error.strerror}): {remedy} or correct storage.url."
             ) from error
 

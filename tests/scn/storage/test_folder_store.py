@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from scn.storage.base import StoreError
+from scn.storage.base import StoreError, StoreLacks
 from scn.storage.local import FileStore
+from scn.storage.patience import Patience, PatientStore
 
 
 def test_what_vanishes_while_the_store_is_listed_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,3 +36,35 @@ def test_a_folder_that_cannot_be_read_is_no_empty_one(tmp_path: Path, monkeypatc
     monkeypatch.setattr("scn.storage.local.os.scandir", refuses)
     with pytest.raises(StoreError, match=r"can't be used \(Permission denied\): check the path"):
         FileStore(tmp_path).list("a/")
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_a_folder_that_can_never_be_used_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: bool
+) -> None:
+    monkeypatch.setattr("scn.storage.patience.rest", lambda *_: pytest.fail("it waits"))
+    (tmp_path / "a.png").write_bytes(b"")
+    store = FileStore(tmp_path / "a.png")
+    with pytest.raises(StoreLacks, match=rf"^The folder of {store.url} can't be used \(Not a directory\): make it"):
+        PatientStore(store, Patience(store.url, 600)).check(write)
+
+
+@pytest.mark.parametrize("lasting", [errno.EACCES, errno.EROFS])
+def test_a_folder_that_may_not_be_written_is_not_waited_for_and_a_full_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lasting: int
+) -> None:
+    waits, code = [], lasting
+    monkeypatch.setattr("scn.storage.patience.rest", lambda *_: waits.append(1))
+
+    def refuses(*_: object) -> Any:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("scn.storage.local.written_beside", refuses)
+    store = PatientStore(FileStore(tmp_path), Patience("file://store", 600))
+    with pytest.raises(StoreLacks, match=r"can't be used .*: make it writable or correct storage.url\.$"):
+        store.check()
+    assert waits == []
+    code = errno.ENOSPC
+    with pytest.raises(StoreError, match="No space left on device"):
+        store.check()
+    assert waits == [1]
