@@ -1,6 +1,7 @@
 """Lists the corpora, and checks whether those on this machine are complete and unchanged."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +10,8 @@ from scn.config.params import Params
 from scn.core.errors import UserError
 from scn.core.hashing import file_sha256
 from scn.corpora.catalogue import Split, load_catalogue
-from scn.corpora.corpora import Source, content_sha256, list_images, look_at, open_corpus
-from scn.corpora.places import CATALOGUE, Place, is_image, own_archive, package_folder, places_of, root_of
+from scn.corpora.corpora import Source, content_sha256, hint_for, list_images, look_at, open_corpus
+from scn.corpora.places import CATALOGUE, Place, files_below, is_image, own_archive, package_folder, places_of, root_of
 from scn.corpora.unpacked import check_unpacked, holds, origin_of
 
 HEADER = ("corpus", "images", "size", "licence", "use", "where")
@@ -56,7 +57,7 @@ def check(params: Params, reference: str, workers: int = 0) -> Iterator[Finding]
         yield _finding(reference, opened.images, "in an installed package, each as the catalogue lists it")
     for place in places:
         try:
-            listed, _ = list_images(place, place.title, f"run `data-prep download {place.title}`, or put them there")
+            listed, _ = list_images(place, place.title, hint_for(params, place.title))
             images, differing = look_at(listed, params.root, workers, recheck=True)
         except UserError as error:
             yield Finding(title=place.title, summary="", problems=(str(error),))
@@ -151,8 +152,13 @@ def _shown(path: Path | None) -> str:
 
 
 def _sizes(folders: Iterable[Path | None]) -> list[int]:
-    files = (file for folder in folders if folder for file in folder.rglob("*"))
-    return [file.stat().st_size for file in files if is_image(file.name) and file.is_file()]
+    """The sizes of the images in folders; none of a folder that can't be read, of which `data-prep check` tells."""
+    sizes = list[int]()
+    for folder in filter(None, folders):
+        with suppress(OSError, UserError):
+            files = [folder / name for name in files_below(folder) if is_image(name)]
+            sizes += [file.stat().st_size for file in files if file.is_file()]  # not of a link that leads nowhere
+    return sizes
 
 
 def _download_size(splits: Iterable[Split]) -> str:

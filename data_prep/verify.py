@@ -9,11 +9,15 @@ from tqdm import tqdm
 from scn.core.errors import UserError
 from scn.shards.manifest import Manifest, image_sets
 from scn.shards.samples import read_shard
-from scn.storage.base import Store
+from scn.storage.base import Store, StoreError
 
 
 def problems(manifest: Manifest, store: Store) -> Iterator[str]:
-    """Reads and hashes every shard; yields a sentence for each that is missing, damaged or not as the manifest says."""
+    """Reads and hashes every shard; yields a sentence for each that is missing, damaged or not as the manifest says.
+
+    Raises:
+        StoreError: if the store can't be read, which says nothing of the shards; the rest would only wait for it again.
+    """
     again = "make it again with `data-prep shard`"
     for images in image_sets(manifest):
         if images.samples != (listed := sum(shard.samples for shard in images.shards)):
@@ -29,6 +33,8 @@ def problems(manifest: Manifest, store: Store) -> Iterator[str]:
     ):
         try:
             data = read_shard(store, shard, manifest.experiment)
+        except StoreError:
+            raise
         except UserError as error:
             yield str(error)
             continue

@@ -120,10 +120,9 @@ def open_corpus(params: Params, reference: str, workers: int = 0, *, recheck: bo
     places = places_of(params, reference)
     if not places:
         return _from_package(reference, params.root, recheck=recheck)
-    hint = f"run `data-prep download {reference}`, or put them there"
     if name in params.corpora.local:
         check_unpacked(params, name)
-        hint = f"put images there or correct corpora.local.{name} in {params.path}"
+    hint = hint_for(params, reference)
     images, ignored = list[Source](), 0
     for place in places:
         listed, others = list_images(place, reference, hint)
@@ -172,9 +171,8 @@ def listing_of(params: Params, name: str) -> str:
     if archive := own_archive(params, name):
         files = {archive.name: archive}
     else:
-        hint = f"put images there or correct corpora.local.{name} in {params.path}"
         (place,) = places_of(params, name)
-        files = {image.name: image.path for image in list_images(place, name, hint)[0]}
+        files = {image.name: image.path for image in list_images(place, name, hint_for(params, name))[0]}
     rows = {}
     for file, path in sorted(files.items()):
         try:
@@ -205,6 +203,14 @@ def _row(image: Source) -> dict[str, object]:
     row |= {"width": image.width, "height": image.height, "mode": image.mode}
     row |= {"split": image.split} if image.split else {}
     return row | ({"refused": image.refusal.replace(str(image.path), image.name)} if image.refusal else {})
+
+
+def hint_for(params: Params, reference: str) -> str:
+    """Words for `list_images` on what to do if images of a corpus are missing; a user's own folder isn't downloaded."""
+    name = reference.partition("/")[0]
+    if name in params.corpora.local:
+        return f"put images there or correct corpora.local.{name} in {params.path}"
+    return f"run `data-prep download {reference}`, or put them there"
 
 
 def list_images(place: Place, reference: str, hint: str) -> tuple[list[Listed], int]:

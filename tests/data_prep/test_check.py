@@ -4,7 +4,7 @@ import io
 import json
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +13,11 @@ from PIL import Image
 
 from data_prep.acquire import acquire
 from data_prep.check import Finding, check, rows
+from data_prep.fetch import readable
 from scn.config.params import load_params
 from scn.corpora.corpora import content_sha256, open_corpus
 from scn.corpora.hash_cache import stamp
+from scn.corpora.places import files_below
 
 Known = Callable[..., None]
 Configure = Callable[..., None]
@@ -127,6 +129,40 @@ def test_the_table_names_every_corpus(two: Path, configure: Configure) -> None:
     assert table["two"][2:] == ("free", "test", "partly corpora/two")
     assert table["own"] == ("?", "0 bytes", "your own", url, "-")
     assert [row[-1] for row in rows(load_params())].index("-") == len(table) - 1  # what is here comes first
+
+
+def test_the_table_counts_the_images_that_are_used(project: Path) -> None:
+    write_photos(Path("photos/.trash"), ["a.png"])
+    write_photos(Path("elsewhere"), NAMES)
+    Path("photos/linked").symlink_to(Path("elsewhere").absolute())
+    Path("photos/gone.png").symlink_to("nowhere.png")
+    own = {row[0]: row for row in rows(load_params())}["photos"]
+    used = [
+        *(path for path in Path("photos").rglob("[a-e].*") if ".trash" not in path.parts),
+        *Path("elsewhere").iterdir(),
+    ]
+    assert own[1:3] == ("7", readable(sum(path.stat().st_size for path in used)))
+
+
+def test_a_folder_that_cannot_be_read_does_not_keep_the_table_from_the_others(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(folder: Path) -> Iterator[str]:
+        if folder.name == "photos":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return files_below(folder)
+
+    monkeypatch.setattr("data_prep.check.files_below", refuses)
+    table = {row[0]: row[1] for row in rows(load_params())}
+    assert (table["photos"], table["tests"]) == ("?", "2")
+
+
+def test_a_missing_folder_of_ones_own_is_not_told_to_be_downloaded(project: Path) -> None:
+    shutil.rmtree("photos")
+    (finding,) = found("photos")
+    assert finding.problems[0].endswith(
+        "photos of the corpus 'photos' does not exist: put images there or correct corpora.local.photos in params.yaml."
+    )
 
 
 def test_a_download_that_is_not_here_shows_its_size(project: Path) -> None:

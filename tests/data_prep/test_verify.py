@@ -110,3 +110,21 @@ def test_a_store_that_fails_for_a_moment_is_waited_for(
     status, out, err = run_cli("verify", "out/train.json", *words, *more)
     assert (status, err, failures) == (0, "", [])
     assert out.endswith("all as made\n")
+
+
+def test_a_store_that_is_away_ends_it_and_says_nothing_of_the_shards(
+    manifest: Manifests, run_cli: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, asked = FileStore._read, list[str]()
+
+    def goes_away(store: FileStore, key: str, file: IO[bytes]) -> None:
+        asked.append(key)
+        if len(asked) > 1:
+            raise StoreError("No answer.")
+        read(store, key, file)
+
+    monkeypatch.setattr(FileStore, "_read", goes_away)
+    monkeypatch.setattr("scn.storage.patience.rest", lambda *_: False)
+    status, out, err = run_cli("verify", "out/train.json")
+    assert (status, out, err) == (1, "", "data-prep: No answer.\n")
+    assert asked == [shard.key for shard in manifest.train.shards[:2]]
