@@ -23,6 +23,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from benchmarks.measure import Row, medians, parser, table, write_json
 from benchmarks.memory import peak_mib, peak_of_command
@@ -33,10 +35,13 @@ from scn.imaging.degradation import to_uint8
 from scn.imaging.image_io import Photograph
 from scn.inference.apply import apply, device_of
 from scn.inference.handle import Model
+from scn.inference.model_files import load_model
 from scn.inference.restore import Options
 
 TITLE = "Restoring photographs"
 TILE, PADDING = 512, 10
+DEVICE = "cpu"
+"""All ways compute there, on a machine with a GPU too."""
 SMALL = 96
 """Side of the small files."""
 
@@ -49,7 +54,7 @@ def ways(model: Model, pixels: Grey) -> dict[str, Callable[[], Grey]]:
         "whole, float32": partial(_restored, model, pixels, Options(tile=2**20, precision="float32")),
         "tiles, float32": partial(_restored, model, pixels, Options(tile=TILE, precision="float32")),
         "tiles, bfloat16": partial(_restored, model, pixels, Options(tile=TILE, precision="bfloat16")),
-        "whole, as published": partial(_published, model, pixels),
+        "whole, as published": partial(_published, as_published(model.folder), pixels),
         "tiles as BasicSR's": partial(in_padded_tiles, partial(_network, model), pixels),
     }
     if find_spec("onnxruntime") and find_spec("onnxscript"):
@@ -80,11 +85,18 @@ def _restored(model: Model, pixels: Grey, options: Options) -> Grey:
     return np.asarray(model.restore_photograph(image, options=options).pixels[..., 0], np.uint8)
 
 
-def _published(model: Model, pixels: Grey) -> Grey:
-    """The whole photograph by the network as its authors run it, from the same weights."""
+def as_published(folder: Path) -> Published:
+    """A model folder's network as its authors run it: in NCHW, its weight normalisation live, on the CPU."""
+    network, _ = load_model(folder)  # not that of a Model, which is in channels_last
+    for layer in [module for module in network.modules() if isinstance(module, nn.Conv2d)]:
+        weight_norm(layer)  # the folder's weights are folded
+    return Published(network)  # type: ignore[arg-type]
+
+
+def _published(network: Published, pixels: Grey) -> Grey:
     image = torch.from_numpy(pixels / np.float32(255)).float()[None, None]
     with torch.inference_mode():
-        return to_uint8(Published(model.network)(image)[0, 0].numpy())  # type: ignore[arg-type]
+        return to_uint8(network(image)[0, 0].numpy())
 
 
 def _network(model: Model, part: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -109,7 +121,7 @@ def _onnx(model: Model) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
 
 def rows(name: str, side: int, runs: int) -> Iterator[Row]:
     """Yields a row for each way: seconds per megapixel, memory, and how far it is from the whole's result."""
-    model, pixels = Model(zoo.FOLDER / name), photograph(0, side, side)[..., 1]
+    model, pixels = Model(zoo.FOLDER / name, DEVICE), photograph(0, side, side)[..., 1]
     candidates = ways(model, pixels)
     whole = candidates["whole, float32"]().astype(int)
     timings = medians(candidates, runs)
@@ -134,11 +146,11 @@ def commands(name: str, count: int) -> Iterator[Row]:
         for number, image in enumerate(images):
             Image.fromarray(image).save(photos / f"{number:04}.png")
         program = [sys.executable, "-m", "scn.cli", "restore"]
-        model = ["--model", str(zoo.FOLDER / name), "--device", "cpu", "--threads", "1"]
+        model = ["--model", str(zoo.FOLDER / name), "--device", DEVICE, "--threads", "1"]
         importing = _seconds([sys.executable, "-c", "import torch"])
         one = _seconds([*program, str(photos / "0000.png"), str(Path(folder) / "one.png"), *model])
         all_of_them = _seconds([*program, str(photos), str(Path(folder) / "out"), *model])
-    network = Model(zoo.FOLDER / name)
+    network = Model(zoo.FOLDER / name, DEVICE)
     torch.set_num_threads(1)
     _restored(network, images[0], Options())
     start = perf_counter()
@@ -167,8 +179,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments.add_argument("--only", metavar="WAY", help="print the peak memory of one way, in MiB")
     options = arguments.parse_args(argv)
     if options.only:
-        model, pixels = Model(zoo.FOLDER / options.model, "cpu"), photograph(0, options.side, options.side)[..., 1]
-        print(peak_mib(ways(model, pixels)[options.only], torch.device("cpu")))
+        model, pixels = Model(zoo.FOLDER / options.model, DEVICE), photograph(0, options.side, options.side)[..., 1]
+        print(peak_mib(ways(model, pixels)[options.only], torch.device(DEVICE)))
         return
     found = list(rows(options.model, options.side, options.runs))
     print(table(found))
