@@ -96,7 +96,8 @@ def read_curves(folder: Path) -> dict[str, Curve]:
     curves = {}
     for path in sorted(folder.glob("*.tsv")):
         points = []
-        with path.open(newline="") as file, suppress(csv.Error):
+        # A damaged byte spoils its row alone.
+        with path.open(newline="", encoding="utf-8", errors="replace") as file, suppress(csv.Error):
             for row in csv.reader(file, delimiter="\t"):
                 with suppress(ValueError):  # the header, or a row that was cut off
                     step, value = map(float, row)
