@@ -19,6 +19,8 @@ MARKS: Mapping[str, str] = {
     "D": "it was trained on other images than ours",
     "S": f"its parameters differ from ours by more than {SAME_SIZE:.0%}",
     "?": "the paper does not tell what it was trained on, or its size",
+    "O": "what ours was trained on, or its size, is not known here, so that these are not compared",
+    "I": "it was measured on other images, or images reduced in another way, than the run that differences refer to",
     "!": "misprint",
 }
 """Mark of a published figure -> what it says."""
@@ -59,15 +61,24 @@ class Comparison:
     runs: Sequence[Run]
     """Those that were measured on the set, in the order of params.yaml."""
     reference: Run
-    """The run with the highest PSNR, which differences and marks refer to."""
+    """The run that differences and marks refer to: of those on the most images the one with the highest PSNR."""
     published: Sequence[Beside]
     """In the order of the table of published figures; those without a PSNR are left out."""
+
+    @property
+    def protocols(self) -> list[str]:
+        """Returns the protocol and those of other published rows: figures of different ones are never in one order."""
+        return list(dict.fromkeys([self.protocol, *(each.row.protocol for each in self.published)]))
 
     def figures(self, run: Run, method: str) -> Figures:
         """Returns the means of a run under the protocol."""
         found = run.figures(self.set_name, self.protocol, method)
-        assert found is not None  # `runs` holds only those that have it
+        assert found is not None  # `comparisons` has refused runs without it
         return found
+
+    def marks(self, run: Run) -> str:
+        """Returns the keys of MARKS for a run of ours."""
+        return "I" if _other_images(run, self.reference, self.set_name) else ""
 
 
 def comparisons(runs: Sequence[Run]) -> list[Comparison]:
@@ -75,7 +86,11 @@ def comparisons(runs: Sequence[Run]) -> list[Comparison]:
 
     Args:
         runs: our runs, each with self-ensemble.
+    Raises:
+        UserError: if a run was measured by another version of the project, whose tasks or protocols are not known here.
     """
+    for run in runs:
+        _check(run)
     keys = dict.fromkeys(
         (run.evaluation.task, run.evaluation.level, name) for run in runs for name in run.evaluation.sets
     )
@@ -90,6 +105,26 @@ def size_of(run: Run) -> int | None:
     return None
 
 
+def _check(run: Run) -> None:
+    cure = "restore its folder from git" if run.ships else f"run `dvc repro ensemble@{run.name}`"
+    if run.evaluation.task not in PROTOCOLS:
+        raise UserError(f"The figures of {run.name} are of a task that is not known, '{run.evaluation.task}': {cure}.")
+    first = PROTOCOLS[run.evaluation.task][0].name
+    for name, result in run.evaluation.sets.items():
+        if first not in result.mean:
+            under = ", ".join(result.mean)
+            raise UserError(f"The figures of {run.name} on {name} were measured under {under}, not {first}: {cure}.")
+
+
+def _other_images(run: Run, reference: Run, set_name: str) -> bool:
+    """True if two runs were measured on different images, as far as their files tell."""
+    one, two = run.evaluation.provenance, reference.evaluation.provenance
+    if one.data_sha256 == two.data_sha256:
+        return False
+    hashes = [(each.sets_sha256 or {}).get(set_name) for each in (one, two)]
+    return one.images[set_name] != two.images[set_name] or (None not in hashes and hashes[0] != hashes[1])
+
+
 def _comparison(task: str, level: int, set_name: str, runs: Sequence[Run]) -> Comparison:
     mine = [
         run
@@ -100,7 +135,10 @@ def _comparison(task: str, level: int, set_name: str, runs: Sequence[Run]) -> Co
     measured = set.intersection(*(set(run.evaluation.sets[set_name].mean) for run in mine))
     usual = Counter(row.protocol for row in rows if row.protocol in measured).most_common(1)
     protocol = usual[0][0] if usual else PROTOCOLS[task][0].name
-    reference = max(mine, key=lambda run: _psnr(run, set_name, protocol, "model") or 0)
+    # What is published is of whole sets, so that fewer images make no reference.
+    reference = max(
+        mine, key=lambda run: (run.evaluation.provenance.images[set_name], _psnr(run, set_name, protocol, "model") or 0)
+    )
     size = size_of(reference) if rows else None
     return Comparison(
         task=task,
@@ -123,6 +161,8 @@ def _beside(row: Published, reference: Run, set_name: str, size: int | None) -> 
         if size and theirs and abs(theirs / size - 1) > SAME_SIZE:
             marks += "S"
         marks += "" if row.training_data and theirs else "?"
+        if (row.training_data and not corpora) or (theirs and not size):
+            marks += "O"
     if row.note.startswith("misprint"):
         ours, marks = None, f"{marks}!"
     assert row.psnr is not None

@@ -10,7 +10,7 @@ from scn.core.errors import UserError
 from scn.core.files import write_atomically
 from scn.evaluation.comparison import MARKS, Beside, Comparison, comparisons, size_of
 from scn.evaluation.paper_networks import parameters_of
-from scn.evaluation.protocols import PROTOCOLS
+from scn.evaluation.protocols import PROTOCOLS, protocol
 from scn.evaluation.published import KNOWN_AS, Published, citation
 from scn.evaluation.runs import Run, read_runs
 from scn.imaging.tasks import TASKS
@@ -53,26 +53,33 @@ def lines(runs: Sequence[Run]) -> list[Line]:
     return [line for run in runs for line in _lines(run)]
 
 
-def beside(compared: Comparison) -> list[tuple[bool, tuple[str, ...]]]:
-    """Returns ours and the published figures of a set, by PSNR: whether it is ours, and the cells of BESIDE_HEADER."""
+def beside(compared: Comparison, rule: str) -> list[tuple[bool, tuple[str, ...]]]:
+    """Returns ours and the published figures of a set under a protocol, by PSNR.
+
+    Args:
+        rule: the protocol's name.
+    Returns:
+        whether it is ours, and the cells of BESIDE_HEADER.
+    """
     rows: list[tuple[float, bool, tuple[str, ...]]] = []
     for run in compared.runs:
         count = size_of(run)
-        size = f"{count:,}" if count else ""
+        size, marks, data = f"{count:,}" if count else "", compared.marks(run), ", ".join(run.training_corpora)
         for method, name in (("model", run.name), ("ensemble", f"{run.name}, self-ensemble")):
-            figures = compared.figures(run, method)
-            rows.append(
-                (figures.psnr, True, (name, str(figures), "", size, "", "ours", ", ".join(run.training_corpora)))
-            )
-    rows += [(each.row.psnr or 0, False, _published(each)) for each in compared.published]
+            if figures := run.figures(compared.set_name, rule, method):
+                rows.append((figures.psnr, True, (name, str(figures), "", size, marks, "ours", data)))
+    rows += [(each.row.psnr or 0, False, _published(each)) for each in compared.published if each.row.protocol == rule]
     return [(ours, cells) for _, ours, cells in sorted(rows, key=lambda row: row[0])]
 
 
 def table(runs: Sequence[Run]) -> "Table":
     """Returns the figures of runs as a table for a terminal of 80 columns or more."""
-    result = _table(_TITLE, FIGURES_HEADER, fold="evaluation set", left=("experiment", "evaluation set"))
+    from rich.markup import escape
+
+    title = f"{_TITLE} ({', '.join(_firsts(runs))})"
+    result = _table(title, FIGURES_HEADER, fold="evaluation set", left=("experiment", "evaluation set"))
     for line in lines(runs):
-        result.add_row(*line.cells()[: len(FIGURES_HEADER)])
+        result.add_row(*map(escape, line.cells()[: len(FIGURES_HEADER)]))
     return result
 
 
@@ -85,24 +92,28 @@ def print_report(params: Params, shipped: Sequence[Run] = ()) -> None:
         UserError: if no experiment was measured yet, or a file can't be read.
     """
     from rich.console import Console
+    from rich.markup import escape
 
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=120)  # a log or a pipe has no width of its own
     runs = [*read_runs(params), *shipped]
-    console.print(table(runs))
     compared = _compared(runs)
+    console.print(table(runs))
     for each in compared:
         header = BESIDE_HEADER[:-1]  # what they were trained on is too long for a terminal; the marks tell the rest
-        rows = _table(_heading(each), header, fold="source", left=("method", "marks", "source"))
-        for ours, row in beside(each):
-            rows.add_row(*row[: len(header)], style="bold" if ours else None)
-        console.print(rows)
+        for rule in each.protocols:
+            rows = _table(_heading(each, rule), header, fold="source", left=("method", "marks", "source"))
+            for ours, row in beside(each, rule):
+                rows.add_row(*map(escape, row[: len(header)]), style="bold" if ours else None)
+            console.print(rows)
+        console.print(_reference(each), soft_wrap=True, markup=False)
+        console.print()
     told = [line for line in lines(runs) if line.published]
     for heading, texts in (
         ("Marks", _marks(compared)),
         ("Papers", _papers(compared)),
-        ("Measured by", _protocols(runs)),
+        ("Measured by", _protocols(runs, compared)),
         ("Published", dict.fromkeys(f"{line.experiment}: {line.published}" for line in told)),
     ):
         if texts:
@@ -119,16 +130,19 @@ def report_stage(params: Params, out: Path, shipped: Sequence[Run] = ()) -> Path
         "# What the models reach",
         "",
         "PSNR in dB / SSIM of the degraded input, of the model, and of the model with self-ensemble (the mean over the "
-        "8 flips and rotations): means over each evaluation set. Gain: PSNR of the model over the input.",
+        "8 flips and rotations): means over each evaluation set, under the first protocol of each task "
+        f"({', '.join(_firsts(runs))}). Gain: PSNR of the model over the input.",
         "",
         markdown_table(HEADER, [line.cells() for line in lines(runs)]),
         "",
-        *(f"- {protocol}" for protocol in _protocols(runs)),
+        *(f"- {told}" for told in _protocols(runs, compared)),
         "",
     ]
     for each in compared:
-        rows = [(f"**{name}**" if ours else name, *cells) for ours, (name, *cells) in beside(each)]
-        text += [f"## {_heading(each)}", "", markdown_table(BESIDE_HEADER, rows), ""]
+        for rule in each.protocols:
+            rows = [(f"**{name}**" if ours else name, *cells) for ours, (name, *cells) in beside(each, rule)]
+            text += [f"## {_heading(each, rule)}", "", markdown_table(BESIDE_HEADER, rows), ""]
+        text += [_reference(each), ""]
     if compared:
         text += [*(f"- {line}" for line in (*_marks(compared), *_papers(compared))), ""]
     write_atomically(out, "\n".join(text).encode())
@@ -207,7 +221,7 @@ def _published(each: Beside) -> tuple[str, ...]:
 
 def _peers(each: Comparison) -> list[Published]:
     """The published figures of networks of about this size and of BM3D, by PSNR, each method once."""
-    rows = (beside.row for beside in each.published if not set(beside.marks) & {"P", "!"})  # its protocol; a misprint
+    rows = (beside.row for beside in each.published if beside.row.protocol == each.protocol and "!" not in beside.marks)
     found = {row.method: row for row in rows if row.method in _PEERS}
     return sorted(found.values(), key=lambda row: row.psnr or 0)
 
@@ -217,16 +231,23 @@ def _compared(runs: Sequence[Run]) -> list[Comparison]:
     return [each for each in comparisons(runs) if each.published]
 
 
-def _heading(each: Comparison) -> str:
+def _heading(each: Comparison, rule: str) -> str:
     task = TASKS[each.task]
-    return f"{task.title}, {task.level_name} {each.level}, {each.set_name}: beside published figures"
+    return f"{task.title}, {task.level_name} {each.level}, {each.set_name}, {rule}: beside published figures"
+
+
+def _reference(each: Comparison) -> str:
+    return f"Ours, in differences and marks: {each.reference.name}, with self-ensemble where theirs has it."
 
 
 def _table(title: str, header: Sequence[str], *, fold: str, left: Sequence[str]) -> "Table":
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
-    result = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    result = Table(
+        title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+    )
     for column in header:
         # Only one column may be folded in a narrow terminal.
         justify = "left" if column in left else "right"
@@ -236,6 +257,7 @@ def _table(title: str, header: Sequence[str], *, fold: str, left: Sequence[str])
 
 def _marks(compared: Sequence[Comparison]) -> list[str]:
     used = "".join(row.marks for each in compared for row in each.published)
+    used += "".join(each.marks(run) for each in compared for run in each.runs)
     return [f"{mark}: {text}" for mark, text in MARKS.items() if mark in used]
 
 
@@ -244,8 +266,12 @@ def _papers(compared: Sequence[Comparison]) -> list[str]:
     return [f"{paper}: {citation(paper)}" for paper in papers]
 
 
-def _protocols(runs: Sequence[Run]) -> list[str]:
-    """The protocols behind the lines, each once."""
-    tasks = dict.fromkeys(run.evaluation.task for run in runs)
-    rules = [PROTOCOLS[task][0] for task in tasks]
-    return [f"{rule.name}: {rule.title}" for rule in rules]
+def _firsts(runs: Sequence[Run]) -> list[str]:
+    """The protocols that `lines` are under."""
+    return [PROTOCOLS[task][0].name for task in dict.fromkeys(run.evaluation.task for run in runs)]
+
+
+def _protocols(runs: Sequence[Run], compared: Sequence[Comparison]) -> list[str]:
+    """The protocols behind all tables, each once."""
+    names = dict.fromkeys([*_firsts(runs), *(name for each in compared for name in each.protocols)])
+    return [f"{name}: {protocol(name).title}" for name in names]

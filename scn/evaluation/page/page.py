@@ -69,9 +69,9 @@ def write_page(
 def gather(params: Params, *, timed: bool = True, machine: str = "", shipped: Sequence[Run] = ()) -> Report:
     """Reads, compares and times all that the report shows; arguments and errors are those of `write_page`."""
     runs = [*read_runs(params), *shipped]
+    compared = comparisons(runs)
     costs = Costs(timed=timed)
     origins = {method_name(run, "model"): provenance(run, cost_of(run, costs)) for run in runs}
-    compared = comparisons(runs)
     shown = pictures(params.root, [run for run in runs if not run.ships])
     panels = [panel(each, costs, shown) for each in compared]
     curves = {
@@ -113,6 +113,7 @@ def count(number: float | None) -> str:
     """Returns a number of parameters or operations for a table: "1.22 M", "57.3 k"; "" for None."""
     if number is None:
         return ""
+    number = float(f"{number:.3g}")  # first, as 999,999 is 1 M, not 1000 k
     size, suffix = next(
         ((size, suffix) for size, suffix in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")) if number >= size),
         (1, ""),

@@ -34,6 +34,8 @@ class Row:
     cost: Cost | None = None
     passes: int = 1
     """Passes of the network for one image: 8 with self-ensemble."""
+    own_marks: str = ""
+    """Keys of scn.evaluation.comparison.MARKS for ours."""
 
     @property
     def parameters(self) -> int | None:
@@ -58,6 +60,8 @@ class Gains:
     """The gains in PSNR of one run over the images of one set."""
 
     run: Run
+    protocol: str
+    """The protocol of the gains."""
     histogram: Histogram
     images: int
     mean: float
@@ -72,6 +76,9 @@ class Panel:
 
     compared: Comparison
     rows: Sequence[Row]
+    """Those under the comparison's protocol."""
+    others: Sequence[tuple[str, Sequence[Row]]]
+    """Other protocols that something is published under, each with its rows: their figures are in no one order."""
     by_parameters: Scatter | None
     by_time: Scatter | None
     further: Sequence[tuple[str, str, Figures]]
@@ -85,9 +92,10 @@ class Panel:
 
     def has(self, figure: Literal["ssim8", "psnr_b", "seconds", "parameters", "macs"]) -> bool:
         """True if the table needs a column for the figure: a row has it; for multiply-adds, a paper prints it."""
+        rows = [*self.rows, *(row for _, rows in self.others for row in rows)]
         if figure == "macs":
-            return any(row.beside and row.beside.row.multiply_adds for row in self.rows)
-        return any(getattr(row, figure) is not None for row in self.rows)
+            return any(row.beside and row.beside.row.multiply_adds for row in rows)
+        return any(getattr(row, figure) is not None for row in rows)
 
 
 def panel(compared: Comparison, costs: Costs, shown: Mapping[tuple[str, str], Sequence[Shown]]) -> Panel:
@@ -96,13 +104,17 @@ def panel(compared: Comparison, costs: Costs, shown: Mapping[tuple[str, str], Se
     Args:
         shown: run and evaluation set -> the images whose pictures are shown.
     """
-    rows = [*_our_rows(compared, costs), *_published_rows(compared, costs)]
-    alike = [row for row in rows if not row.beside or row.beside.row.protocol == compared.protocol]
+    tables = {
+        rule: [*_our_rows(compared, costs, rule), *_published_rows(compared, costs, rule)]
+        for rule in compared.protocols
+    }
+    rows = tables.pop(compared.protocol)
     return Panel(
         compared=compared,
         rows=rows,
-        by_parameters=scatter(list(_points(alike, "parameters")), "parameters", "PSNR [dB]"),
-        by_time=scatter(list(_points(alike, "seconds")), "seconds per megapixel", "PSNR [dB]"),
+        others=list(tables.items()),
+        by_parameters=scatter(list(_points(rows, "parameters")), "parameters", "PSNR [dB]"),
+        by_time=scatter(list(_points(rows, "seconds")), "seconds per megapixel", "PSNR [dB]"),
         further=[
             (rule, method_name(run, method), figures)
             for run in compared.runs
@@ -110,7 +122,7 @@ def panel(compared: Comparison, costs: Costs, shown: Mapping[tuple[str, str], Se
             if rule != compared.protocol
             for method, figures in methods.items()
         ],
-        gains=[found for run in compared.runs if (found := _gains(run, compared.set_name, shown))],
+        gains=[found for run in compared.runs if (found := _gains(run, compared, shown))],
     )
 
 
@@ -134,17 +146,20 @@ def cost_of(run: Run, costs: Costs) -> Cost | None:
     return None
 
 
-def _our_rows(compared: Comparison, costs: Costs) -> Iterator[Row]:
-    yield _row(compared, compared.reference, "input", None)
+def _our_rows(compared: Comparison, costs: Costs, rule: str) -> Iterator[Row]:
+    yield from _row(compared, compared.reference, "input", None, rule)
     for run in compared.runs:
         for method in ("model", "ensemble"):
-            yield _row(compared, run, method, cost_of(run, costs))
+            yield from _row(compared, run, method, cost_of(run, costs), rule)
 
 
-def _row(compared: Comparison, run: Run, method: str, cost: Cost | None) -> Row:
-    figures = compared.figures(run, method)
+def _row(compared: Comparison, run: Run, method: str, cost: Cost | None, rule: str) -> Iterator[Row]:
+    """A row of ours, if it was measured under the protocol."""
+    figures = run.figures(compared.set_name, rule, method)
+    if figures is None:
+        return
     kinds: Mapping[str, Kind] = {"input": "input", "model": "model", "ensemble": "ensemble"}
-    return Row(
+    yield Row(
         name=method_name(run, method),
         kind=kinds[method],
         psnr=figures.psnr,
@@ -154,12 +169,15 @@ def _row(compared: Comparison, run: Run, method: str, cost: Cost | None) -> Row:
         run=run,
         cost=cost,
         passes=ENSEMBLE if method == "ensemble" else 1,
+        own_marks=compared.marks(run),
     )
 
 
-def _published_rows(compared: Comparison, costs: Costs) -> Iterator[Row]:
+def _published_rows(compared: Comparison, costs: Costs, rule: str) -> Iterator[Row]:
     for beside in compared.published:
         row = beside.row
+        if row.protocol != rule:
+            continue
         assert row.psnr is not None
         yield Row(
             name=row.method,
@@ -186,17 +204,20 @@ def _points(rows: Sequence[Row], over: Literal["parameters", "seconds"]) -> Iter
             )
 
 
-def _gains(run: Run, set_name: str, shown: Mapping[tuple[str, str], Sequence[Shown]]) -> Gains | None:
-    """The gains under the task's first protocol, which the order of the images is by; None without single images."""
-    images = run.evaluation.sets[set_name].images
+def _gains(run: Run, compared: Comparison, shown: Mapping[tuple[str, str], Sequence[Shown]]) -> Gains | None:
+    """The gains under the comparison's protocol, or, where an image lacks it, the task's first; None without images."""
+    images = run.evaluation.sets[compared.set_name].images
     if not images:
         return None
-    gains = [gain(image, next(iter(image.figures))) for image in images]
+    every = all(compared.protocol in image.figures for image in images)
+    protocol = compared.protocol if every else next(iter(images[0].figures))
+    gains = [gain(image, protocol) for image in images]
     return Gains(
         run=run,
+        protocol=protocol,
         histogram=histogram(gains),
         images=len(gains),
         mean=sum(gains) / len(gains),
         worse=sum(value < 0 for value in gains),
-        shown=shown.get((run.name, set_name), ()),
+        shown=shown.get((run.name, compared.set_name), ()),
     )

@@ -47,6 +47,8 @@ class Shown:
     gains_most: bool
     """True: it is one of those where the model gains most; False: least."""
     gain: float
+    protocol: str
+    """The protocol of the gain and of the crops' PSNR: the task's first, which chose the images."""
     height: int
     width: int
     place: tuple[int, int, int, int]
@@ -168,6 +170,7 @@ def _shown(root: Path, run: Run, set_name: str, image: ImageResult, gains_most: 
             name=image.name,
             gains_most=gains_most,
             gain=gain(image, protocol),
+            protocol=protocol,
             height=truth.shape[0],
             width=truth.shape[1],
             place=place,

@@ -37,7 +37,9 @@ class Axis:
         self.log, self.start, self.end = log, start, end
         known = [self._inner(value) for value in values]
         low, high = min(known), max(known)
-        wide = (high - low) * margin if high > low else 0.5 if log else 0.05 * abs(low) or 1
+        # Rounding alone tells means of equal values apart: an axis of that span has no ticks and no decades.
+        spread = high - low > 1e-9 * (1 if log else max(abs(low), abs(high)))
+        wide = (high - low) * margin if spread else 0.5 if log else 0.05 * abs(low) or 1
         self.low, self.high = low - wide, high + wide
 
     def place(self, value: float) -> float:
@@ -239,7 +241,12 @@ def _thinned(curve: Curve) -> Curve:
     """The curve with at most MOST_POINTS points: means of neighbours."""
     group = max(1, math.ceil(len(curve) / MOST_POINTS))
     parts = [curve[i : i + group] for i in range(0, len(curve), group)]
-    return [(sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in parts]
+    return [(_mean([x for x, _ in part]), _mean([y for _, y in part])) for part in parts]
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean; of equal values the value itself, which a sum need not give back."""
+    return values[0] if min(values) == max(values) else sum(values) / len(values)
 
 
 def _path(curve: Curve, columns: Axis, rows: Axis) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from finished_runs import finish
 
+from scn.core.errors import UserError
 from scn.evaluation.comparison import MARKS, TRAINED_ON, UNTRAINED, Comparison, comparisons, size_of
 from scn.evaluation.published import FILE, Published
 from scn.evaluation.runs import Run, read_runs
@@ -103,6 +105,65 @@ def test_several_runs_stand_in_one_table_and_the_best_is_the_reference(tmp_path:
     assert found.reference.name == "better"
     keys = [(each.level, each.set_name) for each in comparisons(runs)]
     assert keys == [(25, "Set5"), (25, "sample/evaluation"), (50, "Set5"), (50, "sample/evaluation")]
+
+
+def change(root: Path, name: str, **provenance: Any) -> None:
+    path = root / f"evaluations/{name}/ensemble.json"
+    evaluation = json.loads(path.read_text())
+    evaluation["provenance"] |= provenance
+    path.write_text(json.dumps(evaluation))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "marked"),
+    [
+        ({}, {}, ""),
+        ({"data_sha256": "1" * 64}, {}, ""),  # of an early version, which does not tell
+        ({"data_sha256": "1" * 64, "sets_sha256": {"Set5": "a" * 64}}, {"sets_sha256": {"Set5": "a" * 64}}, ""),
+        ({"data_sha256": "1" * 64, "sets_sha256": {"Set5": "a" * 64}}, {"sets_sha256": {"Set5": "b" * 64}}, "I"),
+        ({"data_sha256": "1" * 64, "images": {"Set5": 2, "sample/evaluation": 3}}, {}, "I"),
+    ],
+)
+def test_a_run_on_other_images_is_marked(
+    tmp_path: Path, publish: Publish, first: dict[str, Any], second: dict[str, Any], marked: str
+) -> None:
+    publish()
+    params = finish(tmp_path, {"one": ("dn", 25), "two": ("dn", 25)})
+    change(tmp_path, "one", **first)
+    change(tmp_path, "two", **second)
+    found = on_set5(*read_runs(params))
+    assert sorted(found.marks(run) for run in found.runs) == sorted(["", marked])
+    assert found.marks(found.reference) == ""
+    if "images" in first:  # the highest PSNR on a part of the set is no reference
+        path = tmp_path / "evaluations/one/ensemble.json"
+        path.write_text(re.sub(r'"psnr": [0-9.]+', '"psnr": 50.0', path.read_text()))
+        assert on_set5(*read_runs(params)).reference.name == "two"
+
+
+def test_what_is_not_known_of_ours_is_marked(tmp_path: Path, publish: Publish) -> None:
+    params = finish(tmp_path, {"sr-x2": ("sr", 2)})
+    (tmp_path / "models/sr-x2/config.json").unlink()
+    publish(
+        row("told", 30, parameters=1000, training_data="DIV2K (800 training images)"),
+        row("silent", 30),
+        row("Bicubic", 30),
+    )
+    found = on_set5(*read_runs(params)).published
+    assert {each.row.method: each.marks for each in found} == {"told": "O", "silent": "?", "Bicubic": ""}
+
+
+def test_figures_of_another_version_of_the_project_are_one_sentence(tmp_path: Path) -> None:
+    params = finish(tmp_path, {"sr-x2": ("sr", 2)})
+    path = tmp_path / "evaluations/sr-x2/ensemble.json"
+    whole = path.read_text()
+    path.write_text(whole.replace('"sr-y-v1"', '"sr-y-v0"'))
+    with pytest.raises(
+        UserError, match=r"^The figures of sr-x2 on Set5 were measured under sr-y-v0, not sr-y-v1: run `dvc repro ens"
+    ):
+        comparisons(read_runs(params))
+    path.write_text(whole.replace('"task": "sr"', '"task": "blur"'))
+    with pytest.raises(UserError, match=r"^The figures of sr-x2 are of a task that is not known, 'blur': run `dvc rep"):
+        comparisons(read_runs(params))
 
 
 def test_the_tables_know_what_the_published_figures_name() -> None:

@@ -1,5 +1,6 @@
 """The table that `make run` ends with."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,8 @@ def test_published_figures_stand_beside_ours(finished: Params, capsys: pytest.Ca
     mean = read_runs(finished)[0].evaluation.sets["Set5"].mean["sr-y-v1"]
     print_report(finished)
     text = capsys.readouterr().out
-    assert "super-resolution, scale 2, Set5: beside published figures" in text
+    assert "super-resolution, scale 2, Set5, sr-y-v1: beside published figures" in text
+    assert "Ours, in differences and marks: sr-x2, with self-ensemble where theirs has it." in text
     assert "sample/evaluation: beside" not in text
     rows = {line.split("  ")[0].strip(): line.split() for line in text.splitlines()}
     assert rows["SCN"][1:6] == ["38.18", "/", "0.9614", f"{mean['model'].psnr - 38.18:+.2f}", "19,436,956"]
@@ -168,3 +170,41 @@ def test_a_page_without_a_place_for_the_table_is_told(tmp_path: Path, text: str 
     with pytest.raises(UserError, match=r"page\.md has no place for the table: write the lines <!-- models"):
         write_shipped_table(path, [])
     assert (path.read_text() if path.exists() else None) == text
+
+
+def test_figures_of_two_protocols_stand_in_two_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    params = finish(tmp_path, {"sr-x4": ("sr", 4)}, sets=("DIV2K/validation",))
+    path = tmp_path / "evaluations/sr-x4/ensemble.json"
+    evaluation = json.loads(path.read_text())
+    evaluation["sets"]["DIV2K/validation"]["mean"] = {
+        rule: {
+            method: {"psnr": psnr + gain, "ssim": 0.8}
+            for method, gain in (("input", -2.0), ("model", 0.0), ("ensemble", 0.1))
+        }
+        for rule, psnr in (("sr-y-v1", 30.0), ("sr-rgb-v1", 28.6))
+    }
+    path.write_text(json.dumps(evaluation))
+    text = report_stage(params, tmp_path / "report.md").read_text()
+    assert "under the first protocol of each task (sr-y-v1)" in text
+    luma, rgb = (
+        [[cell.strip("* ") for cell in line.strip("| ").split("|")] for line in table.splitlines() if "|" in line]
+        for table in text.split("\n## ")[1:]
+    )
+    ours = [
+        {row[0]: row[1:3] for row in table if row[0] in ("sr-x4", "SCN", "SRResNet-MS-Conv")} for table in (luma, rgb)
+    ]
+    assert ours == [
+        {"sr-x4": ["30.00 / 0.8000", ""], "SRResNet-MS-Conv": ["30.31", "-0.31"]},
+        {"sr-x4": ["28.60 / 0.8000", ""], "SCN": ["29.18 / 0.8253", "-0.58"]},
+    ]
+    assert "- sr-rgb-v1: RGB, frame of scale + 6 pixels cropped" in text
+    print_report(params)
+    told = capsys.readouterr().out
+    assert "DIV2K/validation, sr-y-v1: beside" in told
+    assert "DIV2K/validation, sr-rgb-v1: beside" in told
+
+
+def test_names_are_no_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    params = finish(tmp_path, {"sr-x2": ("sr", 2)}, sets=("Set5/[b]",))
+    print_report(params)
+    assert "Set5/[b]" in capsys.readouterr().out

@@ -95,6 +95,24 @@ def test_curves_are_thinned_by_means_and_keep_their_numbers() -> None:
     )
 
 
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("rows", [2_500, 7_201])
+def test_a_long_curve_of_one_value_is_a_line(rows: int, log: bool) -> None:
+    """Sums of 0.001 differ in their last bits: an axis of that span had no logarithm."""
+    plot = lines("Learning rate", "", {(0, "a"): [(float(step), 0.001) for step in range(rows)]}, log=log)
+    assert plot is not None
+    assert {place.split(",")[1] for place in plot.lines[0].path[1:].split("L")} == {f"{plot.rows.place(0.001):g}"}
+    assert 2 <= len(plot.rows.ticks) <= 8
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("values", [[0.001, 0.001 * (1 + 2e-16)], [1.0, 1 + 1e-10], [38.2, 38.2 - 7e-15]])
+def test_values_that_rounding_tells_apart_have_an_axis(values: list[float], log: bool) -> None:
+    axis = Axis(values, 0, 100, log=log)
+    assert 2 <= len(axis.ticks) <= 8
+    assert all(0 < axis.place(value) < 100 for value in values)
+
+
 def test_a_logarithmic_plot_leaves_out_what_is_not_positive() -> None:
     plot = lines("Loss", "loss", {(0, "a"): [(0, 0.0), (1, 0.1), (2, 0.01)]}, log=True)
     assert plot is not None

@@ -54,6 +54,18 @@ class Page(HTMLParser):
             self._cell.append(data)
 
 
+def two_protocols(root: Path, name: str) -> tuple[float, float]:
+    """Adds RGB figures on DIV2K/validation to luma ones: 26.0, 28.6 and 28.7 dB; returns the model's PSNR of both."""
+    path = root / f"evaluations/{name}/ensemble.json"
+    evaluation = json.loads(path.read_text())
+    found = evaluation["sets"]["DIV2K/validation"]
+    rgb = {"input": 26.0, "model": 28.6, "ensemble": 28.7}
+    for figures in (found["mean"], *(image["figures"] for image in found["images"])):
+        figures["sr-rgb-v1"] = {method: {"psnr": psnr, "ssim": 0.8} for method, psnr in rgb.items()}
+    path.write_text(json.dumps(evaluation))
+    return found["mean"]["sr-y-v1"]["model"]["psnr"], 28.6
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
@@ -70,12 +82,12 @@ def text(root: Path) -> str:
 
 def test_the_overview_has_the_figures_of_every_set(text: str, root: Path) -> None:
     header, *rows = Page(text).tables[0]
-    assert header == ["model", "evaluation set", "input", "model", "self-ensemble", "gain"]
+    assert header == ["model", "evaluation set", "protocol", "input", "model", "self-ensemble", "gain"]
     assert [row[:2] for row in rows] == [[name, each] for name in EXPERIMENTS for each in ("Set5", "sample/evaluation")]
     figures = json.loads((root / "evaluations/dn-s25/ensemble.json").read_text())["sets"]["Set5"]["mean"]["dn-grey-v1"]
     psnr = {method: figures[method]["psnr"] for method in figures}
     told = [f"{psnr[method]:.2f} / 0.9000" for method in ("input", "model", "ensemble")]
-    assert rows[2][2:] == [*told, f"{psnr['model'] - psnr['input']:+.2f}"]
+    assert rows[2][2:] == ["dn-grey-v1", *told, f"{psnr['model'] - psnr['input']:+.2f}"]
 
 
 def test_a_set_with_published_figures_has_them_beside_ours(text: str, root: Path) -> None:
@@ -157,10 +169,58 @@ def test_models_that_ship_stand_beside_ours(root: Path) -> None:
 
     report = gather(load_params(root / "params.yaml"), timed=False, shipped=[read_shipped(SHIPPED / "dn-s25")])
     tables = Page(render(report)).tables
-    assert ["dn-s25 (ships)", "BSD68", "20.48 / 0.3929", "29.11 / 0.8271", "29.19 / 0.8287", "+8.63"] in tables[0]
+    figures = ["20.48 / 0.3929", "29.11 / 0.8271", "29.19 / 0.8287", "+8.63"]
+    assert ["dn-s25 (ships)", "BSD68", "dn-grey-v1", *figures] in tables[0]
     (bsd68,) = [each for each in report.sections[1].panels if each.compared.set_name == "BSD68"]
     marks = {each.row.method: each.marks for each in bsd68.compared.published}
     assert marks == {"BM3D": "", "TNRD": "?", "DnCNN": "S?", "SCN": "?"}  # the same images as SCN, of unknown size
+
+
+def test_figures_of_two_protocols_stand_in_two_tables(tmp_path: Path) -> None:
+    params = finish(tmp_path, {"sr-x4": ("sr", 4)}, sets=("DIV2K/validation",))
+    luma, _ = two_protocols(tmp_path, "sr-x4")
+    report = gather(params, timed=False)
+    (panel,) = report.sections[0].panels
+    assert panel.compared.protocol == "sr-y-v1"
+    ours = [row.psnr for row in panel.rows if row.kind == "model"]
+    theirs = {row.name: row.psnr for row in panel.rows if row.kind == "published"}
+    assert (ours, theirs["SRResNet-MS-Conv"]) == ([luma], 30.31)
+    assert "SCN" not in theirs
+    ((rule, rows),) = panel.others
+    by_name = {row.name: row for row in rows}
+    assert (rule, by_name["sr-x4"].psnr, by_name["SCN"].psnr) == ("sr-rgb-v1", 28.6, 29.18)
+    assert by_name["SCN"].beside is not None
+    assert by_name["SCN"].beside.difference == pytest.approx(-0.58)
+    tables = Page(render(report)).tables
+    assert tables[0][1][2] == "sr-y-v1"
+    names = [{row[0] for row in table} for table in tables[1:3]]
+    assert "SCN" not in names[0]
+    assert {"SCN", "sr-x4", "bicubic"} <= names[1]
+    assert "<code>sr-y-v1</code>. Mean" in render(report)
+
+
+def test_gains_are_under_the_protocol_of_the_table(tmp_path: Path) -> None:
+    params = finish(tmp_path, {"sr-x2": ("sr", 2)}, sets=("DIV2K/validation",))
+    two_protocols(tmp_path, "sr-x2")
+    report = gather(params, timed=False)
+    (panel,) = report.sections[0].panels
+    assert panel.compared.protocol == "sr-rgb-v1"  # all that is published at x2
+    assert panel.others == []
+    assert [(gains.protocol, gains.mean) for gains in panel.gains] == [("sr-rgb-v1", pytest.approx(2.6))]
+    text = render(report)
+    assert "Gain and PSNR below are those of the whole image, under <code>sr-y-v1</code>" in text
+
+
+def test_a_run_on_other_images_is_marked(tmp_path: Path) -> None:
+    params = finish(tmp_path, {"few": ("dn", 25), "all": ("dn", 25)}, sets=("sample/evaluation",))
+    path = tmp_path / "evaluations/few/ensemble.json"
+    evaluation = json.loads(path.read_text())
+    evaluation["provenance"] |= {"images": {"sample/evaluation": 2}, "data_sha256": "e" * 64}
+    path.write_text(json.dumps(evaluation))
+    text = render(gather(params, timed=False))
+    assert {row[0] for row in Page(text).tables[0][1:]} == {"few I", "all"}
+    assert {row[0] for row in Page(text).tables[1][1:]} >= {"few I", "few, self-ensemble I", "all"}
+    assert "Ours, in differences and marks: all" in text
 
 
 def test_networks_are_timed_where_they_are_asked_to_be(tmp_path: Path) -> None:
@@ -204,6 +264,9 @@ def test_mistakes_are_one_sentence(tmp_path: Path) -> None:
 def test_short_forms() -> None:
     assert [count(None), count(705), count(57_281), count(1_221_276), count(1.93334e12)] == [
         *("", "705", "57.3 k", "1.22 M", "1.93 T"),
+    ]
+    assert [count(999), count(999.6), count(999_499), count(999_999), count(999_950_000)] == [
+        *("999", "1 k", "999 k", "1 M", "1 G"),
     ]
     assert slug("sigma 25, a/b") != slug("sigma 25, a.b")
     assert all(letter.isalnum() or letter in "-_" for letter in slug("x2, sample/evaluation (ships)"))
