@@ -314,7 +314,10 @@ def _measured(
         for rule in protocols_of(experiment.task)
         if rule.target in found and rule.name in (mean := means(found[rule.target]))
     ]
-    notes = [*photographs.notes(), *ready.about.get("notes", []), *_seen_in_training(photographs, of_set, ready)]
+    told = {each.protocol for each in under}
+    left_out = [photographs.left_out(rule) for rule in protocols_of(experiment.task) if rule.name not in told]
+    notes = [*photographs.notes(), *left_out, *ready.about.get("notes", [])]
+    notes += _seen_in_training(photographs, of_set, ready)
     about = {**ready.about, "notes": notes}
     if computation := computation_of(computations):
         about |= computation._asdict()

@@ -14,7 +14,7 @@ from scn.config.params import Experiment, Params
 from scn.core.errors import UserError
 from scn.corpora.corpora import Corpus, Source, open_images
 from scn.corpora.images import decode
-from scn.evaluation.protocols import protocols_of
+from scn.evaluation.protocols import Protocol, protocols_of
 from scn.imaging.degradation import bicubic_upscale, degrade, modcrop, to_channels
 from scn.imaging.tasks import Channels
 from scn.shards.samples import About, Sample
@@ -36,6 +36,8 @@ class Photographs:
     """Name of an image -> the file of its degraded version; None: images are degraded as the task says."""
     inputs_sha256: str | None = None
     """SHA-256 over names and contents of the degraded files."""
+    unused: int = 0
+    """Number of degraded files that belong to no image."""
 
     def __len__(self) -> int:
         """Returns the number of images."""
@@ -60,10 +62,18 @@ class Photographs:
             told.append(f"{cropped} of {count} images {_are(cropped)} cropped to multiples of {scale} pixels.")
         if grey := self._grey():
             told.append(f"{grey} of {count} images {_are(grey)} grey and measured at full range.")
-            colour = [rule.name for rule in protocols_of(self.experiment.task) if rule.colour_only]
-            if colour and grey < count:
-                told.append(f"{', '.join(colour)} needs colour in all images, and is left out.")
+        if self.unused:
+            files = "files belong" if self.unused > 1 else "file belongs"
+            passed = f"of {self.unused + count} of --inputs, and {_are(self.unused)} passed over."
+            told.append(f"{self.unused} {files} to no image, {passed}")
         return told
+
+    def left_out(self, rule: Protocol) -> str:
+        """Returns a sentence that says why nothing was measured under a protocol of the task."""
+        if rule.colour_only and self._grey():
+            return f"{rule.name} needs colour in all images, and is left out."
+        side = rule.smallest_side(self.experiment.scale)
+        return f"{rule.name} needs {side}x{side} pixels or more of all images, and is left out."
 
     def read(self, numbers: Iterable[int], target: Channels) -> Iterator[Sample]:
         """Yields images by their numbers in the order of their names, degraded at the experiment's level.
@@ -144,7 +154,13 @@ def open_photographs(params: Params, experiment: Experiment, reference: str, inp
     problems += [image.refusal for image in degraded.images if image.refusal]
     matched = _matched(corpus, degraded, experiment.scale, problems)
     _tell(problems)
-    return Photographs(experiment=experiment, corpus=corpus, inputs=matched, inputs_sha256=degraded.sha256)
+    return Photographs(
+        experiment=experiment,
+        corpus=corpus,
+        inputs=matched,
+        inputs_sha256=degraded.sha256,
+        unused=len(degraded.images) - len(matched),
+    )
 
 
 def _tell(problems: list[str]) -> None:
@@ -189,8 +205,12 @@ def _stem(name: str) -> str:
 
 
 def _plain(name: str, scale: int) -> str:
-    """The name without what published sets add to it: baby_HR, baby_LRBI_x2, 0801x2, img_001_SRF_2_LR."""
-    return re.sub(rf"(_?(HR|LR|GT|LRBI|SRF|bicubic)|[_-]?x{scale}|_{scale})+$", "", _stem(name), flags=re.IGNORECASE)
+    """The name without what published sets add to it: baby_HR, baby_LRBI_x2, 0801x2, img_001_SRF_2_LR.
+
+    A number alone is no such mark: img_2 is the second image.
+    """
+    marks = rf"([_-](HR|LR|GT|LRBI|SRF|bicubic)([_-]?x?{scale})?|[_-]?x{scale})+$"
+    return re.sub(marks, "", _stem(name), flags=re.IGNORECASE)
 
 
 def _input(source: Source, image: Source, hr: Image, scale: int) -> Image:

@@ -146,6 +146,11 @@ def test_published_inputs_are_taken_as_they_are(small_project: Any, folder: Path
         ("img_001_SRF_2_HR.png", "img_001_SRF_2_LR.png", True),
         ("0802.png", "080.png", False),
         ("baby.png", "bird.png", False),
+        ("img-x2.png", "img.png", True),
+        ("img_LR_2.png", "img.png", True),
+        ("img_2.png", "img_LR.png", False),  # the second image, not the first one's
+        ("img.png", "img_2.png", False),
+        ("uhr.png", "u.png", False),
     ],
 )
 def test_names_that_belong_together(
@@ -160,6 +165,35 @@ def test_names_that_belong_together(
     else:
         with pytest.raises(UserError, match=rf"^--inputs has no file for {image} \(x2\): put one of its name there\.$"):
             open_photographs(*asked)
+
+
+def test_files_of_inputs_that_belong_to_nothing_are_told(small_project: Any, tmp_path: Path, photograph: Any) -> None:
+    for folder, name in (("hr", "img_1.png"), ("lr", "img_1.png"), ("lr", "img_2.png"), ("lr", "img_LR.png")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        side = 40 if folder == "hr" else 20
+        Image.fromarray(photograph(side, side)).save(tmp_path / folder / name)
+    images, inputs = str(tmp_path / "hr"), str(tmp_path / "lr")
+    (result,) = measured(small_project, "sr-x2", [images], ["input"], inputs=inputs)
+    assert result.notes == ["2 files belong to no image, of 3 of --inputs, and are passed over."]
+    (tmp_path / "lr" / "img_2.png").unlink()
+    (result,) = measured(small_project, "sr-x2", [images], ["input"], inputs=inputs)
+    assert result.notes == ["1 file belongs to no image, of 2 of --inputs, and is passed over."]
+
+
+def test_every_protocol_that_is_left_out_is_told(small_project: Any, tmp_path: Path, photograph: Any) -> None:
+    (tmp_path / "small").mkdir()
+    Image.fromarray(photograph(40, 40)).save(tmp_path / "small" / "a.png")
+    Image.fromarray(photograph(20, 40)).save(tmp_path / "small" / "b.png")
+    (result,) = measured(small_project, "sr-x2", [str(tmp_path / "small")], ["input"])
+    assert [result.protocol, *result.further] == ["sr-y-v1"]
+    assert result.notes == ["sr-rgb-v1 needs 27x27 pixels or more of all images, and is left out."]
+    (tmp_path / "grey").mkdir()
+    Image.fromarray(photograph(20, 20, 1)[..., 0]).save(tmp_path / "grey" / "a.png")
+    (result,) = measured(small_project, "dn-s25", [str(tmp_path / "grey")], ["input"])
+    assert result.notes == [
+        "1 of 1 images is grey and measured at full range.",
+        "dn-rgb-v1 needs colour in all images, and is left out.",
+    ]
 
 
 def test_scales_other_than_in_training(small_project: Any, folder: Path) -> None:
