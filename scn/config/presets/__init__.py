@@ -6,6 +6,7 @@ from functools import cache
 from io import StringIO
 from itertools import takewhile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ruamel.yaml import YAML, RoundTripRepresenter
@@ -47,41 +48,73 @@ def describe_presets() -> str:
 def apply_preset(name: str, path: Path) -> None:
     """Writes a preset's values over those in the params.yaml at `path`; comments and all other keys stay.
 
-    Keys of a recipe that the preset leaves out get the demo's values, whichever preset was there before.
+    Keys of a recipe that the preset leaves out get the demo's values, whichever preset was there before. Corpora of
+    the preset that was there before go, unless an experiment that no preset has uses them.
 
     Raises:
-        UserError: if there is no such preset, or the result is no valid configuration (then nothing is written).
+        UserError: if there is no such preset, the file can't be read or written, or the result is no valid
+            configuration (then nothing is written).
     """
     known = presets()
     if name not in known:
         raise UserError(f"{unknown(name, known, 'preset')}.")
     yaml = _yaml()
     try:
-        document = yaml.load(path.read_text())
+        document = yaml.load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: name the configuration with --params.") from None
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror}): name the configuration with --params.") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not UTF-8: write it in UTF-8, or restore it from git.") from None
     except YAMLError as error:
         raise UserError(f"{path} is not valid YAML ({str(error).splitlines()[0]}): restore it from git.") from None
     if not isinstance(document, CommentedMap) or not isinstance(document.get("corpora"), CommentedMap):
         raise UserError(f"{path} has no section corpora: restore it from git.")
-    for other in known:  # corpora that another preset put there may not be on this machine
-        for kind, corpora in _values(other)["corpora"].items():
-            present = document["corpora"].get(kind) or {}
-            for corpus, where in corpora.items():
-                if present.get(corpus) == where:
-                    del present[corpus]
+    corpora = document["corpora"].get("download") or CommentedMap()
+    if not isinstance(corpora, CommentedMap):
+        raise UserError(f"{path}: corpora.download holds no names with places: write it as NAME: catalogue.")
+    for corpus in _of_presets(document, corpora):
+        del corpora[corpus]
     _overlay(document, {key: value for key, value in _values(BASE).items() if key != "corpora"})
     _overlay(document, _values(name))
     text = StringIO()
     yaml.dump(document, text)
-    trial = path.with_name(f".{path.name}.trial")
-    trial.write_text(text.getvalue())
-    try:
-        load_params(trial)
-        write_atomically(path, text.getvalue().encode())
-    finally:
-        trial.unlink()
+    with TemporaryDirectory() as folder:
+        trial = Path(folder) / path.name
+        trial.write_text(text.getvalue(), encoding="utf-8")
+        try:
+            load_params(trial)
+        except UserError as error:
+            raise UserError(
+                f"The preset {name} can't be written: {str(error).replace(str(trial), str(path))}"
+            ) from None
+    write_atomically(path.resolve(), text.getvalue().encode())  # a link stays one
     print(f"{path} now holds the preset {name}")
+
+
+def _of_presets(document: CommentedMap, corpora: Mapping[str, Any]) -> set[str]:
+    """The corpora that presets put there, which may not be on this machine: those of each one that is there.
+
+    A preset is there if all of its corpora are, or its section `data`; a corpus of it in another file is the user's.
+    """
+    gone = set[str]()
+    for other in presets():
+        values = _values(other)
+        theirs = values["corpora"]["download"]
+        data = document.get("data")
+        same = isinstance(data, CommentedMap) and all(
+            data.get(key) == values["data"].get(key) for key in ("train", "evaluation")
+        )
+        if same or theirs.items() <= corpora.items():
+            gone |= {corpus for corpus, where in theirs.items() if corpora.get(corpus) == where}
+    experiments = document.get("experiments")
+    for experiment, section in experiments.items() if isinstance(experiments, CommentedMap) else ():
+        own = section.get("data") if isinstance(section, Mapping) else None
+        if experiment not in _values(BASE)["experiments"] and isinstance(own, Mapping):
+            references = [each for key in ("train", "evaluation") for each in own.get(key) or ()]
+            gone -= {str(each).partition("/")[0] for each in references}
+    return gone
 
 
 def _yaml() -> YAML:

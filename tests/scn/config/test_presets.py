@@ -124,6 +124,69 @@ def test_a_file_without_sections_is_told_and_kept(tmp_path: Path, text: str) -> 
     assert path.read_text() == text
 
 
+def test_corpora_of_the_users_own_stay(preset: Callable[..., Params], tmp_path: Path) -> None:
+    """Also those of the catalogue that another preset has: by name they look like its traces."""
+    path = tmp_path / "params.yaml"
+    text = PARAMS.read_text().replace("    sample: catalogue", "    sample: catalogue\n    Urban100: catalogue", 1)
+    assert "Urban100" in text
+    path.write_text(text)
+    assert "Urban100" in preset("zoo").corpora.download
+    assert "Urban100" in preset("demo").corpora.download
+    path.write_text(text)
+    assert "Urban100" not in preset("paper", "demo").corpora.download  # the paper's then
+
+
+def test_a_corpus_that_an_own_experiment_uses_stays(preset: Callable[..., Params], tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    preset("paper")
+    path.write_text(path.read_text() + "  mine: {task: sr, level: 2, data: {train: [DIV2K/train]}}\n")
+    params = preset("demo")
+    assert set(params.corpora.download) == {"sample", "DIV2K"}
+    assert params.experiment("mine").data.train == ["DIV2K/train"]
+
+
+def test_a_corpus_taken_out_leaves_no_others_behind(preset: Callable[..., Params], tmp_path: Path) -> None:
+    """As README says: take those out that you don't need."""
+    path = tmp_path / "params.yaml"
+    preset("ms-conv")
+    path.write_text(path.read_text().replace("    Set14: catalogue\n", ""))
+    assert set(preset("demo").corpora.download) == {"sample"}
+
+
+def test_a_mistake_names_the_file_that_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    text = PARAMS.read_text() + "  mine: {task: blur, level: 2}\n"
+    path.write_text(text)
+    with pytest.raises(UserError) as told:
+        apply_preset("paper", path)
+    assert str(told.value).startswith(f"The preset paper can't be written: {path}: experiments.mine: task: 'blur' is")
+    assert path.read_text() == text
+    assert [each.name for each in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_files_that_are_no_configuration_are_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    with pytest.raises(UserError, match=r"can't be read \(Is a directory\): name the configuration with --params\.$"):
+        apply_preset("demo", tmp_path)
+    path.write_bytes("# Größe\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"params\.yaml is not UTF-8: write it in UTF-8, or restore it from git\.$"):
+        apply_preset("demo", path)
+    path.write_text("corpora:\n  download: [Set5]\n")
+    with pytest.raises(
+        UserError, match=r"corpora\.download holds no names with places: write it as NAME: catalogue\.$"
+    ):
+        apply_preset("demo", path)
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "params.yaml").write_text(PARAMS.read_text())
+    (tmp_path / "params.yaml").symlink_to("far/params.yaml")
+    apply_preset("paper", tmp_path / "params.yaml")
+    assert (tmp_path / "params.yaml").is_symlink()
+    assert "DIV2K" in load_params(tmp_path / "far" / "params.yaml").corpora.download
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_each_says_what_it_is(name: str) -> None:
     description = presets()[name]
