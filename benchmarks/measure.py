@@ -51,13 +51,19 @@ class Timing:
         return median(mine / theirs for mine, theirs in zip(self.seconds, other.seconds, strict=True))
 
 
-def medians(candidates: Mapping[str, Callable[[], object]], runs: int, warm_up: int = 1) -> dict[str, Timing]:
+def medians(
+    candidates: Mapping[str, Callable[[], object]],
+    runs: int,
+    warm_up: int = 1,
+    before: Callable[[], object] = lambda: None,
+) -> dict[str, Timing]:
     """Times candidates in turn: `runs` rounds of one call each, after `warm_up` rounds that don't count.
 
     Every other round has the reverse order, so that no candidate always profits or suffers from the one before it.
 
     Args:
         candidates: name -> function to be timed.
+        before: is called before each of their calls; it isn't timed.
     Returns:
         Name -> Timing, in the order of `candidates`.
     Raises:
@@ -69,6 +75,7 @@ def medians(candidates: Mapping[str, Callable[[], object]], runs: int, warm_up: 
     order = list(candidates)
     for number in range(warm_up + runs):
         for name in order:
+            before()
             start = perf_counter()
             candidates[name]()
             elapsed = perf_counter() - start

@@ -3,7 +3,8 @@
     python -m benchmarks.scaling [--workers N] [--json FILE] [--runs N]
 
 The workers are processes of this machine with one thread each, joined by Gloo over the network that it has; `ip netns
-exec` and `tc qdisc ... tbf` give it a slower one. Within one group of workers all forms take turns:
+exec` and `tc qdisc ... tbf` give it a slower one. Within one group of workers all forms take turns; all workers begin
+each step together, and its time is that of the slowest:
 
     alone           each computes its patches and sends nothing: what sharing a machine costs by itself
     buckets         scn.training.reduction.Buckets, sent during the backward pass
@@ -155,11 +156,20 @@ def _rank(rank: int, world_size: int, port: int, folder: str, runs: int, network
     found: dict[str, Any] = {"sent": {int(size): timing.median for size, timing in sent.items()}, "steps": {}}
     for network, parameters in networks.items():
         forms, size = _forms(parameters, World(rank=rank, world_size=world_size))
-        together = {name: (lambda step=step: (dist.barrier(), step())) for name, step in forms.items()}
-        found["steps"][network] = size, {name: t.seconds for name, t in medians(together, runs, warm_up=2).items()}
+        found["steps"][network] = size, _of_the_slowest(medians(forms, runs, warm_up=2, before=dist.barrier))
     if rank == 0:
         torch.save(found, Path(folder) / "found.pt")
     dist.destroy_process_group()
+
+
+def _of_the_slowest(own: Mapping[str, Timing]) -> dict[str, list[float]]:
+    """The seconds of the slowest worker in every round, by form, of the times of each.
+
+    Its own would do for a form that waits for the others; after one that does not, the next would pay for their rest.
+    """
+    every: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(every, {name: timing.seconds for name, timing in own.items()})
+    return {name: [max(of_round) for of_round in zip(*(one[name] for one in every), strict=True)] for name in own}
 
 
 def measured(workers: int, runs: int, networks: Mapping[str, Mapping[str, Any]]) -> tuple[list[Row], list[Row]]:

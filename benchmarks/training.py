@@ -4,8 +4,9 @@
 
 The published way is eager, in float32 and NCHW, with weight normalisation live (benchmarks.published), fed by a dataset
 that opens two PNG files for every sample (benchmarks.feeding). Ours is the project's learner and feed. `throughput`
-takes whole steps of SCN 16x32 x2 on images of 2040x1356, data included; `workers` runs the whole loop, after its start,
-in this process and under Ray Train; `convergence` trains the demo's network both ways for the same time.
+takes whole steps of SCN 16x32 x2 on images of 2040x1356, several in a row, data included; `workers` runs the whole
+loop, after its start, in this process and under Ray Train; `convergence` trains the demo's network both ways for the
+same time.
 """
 
 import argparse
@@ -14,6 +15,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal, get_args
@@ -24,7 +27,7 @@ import yaml
 from torch.utils.data import DataLoader, RandomSampler
 
 from benchmarks.feeding import WORKERS, PngPairs, write_degraded
-from benchmarks.measure import Row, medians, parser, table, write_json
+from benchmarks.measure import Row, Timing, medians, parser, table, write_json
 from benchmarks.model import MATRIX, finished
 from benchmarks.photographs import HEIGHT, WIDTH, write_photographs
 from benchmarks.plot import write_lines
@@ -53,6 +56,8 @@ LARGE: dict[str, Any] = {"blocks": 16, "units": 32, "width": 4, "scales": 4}
 DEMO: dict[str, Any] = {"blocks": 4, "units": 24, "width": 4, "scales": 3}
 SIZE, SMALL = (24, HEIGHT, WIDTH), (12, 480, 640)
 """Number of training images, their height and width in pixels."""
+TOGETHER = {"cpu": 8, "cuda": 64}
+"""Steps of a run of the throughput, by the type of the device."""
 STEPS, WARM_UP = 60, 20
 """Steps of the loop that are timed, and steps before them."""
 SECONDS, EVERY = 240.0, 50
@@ -104,16 +109,21 @@ def _feed(run: Run, device: torch.device) -> closing[Feed]:
 
 
 class PublishedLearner:
-    """Trains as the published code does, on patches from PNG files."""
+    """Trains as the published code does, on patches from PNG files.
 
-    def __init__(self, run: Run, device: torch.device) -> None:
+    Args:
+        together: steps that follow each other at once: no data are made ahead of them, while something else is timed.
+    """
+
+    def __init__(self, run: Run, device: torch.device, together: int = 10**6) -> None:
         self.device, self.batch = device, run.experiment.train.batch_size
         self.result = build(run.experiment.architecture(), seed=0).to(device)
         self.model = Published(self.result)  # type: ignore[arg-type]
         self.optimizer = torch.optim.Adam(self.result.parameters(), lr=RATE)
         data = PngPairs(run.root / "photographs", run.root / "degraded")
-        sampler = RandomSampler(data, replacement=True, num_samples=10**7)
-        self.batches = iter(DataLoader(data, self.batch, sampler=sampler, num_workers=WORKERS))
+        sampler = RandomSampler(data, replacement=True, num_samples=together * self.batch)
+        loader = DataLoader(data, self.batch, sampler=sampler, num_workers=WORKERS, persistent_workers=WORKERS > 0)
+        self.batches = chain.from_iterable(repeat(loader))
 
     def step(self) -> float:
         """Takes one step; returns its loss."""
@@ -151,7 +161,9 @@ def throughput(device: torch.device, runs: int) -> list[Row]:
     ):
         config = run.experiment.train
         forms: dict[str, Precision] = {"published": "float32"}
-        timed: dict[str, Callable[[], object]] = {"published": PublishedLearner(run, device).step}
+        together = TOGETHER[device.type]
+        steps: dict[str, Callable[[], object]] = {"published": PublishedLearner(run, device, together).step}
+        timed: dict[str, Callable[[], object]] = {}
         for precision in precisions:
             forms_here = {"": {"cuda_graphs": False}}
             if device.type == "cuda":
@@ -163,10 +175,12 @@ def throughput(device: torch.device, runs: int) -> list[Row]:
                 experiment = run.experiment.model_copy(update={"train": changed, "run": how})
                 forms[name] = precision
                 learner = Learner(experiment, World(device=device), compiled=experiment.run.compile is True)
-                timed[name] = OurLearner(learner, feed.batch).step
+                steps[name] = OurLearner(learner, feed.batch).step
             matrix = torch.rand(side, side, device=device, dtype=getattr(torch, precision))
             timed[f"matrices, {precision}"] = lambda matrix=matrix: matrix @ matrix  # type: ignore[misc]
+        timed |= {name: partial(_repeat, step, together) for name, step in steps.items()}
         times = medians({name: finished(call, device) for name, call in timed.items()}, runs, warm_up=2)
+        times |= {name: Timing(seconds=tuple(s / together for s in times[name].seconds)) for name in steps}
         macs = 3 * config.batch_size * count_macs(run.experiment.architecture(), config.patch_size, config.patch_size)
         for name, precision in forms.items():
             limit = times[f"matrices, {precision}"].over(times[name])
@@ -181,6 +195,11 @@ def throughput(device: torch.device, runs: int) -> list[Row]:
                 }
             )
     return rows
+
+
+def _repeat(step: Callable[[], object], count: int) -> None:
+    for _ in range(count):
+        step()
 
 
 class _Clock:

@@ -20,6 +20,20 @@ def test_candidates_take_turns_and_the_warm_up_does_not_count() -> None:
         medians({"a": lambda: None}, runs=0)
 
 
+def test_what_comes_before_a_call_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, calls = 0.0, ""
+
+    def pass_by(seconds: float, what: str) -> None:
+        nonlocal now, calls
+        now, calls = now + seconds, calls + what
+
+    monkeypatch.setattr("benchmarks.measure.perf_counter", lambda: now)
+    candidates = {"a": lambda: pass_by(1, "a"), "b": lambda: pass_by(2, "b")}
+    timings = medians(candidates, runs=2, warm_up=1, before=lambda: pass_by(100, "-"))
+    assert calls == "-a-b-b-a-a-b"
+    assert {name: timing.seconds for name, timing in timings.items()} == {"a": (1, 1), "b": (2, 2)}
+
+
 def test_median_spread_and_quotient() -> None:
     timing, other = Timing(seconds=(5.0, 1.0, 2.0, 3.0, 4.0)), Timing(seconds=(1.0, 1.0, 1.0, 1.0, 0.5))
 

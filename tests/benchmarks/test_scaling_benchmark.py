@@ -1,8 +1,14 @@
 """The benchmark of several workers: its model is right where it is known, and its parts run at a tiny size."""
 
+import time
+from typing import Any
+
 import pytest
+import torch.distributed as dist
 
 from benchmarks import scaling
+from benchmarks.measure import Timing
+from scn.training.world import World
 
 
 def test_the_model_of_a_step() -> None:
@@ -20,6 +26,45 @@ def test_the_model_of_a_step() -> None:
 def test_latency_and_rate_are_found_again() -> None:
     seconds = [scaling.all_reduce_seconds(size, 4, 2e-4, 3e8) for size in scaling.SIZES]
     assert scaling.fitted(scaling.SIZES, seconds, 4) == pytest.approx((2e-4, 3e8))
+
+
+def test_a_step_lasts_as_long_as_that_of_the_slowest_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gather(every: list[Any], own: dict[str, tuple[float, ...]]) -> None:
+        every[:] = own, {"alone": (1.3, 1.1), "DDP": (1.2, 1.3)}
+
+    monkeypatch.setattr(scaling.dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(scaling.dist, "all_gather_object", gather)
+    own = {"alone": Timing(seconds=(1.0, 1.2)), "DDP": Timing(seconds=(1.3, 1.2))}
+    assert scaling._of_the_slowest(own) == {"alone": [1.3, 1.2], "DDP": [1.3, 1.3]}
+
+
+def _same_forms(network: Any, world: World) -> tuple[dict[str, Any], int]:
+    """Forms that do the same, on the second worker 0.1 s longer; only DDP waits for the others."""
+
+    def rest() -> None:
+        time.sleep(0.1 * world.rank)
+
+    def together() -> None:
+        rest()
+        dist.barrier()
+
+    return {"alone": rest, "buckets": rest, "DDP": together}, 4
+
+
+def _rank_of_same_forms(*arguments: Any) -> None:
+    scaling._forms = _same_forms
+    scaling._rank(*arguments)
+
+
+def test_the_form_after_one_that_does_not_wait_pays_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    spawn = scaling.torch.multiprocessing.spawn
+    monkeypatch.setattr(
+        scaling.torch.multiprocessing,
+        "spawn",
+        lambda function, *words, **more: spawn(_rank_of_same_forms, *words, **more),
+    )
+    _, steps = scaling.measured(2, 2, {"same": {}})
+    assert all(row["step_ms"] >= 100 for row in steps)  # on the first worker, which writes, `alone` takes no time
 
 
 def test_every_form_is_timed() -> None:

@@ -1,10 +1,12 @@
 """The benchmark of training, at a tiny size, measures what it says; no test depends on a time."""
 
 import json
+import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks import training
 
@@ -19,6 +21,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         "LARGE": TINY,
         "DEMO": TINY,
         "MATRIX": {"cpu": 16},
+        "TOGETHER": {"cpu": 2},
         "WORKERS": 0,
     }
     for name, value in {**sizes, "STEPS": 4, "WARM_UP": 2, "SECONDS": 0.01, "EVERY": 2}.items():
@@ -36,6 +39,24 @@ def test_parts_print_tables_and_write_json(tmp_path: Path, capsys: pytest.Captur
     assert rows[0]["times_as_fast"] == 1
     assert all(row["patches_per_s"] == pytest.approx(16 / row["step_ms"] * 1e3) for row in rows)
     assert len(capsys.readouterr().out.strip().splitlines()) == 2 + len(rows)
+
+
+def test_no_data_are_made_ahead_of_steps_that_are_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    note, sample = tmp_path / "samples", training.PngPairs.__getitem__
+
+    def noted(pairs: training.PngPairs, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        with note.open("a") as file:
+            file.write(".")
+        return sample(pairs, index)
+
+    monkeypatch.setattr(training.PngPairs, "__getitem__", noted)
+    monkeypatch.setattr(training, "WORKERS", 2)
+    with training.project((2, 128, 160), TINY) as run:
+        learner = training.PublishedLearner(run, torch.device("cpu"), together=3)
+        for steps in (3, 6):
+            training._repeat(learner.step, 3)
+            time.sleep(0.5)  # what a worker would make meanwhile
+            assert len(note.read_text()) == steps * run.experiment.train.batch_size
 
 
 def test_the_race_is_drawn(tmp_path: Path) -> None:
