@@ -4,6 +4,8 @@ FOLDER/mood.json   late_s: seconds before each answer; shares of the requests, c
                    (the connection is; half of these requests are carried out before), cut (half of the body comes);
                    away_after, away_s: after so many requests nothing listens at the port for so many seconds, once
 FOLDER/requests    a line for every answer: time, status, method, path; 0 in place of the status where none came
+FOLDER/dealt       a line for every request that the mood met: time, what was done to it; `away` for the first one that
+                   comes when the port listens again
 """
 
 import io
@@ -60,14 +62,17 @@ class Unsteady:
     def __init__(self, app: Callable[..., Answer], folder: Path) -> None:
         self.app, self.folder, self.random = app, folder, random.Random(0)
         self.requests = (folder / "requests").open("a", buffering=1)
+        self.dealt = (folder / "dealt").open("a", buffering=1)
         self.away_s = 0.0
         """Seconds for which the port is to be closed; the server sets it back."""
-        self._count, self._seen = 0, STEADY
+        self._count, self._seen, self._left = 0, STEADY, False
 
     def __call__(self, environment: dict[str, Any], start: Callable[..., Any]) -> Answer:
         mood = json.loads((self.folder / "mood.json").read_text())
         self._leave(mood)
-        time.sleep(mood["late_s"])
+        if mood["late_s"]:
+            self._deal("late")
+            time.sleep(mood["late_s"])
         fate = self.random.random()
 
         def note(status: str, *rest: Any) -> Any:
@@ -83,20 +88,29 @@ class Unsteady:
     def _leave(self, mood: dict[str, float]) -> None:
         self._count = self._count + 1 if mood == self._seen else 1
         self._seen = mood
+        if self._left and not self.away_s:
+            self._left = False
+            if mood["away_s"]:  # otherwise whoever was to be disturbed had ended before
+                self._deal("away")
         if mood["away_s"] and self._count == mood["away_after"]:
-            self.away_s = mood["away_s"]
+            self.away_s, self._left = mood["away_s"], True
 
     def _note(self, status: str, environment: dict[str, Any]) -> None:
         about = environment["REQUEST_METHOD"], environment["PATH_INFO"]
         self.requests.write(" ".join([f"{time.time():.3f}", status, *about]) + "\n")
 
+    def _deal(self, what: str) -> None:
+        self.dealt.write(f"{time.time():.3f} {what}\n")
+
     def _refused(self, environment: dict[str, Any], note: Callable[..., Any]) -> Answer:
+        self._deal("refused")
         note("503 Slow Down", [("Content-Type", "application/xml"), ("Content-Length", str(len(REFUSAL)))])
         return [REFUSAL]
 
     def _reset(self, environment: dict[str, Any], note: Callable[..., Any]) -> Answer:
         if self.random.random() < 0.5:
             list(self.app(environment, lambda *answer: None))
+        self._deal("reset")
         self._note(NO_ANSWER, environment)
         connection: socket.socket = environment["werkzeug.socket"]
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -107,6 +121,8 @@ class Unsteady:
 
     def _cut(self, environment: dict[str, Any], note: Callable[..., Any]) -> Answer:
         body = b"".join(self.app(environment, note))  # with the length of the whole body in its headers
+        if body:
+            self._deal("cut")
         return [body[: len(body) // 2]]
 
 

@@ -4,13 +4,16 @@
 
 The project is this one at its smallest size (benchmarks.faults.project). `survived`: the disturbed command ended well;
 `mended`: it ended early, and a plain re-run, or what its message asked for, put all in order; `lost`: anything else.
+Where no fault met the command, `nothing happened`, which is not counted.
 With --json, rows of parts and faults that were not asked for stay in the file.
 """
 
 import argparse
+import datetime
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.faults.away import away
@@ -20,7 +23,7 @@ from benchmarks.faults.kills import kills
 from benchmarks.faults.project import Project
 from benchmarks.faults.surroundings import surroundings
 from benchmarks.faults.unsteady import unsteady
-from benchmarks.measure import table, write_json
+from benchmarks.measure import machine, table, write_json
 
 TITLE = "What the pipeline makes of faults"
 
@@ -39,13 +42,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     events: list[Event] = []
     for name in options.only or PARTS:
-        asked = options.fault or ()
+        asked = (options.fault or ()) if name in CHOOSING else ()
         kept = [each for each in _read(options.json) if each.part != name or (asked and each.fault not in asked)]
         made: list[Event] = []
         with tempfile.TemporaryDirectory(prefix="scn-faults-") as folder:
             for event in PARTS[name](Path(folder), options):
                 print(event.line, flush=True)
-                made.append(event)
+                made.append(replace(event, date=datetime.date.today().isoformat(), machine=machine()))
                 if options.json:
                     write_json(options.json, TITLE, [event.row for event in (*kept, *made)])
         events += made
@@ -53,8 +56,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _read(path: Path | None) -> list[Event]:
-    """The events that the file has already."""
-    return [Event(**row) for row in json.loads(path.read_text())["rows"]] if path and path.is_file() else []
+    """The events that the file has already; those of an older version have the date and the machine of the file."""
+    if not path or not path.is_file():
+        return []
+    found = json.loads(path.read_text())
+    about = {name: found[name] for name in ("date", "machine")}
+    return [Event(**(about | row)) for row in found["rows"]]
 
 
 def _kills(folder: Path, options: argparse.Namespace) -> Iterator[Event]:
@@ -72,6 +79,8 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], Iterator[Event]]] = {
     "prefect": lambda folder, options: away(folder),
     "surroundings": lambda folder, options: surroundings(folder),
 }
+CHOOSING = ("s3", "damage")
+"""Parts that heed --fault."""
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import psutil
 
-from benchmarks.faults.event import LOST, MENDED, SURVIVED, Event
+from benchmarks.faults.event import Event, outcome_of
 from benchmarks.faults.kills import undisturbed
 from benchmarks.faults.project import MEND, NAME, Project, full_name, last_sentence
 from benchmarks.faults.running import LIMIT_S, Running
@@ -60,18 +60,19 @@ def _away(project: Project, results: Mapping[str, str | bytes], api: str, stage:
     if not (found := re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", printed)):
         raise RuntimeError(f"Prefect started nothing:\n{printed}")
     log = project.root / ".scn/prefect/worker.log"
-    _wait(lambda: f"Running stage '{full_name(stage)}'" in log.read_text(errors="replace"))
-    server = psutil.Process(int((project.root / ".scn/prefect/server.pid").read_text().split()[0]))
-    for process in (*server.children(recursive=True), server):
-        process.kill()
-    time.sleep(AWAY_S)
-    project.here.run(*_services("up"))
+    begun = _wait(lambda: f"Running stage '{full_name(stage)}'" in log.read_text(errors="replace"))
     state: dict[str, Any] = {}
 
     def over() -> bool:
         state.update(httpx.get(f"{api}/flow_runs/{found[0]}", timeout=30, trust_env=False).json()["state"])
         return state["type"] in FINAL
 
+    dealt = begun and not over()
+    server = psutil.Process(int((project.root / ".scn/prefect/server.pid").read_text().split()[0]))
+    for process in (*server.children(recursive=True), server):
+        process.kill()
+    time.sleep(AWAY_S)
+    project.here.run(*_services("up"))
     wrong = [] if _wait(over) else [f"the run is {state['name']} after {LIMIT_S:g} s"]
     project.here.run(*MEND)
     again = Running(project)
@@ -83,7 +84,7 @@ def _away(project: Project, results: Mapping[str, str | bytes], api: str, stage:
         part=PART,
         fault=f"Prefect's server is away for {AWAY_S:g} s",
         stage=stage,
-        outcome=LOST if wrong else SURVIVED if ended else MENDED,
+        outcome=outcome_of(wrong, int(not ended), dealt),
         told="" if ended else str(state["message"]),
         note="; ".join([f"the run ended as {state['name']}", *wrong]),
     )

@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.faults.event import LOST, MENDED, SURVIVED, Event
+from benchmarks.faults.event import Event, outcome_of
 from benchmarks.faults.kills import undisturbed
 from benchmarks.faults.project import MEND, NAME, REPRO, Project, last_sentence
 from benchmarks.faults.running import Running
 
 PART = "damage"
 REGISTRY = f".scn/store/registry/{NAME}"
+STOPPED = "stopped"
+"""Name of the project that a training has left that was killed."""
 Command = Sequence[str]
 
 
@@ -61,12 +63,12 @@ class Damage:
 
 DELETE = ("rm", "-r", "{file}")
 DAMAGES = (
-    Damage(what="checkpoint", files=f".scn/runs/{NAME}/*/step-*.pt", before="stopped", newest=True),
-    Damage(what="checkpoint in the store", files=f".scn/store/runs/{NAME}/*/step-*.pt", before="stopped", newest=True),
+    Damage(what="checkpoint", files=f".scn/runs/{NAME}/*/step-*.pt", before=STOPPED, newest=True),
+    Damage(what="checkpoint in the store", files=f".scn/store/runs/{NAME}/*/step-*.pt", before=STOPPED, newest=True),
     Damage(
         what="all checkpoints, here and in the store",
         files=f".scn/**/runs/{NAME}/*/step-*.pt",
-        before="stopped",
+        before=STOPPED,
         remedies={"--no-resume": [("scn", "train", "--experiment", NAME, "--plain", "--no-resume")]},
     ),
     Damage(
@@ -109,32 +111,41 @@ def damage(folder: Path, only: Sequence[str] | None = None) -> Iterator[Event]:
     project = Project(folder)
     project.make(ray=False)
     _, results = undisturbed(project)
-    _keep_stopped(project)
+    stopped = _keep_stopped(project)
     for each in (each for each in DAMAGES if not only or each.fault in only):
         for way, change in WAYS.items():
-            yield _damage(project, results, each, way, change)
+            yield _damage(project, results, each, way, change, stopped or each.before != STOPPED)
 
 
-def _keep_stopped(project: Project) -> None:
-    """Keeps the project as a training leaves it that was killed after its second checkpoint."""
+def _keep_stopped(project: Project) -> bool:
+    """Keeps the project as a training leaves it that was killed after its second checkpoint; False if it had ended."""
     project.restore("before-train")
     running = Running(project, force("train"))
     while running.process.poll() is None and len(list(project.root.glob(DAMAGES[0].files))) < 2:
         time.sleep(0.002)
-    running.kill(running.family())
+    met = running.kill(running.family())
     running.end()
-    project.keep("stopped")
+    project.keep(STOPPED)
+    return bool(met)
 
 
 def _damage(
-    project: Project, results: Mapping[str, str | bytes], each: Damage, way: str, change: Callable[[bytes], bytes]
+    project: Project,
+    results: Mapping[str, str | bytes],
+    each: Damage,
+    way: str,
+    change: Callable[[bytes], bytes],
+    stopped: bool,
 ) -> Event:
     project.restore(each.before)
     files = sorted(path for path in project.root.glob(each.files) if path.is_file())
     if not files:
         raise RuntimeError(f"{each.files} are no files of the project")
+    dealt = False
     for path in files[-1:] if each.newest else files:
-        data = change(path.read_bytes())
+        whole = path.read_bytes()
+        data = change(whole)
+        dealt |= stopped and data != whole
         path.unlink()  # it may be read-only, or share its bytes with another one
         path.write_bytes(data)
     if each.gone:
@@ -156,7 +167,7 @@ def _damage(
         part=PART,
         fault=each.fault,
         stage=" ".join(each.command),
-        outcome=LOST if wrong else MENDED if status else SURVIVED,
+        outcome=outcome_of(wrong, status, dealt),
         told=told,
         note="; ".join([way, *wrong]),
     )

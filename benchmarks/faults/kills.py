@@ -3,11 +3,11 @@
 import random
 import time
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 
-from benchmarks.faults.event import LOST, MENDED, SURVIVED, Event
+from benchmarks.faults.event import Event, outcome_of
 from benchmarks.faults.project import MEND, STAGES, Project, full_name, last_sentence
 from benchmarks.faults.running import LIMIT_S, Running
 
@@ -92,8 +92,9 @@ def _kill(
     time.sleep(after)
     family = running.family()
     victims = family if everyone else [chance.choice(family)] if family else []
-    who = f"all {len(victims)}" if everyone else _name(victims[0]) if victims else "nobody: it had ended"
-    running.kill(victims)
+    name = "" if everyone or not victims else _name(victims[0])
+    met = running.kill(victims)
+    who = (name or f"all {len(met)}") if met else "nobody: it had ended"
     status = running.end(LIMIT_S)
     about = {
         "part": PART,
@@ -101,15 +102,17 @@ def _kill(
         "stage": stage or "start",
         "note": f"{after:.2f} s after its begin: {who}",
     }
-    return finish(project, results, about, status, family)
+    return finish(project, results, about, status, family, dealt=bool(met))
 
 
 def finish(
     project: Project,
     results: Mapping[str, str | bytes],
-    about: dict[str, str],
+    about: dict[str, Any],
     status: int | None,
     left: list[psutil.Process],
+    *,
+    dealt: bool = True,
 ) -> Event:
     """Runs the pipeline again after a fault, and compares what came of it.
 
@@ -117,6 +120,7 @@ def finish(
         about: the properties of the event but its outcome.
         status: exit status of the command that was disturbed; None: it hung.
         left: processes that may still run; a re-run that fails may ask the user to wait for their end.
+        dealt: False if no fault met the command.
     """
     wrong = [f"the command hung for {LIMIT_S:g} s"] if status is None else []
     mended = project.here.run(*MEND).stderr.strip()
@@ -135,7 +139,7 @@ def finish(
     wrong += project.faults(results)
     if wrong:
         about["note"] += "; " + "; ".join(wrong)
-    return Event(**about, outcome=LOST if wrong else MENDED if status else SURVIVED)
+    return Event(**about, outcome=outcome_of(wrong, status, dealt))
 
 
 def _line_of(stage: str) -> str:

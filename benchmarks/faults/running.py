@@ -73,15 +73,19 @@ class Running:
         self._listener.join(10)  # what it started may still hold the pipe
         return status
 
-    def kill(self, processes: Sequence[psutil.Process]) -> None:
-        """Sends SIGKILL to processes of its family, and waits until they are gone."""
+    def kill(self, processes: Sequence[psutil.Process]) -> list[psutil.Process]:
+        """Sends SIGKILL to processes of its family, and waits until they are gone; returns those that it met alive."""
+        met = []
         for process in processes:
             with suppress(psutil.NoSuchProcess):
-                process.kill()
+                if process.status() != psutil.STATUS_ZOMBIE:
+                    process.kill()
+                    met.append(process)
         own = [process for process in processes if process.pid == self.process.pid]
         if own:
             self.process.wait()  # psutil would take the exit status away
         psutil.wait_procs([process for process in processes if process not in own], timeout=20)
+        return met
 
     def _has(self, words: str) -> bool:
         return any(words in line.text for line in self.lines)

@@ -93,10 +93,11 @@ def _clock(folder: Path, library: Path) -> Iterator[Event]:
             project.restore(f"before-{stage}")
             clock.write_text("+0\n")
             running = Running(project)
-            running.wait_for(f"Running stage '{full_name(stage)}'")
+            begun = running.wait_for(f"Running stage '{full_name(stage)}'")
             _set(clock, offset)
+            dealt = begun and running.process.poll() is None
             status = running.end()
-            yield _finish(project, results, f"the clock jumps {jump}", stage, running, status)
+            yield _finish(project, results, f"the clock jumps {jump}", stage, running, status, dealt)
 
 
 def _set(clock: Path, offset: str) -> None:
@@ -127,7 +128,8 @@ def _finish(
     stage: str,
     running: Running,
     status: int | None,
+    dealt: bool = True,
 ) -> Event:
     told = last_sentence(running.printed) if status else ""
     about = {"part": PART, "fault": fault, "stage": stage, "told": told, "note": ""}
-    return finish(project, results, about, status, [])
+    return finish(project, results, about, status, [], dealt=dealt)

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import boto3
 
-from benchmarks.faults.event import LOST, MENDED, SURVIVED, Event
+from benchmarks.faults.event import NOTHING, Event, outcome_of
 from benchmarks.faults.project import RESULTS, Project, full_name, last_sentence
 from benchmarks.faults.running import LIMIT_S, Running
 from benchmarks.s3_service import s3_service
@@ -50,7 +50,7 @@ def unsteady(folder: Path, only: Sequence[str] | None = None) -> Iterator[Event]
             for event in _pipeline(project, service, fault, mood, asked, expected):
                 if fault not in STEADY:
                     yield event
-                elif event.outcome != SURVIVED:
+                elif event.outcome != NOTHING:
                     raise RuntimeError(f"The undisturbed run on S3 failed: {event}")
             expected = expected or project.results()
 
@@ -75,7 +75,14 @@ class Service:
 
     def asked(self) -> int:
         """How many requests it has had."""
-        return len((self._folder / "requests").read_text().splitlines())
+        return self._lines("requests")
+
+    def dealt(self) -> int:
+        """How many of them its moods have met."""
+        return self._lines("dealt")
+
+    def _lines(self, name: str) -> int:
+        return len((self._folder / name).read_text().splitlines())
 
 
 def _pipeline(
@@ -93,14 +100,14 @@ def _pipeline(
         if stage not in DISTURBED:
             project.here.run(*command)
             continue
-        before = service.asked()
+        before, dealt_before = service.asked(), service.dealt()
         # In the middle of what the stage asks for: at its start it ends on purpose where no service answers.
         service.set({**mood, "away_after": float(math.ceil(asked.get(stage, 0) / 2))})
         running = Running(project, command)
         status = running.end()
         service.set({})
         service.wait()
-        count = service.asked() - before
+        count, dealt = service.asked() - before, service.dealt() - dealt_before
         asked.setdefault(stage, count)
         told = last_sentence(running.printed) if status else ""
         wrong = [f"hung for {LIMIT_S:g} s"] if status is None else []
@@ -110,6 +117,12 @@ def _pipeline(
         wrong += [f"{name} differs" for name in RESULTS if expected and found[name] and found[name] != expected[name]]
         if stage == "publish" and expected:
             wrong += project.faults(expected)
-        outcome = LOST if wrong else MENDED if status else SURVIVED
-        note = "; ".join([f"{count} requests", *wrong])
-        yield Event(part=PART, fault=f"S3 {fault}", stage=stage, outcome=outcome, told=told, note=note)
+        note = "; ".join([f"{count} requests, {dealt} disturbed", *wrong])
+        yield Event(
+            part=PART,
+            fault=f"S3 {fault}",
+            stage=stage,
+            outcome=outcome_of(wrong, status, dealt > 0),
+            told=told,
+            note=note,
+        )
