@@ -110,6 +110,10 @@ class DataConfig(Section):
     def _distinct(cls, names: list[str]) -> list[str]:
         if len(set(names)) != len(names):
             raise ValueError("names an evaluation set twice: leave one out")
+        files: dict[str, str] = {}
+        for name in names:  # as scn.monitoring.curves names the files
+            if (other := files.setdefault(name.replace("/", "-"), name)) != name:
+                raise ValueError(f"{other} and {name} would share one curve, psnr_{name.replace('/', '-')}: rename one")
         return names
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Reads the YAML of params.yaml and --set, where a key that stands twice is an error and 1e-3 is a number."""
+"""Reads the YAML of params.yaml and --set: a key that stands twice is an error, 1e-3 a number, and 025 none."""
 
 import re
 from typing import Any
@@ -7,7 +7,7 @@ import yaml
 
 
 class _Loader(yaml.SafeLoader):
-    """A YAML 1.1 loader that refuses a key that stands twice and reads 1e-3 as a number."""
+    """A YAML 1.1 loader that refuses a key that stands twice, and reads numbers as people do."""
 
 
 class DuplicateKeyError(yaml.YAMLError):
@@ -38,7 +38,22 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
 
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-# YAML 1.1 asks for a dot and a sign in front of the exponent: without them 1e-3 would be text.
+# YAML 1.1 takes 025 for 21, 1:30 for 90, and 1e-3, without a dot, for text. The first two are text here, which is
+# refused where a number is needed; 1e-3 is a number.
+_INT, _FLOAT = (f"tag:yaml.org,2002:{kind}" for kind in ("int", "float"))
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_INT, _FLOAT)]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+"), list("-+0123456789.")
+    _INT, re.compile(r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0|[1-9][0-9_]*)$"), list("-+0123456789")
+)
+_Loader.add_implicit_resolver(
+    _FLOAT,
+    re.compile(
+        r"([-+]?(\d[\d_]*\.[\d_]*([eE][-+]?\d+)?|\.\d[\d_]*([eE][-+]?\d+)?|\d+[eE][-+]?\d+)"
+        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$",
+        re.ASCII,
+    ),
+    list("-+0123456789."),
 )

@@ -1,13 +1,14 @@
 """The schema of params.yaml: everything that a run depends on, checked before anything starts."""
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
 
 from scn.config.data import (
     CollectConfig,
@@ -86,6 +87,25 @@ class _Document(Section):
     start_from: dict[str, str] = Field(default={})
     """Experiment -> the folder of the model whose weights it starts from, where names and shapes are the same."""
     experiments: dict[str, _ExperimentSection] = Field(min_length=1)
+
+    @field_validator("experiments")
+    @classmethod
+    def _named(cls, experiments: dict[str, _ExperimentSection]) -> dict[str, _ExperimentSection]:
+        for name in experiments:  # of folders and objects; NAME@VERSION is a reference to a version
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+                raise ValueError(
+                    f"'{name}' is no name of an experiment: use letters, digits, '_', '.' and '-', and begin with one "
+                    "of the first two"
+                )
+        return experiments
+
+    @field_validator("start_from")
+    @classmethod
+    def _somewhere(cls, start_from: dict[str, str]) -> dict[str, str]:
+        for name, folder in start_from.items():
+            if not folder.strip():
+                raise ValueError(f"{name}: no folder is named: write one such as models/sr-x2, or take the entry out")
+        return start_from
 
 
 def _known_network(model: NetworkConfig | Mapping[str, Any]) -> NetworkConfig:

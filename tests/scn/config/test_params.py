@@ -1,5 +1,6 @@
 """params.yaml: every mistake is a sentence that names the key, its place and the nearest known one."""
 
+import math
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import yaml
 
 from scn.config.data import DataConfig
+from scn.config.document import load_yaml
 from scn.config.params import load_params
 from scn.config.run import RunConfig
 from scn.config.train import TrainConfig
@@ -54,6 +56,26 @@ PARAMS = Path(__file__).resolve().parents[3] / "params.yaml"
         ),
         ("[sample/evaluation]", "[]", r"data\.evaluation: list should have at least 1 item"),
         ("storage:", "storage: :", r"is not valid YAML in line \d+"),
+        *(
+            (
+                "  sr-x2:",
+                f"  {name}:",
+                rf"experiments: '{re.escape(name)}' is no name of an experiment: use letters, dig",
+            )
+            for name in ("../x", "a b/c", "dn@v1", "-x", ".x")
+        ),
+        ("level: 25", "level: 025", r"experiments\.dn-s25\.level: input should be a valid integer"),
+        ("batch_size: 8", "batch_size: 1:30", r"train\.batch_size: input should be a valid integer"),
+        ("learning_rate: 0.001", "learning_rate: 1:30.5", r"train\.learning_rate: input should be a valid number"),
+        ("learning_rate: 0.001", "learning_rate: 1e-3x", r"train\.learning_rate: input should be a valid number"),
+        (
+            *("start_from: {}", 'start_from: {sr-x2: ""}'),
+            r"start_from: sr-x2: no folder is named: write one such as models/sr-x2, or take the entry out\.$",
+        ),
+        (
+            *("[sample/evaluation]", "[sample/a, sample-a]"),
+            r"data\.evaluation: sample/a and sample-a would share one curve, psnr_sample-a: rename one\.$",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -193,6 +215,37 @@ def test_a_number_may_be_written_as_one_writes_it(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(PARAMS.read_text().replace("learning_rate: 0.001", "learning_rate: 1e-3"))
     assert load_params(path).experiment("sr-x2").train.learning_rate == 0.001
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *(
+            ("25", 25),
+            ("0", 0),
+            ("-3", -3),
+            ("1_000", 1000),
+            ("0x1f", 31),
+            ("0b11", 3),
+            ("025", "025"),
+            ("1:30", "1:30"),
+        ),
+        *(
+            ("0.5", 0.5),
+            (".5", 0.5),
+            ("1.", 1.0),
+            ("1e-3", 0.001),
+            ("1.5E+3", 1500.0),
+            (".inf", math.inf),
+            ("1e3x", "1e3x"),
+        ),
+        *(("1:30.5", "1:30.5"), ("08", "08"), ("+7", 7), ("-.5", -0.5), ("true", True), ("null", None)),
+    ],
+)
+def test_numbers_are_read_as_people_write_them(text: str, value: object) -> None:
+    """YAML 1.1 reads 025 as 21 and 1:30 as 90."""
+    found = load_yaml(text)
+    assert (found, type(found)) == (value, type(value))
 
 
 def test_what_splits_no_batch_is_refused_with_workers_and_parts() -> None:

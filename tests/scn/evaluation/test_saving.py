@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from measured_sets import measured
 from PIL import Image
 
 from scn.core.errors import UserError
-from scn.evaluation.compare import Measurement, Options, compare
 from scn.evaluation.saving import component
 from scn.imaging.degradation import bicubic_downscale
-from scn.registry.reference import load
 
 
 @pytest.fixture
@@ -30,19 +29,8 @@ def project(small_project: Any, photograph: Callable[..., Any], monkeypatch: pyt
     return small_project
 
 
-def save(
-    project: Any, sets: Sequence[str], methods: Sequence[str], to: Path, inputs: str | None = None, **options: Any
-) -> list[Measurement]:
-    found = compare(
-        project.params,
-        experiments=["sr-x2"],
-        sets=sets,
-        methods=methods,
-        load=lambda reference: load(reference, "cpu", params_file=project.params.path),
-        inputs=inputs,
-        options=Options(save=to, **options),
-    )
-    return list(found)
+def save(project: Any, sets: Sequence[str], methods: Sequence[str], to: Path, inputs: str | None = None) -> None:
+    measured(project, "sr-x2", list(sets), list(methods), save=to, inputs=inputs)
 
 
 @pytest.mark.parametrize(
