@@ -17,7 +17,7 @@ from scn.corpora.corpora import Corpus, content_sha256
 from scn.evaluation.code import evaluation_code
 from scn.evaluation.images import Restorer
 from scn.evaluation.measuring import Distance, Method, computation_of, means
-from scn.evaluation.perceptual import perceptual
+from scn.evaluation.perceptual import perceptual, perceptual_sha256
 from scn.evaluation.photographs import Photographs, Targets, open_photographs
 from scn.evaluation.protocols import protocols_of
 from scn.evaluation.results import ImageResult
@@ -68,6 +68,8 @@ class Hashes(Record):
     """The model's weights; None without a model."""
     code_sha256: str
     """The sources that decide the figures."""
+    perceptual_sha256: str | None = None
+    """Code, packages and weights behind LPIPS and DISTS, where they were measured."""
 
 
 class Measurement(UnderProtocol):
@@ -244,9 +246,7 @@ def _variants(method: str, model: Model | None, experiment: Experiment, options:
             tile=options.tile,
             device=device_of(model.network),
         )
-        if model.level not in (None, experiment.level):
-            name = experiment.task.level_name
-            about["notes"] = [f"{method} was trained for {name} {model.level}, not {experiment.level}."]
+        about["notes"] = list(_unlike_training(method, model, experiment))
         sha256 = file_sha256(model.folder / WEIGHTS)
         yield _Ready(
             method=restorer,
@@ -255,6 +255,15 @@ def _variants(method: str, model: Model | None, experiment: Experiment, options:
             weights_sha256=sha256,
             trained_on={**inherited_corpora(model.config)[0], **(model.config.get("training_corpora") or {})},
         )
+
+
+def _unlike_training(method: str, model: Model, experiment: Experiment) -> Iterator[str]:
+    """A sentence for all in which images of the experiment are another kind than those that the model learnt from."""
+    if model.level not in (None, experiment.level):
+        yield f"{method} was trained for {experiment.task.level_name} {model.level}, not {experiment.level}."
+    trained, measured = model.config.get("edges"), experiment.data.edges
+    if experiment.scale > 1 and trained not in (None, measured):
+        yield f"{method} was trained on images reduced with data.edges {trained}, and {experiment.name} has {measured}."
 
 
 def _with(model: Model, changed: dict[str, Any], method: str) -> Any:
@@ -334,6 +343,7 @@ def _measured(
             inputs_sha256=photographs.inputs_sha256,
             weights_sha256=ready.weights_sha256,
             code_sha256=evaluation_code(ready.network, of_files=True),
+            perceptual_sha256=perceptual_sha256(distances),
         ),
         **about,
     )

@@ -7,8 +7,9 @@ Nothing is downloaded: the weights of AlexNet and VGG-16 have to lie in PyTorch'
 
 import importlib.util
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from scn.core.errors import UserError
+from scn.core.hashing import code_sha256, digest, file_sha256, sources
 
 Distance = Callable[[NDArray[np.uint8], NDArray[np.uint8]], float]
 """A function of two 8-bit images, (H, W) or (H, W, 3), that is 0 for the same image."""
@@ -51,7 +53,7 @@ def perceptual() -> dict[str, Distance]:
     Raises:
         UserError: if there is none, saying what to install.
     """
-    checkpoints = Path(torch.hub.get_dir()) / "checkpoints"
+    checkpoints = _checkpoints()
     found = {}
     for name, needed in _DISTANCES.items():
         if importlib.util.find_spec(needed.module) and any(checkpoints.glob(needed.weights)):
@@ -62,6 +64,31 @@ def perceptual() -> dict[str, Distance]:
         wanted = " or ".join(f"{needed.package} and {needed.weights}" for needed in _DISTANCES.values())
         raise UserError(f"--perceptual: install {wanted}, the weights in {checkpoints}, or leave the option out.")
     return found
+
+
+def perceptual_sha256(names: Iterable[str]) -> str | None:
+    """Returns the SHA-256 of all that decides distances: this code, their packages and weights; None for no names.
+
+    Args:
+        names: keys of what `perceptual` returns.
+    """
+    about = {}
+    for name in names:
+        needed = _DISTANCES[name]
+        weights = [file_sha256(path) for path in sorted(_checkpoints().glob(needed.weights))]
+        about[name] = [_version(needed.package), _version("torchvision"), *weights]
+    return digest([code_sha256(sources("scn/evaluation/perceptual.py")), about]) if about else None
+
+
+def _checkpoints() -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # its module lies on the path without having been installed
+        return ""
 
 
 def _distance(compute: Any) -> Distance:

@@ -13,6 +13,7 @@ from PIL import Image
 from scn.core.errors import UserError
 from scn.core.hashing import file_sha256
 from scn.evaluation.code import evaluation_code
+from scn.evaluation.perceptual import perceptual_sha256
 from scn.evaluation.protocols import measure, protocol
 from scn.evaluation.results import result_file
 from scn.evaluation.runner import ensemble_stage, evaluate_stage
@@ -118,6 +119,26 @@ def test_a_model_of_another_level_is_measured_and_told(small_project: Any, folde
     model = str(small_project.root / "models" / "dn-s15")
     (result,) = measured(small_project, "dn-s25", [str(folder)], [model])
     assert result.notes == [f"{model} was trained for sigma 15, not 25."]
+
+
+def test_perceptual_distances_have_a_hash(small_project: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scn.evaluation.compare.perceptual", lambda: {"lpips": lambda a, b: 0.25})
+    with_it, without = (
+        measured(small_project, "sr-x2", [str(folder)], ["input"], perceptual=asked)[0] for asked in (True, False)
+    )
+    assert with_it.further[0].mean.lpips == 0.25
+    assert with_it.provenance.perceptual_sha256 == perceptual_sha256(["lpips"])
+    assert (without.further[0].mean.lpips, without.provenance.perceptual_sha256) == (None, None)
+
+
+def test_a_model_of_other_edges_is_measured_and_told(small_project: Any, folder: Path) -> None:
+    model = small_project.add_model("sr-x2")
+    config = json.loads((model / "config.json").read_text())
+    for edges, told in (("replicate", True), ("mirror", False), (None, False)):  # None: an imported model
+        (model / "config.json").write_text(json.dumps({**config, "edges": edges}))
+        (result,) = measured(small_project, "sr-x2", [str(folder / "sub")], [str(model)])
+        sentence = f"{model} was trained on images reduced with data.edges replicate, and sr-x2 has mirror."
+        assert result.notes == ["1 of 1 images is cropped to multiples of 2 pixels.", *([sentence] if told else [])]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from scn.core.errors import UserError
-from scn.evaluation.perceptual import perceptual
+from scn.evaluation.perceptual import perceptual, perceptual_sha256
 
 
 class Lpips(nn.Module):
@@ -60,3 +60,17 @@ def test_without_weights_nothing_is_downloaded(checkpoints: Path) -> None:
     with pytest.raises(UserError, match=r"^--perceptual: install lpips and alexnet-owt-\*\.pth or DISTS-pytorch and"):
         perceptual()
     assert not list(checkpoints.iterdir())
+
+
+@pytest.mark.usefixtures("package")
+def test_weights_are_in_the_hash(checkpoints: Path) -> None:
+    assert perceptual_sha256([]) is None
+    path = checkpoints / "alexnet-owt-7be5be79.pth"
+    found = set()
+    for weights in (b"some", b"others"):
+        path.write_bytes(weights)
+        sha256 = perceptual_sha256(perceptual())
+        assert sha256 is not None
+        assert sha256 == perceptual_sha256(["lpips"])
+        found.add(sha256)
+    assert len(found) == 2
