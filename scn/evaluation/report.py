@@ -107,8 +107,8 @@ def print_report(params: Params, shipped: Sequence[Run] = ()) -> None:
             for ours, row in beside(each, rule):
                 rows.add_row(*map(escape, row[: len(header)]), style="bold" if ours else None)
             console.print(rows)
-        console.print(_reference(each), soft_wrap=True, markup=False)
-        console.print()
+            console.print(_reference(each), soft_wrap=True, markup=False)
+            console.print()
     told = [line for line in lines(runs) if line.published]
     for heading, texts in (
         ("Marks", _marks(compared)),
@@ -141,8 +141,7 @@ def report_stage(params: Params, out: Path, shipped: Sequence[Run] = ()) -> Path
     for each in compared:
         for rule in each.protocols:
             rows = [(f"**{name}**" if ours else name, *cells) for ours, (name, *cells) in beside(each, rule)]
-            text += [f"## {_heading(each, rule)}", "", markdown_table(BESIDE_HEADER, rows), ""]
-        text += [_reference(each), ""]
+            text += [f"## {_heading(each, rule)}", "", markdown_table(BESIDE_HEADER, rows), "", _reference(each), ""]
     if compared:
         text += [*(f"- {line}" for line in (*_marks(compared), *_papers(compared))), ""]
     write_atomically(out, "\n".join(text).encode())

@@ -202,6 +202,7 @@ def test_figures_of_two_protocols_stand_in_two_tables(tmp_path: Path, capsys: py
     told = capsys.readouterr().out
     assert "DIV2K/validation, sr-y-v1: beside" in told
     assert "DIV2K/validation, sr-rgb-v1: beside" in told
+    assert told.count("Ours, in differences and marks: sr-x4, with self-ensemble") == 2
 
 
 def test_names_are_no_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
