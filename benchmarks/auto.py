@@ -93,7 +93,8 @@ def read(folder: Path, count: int, side: int) -> list[NDArray[np.uint8]]:
     if len(files) < count:
         raise UserError(f"{folder} holds {len(files)} images, not {count}: ask for fewer, or name another folder.")
     found = []
-    for file in files[:: len(files) // count][:count]:
+    for number in range(count):
+        file = files[number * len(files) // count]
         with Image.open(file) as image:
             pixels = np.asarray(image.convert("L"))
         top, left = ((length - min(side, length)) // 2 for length in pixels.shape)

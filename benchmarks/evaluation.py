@@ -11,7 +11,6 @@ the same figure; the largest difference stands beside it. `self-ensemble` is bes
 """
 
 import argparse
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -22,7 +21,7 @@ import torch
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from benchmarks.measure import Row, medians, parser, table, write_json
+from benchmarks.measure import Row, medians, on_this_machine, parser, table, write_json
 from benchmarks.memory import peak_mib, peak_of_command
 from benchmarks.photographs import photograph
 from scn.config.params import Params, load_params
@@ -172,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.peak:
         print(peak(options.peak))
         return
-    os.environ.pop("RAY_ADDRESS", None)  # one process is timed here
+    on_this_machine()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         images = options.images.absolute() if options.images else root / "images"

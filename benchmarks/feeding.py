@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from benchmarks import model
 from benchmarks.measure import Row, Timing, medians, parser, table, write_json
 from benchmarks.photographs import HEIGHT, WIDTH
-from benchmarks.shards import write_project
+from benchmarks.shards import sized, write_project
 from data_prep.prepare import make_manifests
 from scn.config.params import Experiment, Params
 from scn.config.train import TrainConfig
@@ -207,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments.add_argument("--folder", type=Path, help="keep the images here for another run")
     options = arguments.parse_args(argv)
     with tempfile.TemporaryDirectory() as temporary:
-        root = (options.folder or Path(temporary)).resolve()
+        root = sized((options.folder or Path(temporary)).resolve(), SIZE)
         params = write_project(root, options.images, SIZE)
         write_degraded(root)
         result = rows(root, params, options.device, options.runs)

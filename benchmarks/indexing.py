@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.measure import Row, medians, parser, table, write_json
+from benchmarks.measure import Row, medians, on_this_machine, parser, table, write_json
 from scn.config.data import CorporaConfig, StorageConfig
 from scn.config.params import Params
 from scn.core.cpus import cpu_count
@@ -123,6 +123,7 @@ def main() -> None:
     arguments.add_argument("--files", type=int, default=100_000, help="number of small files (default: %(default)s)")
     arguments.add_argument("--large", type=int, default=8, help="number of large files (default: %(default)s)")
     chosen = arguments.parse_args()
+    on_this_machine()
     with tempfile.TemporaryDirectory() as temporary:
         params = write_corpus(Path(temporary), chosen.files, chosen.large)
         small, large = small_rows(params, chosen.runs, cpu_count()), large_rows(params, chosen.runs)

@@ -85,6 +85,11 @@ def medians(
     return {name: Timing(seconds=tuple(taken)) for name, taken in seconds.items()}
 
 
+def on_this_machine() -> None:
+    """Has this process, and those that it starts, join no cluster: it would be the cluster that is measured."""
+    os.environ.pop("RAY_ADDRESS", None)
+
+
 def machine() -> dict[str, object]:
     """Describes hardware and versions on which figures depend; names neither the machine nor its folders."""
     info = Path("/proc/cpuinfo")  # on Linux platform.processor() says nothing

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.measure import Row, medians, parser, table, write_json
+from benchmarks.measure import Row, medians, on_this_machine, parser, table, write_json
 from benchmarks.photographs import photograph, write_photographs
 from data_prep.fingerprints import Fingerprint, fingerprint, grey
 from data_prep.overlap import Index, find_overlaps
@@ -199,6 +199,7 @@ def main() -> None:
     arguments.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: all)")
     arguments.add_argument("--photographs", type=int, default=100, metavar="N", help="for time (default: %(default)s)")
     chosen = arguments.parse_args()
+    on_this_machine()
     every: list[Row] = []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

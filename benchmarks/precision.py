@@ -12,7 +12,7 @@ from unittest import mock
 
 from tqdm import tqdm
 
-from benchmarks.measure import Row, parser, table, write_json
+from benchmarks.measure import Row, on_this_machine, parser, table, write_json
 from scn.config.params import Params, load_params
 from scn.core.errors import UserError
 from scn.evaluation.images import restorer
@@ -58,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser(TITLE, runs=1)
     arguments.add_argument("--params", type=Path, default=Path("params.yaml"), help="the configuration file")
     options = arguments.parse_args(argv)
+    on_this_machine()
     found = list(rows(load_params(options.params)))
     if not found:
         raise UserError(f"No experiment of {options.params} has been trained: run `dvc repro` first.")

@@ -53,6 +53,11 @@ def write_project(root: Path, images: int, size: tuple[int, int] = (HEIGHT, WIDT
     return load_params(root / "params.yaml")
 
 
+def sized(folder: Path, size: tuple[int, int]) -> Path:
+    """The folder in `folder` of a project with images of `size` (H, W): kept ones of another size are not taken."""
+    return folder / f"{size[0]}x{size[1]}"
+
+
 def encodings(params: Params, runs: int) -> list[Row]:
     """Times making and reading the members of an image's sub-images; a row for each encoding, with their size."""
     path = next((params.root / "photographs").glob("*.png"))
@@ -246,8 +251,9 @@ def main() -> None:
     parser.add_argument("--growth", type=int, nargs="+", metavar="IMAGES", help="measure growth instead")
     parser.add_argument("--folder", type=Path, help="keep the images here for another run")
     arguments = parser.parse_args()
+    measure.on_this_machine()
     with tempfile.TemporaryDirectory() as temporary:
-        root = arguments.folder or Path(temporary)
+        root = sized(arguments.folder or Path(temporary), arguments.size)
         if arguments.growth:
             write_project(root, max(arguments.growth), arguments.size)
             rows = growth.rows(root, arguments.growth)

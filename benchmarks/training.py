@@ -27,7 +27,7 @@ import yaml
 from torch.utils.data import DataLoader, RandomSampler
 
 from benchmarks.feeding import WORKERS, PngPairs, write_degraded
-from benchmarks.measure import Row, Timing, medians, parser, table, write_json
+from benchmarks.measure import Row, Timing, medians, on_this_machine, parser, table, write_json
 from benchmarks.model import MATRIX, finished
 from benchmarks.photographs import HEIGHT, WIDTH, write_photographs
 from benchmarks.plot import write_lines
@@ -303,6 +303,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments.add_argument("--only", choices=get_args(Part), help="measure one part only")
     arguments.add_argument("--plot", type=Path, metavar="FILE", help="write the curves of the race to this SVG file")
     options = arguments.parse_args(argv)
+    on_this_machine()
     parts: dict[Part, Callable[[], list[Row]]] = {
         "throughput": lambda: throughput(options.device, options.runs),
         "workers": lambda: workers(options.device, min(options.runs, 3)),

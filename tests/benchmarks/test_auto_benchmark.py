@@ -54,6 +54,12 @@ def test_what_is_taken_at_less_than_full_strength_is_measured_so(monkeypatch: py
     assert float(str(row["best_db"])) > 50
 
 
+def test_images_are_taken_from_the_whole_folder(tmp_path: Path) -> None:
+    for number in range(7):
+        Image.new("L", (8, 8), number).save(tmp_path / f"{number}.png")
+    assert [int(image[0, 0]) for image in auto.read(tmp_path, 4, 8)] == [0, 1, 3, 5]
+
+
 def test_the_command_reads_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
         Image.new("RGB", (40, 30 + number)).save(tmp_path / f"{number}.png")

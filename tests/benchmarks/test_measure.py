@@ -1,10 +1,17 @@
 """The harness of the benchmarks: the calls that it makes, and the figures that it computes from times."""
 
 import json
+import os
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from benchmarks import s3_service
 from benchmarks.measure import Timing, machine, medians, parser, table, write_json
 from scn.core.errors import UserError
 
@@ -64,6 +71,55 @@ def test_json_says_what_was_measured_when_and_on_what(tmp_path: Path) -> None:
     assert written["machine"]["pil"].split()[0] in ("pillow", "pillow-simd")
     with pytest.raises(UserError, match="can't be written"):
         write_json(tmp_path / "result.json" / "below-a-file.json", "how fast", [])
+
+
+@pytest.mark.parametrize(
+    ("program", "first", "words"),
+    [
+        ("evaluation", "write_images", ()),
+        ("indexing", "write_corpus", ()),
+        ("overlap", "time_rows", ("--only", "time")),
+        ("precision", "load_params", ()),
+        ("shards", "run", ()),
+        ("shards", "write_project", ("--growth", "1")),
+        ("training", "workers", ("--only", "workers")),
+    ],
+)
+def test_no_cluster_is_measured_in_place_of_this_machine(
+    monkeypatch: pytest.MonkeyPatch, program: str, first: str, words: tuple[str, ...]
+) -> None:
+    class Begun(Exception):  # noqa: N818
+        pass
+
+    def begins(*_: object) -> None:
+        raise Begun(os.environ.get("RAY_ADDRESS"))
+
+    module = import_module(f"benchmarks.{program}")
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    monkeypatch.setattr("sys.argv", [program, *words])
+    monkeypatch.setattr(module, first, begins)
+    with pytest.raises(Begun) as begun:
+        module.main()
+    assert begun.value.args == (None,)
+
+
+def test_a_service_on_this_machine_is_not_asked_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    ends = iter([None, 1])  # the service has ended when it is looked at again
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        service: Any = SimpleNamespace(poll=lambda: next(ends))
+        assert s3_service._answers(f"http://127.0.0.1:{server.server_port}/", service)
+        server.shutdown()
 
 
 def test_arguments_of_every_benchmark() -> None:

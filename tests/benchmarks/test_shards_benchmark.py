@@ -4,8 +4,10 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from benchmarks import growth, shards
+from benchmarks.measure import Row
 from benchmarks.photographs import photograph
 
 
@@ -30,6 +32,27 @@ def test_every_section_has_its_rows(tmp_path: Path) -> None:
     assert sections["encodings"][0]["mb"] > sections["encodings"][1]["mb"]
     assert all(0 < row["peer/shards"] < 2 for row in sections["one core"])
     assert not (tmp_path / "store").exists()
+
+
+def test_images_of_another_size_are_not_taken_from_a_folder_that_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[list[tuple[int, int]]] = []
+
+    def run(root: Path, images: int, runs: int, size: tuple[int, int], *_: object) -> list[Row]:
+        shards.write_project(root, images, size)
+        found.append([])
+        for path in sorted((root / "photographs").glob("*.png")):
+            with Image.open(path) as image:
+                found[-1].append(image.size)
+        return []
+
+    monkeypatch.setattr(shards, "run", run)
+    for size in ("40 50", "20 30", "40 50"):
+        words = ["shards", "--folder", str(tmp_path / "kept"), "--images", "2", "--size", *size.split()]
+        monkeypatch.setattr("sys.argv", words)
+        shards.main()
+    assert found == [[(50, 40)] * 2, [(30, 20)] * 2, [(50, 40)] * 2]
 
 
 @pytest.mark.integration
