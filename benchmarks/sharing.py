@@ -32,6 +32,8 @@ from scn.storage.local import FileStore
 TITLE = "What the processes of a machine fetch, decode and hold"
 SIZE = HEIGHT, WIDTH
 PROCESSES = 1, 2, 4
+LIMIT_S = 600.0
+"""Seconds after which a process that waits for the others gives up: one of them may have been killed."""
 
 
 class FarStore(FileStore):
@@ -88,18 +90,27 @@ def _work(
     processes: int, root: Path, manifest: TrainingManifest, experiment: Experiment, cache: Path | None
 ) -> list[Work]:
     context = multiprocessing.get_context("spawn")
-    barrier, queue = context.Barrier(processes), context.Queue()
+    barrier, queue = context.Barrier(processes, timeout=LIMIT_S), context.Queue()
     arguments = (processes, barrier, queue, root, manifest.model_dump(), experiment.model_dump(), cache)
     started = [context.Process(target=_process, args=arguments) for _ in range(processes)]
     for process in started:
         process.start()
-    done = [queue.get(timeout=600) for _ in started]
     for process in started:
-        process.join()
-    return done
+        process.join()  # what each has put is small: it waits for nobody to take it
+    if failed := sum(process.exitcode != 0 for process in started):
+        raise RuntimeError(f"{failed} of {processes} processes failed: see above")
+    return [queue.get() for _ in started]
 
 
-def _process(
+def _process(processes: int, barrier: Any, *arguments: Any) -> None:
+    try:
+        _load(processes, barrier, *arguments)
+    except BaseException:
+        barrier.abort()  # nobody waits for this one
+        raise
+
+
+def _load(
     processes: int,
     barrier: Any,
     queue: Any,
