@@ -22,7 +22,7 @@ from scn.core.files import locked, write_atomically
 from scn.core.hashing import file_sha256
 from scn.corpora.catalogue import Archive, load_catalogue
 from scn.corpora.places import CATALOGUE, Place, is_url, own_archive, places_of, root_of
-from scn.corpora.unpacked import holds, note_stamp, origin_of, seems_current, stamp_of
+from scn.corpora.unpacked import comes_from, holds, note_stamp, origin_of, seems_current, stamp_of
 
 LOCK_FILE = "corpora.lock"
 """File beside params.yaml, to be committed, that records size and SHA-256 of archives without a published checksum."""
@@ -153,7 +153,7 @@ def _unpack_own(params: Params, name: str, archive: Path) -> None:
     with _alone(params, name):
         if holds(target, sha256):  # another process has unpacked it meanwhile, and may be reading it
             return
-        if target.exists() and not origin_of(target):
+        if target.exists() and not comes_from(archive, target):
             raise UserError(f"{target}, where {archive} would be unpacked, was not unpacked from it: move it away.")
         unpack(archive, ".", target, {"archive": archive.name, "stamp": told, "sha256": sha256})
 

@@ -20,14 +20,16 @@ _STALE_SECONDS = 24 * 3600
 _ATTEMPTS = 100
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, *, private: bool = False) -> None:
     """Writes `data` to `path` atomically: after a crash the file has its old content or all of the new.
 
+    Args:
+        private: nobody but the user may read it, from the first byte on.
     Raises:
         UserError: if the folder can't be made or written to; DiskFullError if there is no room.
     """
     try:
-        with written_beside(path, lambda file: file.write(data)) as temporary:
+        with written_beside(path, lambda file: file.write(data), 0o600 if private else 0o666) as temporary:
             temporary.replace(path)
     except OSError as error:
         told = f"{path} can't be written ({error.strerror})"
@@ -37,7 +39,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def written_beside(path: Path, write: Callable[[IO[bytes]], object]) -> Iterator[Path]:
+def written_beside(path: Path, write: Callable[[IO[bytes]], object], mode: int = 0o666) -> Iterator[Path]:
     """Context manager that gives a temporary file near `path`, filled by `write` and synced to the disk.
 
     Move it to `path` inside of the `with`: what is left of it at the end is removed. The folder is made if needed.
@@ -46,10 +48,11 @@ def written_beside(path: Path, write: Callable[[IO[bytes]], object]) -> Iterator
 
     Args:
         write: is called with the open binary file and writes the content.
+        mode: with which it is made, less the umask.
     Raises:
         OSError: if the folder can't be made or the file can't be written.
     """
-    file = _new_file(path.parent / f"{HIDDEN}tmp")
+    file = _new_file(path.parent / f"{HIDDEN}tmp", mode)
     temporary = Path(file.name)
     try:
         with file:
@@ -63,12 +66,13 @@ def written_beside(path: Path, write: Callable[[IO[bytes]], object]) -> Iterator
             temporary.parent.rmdir()
 
 
-def _new_file(folder: Path) -> IO[bytes]:
+def _new_file(folder: Path, mode: int) -> IO[bytes]:
     """Opens a new file in `folder`, and removes from there what processes have left that were killed long ago."""
     for left in range(_ATTEMPTS, 0, -1):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            file = (folder / uuid.uuid4().hex).open("xb")
+            path = folder / uuid.uuid4().hex
+            file = open(path, "xb", opener=lambda name, flags: os.open(name, flags, mode))  # noqa: SIM115 - the caller's
             break
         except (FileNotFoundError, FileExistsError):  # another process has just removed the folder
             if left == 1:

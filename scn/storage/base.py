@@ -154,6 +154,10 @@ class Store(ABC):
     def check(self, write: bool = True) -> None:
         """Raises StoreError if the store can't be reached, read or (with `write`) written: call it before long work."""
 
+    def remove_folder(self, prefix: str) -> None:
+        """Removes what is left where the keys that begin with `prefix` and '/' were: an empty folder, if anything."""
+        return
+
     def lacks(self) -> str:
         """Why objects and pointers are not safe from several writers at once, as a clause; empty if they are."""
         return ""

@@ -25,6 +25,7 @@ def examine(store: Store) -> Iterator[Row]:
     finally:
         for key in store.list(f"{prefix}/"):
             store.delete(key)
+        store.remove_folder(prefix)
 
 
 def _rows(store: Store, prefix: str) -> Iterator[Row]:

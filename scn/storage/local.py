@@ -53,6 +53,10 @@ class FileStore(Store):
         with file_errors(f"{self.url}/{key}"), suppress(FileNotFoundError, NotADirectoryError):
             self._path(key).unlink()
 
+    def remove_folder(self, prefix: str) -> None:
+        with suppress(OSError):  # not empty, or gone: then there is nothing to remove
+            self._path(prefix).rmdir()
+
     def read_pointer(self, key: str) -> tuple[bytes | None, Token]:
         try:
             data = self.get(key)

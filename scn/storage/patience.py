@@ -161,6 +161,9 @@ class PatientStore(Store):
     def delete(self, key: str) -> None:
         self._patience(lambda: self._store.delete(key))
 
+    def remove_folder(self, prefix: str) -> None:
+        self._store.remove_folder(prefix)
+
     def read_pointer(self, key: str) -> tuple[bytes | None, Token]:
         return self._patience(lambda: self._store.read_pointer(key))
 

@@ -84,8 +84,7 @@ class SeaweedFS:
         except (OSError, ValueError, LookupError):
             credentials = [{"accessKey": "scn", "secretKey": secrets.token_hex(16)}]
         user = {"name": "scn", "credentials": credentials, "actions": ["Admin", "Read", "List", "Tagging", "Write"]}
-        write_atomically(self._about, json.dumps({"identities": [user], "port": port}).encode())
-        self._about.chmod(0o600)
+        write_atomically(self._about, json.dumps({"identities": [user], "port": port}).encode(), private=True)
 
     def _settings(self) -> dict[str, str]:
         about = json.loads(self._about.read_text())

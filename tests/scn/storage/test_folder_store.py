@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from scn.storage.base import StoreError, StoreLacks
+from scn.storage.base import Store, StoreError, StoreLacks
+from scn.storage.examine import examine
 from scn.storage.local import FileStore
 from scn.storage.patience import Patience, PatientStore
 
@@ -36,6 +37,16 @@ def test_a_folder_that_cannot_be_read_is_no_empty_one(tmp_path: Path, monkeypatc
     monkeypatch.setattr("scn.storage.local.os.scandir", refuses)
     with pytest.raises(StoreError, match=r"can't be used \(Permission denied\): check the path"):
         FileStore(tmp_path).list("a/")
+
+
+@pytest.mark.parametrize("patient", [True, False])
+def test_trying_a_store_leaves_nothing_in_its_folder(tmp_path: Path, patient: bool) -> None:
+    store: Store = FileStore(tmp_path)
+    store.put("a", b"1")
+    rows = list(examine(PatientStore(store, Patience(store.url, 600)) if patient else store))
+    assert {row.found for row in rows} == {"kept"}
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != ".scn-lock") == ["a"]
+    assert (tmp_path / "a").read_bytes() == b"1"
 
 
 @pytest.mark.parametrize("write", [True, False])
