@@ -45,7 +45,9 @@ def reused(experiment: str = "sr-x2", **options: object) -> int:
 
 
 def tars(folder: str = ".scn/store") -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in Path(folder).rglob("*.tar")}
+    # os.walk, as rglob fails where a writer's folder of temporary files goes while it looks.
+    found = [Path(place, name) for place, _, names in os.walk(folder) for name in names if name.endswith(".tar")]
+    return {path: path.stat().st_mtime_ns for path in found}
 
 
 def test_the_manifest_says_what_is_there_and_how_it_was_made(project: Path, configure: Configure) -> None:

@@ -76,7 +76,7 @@ def test_each_service_keeps_what_the_store_asks_of_it(service_url: str) -> None:
     store = open_store(service_url)
     rows = list(examine(store))
     assert {row.what for row in rows if row.found == "NOT kept"} == set()
-    assert len(rows) == 12
+    assert len(rows) == 11
     assert store.lacks() == ""
     assert store.list() == []
 
