@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 
 from scn.registry.publish import latest, publish, versions
 from scn.storage import open_store
-from scn.storage.base import Store, StoreError
+from scn.storage.base import Store
 from scn.storage.examine import examine
 
 NAME = "dn-s25"
@@ -79,28 +78,3 @@ def test_each_service_keeps_what_the_store_asks_of_it(service_url: str) -> None:
     assert len(rows) == 11
     assert store.lacks() == ""
     assert store.list() == []
-
-
-def test_a_missing_bucket_is_told_and_not_made(service_url: str) -> None:
-    for use in (lambda store: store.reach(), lambda store: store.put("a", b"1")):
-        with pytest.raises(StoreError, match=r"^s3://missing does not exist at \S+: create it"):
-            use(open_store("s3://missing/prefix"))
-
-
-def test_wrong_keys_are_told(service_url: str, monkeypatch: pytest.MonkeyPatch, request: Any) -> None:
-    if "moto" in request.node.name:
-        pytest.skip("moto takes any key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    with pytest.raises(StoreError, match=r"refused access to \S+ \(SignatureDoesNotMatch\): check the AWS_\* keys"):
-        open_store(service_url).reach()
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
-    with pytest.raises(StoreError, match=r"refused access to \S+ \(InvalidAccessKeyId\): check the AWS_\* keys"):
-        open_store(service_url).reach()
-
-
-def test_a_clock_that_is_off_is_told(service_url: str, monkeypatch: pytest.MonkeyPatch, request: Any) -> None:
-    if "moto" in request.node.name:
-        pytest.skip("moto looks at no clock")
-    monkeypatch.setattr("botocore.auth.get_current_datetime", lambda **_: datetime.now(UTC) - timedelta(hours=1))
-    with pytest.raises(StoreError, match="refused access, as the clock of this machine"):
-        open_store(service_url).reach()
