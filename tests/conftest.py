@@ -12,6 +12,7 @@ import pytest
 from free_ports import free_ports
 
 from benchmarks.s3_service import s3_service
+from scn.storage.s3_client import s3_session
 from scn.storage.seaweedfs import SeaweedFS
 
 # Networks are tiny here: a second thread costs more than it gives, on a busy machine many times more.
@@ -62,11 +63,15 @@ def s3_endpoint(s3_server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> s
 @pytest.fixture
 def s3_bucket(s3_endpoint: str) -> str:
     """The name of a fresh bucket."""
-    import boto3
-
     name = f"bucket-{uuid.uuid4().hex}"
-    boto3.session.Session().client("s3").create_bucket(Bucket=name)
+    s3_session().client("s3").create_bucket(Bucket=name)
     return name
+
+
+@pytest.fixture
+def s3_url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty store on the S3 service, in a bucket that was tried if any other store there was."""
+    return _url_on("s3_server", request)
 
 
 class _WithReader(SeaweedFS):
@@ -132,13 +137,12 @@ def any_store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def _url_on(server: str, request: pytest.FixtureRequest) -> str:
     """A prefix of its own in a bucket that all tests share, as a process tries each bucket's service once."""
-    import boto3
     from botocore.exceptions import ClientError
 
     monkeypatch = request.getfixturevalue("monkeypatch")
     for name, value in request.getfixturevalue(server).items():
         monkeypatch.setenv(name, value)
-    client = boto3.session.Session().client("s3")
+    client = s3_session().client("s3")
     try:
         client.head_bucket(Bucket="shared")
     except ClientError:

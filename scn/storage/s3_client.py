@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import IO, Any, NamedTuple
 
 from scn.storage.base import BLOCK_BYTES, StoreBusy, StoreError, StoreRefuses
@@ -19,7 +20,6 @@ _SKEW_SECONDS = 240.0  # S3 allows 15 minutes, others 5
 
 def s3_client(attempts: int, connect_timeout: float, read_timeout: float) -> Any:
     """A boto3 client for S3; raises StoreError if the AWS_* variables make none."""
-    import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
@@ -33,12 +33,30 @@ def s3_client(attempts: int, connect_timeout: float, read_timeout: float) -> Any
         response_checksum_validation="when_required",
     )
     try:
-        return boto3.session.Session().client("s3", config=config)
+        return s3_session().client("s3", config=config)
     except (BotoCoreError, ValueError) as error:
         detail = str(error).rstrip(".")
         raise StoreError(
             f"S3 can't be used ({detail}): correct AWS_ENDPOINT_URL and the other AWS_* variables."
         ) from error
+
+
+def s3_session() -> Any:
+    """A boto3 session of the AWS_* variables as they are now. Only what describes the services is shared by all."""
+    import boto3
+    import botocore.session
+
+    session = botocore.session.get_session()
+    session.register_component("data_loader", _descriptions(session.get_config_variable("data_path")))
+    return boto3.session.Session(botocore_session=session)
+
+
+@cache
+def _descriptions(data_path: str | None) -> Any:
+    """The descriptions of services by which botocore makes clients: each session would read them again, for 0.1 s."""
+    from botocore.loaders import create_loader
+
+    return create_loader(data_path)
 
 
 class ETags(NamedTuple):

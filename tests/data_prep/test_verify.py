@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-import boto3
 import pytest
 
 from data_prep.prepare import make_manifests
@@ -14,6 +13,7 @@ from scn.shards.manifest import Manifests, load_manifest, write_manifests
 from scn.storage import open_store
 from scn.storage.base import StoreError
 from scn.storage.local import FileStore
+from scn.storage.s3_client import s3_session
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_what_is_damaged_in_place_on_s3_is_made_again_by_the_command_that_is_tol
     assert run_cli(*shard)[0] == 0
     damaged = load_manifest("out/train.json").shards[1]
     place = {"Bucket": s3_bucket, "Key": f"store/{damaged.key}"}
-    client = boto3.session.Session().client("s3")
+    client = s3_session().client("s3")
     kept = client.get_object(**place)
     data = kept["Body"].read()
     client.put_object(**place, Body=data.replace(b"\x93NUMPY", b"\x93NUMPX", 1), Metadata=kept["Metadata"])

@@ -13,7 +13,7 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
-from strange_services import LARGE, answer, untried
+from strange_services import LARGE, answer
 
 from scn.storage import open_store
 from scn.storage.base import PART_BYTES, ObjectExists, StoreBusy, StoreError, StoreRefuses
@@ -21,12 +21,24 @@ from scn.storage.s3 import S3Store
 from scn.storage.s3_client import s3_client
 
 
-@pytest.fixture
-def s3_store(s3_bucket: str) -> S3Store:
-    """A store that has been tried already, so that what a test does to its client meets its own requests only."""
-    opened = untried(s3_bucket)
+def tried(url: str) -> S3Store:
+    """A store whose service has been tried, so that what a test does to its client meets its own requests only."""
+    opened = open_store(url)
+    assert isinstance(opened, S3Store)
     opened.check()
     return opened
+
+
+@pytest.fixture
+def s3_store(s3_url: str) -> S3Store:
+    """An empty store that has been tried already, as others in its bucket have been."""
+    return tried(s3_url)
+
+
+@pytest.fixture
+def store_alone(s3_bucket: str) -> S3Store:
+    """One with a bucket of its own, for tests that see more of the bucket than what lies below the prefix."""
+    return tried(f"s3://{s3_bucket}/some/prefix")
 
 
 @pytest.fixture
@@ -109,15 +121,15 @@ def test_an_etag_that_is_no_md5_is_made_up_by_reading(
 
 @pytest.mark.usefixtures("in_parts")
 @pytest.mark.integration
-def test_an_upload_that_fails_is_aborted(s3_store: S3Store) -> None:
+def test_an_upload_that_fails_is_aborted(store_alone: S3Store) -> None:
     def refuse(request: Any, **_: object) -> Any:
         return answer(403, "AccessDenied") if "partNumber=2" in request.url else None
 
-    s3_store._client.meta.events.register("before-send.s3.UploadPart", refuse)
-    with pytest.raises(StoreError, match=f"refused access to {s3_store.url}/a "):
-        s3_store.put("a", LARGE)
-    assert s3_store.list() == []
-    assert "Uploads" not in s3_store._client.list_multipart_uploads(Bucket=s3_store._bucket)
+    store_alone._client.meta.events.register("before-send.s3.UploadPart", refuse)
+    with pytest.raises(StoreError, match=f"refused access to {store_alone.url}/a "):
+        store_alone.put("a", LARGE)
+    assert store_alone.list() == []
+    assert "Uploads" not in store_alone._client.list_multipart_uploads(Bucket=store_alone._bucket)
 
 
 @pytest.mark.integration
@@ -186,7 +198,7 @@ def test_a_small_object_is_read_after_it_was_written(s3_store: S3Store) -> None:
 
 
 @pytest.mark.integration
-def test_a_writer_killed_before_the_last_request_leaves_no_object(s3_store: S3Store) -> None:
+def test_a_writer_killed_before_the_last_request_leaves_no_object(store_alone: S3Store) -> None:
     code = (
         "import sys, time, scn.storage as s, scn.storage.s3 as s3\n"
         "s3._MOST_AT_ONCE = 0\n"
@@ -195,30 +207,30 @@ def test_a_writer_killed_before_the_last_request_leaves_no_object(s3_store: S3St
         "store._client.meta.events.register('before-call.s3.CompleteMultipartUpload', wait)\n"
         "store.put('a', b'x' * 9 * 1024**2)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", code, s3_store.url], stdout=subprocess.PIPE, text=True) as writer:
+    with subprocess.Popen([sys.executable, "-c", code, store_alone.url], stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == "sent\n"
         writer.send_signal(signal.SIGKILL)
-    assert s3_store.list() == []
-    assert s3_store.exists("a") is False
-    assert s3_store.put("a", b"new") is True
+    assert store_alone.list() == []
+    assert store_alone.exists("a") is False
+    assert store_alone.put("a", b"new") is True
 
 
 @pytest.mark.usefixtures("in_parts")
 @pytest.mark.integration
 @pytest.mark.parametrize("same", [True, False])
-def test_an_object_that_appears_during_an_upload_stays(s3_store: S3Store, same: bool) -> None:
+def test_an_object_that_appears_during_an_upload_stays(store_alone: S3Store, same: bool) -> None:
     def overtake(**_: object) -> None:
-        open_store(s3_store.url).put("a", LARGE if same else b"first")
+        open_store(store_alone.url).put("a", LARGE if same else b"first")
 
-    s3_store._client.meta.events.register("before-call.s3.CompleteMultipartUpload", overtake)
+    store_alone._client.meta.events.register("before-call.s3.CompleteMultipartUpload", overtake)
     if same:
-        assert s3_store.put("a", LARGE) is False
+        assert store_alone.put("a", LARGE) is False
     else:
         with pytest.raises(ObjectExists):
-            s3_store.put("a", LARGE)
-        assert s3_store.get("a") == b"first"
-    assert "Uploads" not in s3_store._client.list_multipart_uploads(Bucket=s3_store._bucket)
+            store_alone.put("a", LARGE)
+        assert store_alone.get("a") == b"first"
+    assert "Uploads" not in store_alone._client.list_multipart_uploads(Bucket=store_alone._bucket)
 
 
 @pytest.mark.integration
@@ -236,7 +248,7 @@ def test_what_an_object_holds_is_read_whatever_its_metadata_say(s3_store: S3Stor
 @pytest.mark.integration
 def test_an_object_that_is_removed_while_it_is_looked_at_is_not_held(s3_store: S3Store) -> None:
     s3_store.put("a", b"1")
-    remove = untried(s3_store._bucket).delete
+    remove = open_store(s3_store.url).delete
     s3_store._client.meta.events.register("after-call.s3.HeadObject", lambda **_: remove("a"))
     assert s3_store.holds("a", sha256=hashlib.sha256(b"1").hexdigest(), size=1) is False
 
@@ -248,7 +260,7 @@ def test_listing_goes_over_pages(s3_store: S3Store, monkeypatch: pytest.MonkeyPa
     )
     for n in range(5):
         s3_store.put(f"k/{n}", b"1")
-    s3_store._client.put_object(Bucket=s3_store._bucket, Key="some/prefix/k/")  # a console's "folder"
+    s3_store._client.put_object(Bucket=s3_store._bucket, Key=f"{s3_store._prefix}k/")  # a console's "folder"
     assert s3_store.list("k/") == [f"k/{n}" for n in range(5)]
 
 
