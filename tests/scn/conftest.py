@@ -150,7 +150,7 @@ def put() -> Callable[..., Manifests]:
     return put_samples
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_project() -> Callable[..., SmallProject]:
     """The class SmallProject(root, store_url), for tests that need several projects."""
     return SmallProject
@@ -163,7 +163,7 @@ def small_project(tmp_path: Path) -> SmallProject:
     return SmallProject(root)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def photograph() -> Callable[..., Any]:
     """A function: (height, width, channels) -> a smooth uint8 image with some detail, the same every time."""
 

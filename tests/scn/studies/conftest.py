@@ -1,6 +1,7 @@
 """A project with the shards of two experiments, in which studies run in seconds."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,19 +13,31 @@ TINY = ["train.patch_size=8", "train.batch_size=2", "model.units=4"]
 """Settings that make the networks of every study tiny."""
 
 
+@pytest.fixture(scope="session")
+def make_studied(make_project: Callable[..., Any], photograph: Callable[..., Any]) -> Callable[[Path], Params]:
+    """A function: folder -> a project in it with the shards of sr-x2 and sr-x4, the same to train and measure on."""
+
+    def make(root: Path) -> Params:
+        project = make_project(root)
+        file = root / "params.yaml"
+        document = yaml.safe_load(file.read_text())
+        document["experiments"]["sr-x4"] = {"task": "sr", "level": 4}
+        file.write_text(yaml.safe_dump(document))
+        for name in ("sr-x2", "sr-x4"):
+            project.add_shards(name, {"a": photograph(64, 64), "b": photograph(60, 76)})
+        params: Params = project.params
+        return params
+
+    return make
+
+
 @pytest.fixture
-def studied(small_project: Any, photograph: Callable[..., Any]) -> Params:
+def studied(small_project: Any, make_studied: Callable[[Path], Params]) -> Params:
     """A project with the shards of sr-x2 and sr-x4: two images to train on, the same to measure on."""
-    file = small_project.root / "params.yaml"
-    document = yaml.safe_load(file.read_text())
-    document["experiments"]["sr-x4"] = {"task": "sr", "level": 4}
-    file.write_text(yaml.safe_dump(document))
-    for name in ("sr-x2", "sr-x4"):
-        small_project.add_shards(name, {"a": photograph(64, 64), "b": photograph(60, 76)})
-    return small_project.params
+    return make_studied(small_project.root)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny() -> Callable[[str], list[str]]:
     """A function: name of a study -> settings for tiny networks.
 

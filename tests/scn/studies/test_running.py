@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from scn.studies.run import run_study
 
 Tiny = Callable[[str], list[str]]
 TABLE = "scn-table4"
+VARIANTS = ("unet", "pspnet", "scn")
 
 
 def figures(folder: Path) -> dict[str, Any]:
@@ -33,6 +35,28 @@ def figures(folder: Path) -> dict[str, Any]:
     for part in (content["provenance"], *content["rows"]):
         part.pop("seconds")
     return content
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, make_studied: Callable[[Path], Params], tiny: Tiny) -> Path:
+    """The project of a study of three steps and a seed that is done: it takes seconds, a copy of it none."""
+    params = make_studied(tmp_path_factory.mktemp("finished"))
+    with pytest.MonkeyPatch.context() as watching:
+        names = trained(watching)
+        folder = run_study(TABLE, params, steps=3, seeds=1, settings=tiny(TABLE))
+    assert folder == params.root / "studies" / TABLE
+    assert names == [f"{TABLE}-{variant}-0" for variant in VARIANTS]
+    return params.root
+
+
+@pytest.fixture
+def done(studied: Params, finished: Path) -> Path:
+    """The folder of that study in a project of the test's own, whose images are the same."""
+    folder = studied.root / "studies" / TABLE
+    shutil.copytree(finished / "studies" / TABLE, folder)
+    params = folder / "params.yaml"  # the only file that names the project's folder
+    params.write_text(params.read_text().replace(str(finished), str(studied.root)))
+    return folder
 
 
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -47,30 +71,24 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_what_is_finished_is_not_made_again(studied: Params, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_finished_is_not_made_again(studied: Params, done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = (done / "result.json").read_bytes()
     names = trained(monkeypatch)
-    folder = run_study(TABLE, studied, steps=3, seeds=1, settings=tiny(TABLE))
-    assert names == [f"{TABLE}-{variant}-0" for variant in ("unet", "pspnet", "scn")]
-    first = (folder / "result.json").read_bytes()
-
-    names.clear()
     monkeypatch.setattr("scn.studies.run.measure", lambda *a, **k: pytest.fail("it was measured again"))
     run_study(TABLE, studied, seeds=1)
     assert names == []
-    assert (folder / "result.json").read_bytes() == first
+    assert (done / "result.json").read_bytes() == first
 
 
 def test_seeds_are_added(
-    studied: Params, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    studied: Params, tiny: Tiny, done: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = run_study(TABLE, studied, steps=3, seeds=1, settings=tiny(TABLE))
-    before = figures(folder)
+    before = figures(done)
     names = trained(monkeypatch)
-    assert "goes on" not in capsys.readouterr().out
     run_study(TABLE, studied, seeds=2)
     assert f"{TABLE}: goes on with --set {' --set '.join(tiny(TABLE))}, as it was begun\n" in capsys.readouterr().out
-    assert names == [f"{TABLE}-{variant}-1" for variant in ("unet", "pspnet", "scn")]
-    after = figures(folder)
+    assert names == [f"{TABLE}-{variant}-1" for variant in VARIANTS]
+    after = figures(done)
     assert [row for row in after["rows"] if row["seed"] == 0] == before["rows"]
     assert after["seeds"] == 2
     summary = after["variants"]["unet"]["sets"]["sample/evaluation"]
@@ -78,14 +96,13 @@ def test_seeds_are_added(
     assert summary["psnr"]["std"] > 0
 
 
-def test_a_damaged_model_is_trained_again(studied: Params, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = run_study(TABLE, studied, steps=3, seeds=1, settings=tiny(TABLE))
-    before = figures(folder)
-    (folder / "models" / f"{TABLE}-scn-0" / "model.safetensors").unlink()
+def test_a_damaged_model_is_trained_again(studied: Params, done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = figures(done)
+    (done / "models" / f"{TABLE}-scn-0" / "model.safetensors").unlink()
     names = trained(monkeypatch)
     run_study(TABLE, studied, seeds=1)
     assert names == [f"{TABLE}-scn-0"]
-    assert figures(folder) == before
+    assert figures(done) == before
 
 
 def test_other_code_trains_everything_again(
@@ -136,7 +153,7 @@ def test_a_stopped_study_says_so_and_goes_on(
 
 def test_a_sweep_at_the_trainings_own_pyramid_is_the_plain_figure(studied: Params, tiny: Tiny) -> None:
     for name, key in (("scn-figure7", "scales"), ("scn-figure8", "ratio")):
-        result = figures(run_study(name, studied, steps=30, seeds=1, settings=tiny(name)))
+        result = figures(run_study(name, studied, steps=8, seeds=1, settings=tiny(name)))
         for row in result["rows"]:
             own = result["variants"][row["variant"]]["model"][key]
             points = {point["value"]: point["sets"] for point in row["sweep"]}
@@ -148,17 +165,16 @@ def test_a_sweep_at_the_trainings_own_pyramid_is_the_plain_figure(studied: Param
         assert "difference" not in summaries[own]["sets"]["sample/evaluation"]
 
 
-def test_figures_are_those_of_scn_evaluate(studied: Params, tiny: Tiny) -> None:
-    folder = run_study(TABLE, studied, steps=3, seeds=1, settings=tiny(TABLE))
-    row = figures(folder)["rows"][0]
-    evaluation = json.loads(evaluate_stage(load_params(folder / "params.yaml"), f"{TABLE}-unet-0").read_text())
+def test_figures_are_those_of_scn_evaluate(done: Path) -> None:
+    row = figures(done)["rows"][0]
+    evaluation = json.loads(evaluate_stage(load_params(done / "params.yaml"), f"{TABLE}-unet-0").read_text())
     measured = evaluation["sets"]["sample/evaluation"]["mean"]
     assert {"sr-rgb-v1": row["sets"], **row["further"]} == {
         rule: {"sample/evaluation": methods["model"]} for rule, methods in measured.items()
     }
     assert row["further"].keys() == {"sr-y-v1"}
     degraded = {rule: methods["input"] for rule, methods in measured.items()}
-    assert figures(folder)["input"] == {"sample/evaluation": degraded["sr-rgb-v1"]}
+    assert figures(done)["input"] == {"sample/evaluation": degraded["sr-rgb-v1"]}
 
 
 def test_an_image_that_the_protocol_can_not_measure_is_told(studied: Params, tiny: Tiny, small_project: Any) -> None:
@@ -168,17 +184,17 @@ def test_an_image_that_the_protocol_can_not_measure_is_told(studied: Params, tin
 
 
 def test_minutes_become_steps_that_are_kept(studied: Params, tiny: Tiny) -> None:
-    folder = run_study(TABLE, studied, minutes=0.1, seeds=2, settings=tiny(TABLE))
+    folder = run_study(TABLE, studied, minutes=0.05, seeds=2, settings=tiny(TABLE))
     plan = Plan.loads((folder / "plan.json").read_bytes(), folder, "")
     assert set(plan.timings) == {"unet", "pspnet", "scn"}
-    assert plan.steps == steps_within(0.1, plan.timings, dict.fromkeys(plan.timings, 1.0), 2)
+    assert plan.steps == steps_within(0.05, plan.timings, dict.fromkeys(plan.timings, 1.0), 2)
     result = figures(folder)
-    assert result["minutes"] == 0.1
+    assert result["minutes"] == 0.05
     assert {row["steps"] for row in result["rows"]} == {plan.steps}
     run_study(TABLE, studied, seeds=1)
     assert Plan.loads((folder / "plan.json").read_bytes(), folder, "") == plan
     for options, message in (
-        ({"minutes": 5.0}, r"begun with --minutes 0\.1 \(\d+ steps\): leave that out"),
+        ({"minutes": 5.0}, r"begun with --minutes 0\.05 \(\d+ steps\): leave that out"),
         ({"steps": plan.steps + 1}, rf"begun with {plan.steps} steps: leave that out"),
         ({"size": "paper"}, "begun as scn-table4, size small, on sr-x2: leave that out"),
         ({"settings": ["model.units=6"]}, "begun with other networks, recipes or images"),
@@ -244,7 +260,7 @@ from scn.core.errors import UserError
 from scn.studies.run import run_study
 os.chdir({root!r})
 params = load_params("params.yaml")
-run_study({study!r}, params, steps=5, seeds=2, settings={settings!r}, out=Path("there"))
+run_study({study!r}, params, steps=5, seeds=1, settings={settings!r}, out=Path("there"))
 try:
     run_study({study!r}, params, steps=5, seeds=1, settings=["train.patch_size=64"], out=Path("large"))
 except UserError as error:
@@ -255,7 +271,7 @@ except UserError as error:
 @pytest.mark.integration
 def test_trainings_on_ray_give_the_same_rows_and_messages(studied: Params, tiny: Tiny, tmp_path: Path) -> None:
     settings = tiny(TABLE)
-    here = figures(run_study(TABLE, studied, steps=5, seeds=2, settings=settings, out=tmp_path / "here"))
+    here = figures(run_study(TABLE, studied, steps=5, seeds=1, settings=settings, out=tmp_path / "here"))
     program = ON_RAY.format(root=str(studied.root), study=TABLE, settings=settings)
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -278,4 +294,5 @@ def test_the_command(studied: Params, tiny: Tiny, monkeypatch: pytest.MonkeyPatc
     done = run(app, ["study", TABLE, "--steps", "2", "--seeds", "1", *settings, "--out", "here"])
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines()[-1] == "The study is in here/README.md"
+    assert "goes on" not in done.stdout
     assert figures(Path("here"))["steps"] == 2
