@@ -42,7 +42,7 @@ def test_nodes_that_join_later_take_part(empty_cluster: Any, monkeypatch: pytest
         return wait(pending, **how)
 
     monkeypatch.setattr("ray.wait", counted)
-    monkeypatch.setattr("scn.core.parallel.LOOK_S", 0.1, raising=False)
+    monkeypatch.setattr("scn.core.parallel.LOOK_S", 0.1)
     naps = dict(carry_out(time.sleep, [0.1] * 40, 1, unit="nap"))
     assert naps == dict.fromkeys(range(40))
     assert asked[0] == 2  # what an autoscaler sees where there is no CPU yet

@@ -1,6 +1,7 @@
 """Evaluation on a Ray cluster: the same figures, one sentence for an error, few images in memory, lost actors."""
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ import pytest
 
 from scn.core.errors import UserError
 from scn.core.ray import stop_ray
+from scn.evaluation import cluster as measuring_cluster
 from scn.evaluation.images import restorer
 from scn.evaluation.measuring import INPUT
 from scn.evaluation.runner import ensemble_stage, evaluate_stage
@@ -50,12 +52,30 @@ def on_cluster(cluster: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[], N
     return lambda: monkeypatch.setenv("RAY_ADDRESS", "local")
 
 
+@pytest.fixture
+def asked_of_actors(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """The numbers of the images that actors are to measure, one list for each time that they are asked."""
+    asked: list[list[int]] = []
+    measure = measuring_cluster.measure_on_cluster
+
+    def noted(work: Any, numbers: Sequence[int]) -> Iterator[Any]:
+        asked.append(list(numbers))
+        return measure(work, numbers)
+
+    monkeypatch.setattr(measuring_cluster, "measure_on_cluster", noted)
+    return asked
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_figures_and_pictures_are_those_of_one_process(
-    small_project: Any, photograph: Any, on_cluster: Callable[[], None], capfd: pytest.CaptureFixture[str]
+    small_project: Any,
+    photograph: Any,
+    on_cluster: Callable[[], None],
+    asked_of_actors: list[list[int]],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     sizes = ((32, 40), (24, 26), (28, 44), (36, 22), (30, 30), (26, 48))
     small_project.add_shards(NAME, {f"{i}": photograph(*size) for i, size in enumerate(sizes)})
@@ -69,14 +89,21 @@ def test_figures_and_pictures_are_those_of_one_process(
 
     here = stages()
     assert len(here) == 2 + 4 * 4  # two files of figures; of four images truth, input, model and ensemble
+    assert asked_of_actors == []
+    shutil.rmtree(evaluations)
     capfd.readouterr()
     on_cluster()
     assert stages() == here
+    assert asked_of_actors == [[*range(6)], [1, 2, 3, 4], [*range(6)]]  # for figures, pictures, self-ensemble
     assert "ray" not in capfd.readouterr().out.lower()
 
 
 def test_a_damaged_shard_is_the_same_sentence_after_the_images_before_it(
-    small_project: Any, photograph: Any, put: Callable[..., Any], on_cluster: Callable[[], None]
+    small_project: Any,
+    photograph: Any,
+    put: Callable[..., Any],
+    on_cluster: Callable[[], None],
+    asked_of_actors: list[list[int]],
 ) -> None:
     params = small_project.params
     store, experiment = open_store(params.storage.url, params.root), params.experiment("dn-s25")
@@ -100,8 +127,10 @@ def test_a_damaged_shard_is_the_same_sentence_after_the_images_before_it(
     here = names_and_error()
     assert here[0] == ["0", "1"]
     assert of_set.shards[1].key in here[1]
+    assert asked_of_actors == []
     on_cluster()
     assert names_and_error() == here
+    assert asked_of_actors == [[0, 1, 2]]
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """`scn restore` from one store into another: what is done is found again, and recorded with its hashes."""
 
 import hashlib
+import io
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,10 @@ def results(project: Any) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.suffix == ".png"
     }
+
+
+def levels(data: bytes) -> Any:
+    return np.asarray(Image.open(io.BytesIO(data)), np.int16)
 
 
 def check(project: Any, photographs: Path) -> None:
@@ -183,14 +187,21 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.integration
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.usefixtures("cluster")
-def test_a_cluster_gives_the_same(project: Any, photographs: Path, command: Any) -> None:
-    status, out, err = command("--ray")
+def test_a_cluster_gives_the_same(
+    project: Any, photographs: Path, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(restore_stores, "restore_here", lambda *_: pytest.fail("it was restored in this process"))
+        status, out, err = command("--ray")
     assert (status, "3 images restored by dn-s25@v1" in out, "damaged.png is damaged" in err) == (1, True, True)
     check(project, photographs)
-    assert "ray" in sys.modules
     on_cluster = results(project)
     for name in on_cluster:
         (project.root / "out" / name).unlink()
         (project.root / "out/manifest" / f"{name}.json").unlink()
+    monkeypatch.setattr(restore_stores, "restore_on_ray", lambda *_: pytest.fail("it was restored on the cluster"))
     command()
-    assert results(project).keys() == on_cluster.keys()
+    here = results(project)
+    assert here.keys() == on_cluster.keys()
+    for name, data in here.items():  # within the rounding of as many threads
+        assert np.abs(levels(data) - levels(on_cluster[name])).max() <= 1

@@ -129,7 +129,35 @@ def test_replicas_restore_cancel_grow_and_are_replaced(
         jobs.close()
 
 
-def test_photographs_of_one_size_are_one_batch(started: Callable[[Scale], Cluster], restorer: Restorer) -> None:
+def noting_batches(replica: Any, file: Path) -> Any:
+    """A replica that writes the size of each batch that it computes into a file; the first one takes long."""
+
+    class Noting(replica):  # type: ignore[misc]
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            from scn.serving import replica as module  # that of the replica's own process
+
+            run: Any = module._run
+
+            def noted(like: Any, images: Any) -> Any:
+                if not file.exists():
+                    time.sleep(2)  # meanwhile the others come
+                with file.open("a") as sizes:
+                    sizes.write(f"{len(images)}\n")
+                return run(like, images)
+
+            module._run = noted
+
+    return Noting
+
+
+def test_photographs_of_one_size_are_one_batch(
+    started: Callable[[Scale], Cluster], restorer: Restorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray import serve
+
+    deployment, file = serve.deployment, tmp_path / "sizes"
+    monkeypatch.setattr(serve, "deployment", lambda **how: lambda kind: deployment(**how)(noting_batches(kind, file)))
     workers = started(Scale(most=1, together=4)).workers()
     assert len(workers) == 4
     wanted, results = Wanted(name="a.png", reference="dn-s25"), dict[int, bytes]()
@@ -145,6 +173,8 @@ def test_photographs_of_one_size_are_one_batch(started: Callable[[Scale], Cluste
     for seed in range(4):  # within the rounding of a batch: a grey level at most
         here = restorer.restore(photograph(64, seed), wanted, lambda part: None)
         assert np.abs(pixels(results[seed]) - pixels(here.result)).max() <= 1
+    sizes = [int(size) for size in file.read_text().split()]  # each photograph is three images: one for each channel
+    assert (sum(sizes), max(sizes) > 3) == (12, True), sizes
 
 
 def test_a_cluster_that_is_too_small_is_told(started: Callable[[Scale], Cluster]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -280,6 +281,8 @@ def test_trainings_on_ray_give_the_same_rows_and_messages(studied: Params, tiny:
         capture_output=True,
         text=True,
     )
+    assert re.search(rf"^\S*\(\w+ pid=\d+\)\S* {TABLE}-\w+-\d: trains on ", done.stdout, re.MULTILINE)  # as Ray says it
+    assert not re.search(rf"^{TABLE}-\w+-\d: ", done.stdout, re.MULTILINE)
     assert figures(studied.root / "there")["rows"] == here["rows"]
     assert "\nThe image a is 64x64 pixels, smaller than a patch of 128x128: take it out" in done.stdout
     assert "Traceback" not in done.stderr
