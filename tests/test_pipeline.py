@@ -143,4 +143,5 @@ def test_a_mistake_ends_with_one_sentence(tmp_path: Path, command: list[str], me
 def test_help_names_the_commands(program: str) -> None:
     shown = Workspace(ROOT).run(program, "--help").stdout
     commands = {"scn": ["train", "evaluate", "publish", "restore"], "data-prep": ["download", "shard"]}
-    assert all(command in shown for command in commands[program])
+    rows = {line.strip("│ ").partition(" ")[0] for line in shown.splitlines()}
+    assert rows.issuperset(commands[program])

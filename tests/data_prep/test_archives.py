@@ -227,7 +227,7 @@ def test_missing_folders_and_images_are_named(tmp_path: Path) -> None:
 
 def test_a_new_version_replaces_the_old_one_as_a_whole(tmp_path: Path) -> None:
     unpack(zipped(tmp_path / "old.zip", {"a.png": b"old", "gone.png": b""}), ".", tmp_path / "out", {})
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match="leaves the folder"):
         unpack(zipped(tmp_path / "bad.zip", {"../a.png": b""}), ".", tmp_path / "out", {})
     assert there(tmp_path / "out")["a.png"] == b"old"
     unpack(zipped(tmp_path / "new.zip", {"a.png": b"new"}), ".", tmp_path / "out", {})

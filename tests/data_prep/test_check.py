@@ -178,6 +178,8 @@ def test_the_sites_copies_are_the_usual_ones(
     project: Path, site_corpora: Path, monkeypatch: pytest.MonkeyPatch, reference: str
 ) -> None:
     monkeypatch.setenv("SCN_CORPORA", str(site_corpora))
-    for finding in found(reference):
+    findings = found(reference)
+    assert findings
+    for finding in findings:
         assert finding.problems == ()
         assert finding.summary.endswith("the usual copy, verified")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from scn.core.errors import UserError
@@ -20,6 +21,7 @@ from scn.inference.handle import Model
 from scn.inference.model_files import check_fits, load_model, save_model
 from scn.inference.tiled import margin_of
 from scn.networks.build import build
+from scn.registry.imports import import_model
 from scn.registry.land import land
 from scn.registry.publish import publish
 from scn.registry.reference import load
@@ -372,10 +374,26 @@ def test_a_model_that_does_not_fit_its_experiment_is_told(small_project: Any, ol
 
 
 def test_an_imported_model_names_no_level_and_fits_any(small_project: Any) -> None:
-    folder = small_project.add_model("dn-s25")
-    config = {key: value for key, value in load_model(folder)[1].items() if key != "level"}
-    check_fits(config, folder, small_project.params.experiment("dn-s25"))
-    assert "level" not in config
+    path, file, folder = small_project.root / "params.yaml", small_project.root / "a.pth", small_project.root / "theirs"
+    shapes = {"model.0": (8, 1), "model.2": (8, 8), "model.4": (1, 8)}
+    weights = {f"{name}.weight": torch.zeros(*shape, 3, 3) for name, shape in shapes.items()}
+    torch.save(weights | {f"{name}.bias": torch.zeros(shape[0]) for name, shape in shapes.items()}, file)
+    import_model(file, folder, task="dn")
+    config = load_model(folder)[1]
+    assert (config["task"], "level" in config) == ("dn", False)
+
+    document = yaml.safe_load(path.read_text())
+    document["model"] = {"name": "dncnn", "layers": 3, "units": 8, "batch_norm": False}
+    for level in (15, 25):
+        document["experiments"]["dn-s25"]["level"] = level
+        path.write_text(yaml.safe_dump(document))
+        check_fits(config, folder, small_project.params.experiment("dn-s25"))
+    with pytest.raises(UserError, match=r"theirs holds a model of another task than .* for car-q10"):
+        check_fits(config, folder, small_project.params.experiment("car-q10"))
+    document["model"]["units"] = 16
+    path.write_text(yaml.safe_dump(document))
+    with pytest.raises(UserError, match=r"theirs holds a model of another architecture than .* for dn-s25"):
+        check_fits(config, folder, small_project.params.experiment("dn-s25"))
 
 
 def test_self_ensemble_is_asked_for_and_is_the_mean_of_eight(

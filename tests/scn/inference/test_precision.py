@@ -3,6 +3,7 @@
 import platform
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -79,21 +80,19 @@ def test_threads_that_enter_and_leave_in_turns_compute_exactly(tf32: list[str]) 
     def first() -> None:
         with exact():
             entered.set()
-            followed.wait(10)
+            assert followed.wait(10)
         left.set()
 
     def second() -> None:
-        entered.wait(10)
+        assert entered.wait(10)
         with exact():
             followed.set()
-            left.wait(10)
+            assert left.wait(10)
             seen["inside"] = settings()
 
-    threads = [threading.Thread(target=each) for each in (first, second)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(2) as threads:
+        for turn in [threads.submit(first), threads.submit(second)]:
+            turn.result()
     assert seen["inside"] == ["ieee"] * 4
     assert settings() == tf32
 

@@ -51,6 +51,11 @@ def deletable(params: Params) -> list[str]:
     return [old.name for old in find_old(params) if old.deletable]
 
 
+def ages(params: Params) -> dict[str, tuple[int, bool]]:
+    """For how many days each has been unneeded, and whether it may be deleted."""
+    return {old.name: (old.days, old.deletable) for old in find_old(params)}
+
+
 def test_what_is_unneeded_long_enough_is_deleted(params: Params) -> None:
     unneeded = ["runs/sr-x2/0123abcd", *(key.rpartition("/")[0] for key in SHARDS[2:])]
     assert [old.name for old in find_old(params)] == unneeded
@@ -67,12 +72,12 @@ def test_what_changes_begins_anew(params: Params) -> None:
     find_old(params)
     days_pass(params, 10)
     store_of(params).put("runs/sr-x2/0123abcd/step-40-0123456789abcdef.pt", b"later")
-    assert "runs/sr-x2/0123abcd" not in deletable(params)
+    assert ages(params)["runs/sr-x2/0123abcd"] == (0, False)
     find_old(params)
     days_pass(params, 10)
     _, token = store_of(params).read_pointer("runs/sr-x2/0123abcd/lease.json")
     store_of(params).swap_pointer("runs/sr-x2/0123abcd/lease.json", b"{}", token)  # a run has gone on
-    assert "runs/sr-x2/0123abcd" not in deletable(params)
+    assert ages(params)["runs/sr-x2/0123abcd"] == (0, False)
 
 
 def test_a_lock_file_names_shards_too(params: Params, capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,7 +103,7 @@ def test_what_ray_train_left_goes_too(params: Params) -> None:
     assert [old.name for old in find_old(params)][:2] == ["ray-train/0123", "ray-train/4567"]
     days_pass(params, 10)
     store.put("ray-train/4567/y", b"")  # of a run that is at work
-    assert "ray-train/4567" not in deletable(params)
+    assert [ages(params)[name] for name in ("ray-train/0123", "ray-train/4567")] == [(10, True), (0, False)]
     delete_old(params, find_old(params))
     assert store.list("ray-train/") == ["ray-train/4567/x", "ray-train/4567/y"]
 

@@ -14,19 +14,22 @@ from scn.storage.patience import Patience
 
 def run_with(failures: int, seconds: float) -> Any:
     """A run whose store fails so many times."""
-    left = iter(range(failures))
+    left, asked = iter(range(failures)), list[bool]()
 
     def check(*, write: bool) -> None:
         assert not write  # a node may have no right to
+        asked.append(write)
         if next(left, None) is not None:
             raise StoreError("No answer from s3://bucket: start the service.")
 
-    store = SimpleNamespace(check=check, url="s3://bucket")
+    store = SimpleNamespace(check=check, asked=asked, url="s3://bucket")
     return SimpleNamespace(experiment=SimpleNamespace(name="sr-x2"), store=store, patience=Patience(store.url, seconds))
 
 
 def test_workers_start_again_when_the_store_answers() -> None:
-    _wait_for_store(run_with(3, 60), lambda: "")
+    run = run_with(3, 60)
+    _wait_for_store(run, lambda: "")
+    assert len(run.store.asked) == 4
 
 
 def test_a_store_that_stays_away_ends_the_run_and_a_signal_the_wait() -> None:

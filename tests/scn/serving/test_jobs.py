@@ -192,9 +192,10 @@ def test_a_rate_that_can_not_be_measured_keeps_nobody_waiting(tmp_path: Path) ->
     worker.go.release()
     jobs = Jobs(tmp_path / "jobs", [worker], measured=lambda: ["a", "b"])
     until(lambda: measured == ["a", "b"])
-    (tmp_path / "upload").touch()
+    (tmp_path / "upload").write_bytes(b"a photograph")
     job = jobs.submit(Wanted(name="a"), Header(width=3, height=2), "", tmp_path / "upload")
     until(lambda: job.state == State.DONE)
+    assert (job.by, (job.folder / "result").read_bytes()) == ("test", b"a photograph")
     jobs.close()
 
 
@@ -209,9 +210,10 @@ def test_models_that_can_not_be_listed_keep_nobody_waiting(tmp_path: Path) -> No
     worker.go.release()
     jobs = Jobs(tmp_path / "jobs", [worker], measured=models)
     until(lambda: listed)
-    (tmp_path / "upload").touch()
+    (tmp_path / "upload").write_bytes(b"a photograph")
     job = jobs.submit(Wanted(name="a"), Header(width=3, height=2), "", tmp_path / "upload")
     until(lambda: job.state == State.DONE)
+    assert (job.by, (job.folder / "result").read_bytes()) == ("test", b"a photograph")
     jobs.close()
     assert len(listed) == 1
 

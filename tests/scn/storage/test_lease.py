@@ -168,7 +168,9 @@ def test_a_killed_process_of_this_machine_is_seen_to_be_gone(tmp_path: Path) -> 
 def test_another_process_of_the_same_number_is_not_the_holder(tmp_path: Path) -> None:
     store = FileStore(tmp_path)
     of(store, started="1").take(print)
-    of(store).take(print)
+    second = of(store)
+    second.take(print)
+    assert held(store).id == second.id
 
 
 def test_of_two_that_come_at_once_one_gets_it(store: Store) -> None:

@@ -1,6 +1,7 @@
 """What networks cost, counted and timed once."""
 
 import pytest
+import torch
 
 from scn.core.errors import UserError
 from scn.evaluation.page import costs
@@ -56,5 +57,12 @@ def test_published_networks_that_the_project_has() -> None:
         account.of({"name": "scn-of-tomorrow"})
 
 
-def test_what_computes_is_named() -> None:
-    assert computing()
+@pytest.mark.parametrize(
+    ("gpu", "threads", "named"),
+    [("", 1, "CPU, 1 thread"), ("", 3, "CPU, 3 threads"), ("NVIDIA H200", 3, "NVIDIA H200")],
+)
+def test_what_computes_is_named(monkeypatch: pytest.MonkeyPatch, gpu: str, threads: int, named: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(gpu))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: gpu)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert computing() == named
