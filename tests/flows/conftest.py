@@ -87,6 +87,24 @@ def make_scratch(tmp_path: Path, empty_repository: Path) -> MakeScratch:
     return make
 
 
+@pytest.fixture
+def known_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flows know the stages of a scratch project and push nothing: to ask DVC takes a second each time."""
+
+    def known(_: Path, target: str) -> list[str]:
+        name = target.removeprefix("publish@")
+        return ["download@mine", f"train@{name}", target]
+
+    monkeypatch.setattr("flows.chain.stages_of", known)
+    monkeypatch.setattr("flows.chain.push_outputs", lambda *_: None)
+
+
+@pytest.fixture
+def asked_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage asks soon whether its run is cancelled."""
+    monkeypatch.setattr("flows.ending.ASK_SECONDS", 0.2)
+
+
 @pytest.fixture(scope="session")
 def prefect_api() -> Iterator[None]:
     """A Prefect API with a database of its own, for flows that run in this process."""

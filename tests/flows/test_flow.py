@@ -93,6 +93,7 @@ def test_a_run_publishes_and_removes_its_workspace(make_scratch: MakeScratch, mo
     assert not (project / "published").exists()  # it ran elsewhere
 
 
+@pytest.mark.usefixtures("known_stages")
 def test_a_failed_stage_fails_the_run_with_one_sentence_and_keeps_the_workspace(
     make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +113,7 @@ def test_a_failed_stage_fails_the_run_with_one_sentence_and_keeps_the_workspace(
     assert (kept / "indexes/mine.json").read_text() == "photograph.png\n"
 
 
+@pytest.mark.usefixtures("known_stages")
 def test_a_stage_that_fails_once_is_tried_again(make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch) -> None:
     project = make_scratch("mkdir .scn/store/tried && exit 1; echo trained > models/${key}")
     monkeypatch.setattr(chain, "RETRY_DELAYS", [0.0])
@@ -121,6 +123,7 @@ def test_a_stage_that_fails_once_is_tried_again(make_scratch: MakeScratch, monke
     assert (counts["train@sr-x2"], counts["publish@sr-x2"]) == (2, 1)
 
 
+@pytest.mark.usefixtures("known_stages")
 def test_a_stage_that_takes_too_long_is_ended(make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch) -> None:
     project = make_scratch("sleep 300; echo trained > models/${key}")
     started = time.monotonic()
@@ -130,6 +133,7 @@ def test_a_stage_that_takes_too_long_is_ended(make_scratch: MakeScratch, monkeyp
     assert state.message.startswith("Stage train@sr-x2 took longer than 0.00138889 hours: ")
 
 
+@pytest.mark.usefixtures("known_stages")
 def test_two_runs_at_once_have_a_workspace_each(
     make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -165,6 +169,7 @@ def test_two_runs_at_once_have_a_workspace_each(
     assert {Path(place).parent for place in places} == {project / ".scn/flow-runs"}
 
 
+@pytest.mark.usefixtures("known_stages")
 def test_what_a_training_prints_is_shown_as_progress_and_secrets_are_not(
     make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +209,7 @@ def test_an_unknown_experiment_fails_the_run_before_anything_is_made(
     assert workspaces(project) == []
 
 
+@pytest.mark.usefixtures("known_stages", "asked_often")
 @pytest.mark.parametrize("state_type", ["CANCELLING", "CANCELLED"])
 def test_a_run_that_is_cancelled_ends_its_stage_and_runs_no_other(
     make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, state_type: str
@@ -220,6 +226,7 @@ def test_a_run_that_is_cancelled_ends_its_stage_and_runs_no_other(
     assert flow_run(state).state.name == "Cancelled"
 
 
+@pytest.mark.usefixtures("known_stages", "asked_often")
 def test_a_run_that_is_cancelled_before_a_retry_does_not_wait_for_it(
     make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -247,6 +254,7 @@ def test_the_shards_of_a_preparation_are_shown(make_scratch: MakeScratch, monkey
     assert shown.description == "The shards of sr-x2, dn-s25 in file://.scn/store"
 
 
+@pytest.mark.usefixtures("known_stages")
 def test_a_run_that_can_not_be_recorded_keeps_its_workspace_and_tells_how_to(
     make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -250,9 +250,13 @@ def test_a_branch_that_is_checked_out_is_one_sentence(make_scratch: MakeScratch,
 
 STUBBORN = "trap : TERM\necho $$\nwhile :; do sleep 1; done\n"
 FLOW = """\
+import sys
 from pathlib import Path
-from flows.stages import run_command
-run_command(Path(), "stage", ["sh", "-c", "sh stubborn.sh 2> errors & wait"], lambda line: print(line, flush=True))
+from flows import stages
+impatient = "import sys; from flows import guard; guard._TERM_SECONDS = 1.0; sys.exit(guard.main(sys.argv[1:]))"
+stages._GUARD = [sys.executable, "-c", impatient]
+command = ["sh", "-c", "sh stubborn.sh 2> errors & wait"]
+stages.run_command(Path(), "stage", command, lambda line: print(line, flush=True))
 """
 
 

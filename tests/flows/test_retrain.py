@@ -86,7 +86,7 @@ def test_the_experiment_that_another_starts_from_is_its_base(tmp_path: Path) -> 
     assert bases(load_params(tmp_path / "params.yaml"), ["dn-s25", "sr-x2"]) == {"dn-s25": "sr-x2"}
 
 
-@pytest.mark.usefixtures("prefect_api")
+@pytest.mark.usefixtures("prefect_api", "known_stages")
 @pytest.mark.filterwarnings("default")
 def test_the_end_says_which_failed(make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch) -> None:
     project = make_scratch("[ ${key} = sr-x2 ] && echo 'scn: no shards.' && exit 1; echo trained > models/${key}")
@@ -122,7 +122,7 @@ def test_the_end_says_what_is_not_recorded(make_scratch: MakeScratch, monkeypatc
     )
 
 
-@pytest.mark.usefixtures("prefect_api")
+@pytest.mark.usefixtures("prefect_api", "known_stages", "asked_often")
 @pytest.mark.filterwarnings("default")
 def test_one_that_is_cancelled_stops_no_other(
     make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -139,7 +139,7 @@ def test_one_that_is_cancelled_stops_no_other(
     assert (project / ".scn/store/dn-s25").is_file()
 
 
-@pytest.mark.usefixtures("prefect_api")
+@pytest.mark.usefixtures("prefect_api", "known_stages")
 @pytest.mark.filterwarnings("default")
 def test_when_its_process_is_asked_to_end_all_that_it_runs_ends(
     make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
