@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -66,7 +66,10 @@ class Replica:
         self._restorers: dict[str, Restorer] = {}
         self._lock = threading.Lock()
         torch.set_num_threads(threads)
-        ExitStack().enter_context(exact())  # for as long as the process lives: it is one setting for all threads
+        self._exact = ExitStack()  # kept, as what is freed is left: it is one setting for all threads
+        self._exact.enter_context(exact())
+        # Of its own: Ray Serve's loop has a few threads alone, and those who wait for a batch would leave it none.
+        self._working, self._batching = ThreadPoolExecutor(together + 1), ThreadPoolExecutor(1)
 
     async def refusal(self) -> UserError | None:
         """Why this node can't be used; None if it can."""
@@ -104,7 +107,7 @@ class Replica:
                 result = RuntimeError(str(error))
             tell(Ended(result=result, rates=dict(rates)))
 
-        working = asyncio.create_task(asyncio.to_thread(work))
+        working = loop.run_in_executor(self._working, work)
         try:
             event: float | Ended = 0.0
             while not isinstance(event, Ended):
@@ -116,8 +119,9 @@ class Replica:
 
     async def measure(self, reference: str, key: str, packed: Packed) -> float | None:
         """Seconds for a megapixel, as Restorer.measure finds them."""
-        restorer = await asyncio.to_thread(self._restorer, key, packed, asyncio.get_running_loop())
-        await asyncio.to_thread(restorer.measure, reference)
+        loop = asyncio.get_running_loop()
+        restorer = await loop.run_in_executor(self._working, self._restorer, key, packed, loop)
+        await loop.run_in_executor(self._working, restorer.measure, reference)
         return restorer.rates.get(reference)
 
     def _restorer(self, key: str, packed: Packed, loop: asyncio.AbstractEventLoop) -> Restorer:
@@ -148,7 +152,7 @@ class Replica:
 
     @serve.batch(max_batch_size=TOGETHER, batch_wait_timeout_s=_MOMENT_S)
     async def _apply(self, passes: Any) -> Any:
-        return await asyncio.to_thread(in_batches, passes)
+        return await asyncio.get_running_loop().run_in_executor(self._batching, in_batches, passes)
 
 
 def in_batches(passes: Sequence[Pass]) -> list[Tensor | Exception]:

@@ -1,6 +1,10 @@
 """Several photographs' images in one batch."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +12,8 @@ from torch import Tensor, nn
 
 pytest.importorskip("ray.serve", reason="Ray Serve is not installed: `pip install 'scn[serve]'` does that")
 
-from scn.serving.replica import Pass, in_batches
+from scn.serving import replica
+from scn.serving.replica import Ended, Pass, Replica, in_batches
 
 
 class Network(nn.Module):
@@ -67,3 +72,42 @@ def test_an_error_is_given_to_those_whom_it_concerns() -> None:
     wrong, right = in_batches([*passes(network, [(2, 1, 8, 8)]), *passes(network, [(1, 1, 9, 9)])])
     assert isinstance(wrong, torch.OutOfMemoryError)
     assert isinstance(right, Tensor)
+
+
+class Doubled:
+    """Stands for Models, for its only model and for Restorer: what it restores is a number, twice as large then."""
+
+    def __init__(self, models: Any = None) -> None:
+        self.network, self.rates, self.loaded = Network(), dict[str, float](), {"doubled": self}
+        self.applied: Callable[[Tensor], Tensor] = models.applied if models else self.network
+
+    def apply_through(self, function: Callable[[Tensor], Tensor]) -> None:
+        self.applied = function
+
+    def restore(self, data: bytes, wanted: object, progress: Callable[[float], None]) -> float:
+        progress(0.5)
+        return self.applied(torch.full((1, 1, 4, 4), float(data[0]))).mean().item()
+
+
+def test_those_who_wait_for_a_batch_do_not_take_the_thread_that_computes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray Serve's loop has fewer threads than a replica restores photographs at a time."""
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(replica, "Restorer", Doubled)
+    asked = SimpleNamespace(_deployment_config=SimpleNamespace(max_ongoing_requests=replica.TOGETHER))
+    monkeypatch.setattr("ray.serve.get_replica_context", lambda: asked)  # batches are checked against it
+    models = Doubled()
+    packed: Any = SimpleNamespace(unpack=lambda: models)
+
+    async def restored(here: Replica, number: int) -> object:
+        wanted: Any = None
+        *_, last = [event async for event in here.restore(bytes([number]), wanted, "key", packed)]
+        assert isinstance(last, Ended)
+        return last.result
+
+    async def all_at_once() -> list[object]:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
+        here = Replica(threads, replica.TOGETHER, {})
+        return await asyncio.wait_for(asyncio.gather(*(restored(here, n) for n in range(replica.TOGETHER))), 20)
+
+    assert asyncio.run(all_at_once()) == [2.0 * n for n in range(replica.TOGETHER)]
+    assert len(models.network.seen) < replica.TOGETHER  # there were batches
