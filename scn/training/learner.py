@@ -106,6 +106,11 @@ class Learner:
         """Restores what `state` returned."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        for parameter, moments in self.optimizer.state.items():
+            for name in ("exp_avg", "exp_avg_sq"):
+                # Tensors keep the layout they were saved in, and fused Adam walks through memory: run.channels_last
+                # may have changed since.
+                moments[name] = torch.empty_like(parameter).copy_(moments[name])
         if self.average:
             self.average.load_state_dict(state["average"])
         torch.set_rng_state(state["random"])
