@@ -23,8 +23,13 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 LONGEST = (
     "tests/flows/test_prefect_server.py",
     "tests/test_pipeline.py",
-    "tests/test_stale.py",
+    "tests/scn/studies/test_running.py",
+    "tests/scn/launch/test_ray_train.py",
     "tests/flows/test_flow.py",
+    "tests/scn/serving/test_serving_on_ray.py",
+    "tests/scn/studies/test_declared_studies.py",
+    "tests/test_stale.py",
+    "tests/flows/test_retrain.py",
 )
 """Files of minutes, in the order in which they begin."""
 

@@ -43,6 +43,7 @@ def project(tmp_path: Path, ray_folder: Path, port: int) -> Iterator[Workspace]:
         project.environment |= variables | PLANTED
         project.environment |= {"RAY_TMPDIR": str(ray_folder), "NO_PROXY": "127.0.0.1,localhost"}
         project.environment["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+        project.environment["PREFECT_WORKER_QUERY_SECONDS"] = "1"  # seconds between its looks for runs: 10, else
         project.environment.pop("PREFECT_API_AUTH_STRING")  # the server of this machine asks for none
         project.replace({"storage": {"url": "s3://bucket/store"}})
         project.commit()
