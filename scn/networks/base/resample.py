@@ -96,8 +96,10 @@ def bicubic(x: Tensor, scale: int) -> Tensor:
 def _enlarge_rows(x: Tensor, scale: int) -> Tensor:
     """Bicubic enlargement along the last dimension."""
     size = x.shape[-1]
-    offset = (torch.arange(scale, dtype=torch.float64) + 0.5) / scale - 0.5  # from an input pixel to its output pixels
-    weights = _cubic(offset[None, :] - torch.arange(-2, 3)[:, None]).to(x)
+    # All on the device: nothing may be copied there while a step is recorded (scn.training.gradients).
+    phases = torch.arange(scale, dtype=torch.float64, device=x.device)
+    offset = (phases + 0.5) / scale - 0.5  # from an input pixel to its output pixels
+    weights = _cubic(offset[None, :] - torch.arange(-2, 3, device=x.device)[:, None]).to(x.dtype)
     place = torch.arange(-2, size + 2, device=x.device) % (2 * size)
     mirrored = x[..., torch.minimum(place, 2 * size - 1 - place)]
     pixels = mirrored[..., :size, None] * weights[0]

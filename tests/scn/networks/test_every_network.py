@@ -8,6 +8,8 @@ import pytest
 import torch
 from fingerprints import ARCHITECTURES, FILE, SEED, SMALL, fingerprint, image, label
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from scn.core.errors import UserError
 from scn.inference.model_files import load_model, save_model
@@ -48,6 +50,30 @@ def test_forward_and_backward_at_odd_and_smallest_sizes(architecture: Architectu
             assert parameter.grad is None or parameter.grad.isfinite().all(), (name, height, width)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     assert len(trained) > len(list(network.parameters())) / 2
+
+
+class OnTheDevice(TorchDispatchMode):
+    """Notes the operations that read or make a tensor of the CPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elsewhere: list[str] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if any(isinstance(each, Tensor) and each.device.type == "cpu" for each in tree_leaves((args, kwargs, result))):
+            self.elsewhere.append(str(function))
+        return result
+
+
+@every
+def test_a_step_on_a_device_takes_nothing_from_the_cpu(architecture: Architecture) -> None:
+    """A copy from there can't be recorded, and the recording of a step would fail; meta stands for a GPU."""
+    network = build(architecture, seed=SEED).to("meta")
+    batch = image(architecture, batch=2).to("meta")
+    with OnTheDevice() as operations:
+        network(batch).square().mean().backward()
+    assert operations.elsewhere == []
 
 
 @one_of_each
