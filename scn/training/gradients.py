@@ -108,10 +108,12 @@ class _Graph:
     def __init__(self, compute: Callable[[Batch], Tensor], like: Batch) -> None:
         self.batch = Batch(input=like.input.clone(), target=like.target.clone())
         self.graph = torch.cuda.CUDAGraph()
-        torch.cuda.synchronize()
-        # Other threads may copy the next images to the GPU meanwhile: only what this one does is watched.
-        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
-            self.total = compute(self.batch)
+        # The stream that is recorded is one of the current GPU, which need not be the run's.
+        with torch.cuda.device(self.batch.input.device):
+            torch.cuda.synchronize()
+            # Other threads may copy the next images to the GPU meanwhile: only what this one does is watched.
+            with torch.cuda.graph(self.graph, stream=torch.cuda.Stream(), capture_error_mode="thread_local"):
+                self.total = compute(self.batch)
 
     def replay(self, batch: Batch) -> Tensor:
         self.batch.input.copy_(batch.input)
