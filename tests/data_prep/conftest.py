@@ -1,12 +1,20 @@
 """The small project, the data-prep command, and a web server."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from planted_copies import plant_copies
 from small_corpora import configure, known, project, site_corpora
 from web_server import Server
 
 __all__ = ["configure", "known", "project", "site_corpora"]
+
+
+@pytest.fixture
+def planted(project: Path) -> dict[str, str]:
+    """Changed copies of the project's evaluation images among its training images: name -> what they show."""
+    return plant_copies()
 
 
 @pytest.fixture

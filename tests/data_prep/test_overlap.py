@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from planted_copies import photograph, quarter
 
 from data_prep.fingerprints import fingerprint, grey
 from data_prep.overlap import Index, Overlap, find_overlaps, refusal
@@ -15,19 +16,12 @@ from data_prep.placement import Agreement, agreement
 from data_prep.prepare import make_manifests
 from scn.config.params import load_params
 from scn.core.errors import UserError
-from scn.core.ray import stop_ray
 from scn.corpora.corpora import open_corpus, open_images
-from scn.corpora.places import package_folder
 from scn.shards.pipeline import read_samples
 from scn.storage import open_store
 
 NAMES = ("astronaut", "camera", "chelsea", "coffee", "coins", "moon", "motorcycle_left", "brick")
 STORE = "file://.scn/store"
-
-
-def photograph(name: str) -> np.ndarray:
-    """A photograph of the scikit-image package, (H, W) or (H, W, 3)."""
-    return np.array(Image.open(package_folder("skimage") / "data" / f"{name}.png"))
 
 
 def saved(pixels: np.ndarray, quality: int) -> np.ndarray:
@@ -38,12 +32,6 @@ def saved(pixels: np.ndarray, quality: int) -> np.ndarray:
 
 def scaled(pixels: np.ndarray, factor: float) -> np.ndarray:
     return np.array(Image.fromarray(pixels).resize([round(side * factor) for side in pixels.shape[1::-1]]))
-
-
-def quarter(pixels: np.ndarray) -> np.ndarray:
-    """The middle of an image, with half of its sides."""
-    height, width = pixels.shape[:2]
-    return pixels[height // 4 : height // 4 + height // 2, width // 4 : width // 4 + width // 2]
 
 
 CHANGES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
@@ -154,23 +142,6 @@ def test_images_of_any_size_have_fingerprints(size: tuple[int, int]) -> None:
     assert list(found) == ([0] if size == (40, 40) else [])
 
 
-@pytest.fixture
-def planted(project: Path) -> dict[str, str]:
-    """Changed copies of the project's evaluation images among its training images: name -> what they show."""
-    for name in ("coffee", "camera", "astronaut"):
-        Image.fromarray(photograph(name)).save(f"tests/{name}.png")
-    Image.fromarray(photograph("coffee")).save("photos/again.bmp")
-    Image.fromarray(quarter(photograph("coffee"))).save("photos/piece.png")
-    Image.fromarray(photograph("camera")).save("photos/sub/camera.jpg", quality=95)
-    Path("photos/same.png").write_bytes(Path("tests/astronaut.png").read_bytes())
-    return {
-        "photos/again.bmp": "tests/coffee.png (the same pixels)",
-        "photos/piece.png": "tests/coffee.png (25% of it, correlation 1.00)",
-        "photos/same.png": "tests/astronaut.png (the same file)",
-        "photos/sub/camera.jpg": "tests/camera.png (a copy, correlation 1.00)",
-    }
-
-
 def test_all_are_told_at_once(planted: dict[str, str]) -> None:
     with pytest.raises(UserError) as error:
         make_manifests(load_params(), "sr-x2", workers=0)
@@ -225,19 +196,6 @@ def test_an_image_that_cannot_be_decoded_is_no_concern_of_this(planted: dict[str
     store, params = open_store(STORE), load_params()
     found = find_overlaps([open_corpus(params, "photos")], [open_corpus(params, "tests")], store)
     assert [pair.train for pair in found] == list(planted)
-
-
-@pytest.mark.integration
-def test_the_pairs_do_not_depend_on_the_number_of_workers(planted: dict[str, str]) -> None:
-    params = load_params()
-    corpora = [open_corpus(params, "photos")], [open_corpus(params, "tests")]
-    alone = find_overlaps(*corpora, open_store("file://one"))
-    stop_ray()
-    try:
-        assert find_overlaps(*corpora, open_store("file://two"), 2) == alone
-    finally:
-        stop_ray()
-    assert [pair.train for pair in alone] == list(planted)
 
 
 @pytest.mark.integration

@@ -5,12 +5,14 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from scn.config.params import Params
 from scn.core.errors import UserError
 from scn.core.ray import start_ray, stop_ray, wait_for_room
+from scn.launch.stage import train_stage
 
 # Ray leaves files and sockets of its own processes to the garbage collector.
 quiet = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
@@ -93,6 +95,18 @@ class TestClusterOfAnother:
         assert wait_for_room({"CPU": 1}, 1, 0, waited.append) == "1 CPU for 1 worker, the cluster has 0 free"
         ray.kill(tenant)
         assert wait_for_room({"CPU": 1}, 1, 30, waited.append) == ""
+
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+    def test_what_a_training_lacks_is_one_sentence(
+        self, one_cpu: None, project: Callable[..., Params], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        params = project("sr-x2", workers=2, cluster_timeout_s=2)
+        with pytest.raises(
+            UserError,
+            match=r"^sr-x2 needs 2 CPUs for 2 workers, the cluster has 1 even after 2 s: lower run\.workers",
+        ):
+            train_stage(params, "sr-x2")
+        assert "sr-x2: waits 2 s at most for 2 CPUs for 2 workers, the cluster has 1" in capsys.readouterr().out
 
 
 @quiet

@@ -1,4 +1,4 @@
-"""Files are read once: not again while they are as they were, and by as many processes as there are."""
+"""Files are read once: not again while they are as they were."""
 
 import os
 import sqlite3
@@ -7,13 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from data_prep.check import check
 from data_prep.prepare import make_manifests
 from scn.config.params import load_params
 from scn.core.errors import UserError
-from scn.core.ray import stop_ray
 from scn.corpora import reading
 from scn.corpora.corpora import Corpus, open_corpus
 from scn.corpora.hash_cache import SETTLED_NS, Facts, HashCache, settled
@@ -178,19 +176,3 @@ def test_a_link_to_itself_and_a_file_that_vanishes_are_named(project: Path, monk
     monkeypatch.setattr("scn.corpora.reading.carry_out", vanishes)
     with pytest.raises(UserError, match=r"photos/a.png is not there: put it back or take it out"):
         opened()
-
-
-@pytest.mark.integration
-def test_many_processes_read_the_same(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = opened()
-    monkeypatch.setattr("scn.corpora.reading._WORTH_S", 0)
-    monkeypatch.setattr("scn.corpora.reading._GROUP", 2)
-    stop_ray()
-    try:
-        assert open_corpus(load_params(), "photos", 2, recheck=True) == alone
-        Path("photos/gone.png").symlink_to("nowhere")
-        Image.new("L", (20, 20)).save("photos/z.png")
-        with pytest.raises(UserError, match=r"^\S+/photos/gone.png is not there: put it back"):
-            open_corpus(load_params(), "photos", 2)
-    finally:
-        stop_ray()

@@ -160,23 +160,6 @@ def test_a_store_that_fails_too_long_restarts_the_workers(project: Project, caps
     assert "sr-x2: The store fails (" in capsys.readouterr().err
 
 
-def test_what_the_cluster_lacks_is_one_sentence(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    import ray
-
-    params = project("sr-x2", workers=2, cluster_timeout_s=2)
-    stop_ray()
-    ray.init(address="local", num_cpus=1, include_dashboard=False)
-    try:
-        with pytest.raises(
-            UserError,
-            match=r"^sr-x2 needs 2 CPUs for 2 workers, the cluster has 1 even after 2 s: lower run\.workers",
-        ):
-            train_stage(params, "sr-x2")
-    finally:
-        ray.shutdown()
-    assert "sr-x2: waits 2 s at most for 2 CPUs for 2 workers, the cluster has 1" in capsys.readouterr().out
-
-
 @contextlib.contextmanager
 def two_nodes() -> Iterator[tuple[Any, Any]]:
     """A cluster of two nodes with a CPU each: the cluster, and the node that may be lost."""
