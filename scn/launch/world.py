@@ -12,7 +12,7 @@ import torch.distributed as dist
 from scn.config.params import Experiment
 from scn.config.run import RunConfig
 from scn.core.cpus import cpu_count
-from scn.core.errors import UserError
+from scn.core.errors import Stopped, UserError
 from scn.training.world import World
 
 
@@ -58,13 +58,17 @@ def plain_world(experiment: Experiment) -> Iterator[World]:
         detail = " ".join(str(error).split()).rstrip(".")
         raise UserError(
             f"Process {rank} of {world_size} on {socket.gethostname()} did not find the others ({detail}): start all "
-            "of them by torchrun, set GLOO_SOCKET_IFNAME to the network interface between the machines, or unset RANK, "
-            "WORLD_SIZE and LOCAL_RANK."
+            f"of them by torchrun, set {'NCCL' if gpu else 'GLOO'}_SOCKET_IFNAME to the network interface between the "
+            "machines, or unset RANK, WORLD_SIZE and LOCAL_RANK."
         ) from None
     try:
         yield World(rank=rank, world_size=world_size, device=device, threads=threads)
-    finally:
+    except (Stopped, UserError):  # which all ranks raise
         dist.destroy_process_group()
+        raise
+    # After another error, perhaps of one rank alone, NCCL might wait there for the others, and they for this one: the
+    # process ends instead, and torchrun ends the others.
+    dist.destroy_process_group()
 
 
 def patience(config: RunConfig) -> timedelta:

@@ -21,6 +21,7 @@ from scn.config.params import Params
 from scn.core.errors import Stopped, UserError
 from scn.launch.stage import train_stage
 from scn.launch.world import plain_world, wants_gpu
+from scn.storage.base import StoreError
 from scn.training.world import World
 
 Project = Callable[..., Params]
@@ -54,6 +55,25 @@ def test_a_process_of_torchrun_joins_the_others_and_leaves(as_torchrun_does: Cal
         assert (world.rank, world.world_size, world.device.type) == (0, 1, "cpu")
         assert dist.get_backend() == "gloo"
     assert not dist.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("error", "leaves"),
+    [(Stopped("asked"), True), (StoreError("away"), True), (UserError("wrong"), True), (RuntimeError("here"), False)],
+    ids=repr,
+)
+def test_it_leaves_after_an_error_that_all_ranks_raise(
+    as_torchrun_does: Callable[[int, int], None], error: Exception, leaves: bool
+) -> None:
+    """After one that this rank may raise alone, NCCL's way to leave would wait for those who wait for it."""
+    as_torchrun_does(0, 1)
+    try:
+        with pytest.raises(type(error)), plain_world(experiment(use_gpu=False)):
+            raise error
+        assert dist.is_initialized() != leaves
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def test_patches_per_worker_are_those_of_the_processes_that_there_are(
