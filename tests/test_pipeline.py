@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from workspace import ROOT, Workspace, published
 
+import scn.cli
 from scn.config.params import load_params
 
 STAGES = ["plan", "shard", "train", "evaluate", "ensemble", "publish"]
@@ -68,27 +69,24 @@ def test_dvc_shows_figures_and_curves_of_what_was_made_and_no_word_of_the_rest(w
 
 
 @pytest.mark.integration
-def test_dvc_compares_two_revisions(workspace: Workspace) -> None:
-    workspace.commit()
-    path = workspace.root / "evaluations/sr-x2/ensemble.json"
-    before = path.read_bytes()
-    evaluation = json.loads(before)
+def test_dvc_compares_two_revisions(workspace: Workspace, tmp_path: Path) -> None:
+    changing = Workspace(tmp_path / "changing")  # the others go on with what was made
+    shutil.copytree(workspace.root, changing.root, symlinks=True, dirs_exist_ok=True)
+    changing.commit()
+    path = changing.root / "evaluations/sr-x2/ensemble.json"
+    evaluation = json.loads(path.read_text())
     figures = evaluation["sets"]["sample/evaluation"]["mean"]["sr-y-v1"]["model"]
     figures["psnr"] += 0.25
-    try:
-        path.unlink()  # a link into DVC's cache, perhaps
-        path.write_text(json.dumps(evaluation))
-        workspace.run("dvc", "repro", "--single-item", "report")
-        shown = workspace.run("dvc", "metrics", "diff", "--json", "HEAD")
-        (changed,) = json.loads(shown.stdout).values()
-        assert list(changed) == ["sample/evaluation.model.psnr"]
-        assert changed["sample/evaluation.model.psnr"]["diff"] == pytest.approx(0.25)
-        plots = json.loads(workspace.run("dvc", "plots", "diff", "--json", "HEAD").stdout)
-        assert not plots.get("errors")
-        assert plots["data"]["plots/sr-x2/loss.tsv"][0]["revisions"] == ["workspace", "HEAD"]
-    finally:
-        path.write_bytes(before)
-        workspace.run("dvc", "repro", "--single-item", "report")
+    path.unlink()  # a link into DVC's cache, perhaps
+    path.write_text(json.dumps(evaluation))
+    changing.run("dvc", "repro", "--single-item", "report")
+    shown = changing.run("dvc", "metrics", "diff", "--json", "HEAD")
+    (changed,) = json.loads(shown.stdout).values()
+    assert list(changed) == ["sample/evaluation.model.psnr"]
+    assert changed["sample/evaluation.model.psnr"]["diff"] == pytest.approx(0.25)
+    plots = json.loads(changing.run("dvc", "plots", "diff", "--json", "HEAD").stdout)
+    assert not plots.get("errors")
+    assert plots["data"]["plots/sr-x2/loss.tsv"][0]["revisions"] == ["workspace", "HEAD"]
 
 
 @pytest.mark.integration
@@ -117,26 +115,46 @@ def test_a_photograph_is_restored(workspace: Workspace, tmp_path: Path) -> None:
     assert workspace.run(sys.executable, "-c", program).stdout.strip() == "(1, 3, 16, 18)"
 
 
-@pytest.mark.parametrize(
-    ("command", "message"),
-    [
-        (["scn", "train", "-e", "sr-x22"], "scn: params.yaml: 'sr-x22' is no known experiment: did you mean 'sr-x2'."),
-        (["scn", "train", "-e", "sr-x4"], "scn: shards/sr-x4/train.json does not exist: make it with"),
-        (["scn", "train", "-e", "sr-x2", "--params", "no.yaml"], "scn: no.yaml does not exist: run this in"),
-        (["scn", "evaluate", "-e", "sr-x4"], "scn: shards/sr-x4/evaluation.json does not exist"),
-        (["scn", "preset", "papre"], "scn: 'papre' is no known preset: did you mean 'paper'."),
-        (["scn", "restore", "no.png", "o.png", "--model", "sr-x2"], "scn: no.png does not exist"),
-    ],
-)
-def test_a_mistake_ends_with_one_sentence(tmp_path: Path, command: list[str], message: str) -> None:
+MISTAKES = [
+    (["train", "-e", "sr-x22"], "scn: params.yaml: 'sr-x22' is no known experiment: did you mean 'sr-x2'."),
+    (["train", "-e", "sr-x4"], "scn: shards/sr-x4/train.json does not exist: make it with"),
+    (["train", "-e", "sr-x2", "--params", "no.yaml"], "scn: no.yaml does not exist: run this in"),
+    (["evaluate", "-e", "sr-x4"], "scn: shards/sr-x4/evaluation.json does not exist"),
+    (["preset", "papre"], "scn: 'papre' is no known preset: did you mean 'paper'."),
+    (["restore", "no.png", "o.png", "--model", "sr-x2"], "scn: no.png does not exist"),
+]
+
+
+def assert_one_sentence(folder: Path, status: int, stderr: str, message: str) -> None:
+    assert status == 1
+    assert stderr.startswith(message)
+    assert stderr.count("\n") == 1
+    assert sorted(p.name for p in folder.iterdir()) == ["params.yaml"]
+
+
+@pytest.mark.parametrize(("command", "message"), MISTAKES)
+def test_a_mistake_ends_with_one_sentence(
+    command: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["scn", *command])
+    with pytest.raises(SystemExit) as end:
+        scn.cli.main()
+    assert_one_sentence(tmp_path, end.value.code, capfd.readouterr().err, message)  # type: ignore[arg-type]
+
+
+def test_a_mistake_ends_the_program_with_one_sentence(tmp_path: Path) -> None:
     shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
     here = Workspace(ROOT)
     here.root = tmp_path
-    done = here.run(*command, check=False)
-    assert done.returncode == 1
-    assert done.stderr.startswith(message)
-    assert done.stderr.count("\n") == 1
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["params.yaml"]
+    command, message = MISTAKES[0]
+    done = here.run("scn", *command, check=False)
+    assert_one_sentence(tmp_path, done.returncode, done.stderr, message)
 
 
 @pytest.mark.parametrize("program", ["scn", "data-prep"])
