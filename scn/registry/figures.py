@@ -11,8 +11,7 @@ keys, figures that none of them has signed are refused, as versions are.
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typing import TYPE_CHECKING
 
 from scn.config.params import Params
 from scn.core.errors import UserError
@@ -26,6 +25,9 @@ from scn.registry.reference import load, parse
 from scn.registry.signing import KEY, Signature, check, public_key, signature, signing_key
 from scn.registry.versions import MANIFEST, read_manifest, sha256
 from scn.storage.base import ObjectExists, ObjectNotFound, Store
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 CURE = "delete it in the store, and measure again"
 
@@ -127,7 +129,7 @@ def _read(params: Params, store: Store, key: str) -> Measurement:
     return Measurement.loads(data, Path(key), CURE)
 
 
-def _signing(params: Params) -> Ed25519PrivateKey | None:
+def _signing(params: Params) -> "Ed25519PrivateKey | None":
     """The key that signs figures; None where it is not set and nobody asks. Raises UserError if it would not count."""
     key, trusted = signing_key(), params.registry.trusted
     if trusted and (not key or public_key(key) not in trusted):

@@ -8,16 +8,16 @@ import base64
 import os
 from collections.abc import Sequence
 from pathlib import Path
-
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from typing import TYPE_CHECKING
 
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
 from scn.inference.records import Record
 from scn.registry.versions import sha256
 from scn.storage.base import ObjectNotFound, Store
+
+if TYPE_CHECKING:  # imported where something is signed or checked: a machine that only trains need not have it
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 SIGNATURE = "signature.json"
 KEY = "SCN_SIGNING_KEY"
@@ -41,6 +41,9 @@ def make_key(path: Path) -> str:
     """
     if path.exists():
         raise UserError(f"{path} is there already: name a new file for the key.")
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
     key = Ed25519PrivateKey.generate()
     before = os.umask(0o077)
     try:
@@ -50,10 +53,13 @@ def make_key(path: Path) -> str:
     return public_key(key)
 
 
-def signing_key() -> Ed25519PrivateKey | None:
+def signing_key() -> "Ed25519PrivateKey | None":
     """Returns the key that SCN_SIGNING_KEY names; None if it is not set. Raises UserError if it names no such key."""
     if not (name := os.environ.get(KEY)):
         return None
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
     try:
         key = load_pem_private_key(Path(name).read_bytes(), None)
     except OSError as error:
@@ -65,12 +71,12 @@ def signing_key() -> Ed25519PrivateKey | None:
     return key
 
 
-def signature(key: Ed25519PrivateKey, statement: bytes) -> Signature:
+def signature(key: "Ed25519PrivateKey", statement: bytes) -> Signature:
     """Returns the signature of a statement."""
     return Signature(key=public_key(key), signature=base64.b64encode(key.sign(statement)).decode())
 
 
-def signed(key: Ed25519PrivateKey, experiment: str, version: str, manifest: bytes) -> bytes:
+def signed(key: "Ed25519PrivateKey", experiment: str, version: str, manifest: bytes) -> bytes:
     """Returns the content of signature.json for a version, such as "v3", with this manifest."""
     return signature(key, _statement(experiment, version, manifest)).dumps()
 
@@ -108,6 +114,9 @@ def check(found: Signature, statement: bytes, trusted: Sequence[str], what: str,
     """
     if found.key not in trusted:
         raise UserError(f"{what} is signed by {found.key}, whom registry.trusted does not name: use another version.")
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
     try:
         public = Ed25519PublicKey.from_public_bytes(base64.b64decode(found.key, validate=True))
         public.verify(base64.b64decode(found.signature, validate=True), statement)
@@ -115,7 +124,7 @@ def check(found: Signature, statement: bytes, trusted: Sequence[str], what: str,
         raise UserError(f"{what} is not the one that was signed: {wrong}.") from None
 
 
-def public_key(key: Ed25519PrivateKey) -> str:
+def public_key(key: "Ed25519PrivateKey") -> str:
     """Returns the public part of a key: 32 bytes in Base64."""
     return base64.b64encode(key.public_key().public_bytes_raw()).decode()
 
