@@ -53,7 +53,7 @@ def test_one_worker_is_the_plain_loop_bit_for_bit(project: Project) -> None:
     params = project("sr-x2")
     train_stage(params, "sr-x2", plain=True)
     expected = weights(params, "sr-x2")
-    shutil.rmtree(params.root / "models")  # what is compared is what Ray's worker writes
+    shutil.rmtree(params.root / "models")  # what is compared is what Ray's worker has trained
     train_stage(params, "sr-x2")
     assert weights(params, "sr-x2") == expected
 
