@@ -19,6 +19,8 @@ from scn.storage.seaweedfs import SeaweedFS
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Ray's workers would run at the lowest priority but four: beside other work a test waits many times longer for them.
 os.environ.setdefault("RAY_worker_niceness", "0")
+# Where PYTHONDONTWRITEBYTECODE is set, each process of the tests would compile all of them at each run: 6 s.
+sys.dont_write_bytecode = False
 
 LONGEST = (
     "tests/flows/test_prefect_server.py",
