@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from scn.config.params import Experiment
 from scn.config.train import LossConfig
@@ -38,6 +38,29 @@ class StepResult:
         return math.isfinite(self.loss) and math.isfinite(self.grad_norm)
 
 
+class Average(AveragedModel):
+    """The exponential moving average of a network's weights, with the bits and the state that PyTorch's own has.
+
+    PyTorch's copies the number of averaged steps to the device in every step, and a GPU is waited for.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        super().__init__(network)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        averaged: list[Tensor] = list(self.module.parameters())
+        current: list[Tensor] = list(model.parameters())
+        if self.n_averaged == 0:
+            torch._foreach_copy_(averaged, current)
+        else:
+            torch._foreach_lerp_(averaged, current, 1 - self.decay)
+        for mine, theirs in zip(self.module.buffers(), model.buffers(), strict=True):
+            mine.copy_(theirs)
+        self.n_averaged += 1
+
+
 class Learner:
     """The network of an experiment in training, with its optimiser and the average of its weights.
 
@@ -56,7 +79,7 @@ class Learner:
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.config.learning_rate, fused=True)
         self.average: AveragedModel | None = None
         if self.config.ema_decay:
-            self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema_decay))
+            self.average = Average(self.network, self.config.ema_decay)
         self.gradients = Gradients(experiment, self.network, world, compiled=compiled)
 
     @property

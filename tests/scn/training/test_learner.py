@@ -7,6 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from scn.config.params import DataConfig, EvaluateConfig, Experiment
 from scn.config.run import RunConfig
@@ -16,7 +19,7 @@ from scn.data import Batch
 from scn.networks import network_config
 from scn.networks.build import build, fold
 from scn.training.gradients import distance
-from scn.training.learner import Learner, network_of
+from scn.training.learner import Average, Learner, network_of
 from scn.training.world import World
 
 MODEL = {"name": "scn", "blocks": 2, "units": 6, "width": 2, "scales": 2}
@@ -101,6 +104,48 @@ def test_the_average_follows_the_weights() -> None:
     kept = network_of(experiment(ema_decay=0.75), learner.state())
     assert same(kept.state_dict(), learner.result.state_dict())
     assert not same(kept.state_dict(), second)
+
+
+def drifting(device: str) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).to(device)
+
+
+def drift(network: nn.Module) -> None:
+    with torch.no_grad():
+        for tensor in network.state_dict().values():
+            tensor.add_(1 if tensor.dtype == torch.long else torch.rand_like(tensor))
+
+
+def test_the_average_has_the_bits_and_the_state_of_pytorchs() -> None:
+    network = drifting("cpu")
+    mine, theirs = Average(network, 0.999), AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.999))
+    for _ in range(4):
+        drift(network)
+        mine.update_parameters(network)
+        theirs.update_parameters(network)
+    assert mine.state_dict().keys() == theirs.state_dict().keys()
+    assert same(mine.state_dict(), theirs.state_dict())
+
+
+class Copies(TorchDispatchMode):
+    """Counts operations that read a tensor of the CPU beside one of another device, or make one of another device."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        devices = {each.device.type for each in tree_leaves((args, result)) if isinstance(each, torch.Tensor)}
+        self.count += len(devices) > 1
+        return result
+
+
+def test_the_average_copies_nothing_to_the_device() -> None:
+    network = drifting("meta")
+    average = Average(network, 0.999)
+    with Copies() as copies:
+        for _ in range(3):
+            average.update_parameters(network)
+    assert copies.count == 0
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
