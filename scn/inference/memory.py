@@ -21,10 +21,16 @@ _SHARE = 0.5
 _WORKSPACE = 1.3
 """What convolutions need for themselves, as a part of the features."""
 
+_RAN_OUT = ("allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+"""What a RuntimeError says where memory does not suffice: of PyTorch on a CPU, of a GPU's driver and its libraries."""
+
 
 def free_memory(device: torch.device) -> int:
     """Bytes that this process may still take on a device."""
-    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else memory.free()
+    if device.type != "cuda":
+        return memory.free()
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by PyTorch, for its next tensors
+    return int(torch.cuda.mem_get_info(device)[0]) + kept
 
 
 def tile_for(architecture: Mapping[str, Any], planes: int, device: torch.device, precision: Precision) -> int:
@@ -73,5 +79,5 @@ def economical(tile: int, height: int, width: int, margin: int, step: int = STEP
 def ran_out(error: BaseException) -> bool:
     """Returns True if an exception says that there was too little memory."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "allocate memory" in str(error)
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _RAN_OUT)
     )

@@ -74,7 +74,10 @@ def has_bfloat16(device: torch.device) -> bool:
     AVX-512 alone does not make them so: without instructions for bfloat16 a training step takes three times as long.
     """
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        if not torch.cuda.is_available():
+            return False
+        with torch.cuda.device(device):  # PyTorch asks the current one
+            return torch.cuda.is_bf16_supported(including_emulation=False)
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return True
     return _processor_has("avx512_bf16") or has_amx()

@@ -4,6 +4,7 @@ import platform
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,24 @@ def test_a_gpu_computes_float32_and_not_tf32(tf32: list[str]) -> None:
     x = torch.from_numpy(images).to(gpu).permute(0, 3, 1, 2)
     assert np.abs(network(x).permute(0, 2, 3, 1).cpu().numpy() - expected).max() > 1e-5
     assert kind_of(gpu) == torch.cuda.get_device_name()
+
+
+def test_whether_a_gpu_has_bfloat16_is_asked_of_that_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    current = [torch.device("cuda", 0)]
+
+    @contextmanager
+    def device(of: torch.device) -> Iterator[None]:
+        current.append(of)
+        yield
+        current.pop()
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device", device)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: current[-1].index == 1)
+    assert [has_bfloat16(torch.device("cuda", index)) for index in range(2)] == [False, True]
+    assert len(current) == 1
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert not has_bfloat16(torch.device("cuda"))
 
 
 def test_the_kind_of_a_processor_is_what_its_instructions_are(monkeypatch: pytest.MonkeyPatch) -> None:
