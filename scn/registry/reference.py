@@ -20,7 +20,7 @@ from scn.inference.records import Metrics
 from scn.registry.pointers import LATEST, Pointer, aliases, can_be_alias, pointers, read
 from scn.registry.publish import published, version_folder, versions
 from scn.registry.signing import check_signature
-from scn.registry.trust import read_trusted
+from scn.registry.trust import SEEN, read_trusted, was_seen
 from scn.registry.versions import MANIFEST, read_manifest, read_version, sha256, verify
 from scn.storage.base import ObjectNotFound, Store
 from scn.storage.local import FileStore
@@ -121,7 +121,7 @@ def version_named(reference: str, params_file: Path | str = PARAMS_FILE) -> str:
         return ""
     params = load_params(params_file)
     store = params.open_store()
-    if zoo.folder(reference) is not None and not versions(store, reference):
+    if zoo.folder(reference) is not None and not _is_published(reference, store, params):
         return ""
     return parse(reference, store, params)[1]
 
@@ -151,7 +151,7 @@ def find(reference: str | Path, params_file: Path | str = PARAMS_FILE, *, quiet:
             )
         return resolve(str(reference), load_params(params_file))
     if params := _params(params_file, f"{reference}: {shipped} serves"):
-        if versions(params.open_store(), str(reference)):
+        if _is_published(str(reference), params.open_store(), params):
             return resolve(str(reference), params)
         if not quiet:
             print(f"{reference}: uses {shipped}, as no version is published in {params.storage.url}", file=sys.stderr)
@@ -203,6 +203,23 @@ def check_named(params_file: Path | str) -> None:
     path = Path(params_file)
     if str(params_file) and path != Path(PARAMS_FILE) and not path.is_file():
         raise UserError(f"{path} does not exist: name the project's params.yaml, or leave --params out.")
+
+
+def _is_published(experiment: str, store: Store, params: Params) -> bool:
+    """True if versions of a model that ships are published, which go first.
+
+    Raises:
+        UserError: if none is there, but was, and whose word counts is named: who deletes must not choose what serves.
+    """
+    if versions(store, experiment):
+        return True
+    if was_seen(experiment, params):
+        raise UserError(
+            f"{experiment} has no version in {store.url}, but had a signed one when it was last seen here: copy "
+            f"registry/{experiment} back from a back-up; if it was deleted on purpose, delete "
+            f"{params.root / SEEN / experiment}."
+        )
+    return False
 
 
 def _params(path: Path | str, instead: str) -> Params | None:

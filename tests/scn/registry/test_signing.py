@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 import yaml
 
+import scn.zoo
 from scn.config.params import Params, load_params
 from scn.core.errors import UserError
+from scn.registry import following
+from scn.registry.following import FollowingModels
 from scn.registry.promote import promote, rollback
 from scn.registry.publish import publish, sign
-from scn.registry.reference import resolve
+from scn.registry.reference import load, resolve
 from scn.registry.signing import KEY, make_key
 
 NAME = "dn-s25"
@@ -180,3 +183,22 @@ def test_a_publish_without_a_trusted_key_does_not_serve(
     assert "latest stays v3, as registry.trusted names whose moves count, and SCN_SIGNING_KEY names" in (
         capsys.readouterr().err
     )
+
+
+def test_who_deletes_versions_does_not_choose_what_ships(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(folder(project, "v1"), scn.zoo.FOLDER / NAME)
+    params = trusting(project, project.public)
+    monkeypatch.setattr(following, "HEED_S", -1.0)
+    models = FollowingModels("cpu", params.path)
+    before = models.load(NAME)
+    assert before.version == "v3"
+    for manifest in folder(project, "").glob("v*/manifest.json"):
+        manifest.unlink()
+    refusal = (
+        r"^dn-s25 has no version in file://\S+, but had a signed one when it was last seen here: copy registry/dn-s25"
+    )
+    with pytest.raises(UserError, match=refusal):
+        load(NAME, "cpu", params_file=params.path)
+    assert models.load(NAME) is before
+    shutil.rmtree(params.root / ".scn/cache/pointers" / NAME)  # as the sentence says, where it was meant
+    assert load(NAME, "cpu", params_file=params.path).version == ""
