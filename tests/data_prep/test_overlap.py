@@ -19,6 +19,7 @@ from scn.core.errors import UserError
 from scn.corpora.corpora import open_corpus, open_images
 from scn.shards.pipeline import read_samples
 from scn.storage import open_store
+from scn.storage.base import Store
 
 NAMES = ("astronaut", "camera", "chelsea", "coffee", "coins", "moon", "motorcycle_left", "brick")
 STORE = "file://.scn/store"
@@ -198,24 +199,32 @@ def test_an_image_that_cannot_be_decoded_is_no_concern_of_this(planted: dict[str
     assert [pair.train for pair in found] == list(planted)
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Where fingerprints are kept, so that those of BSD68 are made once."""
+    return open_store(f"file://{tmp_path_factory.mktemp('kept')}")
+
+
 @pytest.mark.integration
-def test_bsd68_lies_in_bsds500(site_corpora: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bsd68_lies_in_bsds500(site_corpora: Path, project: Path, kept: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCN_CORPORA", str(site_corpora))
-    params, store = load_params(), open_store(STORE)
-    found = find_overlaps([open_corpus(params, "BSDS500/val")], [open_corpus(params, "BSD68")], store)
+    params = load_params()
+    found = find_overlaps([open_corpus(params, "BSDS500/val")], [open_corpus(params, "BSD68")], kept)
     assert {pair.evaluation for pair in found} == {f"BSD68/test{number:03}.png" for number in range(1, 69)}
     assert len({pair.train for pair in found}) == 68
     assert {pair.how for pair in found} == {"a copy, correlation 1.00"}
 
 
 @pytest.mark.integration
-def test_the_pairs_in_the_papers_corpora(site_corpora: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pairs_in_the_papers_corpora(
+    site_corpora: Path, project: Path, kept: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Pictures of Set5 and Set12 come from BSDS500; nothing else of 127 measured on is in the 591 trained on."""
     monkeypatch.setenv("SCN_CORPORA", str(site_corpora))
-    params, store = load_params(), open_store(STORE)
+    params = load_params()
     train = [open_images(params, name) for name in ("T91", "Train400", "BSDS500/train")]
     evaluation = [open_images(params, name) for name in ("Set5", "Set14", "Set12", "BSD68", "LIVE1", "classic5")]
-    found = find_overlaps(train, evaluation, store)
+    found = find_overlaps(train, evaluation, kept)
     assert [(pair.train, pair.evaluation) for pair in found] == [
         ("BSDS500/train/12003.jpg", "Set12/04.png"),
         ("BSDS500/train/302003.jpg", "Set5/woman_GT.png"),
