@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -188,11 +188,15 @@ def deterministic(device: torch.device, wanted: bool) -> AbstractContextManager[
 
 class _Deterministic(AbstractContextManager[None]):
     def __enter__(self) -> None:
-        self.before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+        memory = cast(Any, torch.utils.deterministic)  # PyTorch's stubs lack what a property of the module is
+        filled: bool = memory.fill_uninitialized_memory
+        self.before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark, filled
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
+        memory.fill_uninitialized_memory = False  # takes time, and nothing here reads such memory
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it PyTorch refuses to multiply
 
     def __exit__(self, *error: object) -> None:
         torch.use_deterministic_algorithms(self.before[0])
         torch.backends.cudnn.benchmark = self.before[1]
+        cast(Any, torch.utils.deterministic).fill_uninitialized_memory = self.before[2]

@@ -19,7 +19,7 @@ from scn.data import Batch
 from scn.networks import network_config
 from scn.networks.build import build, fold
 from scn.training.gradients import distance
-from scn.training.learner import Average, Learner, network_of
+from scn.training.learner import Average, Learner, deterministic, network_of
 from scn.training.world import World
 
 MODEL = {"name": "scn", "blocks": 2, "units": 6, "width": 2, "scales": 2}
@@ -204,6 +204,15 @@ def in_layout_of(learner: Learner, optimizer: dict[str, Any]) -> dict[str, Any]:
                 for name, tensor in optimizer["state"][number].items()
             }
     return {**optimizer, "state": state}
+
+
+def test_a_deterministic_run_fills_no_memory_that_is_written_anyway(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    with deterministic(torch.device("cuda"), wanted=True):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.utils.deterministic.fill_uninitialized_memory
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.utils.deterministic.fill_uninitialized_memory  # PyTorch's own choice
 
 
 def test_the_loss_is_a_sum_of_terms_with_weights() -> None:
