@@ -56,9 +56,9 @@ def chosen(experiment: Experiment, world: World, steps: int) -> tuple[Arithmetic
 
 def check_compiler(how: Arithmetic, world: World) -> None:
     """Raises UserError on every rank if the run is compiled and a machine of it can't do that."""
-    if not how.compiled or world.device.type != "cpu":
+    if not how.compiled:
         return
-    for host, lacking in gathered((socket.gethostname(), missing()), world):
+    for host, lacking in gathered((socket.gethostname(), missing(world.device)), world):
         if lacking:
             raise UserError(
                 f"The run is compiled and {host} has no {lacking}: install it there, or set run.compile to false and "

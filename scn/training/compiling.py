@@ -46,7 +46,7 @@ def compiles(experiment: Experiment, steps: int, device: torch.device) -> tuple[
         return False, "not compiled: in bfloat16 without AMX it gains nothing"
     if steps < steps_to_pay(experiment, precision):
         return False, f"not compiled: {steps:,} steps are over before it would pay"
-    if lacking := missing():
+    if lacking := missing(device):
         return False, f"not compiled, though {steps:,} steps would pay for it: there is no {lacking}"
     return True, f"compiled, as {steps:,} steps pay for it"
 
@@ -63,10 +63,13 @@ def steps_to_pay(experiment: Experiment, precision: Precision) -> float:
     return MARGIN * (START_SECONDS + SECONDS_PER_PIECE * len(kept)) / saved_per_step
 
 
-def missing() -> str:
-    """Names what PyTorch's compiler needs and this machine lacks; empty: nothing."""
-    compiler = os.environ.get("CXX", "g++")
-    if shutil.which(compiler) is None:
+def missing(device: torch.device) -> str:
+    """Names what PyTorch's compiler needs for a device and this machine lacks; empty: nothing."""
+    if device.type == "cuda":  # Triton compiles what launches its kernels
+        own = os.environ.get("CC")
+        if not any(map(shutil.which, [own] if own else ["gcc", "clang"])):
+            return f"C compiler ({own or 'gcc or clang'})"
+    elif shutil.which(compiler := os.environ.get("CXX", "g++")) is None:
         return f"C++ compiler ({compiler})"
     if not Path(sysconfig.get_path("include"), "Python.h").is_file():
         return "Python.h (Debian and Ubuntu: the package python3-dev)"

@@ -1,6 +1,7 @@
 """How a run computes is chosen once, and kept in its checkpoints."""
 
 import socket
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from scn.training.arithmetic import Arithmetic, check_compiler, chosen
 from scn.training.world import World
 
 
-def test_it_is_chosen_from_the_recipe_and_the_cores() -> None:
+def test_it_is_chosen_from_the_recipe_and_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX512")
     how, why = chosen(experiment(), World(threads=3), steps=10)
     assert how == Arithmetic(threads=3, compiled=False)
     assert why == "not compiled: 10 steps are over before it would pay"
@@ -37,3 +39,25 @@ def test_a_machine_that_can_not_compile_is_named(monkeypatch: pytest.MonkeyPatch
     check_compiler(Arithmetic(threads=1, compiled=False), World())
     with pytest.raises(UserError, match=rf"{socket.gethostname()} has no C\+\+ compiler \(no-such-compiler\): install"):
         check_compiler(Arithmetic(threads=1, compiled=True), World())
+
+
+def test_on_a_gpu_it_is_a_c_compiler_that_is_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It compiles what launches Triton's kernels; PyTorch's own error would be a page of Triton's."""
+    compiled, gpu = Arithmetic(threads=1, compiled=True), World(device=torch.device("cuda"))
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    (tmp_path / "Python.h").touch()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    with pytest.raises(
+        UserError, match=r"has no C compiler \(gcc or clang\): install it there, or set run\.compile to"
+    ):
+        check_compiler(compiled, gpu)
+    (tmp_path / "clang").touch(mode=0o755)
+    check_compiler(compiled, gpu)
+    monkeypatch.setenv("CC", "no-such-compiler")
+    with pytest.raises(UserError, match=r"has no C compiler \(no-such-compiler\)"):
+        check_compiler(compiled, gpu)
+    (tmp_path / "Python.h").unlink()
+    monkeypatch.setenv("CC", "clang")
+    with pytest.raises(UserError, match=r"has no Python\.h"):
+        check_compiler(compiled, gpu)
