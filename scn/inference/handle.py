@@ -1,6 +1,7 @@
 """The model handle: one object for a shipped, published or local model."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal, Self, cast, overload
 
@@ -27,7 +28,8 @@ from scn.networks.base.layers import RestorationNetwork
 class Model:
     """A trained model, ready to restore: call it with a tensor, or `restore` an image.
 
-    It can be pickled and copied; what `compile` made, or `apply_through` was given, stays behind.
+    It can be pickled and copied; what `compile` made, or `apply_through` was given, stays behind. A copy is on the same
+    device, and what was pickled on the CPU, as another machine may have no GPU.
 
     Attributes:
         task: what it restores; `Task.name` is "sr", "dn" or "car".
@@ -188,7 +190,22 @@ class Model:
         return export_onnx(cast(RestorationNetwork, self.network), about, Path(file))
 
     def __getstate__(self) -> dict[str, Any]:
+        on_cpu = all(tensor.device.type == "cpu" for tensor in self.network.state_dict().values())
+        return {**self._kept(), "network": self.network if on_cpu else deepcopy(self.network).cpu()}
+
+    def __copy__(self) -> Self:
+        return self._with(self._kept())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self._with(deepcopy(self._kept(), memo))
+
+    def _kept(self) -> dict[str, Any]:
         return {**self.__dict__, "_applied": None}
+
+    def _with(self, state: dict[str, Any]) -> Self:
+        copy = object.__new__(type(self))
+        copy.__dict__.update(state)
+        return copy
 
     def __call__(self, images: Tensor) -> Tensor:
         """Applies the network to a batch of images, without gradients.

@@ -1,6 +1,5 @@
 """The model handle: what it says of a model, and what it refuses."""
 
-import copy
 import io
 import pickle
 import zlib
@@ -183,16 +182,6 @@ def test_what_is_no_batch_of_images_is_told(small_project: Any, images: Any, mes
 def test_a_device_that_is_not_there_is_told(small_project: Any, device: str) -> None:
     with pytest.raises(UserError, match=rf"^The device '{device}' can't be used \(.*\): name another one, such as cpu"):
         Model(small_project.add_model("sr-x2"), device)
-
-
-@pytest.mark.parametrize("again", [lambda model: pickle.loads(pickle.dumps(model)), copy.deepcopy])
-def test_it_can_be_pickled_and_copied(small_project: Any, again: Callable[[Model], Model]) -> None:
-    model = Model(small_project.add_model("dn-s25"), "cpu")
-    images = torch.rand(1, 1, 16, 17)
-    other = again(model)
-    assert torch.equal(other(images), model(images))
-    assert (other.task.name, other.level, other.folder) == ("dn", 25, model.folder)
-    assert other.network is not model.network
 
 
 @pytest.mark.parametrize(("precision", "off"), [("half", 0.005), ("bfloat16", 0.05), ("double", 1e-6)])
