@@ -3,13 +3,16 @@
     python -m flows.services up [--port 4200] [--limit 1]
     python -m flows.services down
 
-Everything they write is in .scn/prefect: the logs, the process ids, and Prefect's home with its database, so that
-a ~/.prefect stays as it is. The server listens on 127.0.0.1 only.
+Everything they write is in .scn/prefect: the logs, the process ids, the password, and Prefect's home with its database,
+so that a ~/.prefect stays as it is. The server listens on 127.0.0.1 only, and asks for the password: who may start a
+flow run may run any command, and each user and each page in a browser of this machine reaches its ports.
 """
 
 import argparse
+import base64
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -24,6 +27,7 @@ from typing import Any
 from flows.deployments import HEARTBEAT_SECONDS, POOL
 from flows.environment import base_environment
 from scn.core.errors import UserError
+from scn.core.files import write_atomically
 from scn.core.processes import Service
 
 HOST = "127.0.0.1"
@@ -32,6 +36,8 @@ FOLDER = Path(".scn/prefect")
 """Folder of logs, process ids and Prefect's home, below the project's folder."""
 URL_FILE = "api-url"
 """Name of the file in FOLDER that holds the API's URL."""
+PASSWORD_FILE = "password"
+"""Name of the file in FOLDER that holds name and password of the server, as Prefect's page and commands want them."""
 
 _READY_SECONDS = 300.0
 _PREFECT = [sys.executable, "-m", "prefect"]
@@ -60,6 +66,7 @@ class Services:
         if not (self.project / "prefect.yaml").is_file():
             raise UserError(f"{self.project} has no prefect.yaml: run this in the project's folder.")
         (self.folder / "home").mkdir(parents=True, exist_ok=True)
+        self._make_password()
         # A process started with `&` ignores SIGINT, and so would its children: a worker would then hang when it ends.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         started: list[Service] = []
@@ -86,12 +93,25 @@ class Services:
         """Ends the worker with its flow runs, and the server; returns the names of those that ran."""
         return [service.name for service in (self.worker, self.server) if service.end()]
 
+    def _make_password(self) -> None:
+        """Makes the password, once: a shell that has it goes on to work after `down` and `up`."""
+        path = self.folder / PASSWORD_FILE
+        if path.is_file():
+            return
+        if self.server.runs():
+            raise UserError("Prefect's server was started without a password: run `make prefect-down` first.")
+        write_atomically(path, f"scn:{secrets.token_hex(16)}\n".encode(), private=True)
+
     def _start_server(self, port: int) -> None:
         url = f"http://{HOST}:{port}/api"
         (self.folder / URL_FILE).write_text(f"{url}\n")
         command = [*_PREFECT, "server", "start", "--host", HOST, "--port", str(port)]
-        self.server.start(command, self.project, self._environment(url))
-        self._wait(self.server, lambda: _ask(f"{url}/health") is True)
+        asking = {
+            "PREFECT_SERVER_API_AUTH_STRING": self._password(),
+            "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": url.removesuffix("/api"),  # by default every site's
+        }
+        self.server.start(command, self.project, self._environment(url) | asking)
+        self._wait(self.server, lambda: self._ask(f"{url}/health") is True)
 
     def _deploy(self, url: str) -> None:
         log = self.folder / "deploy.log"
@@ -112,8 +132,8 @@ class Services:
     def _limit(self, url: str, limit: int) -> None:
         """Lets the pool run so many flow runs at once; the worker obeys at once, and its runs go on."""
         pool = f"{url}/work_pools/{POOL}"
-        _ask(pool, {"concurrency_limit": limit}, "PATCH")
-        if (_ask(pool) or {}).get("concurrency_limit") != limit:
+        self._ask(pool, {"concurrency_limit": limit}, "PATCH")
+        if (self._ask(pool) or {}).get("concurrency_limit") != limit:
             raise UserError(
                 f"The Prefect server does not take the limit of {limit} runs at once: see {self.server.log}."
             )
@@ -125,7 +145,7 @@ class Services:
         self.worker.start(command, self.project, self._environment(url))
 
         def online() -> bool:
-            workers = _ask(f"{url}/work_pools/{POOL}/workers/filter", {}) or []
+            workers = self._ask(f"{url}/work_pools/{POOL}/workers/filter", {}) or []
             return any(worker["name"] == name and worker["status"] == "ONLINE" for worker in workers)
 
         self._wait(self.worker, online)
@@ -146,6 +166,7 @@ class Services:
         return {
             **base_environment(),
             "PREFECT_API_URL": url,
+            "PREFECT_API_AUTH_STRING": self._password(),
             "PREFECT_HOME": str(self.folder / "home"),
             "NO_PROXY": ",".join(filter(None, [HOST, os.environ.get("NO_PROXY")])),
             "NO_COLOR": "1",
@@ -154,6 +175,22 @@ class Services:
 
     def _url(self) -> str:
         return (self.folder / URL_FILE).read_text().strip()
+
+    def _password(self) -> str:
+        return (self.folder / PASSWORD_FILE).read_text().strip()
+
+    def _ask(self, url: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
+        """The API's answer to a GET, a POST of `body`, or another method; None if it does not answer with JSON."""
+        data = None if body is None else json.dumps(body).encode()
+        who = base64.b64encode(self._password().encode()).decode()
+        headers = {"Content-Type": "application/json", "Authorization": f"Basic {who}"}
+        request = urllib.request.Request(url, data, headers, method=method)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy: it is on this machine
+        try:
+            with opener.open(request, timeout=5) as answer:
+                return json.load(answer)
+        except (OSError, urllib.error.HTTPError, ValueError):
+            return None
 
     def _relative(self, path: Path) -> Path:
         return path.relative_to(self.project)
@@ -169,18 +206,6 @@ def _check_free(port: int) -> None:
                 f"Port {port} of {HOST} can't be used ({error}): "
                 f"end what listens there, or name another one with `PREFECT_PORT={4200 if port != 4200 else 4201}`."
             ) from None
-
-
-def _ask(url: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
-    """The API's answer to a GET, or to a POST of `body`, or another method; None if it does not answer with JSON."""
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy: the server is on this machine
-    try:
-        with opener.open(request, timeout=5) as answer:
-            return json.load(answer)
-    except (OSError, urllib.error.HTTPError, ValueError):
-        return None
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -210,6 +235,7 @@ def main(arguments: list[str] | None = None) -> int:
     limited = f", {options.limit} at once" if options.limit else ""
     print(f"Prefect is {'already ' if already else ''}up: {url.removesuffix('/api')} (logs in {FOLDER}{limited})")
     print(f"  export PREFECT_API_URL={url}")
+    print(f'  export PREFECT_API_AUTH_STRING="$(cat {FOLDER / PASSWORD_FILE})"')  # the page asks for the same words
     print(f"  {command} deployment run scn/train-sr-x2 --watch")
     return 0
 

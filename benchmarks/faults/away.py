@@ -45,6 +45,7 @@ def services(project: Project) -> Iterator[str]:
     project.here.commit()
     project.here.environment |= {"PREFECT_PORT": port, "PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
     project.here.run(*_services("up"))
+    project.here.environment["PREFECT_API_AUTH_STRING"] = (project.root / ".scn/prefect/password").read_text().strip()
     try:
         yield project.here.environment["PREFECT_API_URL"]
     finally:
@@ -61,10 +62,12 @@ def _away(project: Project, results: Mapping[str, str | bytes], api: str, stage:
         raise RuntimeError(f"Prefect started nothing:\n{printed}")
     log = project.root / ".scn/prefect/worker.log"
     begun = _wait(lambda: f"Running stage '{full_name(stage)}'" in log.read_text(errors="replace"))
+    name, _, password = project.here.environment["PREFECT_API_AUTH_STRING"].partition(":")
     state: dict[str, Any] = {}
 
     def over() -> bool:
-        state.update(httpx.get(f"{api}/flow_runs/{found[0]}", timeout=30, trust_env=False).json()["state"])
+        run = httpx.get(f"{api}/flow_runs/{found[0]}", auth=(name, password), timeout=30, trust_env=False)
+        state.update(run.json()["state"])
         return state["type"] in FINAL
 
     dealt = begun and not over()

@@ -126,6 +126,14 @@ def test_commands_and_their_options_exist() -> None:
     }
 
 
+def test_the_page_of_prefect_alone_may_use_its_api_from_a_browser() -> None:
+    of_compose = compose()["services"]["prefect"]["environment"]
+    (server,) = (each for each in containers() if each["name"] == "prefect")
+    of_kubernetes = {variable["name"]: variable.get("value") for variable in server["env"]}
+    for settings in (of_compose, of_kubernetes):
+        assert settings["PREFECT_UI_API_URL"] == f"{settings['PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS']}/api"
+
+
 def test_secrets_come_from_outside() -> None:
     for service in compose()["services"].values():
         for name, value in service.get("environment", {}).items():

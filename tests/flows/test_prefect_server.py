@@ -5,12 +5,14 @@ The store is an S3 service, and secrets are planted in the environment, of which
 
 import json
 import socket
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
+import httpx
 import psutil
 import pytest
 from planted import PLANTED, SECRET, left_in
@@ -19,6 +21,7 @@ from workspace import TINY, Workspace
 from benchmarks.s3_service import s3_service
 
 DATABASE, LOG = ".scn/prefect/home/prefect.db", ".scn/prefect/worker.log"
+PASSWORD = ".scn/prefect/password"
 
 
 @pytest.fixture
@@ -44,7 +47,8 @@ def project(tmp_path: Path, ray_folder: Path, port: int) -> Iterator[Workspace]:
         project.environment |= {"RAY_TMPDIR": str(ray_folder), "NO_PROXY": "127.0.0.1,localhost"}
         project.environment["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
         project.environment["PREFECT_WORKER_QUERY_SECONDS"] = "1"  # seconds between its looks for runs: 10, else
-        project.environment.pop("PREFECT_API_AUTH_STRING")  # the server of this machine asks for none
+        # Another server's, as a user's shell may have it: `up` uses that of its own.
+        assert "PREFECT_API_AUTH_STRING" in project.environment
         project.replace({"storage": {"url": "s3://bucket/store"}})
         project.commit()
         bucket(project).create()
@@ -65,6 +69,26 @@ def services(project: Workspace, *arguments: str) -> str:
     return project.run("python", "-m", "flows.services", *arguments).stdout
 
 
+def _password(project: Workspace) -> str:
+    path = project.root / PASSWORD
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    return path.read_text().strip()
+
+
+def _asks_for_its_password(server: str, password: str) -> None:
+    """Whoever may make a deployment and run it may run any command, and every web site reaches 127.0.0.1."""
+    flow = {"name": "planted"}
+    who = (password.partition(":")[0], password.partition(":")[2])
+    with httpx.Client(base_url=f"{server}/api", trust_env=False, timeout=30) as client:
+        assert client.get("/health").status_code == 200
+        assert client.post("/flows/", json=flow).status_code == 401
+        assert client.post("/flows/", json=flow, auth=("scn", "wrong")).status_code == 401
+        asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+        assert client.options("/flows/", headers={"Origin": "http://example.org", **asked}).status_code == 400
+        assert client.options("/flows/", headers={"Origin": server, **asked}).status_code == 200
+        assert client.post("/flows/", json=flow, auth=who).status_code == 201
+
+
 @pytest.mark.integration
 @pytest.mark.timeout(1800)
 def test_a_deployment_run_publishes_a_version_and_leaves_no_secret(
@@ -74,6 +98,7 @@ def test_a_deployment_run_publishes_a_version_and_leaves_no_secret(
     printed = services(project, "up", "--port", str(port))
     assert printed.startswith(f"Prefect is up: http://127.0.0.1:{port} (")
     assert f"export PREFECT_API_URL=http://127.0.0.1:{port}/api\n" in printed
+    assert '  export PREFECT_API_AUTH_STRING="$(cat .scn/prefect/password)"\n' in printed
     assert services(project, "up").startswith(f"Prefect is already up: http://127.0.0.1:{port} (")
 
     own = project.root / ".scn/prefect"
@@ -81,6 +106,9 @@ def test_a_deployment_run_publishes_a_version_and_leaves_no_secret(
     listening = psutil.Process(started[0]).net_connections(kind="tcp")
     assert {c.laddr.ip for c in listening if c.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
 
+    password = _password(project)
+    _asks_for_its_password(f"http://127.0.0.1:{port}", password)
+    project.environment["PREFECT_API_AUTH_STRING"] = password
     done = project.run("prefect", "deployment", "run", "scn/train-sr-x2", "--watch", check=False)
     log = (project.root / LOG).read_text()
     assert done.returncode == 0, done.stdout + done.stderr + log
@@ -107,4 +135,6 @@ def test_a_deployment_run_publishes_a_version_and_leaves_no_secret(
     assert left_in(ray_folder, b"raylet")
     for folder in (project.root, stored, ray_folder):
         assert left_in(folder, SECRET.encode()) == set(), folder
-    assert SECRET not in printed + done.stdout + done.stderr
+        assert left_in(folder, password.encode()) <= {PASSWORD}, folder
+    for secret in (SECRET, password):
+        assert secret not in printed + done.stdout + done.stderr

@@ -124,6 +124,18 @@ def test_a_port_in_use_is_one_sentence(
     assert not list((tmp_path / ".scn/prefect").glob("*.pid"))
 
 
+def test_a_server_that_runs_without_a_password_is_ended_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was started by a version that made none: to go on would leave it open to everybody."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Service, "runs", lambda _: True)
+    (tmp_path / "prefect.yaml").write_text("deployments: []\n")
+    assert main(["up"]) == 1
+    message = capsys.readouterr().err
+    assert message == "flows: Prefect's server was started without a password: run `make prefect-down` first.\n"
+
+
 def test_mistakes_are_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
