@@ -108,6 +108,8 @@ class SeaweedFS:
                 "-volume.max=4000",
                 "-volume.preStopSeconds=0",
             ),
+            # Master and filer ask for no key: any web page could delete the bucket by a link to the one.
+            *("-disableHttp", "-filer.disableHttp"),
             # A misspelt bucket is an error, as on other services; no further services beside S3.
             *(f"-s3.config={self._about}", "-s3.autoCreateBucket=false", "-s3.iam=false"),
             *("-s3.port.iceberg=0", "-s3.port.lance=0"),

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import requests
 from free_ports import free_ports
 
 from scn.core.errors import UserError
@@ -30,6 +31,11 @@ def test_it_starts_once_and_ends(
         for name, value in settings.items():
             monkeypatch.setenv(name, value)
         open_store("s3://scn/store").put("a", b"1")
+        for number in (port + 1, port + 3):  # filer and master ask for no key, and any web page reaches them
+            for path in ("/col/delete?collection=scn", "/buckets/scn/store/a"):
+                answer = requests.post(f"http://127.0.0.1:{number}{path}", files={"file": b"2"}, timeout=30)
+                assert answer.status_code == 404, (number, path)
+                assert requests.get(f"http://127.0.0.1:{number}{path}", timeout=30).status_code == 404, (number, path)
         with pytest.raises(UserError, match=rf"Port {port} of 127\.0\.0\.1 can't be used"):
             SeaweedFS(tmp_path / "other").up(port)
         assert main(["up"]) == 0  # it runs already, with the same keys
