@@ -93,7 +93,14 @@ def test_what_a_run_ends_before_is_known_when_the_images_are(settings: dict[str,
     assert TrainConfig.model_validate(settings).cut_short(IMAGES) == what
 
 
-@pytest.mark.parametrize("settings", [{"seed": 2**63}, {"group_mib": math.inf}, {"learning_rate": math.nan}])
-def test_numbers_that_nothing_can_compute_with_are_refused(settings: dict[str, object]) -> None:
-    with pytest.raises(ValidationError):
-        TrainConfig.model_validate(settings)
+@pytest.mark.parametrize(
+    ("key", "number", "message"),
+    [
+        ("seed", 2**63, "less than 9223372036854775808"),
+        ("group_mib", math.inf, "finite number"),
+        ("learning_rate", math.nan, "finite number"),
+    ],
+)
+def test_numbers_that_nothing_can_compute_with_are_refused(key: str, number: float, message: str) -> None:
+    with pytest.raises(ValidationError, match=rf"\n{key}\n  Input should be (a )?{message}"):
+        TrainConfig.model_validate({key: number})

@@ -235,7 +235,7 @@ def test_previews_are_no_pictures(tmp_path: Path, deep: bool) -> None:
 
 
 def test_nothing_is_told_beside_the_sentence(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match="is a TIFF, but holds no picture"):
         decode_photograph(b"II*\0\x08\0\0\0\0\0")
     whole = encode_photograph(Photograph(pixels=values(3), alpha=None, icc_profile=None), FORMATS["png"])
     for data in (whole[:-300], whole[:-12], whole[:400] + bytes(9) + whole[409:]):
