@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import scn.cli
 from scn.config.params import Params
 from scn.core.errors import STOPPED
 from scn.launch.signals import Stopping
@@ -109,10 +110,15 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bits(
     assert (stopped.root / weights).read_bytes() == (params.root / weights).read_bytes()
 
 
-def test_a_run_whose_time_is_over_stops(project: Project) -> None:
+def test_a_run_whose_time_is_over_stops(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     params = project("sr-x2")
-    command = [sys.executable, "-m", "scn.cli", "train", "-e", "sr-x2", "--plain", "--params", str(params.path)]
+    command = ["scn", "train", "-e", "sr-x2", "--plain", "--params", str(params.path), "--minutes", "0"]
+    monkeypatch.setattr("sys.argv", command)
     for step in (1, 2):
-        result = subprocess.run([*command, "--minutes", "0"], capture_output=True, text=True)
-        assert result.returncode == STOPPED
-        assert f"sr-x2: stopped after step {step} of 30 (0 minutes are over); the same command goes on" in result.stderr
+        with pytest.raises(SystemExit) as end:
+            scn.cli.main()
+        assert end.value.code == STOPPED
+        told = f"sr-x2: stopped after step {step} of 30 (0 minutes are over); the same command goes on"
+        assert told in capsys.readouterr().err
