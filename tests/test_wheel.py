@@ -20,7 +20,8 @@ from scn.core.pipeline import MODULES
 from scn.inference.model_files import save_model
 from scn.inference.records import Figures, Metrics, Provenance, SetFigures
 from scn.networks.build import build
-from scn.registry.versions import MANIFEST, Version
+from scn.registry.manifest import MANIFEST
+from scn.registry.versions import Version
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parents[1]

@@ -15,9 +15,9 @@ from scn.core.errors import UserError
 from scn.core.hashing import digest
 from scn.inference.records import Receipt
 from scn.registry.ages import ages
+from scn.registry.manifest import MANIFEST
 from scn.registry.pointers import LATEST, aliases, read
 from scn.registry.publish import receipt_of, version_folder
-from scn.registry.versions import MANIFEST
 from scn.storage.base import Store
 
 _LOCKED = re.compile(r"path: published/([^/\s]+)\.json\n\s+hash: md5\n\s+md5: '?([0-9a-f]{32})\b")

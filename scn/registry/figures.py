@@ -21,9 +21,9 @@ from scn.evaluation.compare import Measurement, Options, compare
 from scn.evaluation.photographs import open_photographs
 from scn.evaluation.protocols import protocols_of
 from scn.inference.model_files import WEIGHTS
+from scn.registry.manifest import MANIFEST, read_manifest, sha256
 from scn.registry.reference import load, parse
 from scn.registry.signing import KEY, Signature, check, public_key, signature, signing_key
-from scn.registry.versions import MANIFEST, read_manifest, sha256
 from scn.storage.base import ObjectExists, ObjectNotFound, Store
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from scn import zoo
 from scn.config.params import Params
 from scn.core.errors import UserError
 from scn.core.files import replace_folder, write_atomically
-from scn.registry.versions import MANIFEST, Version, trained_version
+from scn.registry.manifest import MANIFEST
+from scn.registry.versions import Version, trained_version
 
 CURVES = "curves.csv"
 """File with the curves of the training, beside the files of a version: a row per step, a column per curve."""

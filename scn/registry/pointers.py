@@ -17,8 +17,8 @@ from pydantic import Field
 from scn.core.errors import UserError
 from scn.core.who import user
 from scn.inference.records import Record
+from scn.registry.manifest import sha256
 from scn.registry.signing import Signature, signature, signing_key
-from scn.registry.versions import sha256
 from scn.storage.base import Store, StoreError
 
 LATEST = "latest"

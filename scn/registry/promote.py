@@ -8,6 +8,7 @@ from scn.registry.reference import parse, resolve
 from scn.registry.rule import objection
 from scn.registry.signing import KEY
 from scn.registry.trust import may_move, standing
+from scn.storage.base import StoreError
 
 
 def promote(params: Params, reference: str, name: str = LATEST, *, reason: str = "", pin: bool = False) -> Pointer:
@@ -36,7 +37,13 @@ def promote(params: Params, reference: str, name: str = LATEST, *, reason: str =
         if sound and (present.version, present.held) == (version, held):
             return None
         if name == LATEST and present.version not in ("", version) and not reason:
-            old, new = (metrics_of(store, experiment, each) for each in (present.version, version))
+            trusted = params.registry.trusted
+            try:
+                old, new = (metrics_of(store, experiment, each, trusted) for each in (present.version, version))
+            except StoreError:
+                raise
+            except UserError as error:
+                raise UserError(f"{str(error).rstrip('.')}; or give a --reason, which is kept.") from None
             if against := objection(old, new, params.registry.latest_may_lose):
                 raise UserError(
                     f"{experiment}@{version} does not take the place of {present.version}, as {against}: give a "

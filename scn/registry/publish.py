@@ -12,7 +12,7 @@ differ belongs to one of them (objects are immutable) and the other goes on to t
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scn.config.params import Params
@@ -20,11 +20,12 @@ from scn.core.errors import UserError
 from scn.core.files import write_atomically
 from scn.inference.model_files import CARD, CONFIG, METRICS, WEIGHTS, load_model
 from scn.inference.records import Metrics, Receipt
+from scn.registry.manifest import MANIFEST, sha256
 from scn.registry.pointers import LATEST, NOTHING, Pointer, move, read
 from scn.registry.rule import objection
-from scn.registry.signing import KEY, SIGNATURE, signed, signing_key
+from scn.registry.signing import KEY, SIGNATURE, signed, signing_key, vouched
 from scn.registry.trust import may_move, standing
-from scn.registry.versions import CIRCUMSTANCES, MANIFEST, Version, read_version, sha256, trained_version
+from scn.registry.versions import CIRCUMSTANCES, Version, read_version, trained_version
 from scn.storage.base import ObjectExists, ObjectNotFound, Store, StoreError
 
 _ATTEMPTS = 1000
@@ -110,10 +111,15 @@ def sign(params: Params, experiment: str, version: str) -> None:
         ) from None
 
 
-def metrics_of(store: Store, experiment: str, version: str) -> Metrics:
-    """Returns the figures of a published version, such as "v3". Raises UserError if they are missing or damaged."""
+def metrics_of(store: Store, experiment: str, version: str, trusted: Sequence[str]) -> Metrics:
+    """Returns the figures of a published version, such as "v3", which decide what becomes `latest`.
+
+    Raises:
+        UserError: if they are missing, damaged or not the manifest's, or as scn.registry.signing.check_signature.
+    """
     key = f"{version_folder(experiment, int(version[1:]))}/{METRICS}"
-    return Metrics.loads(store.get(key), Path(key), "publish the model again")
+    data = vouched(store, experiment, version, METRICS, trusted)
+    return Metrics.loads(data, Path(key), "publish the model again")
 
 
 def receipt_of(params: Params, experiment: str, number: int, manifest: bytes) -> Receipt:
@@ -186,6 +192,7 @@ def _offer(store: Store, version: Version, number: int, is_new: bool, params: Pa
 
     def decide(present: Pointer) -> Pointer | None:
         nonlocal why
+        trusted = params.registry.trusted
         why = may_move(params) or ("" if standing(present, name, LATEST, params)[1] else "it can't be trusted")
         if why:
             return None
@@ -194,8 +201,14 @@ def _offer(store: Store, version: Version, number: int, is_new: bool, params: Pa
         if present.version == candidate:
             return None
         if int(present.version[1:]) > number:  # another publisher took a later number, and was faster
-            return _in_order(store, version, present, candidate, may_lose)
-        if why := present.held or _against(store, version, present, candidate, is_new, may_lose):
+            try:
+                return _in_order(store, version, present, candidate, may_lose, trusted)
+            except StoreError:
+                raise
+            except UserError as error:  # figures that nobody vouches for move nothing
+                why = str(error).rstrip(".")
+                return None
+        if why := present.held or _against(store, version, present, candidate, is_new, may_lose, trusted):
             return None
         return present.moved(candidate, _PUBLISHED)
 
@@ -208,7 +221,9 @@ def _offer(store: Store, version: Version, number: int, is_new: bool, params: Pa
         )
 
 
-def _in_order(store: Store, version: Version, present: Pointer, candidate: str, may_lose: float) -> Pointer | None:
+def _in_order(
+    store: Store, version: Version, present: Pointer, candidate: str, may_lose: float, trusted: Sequence[str]
+) -> Pointer | None:
     """Where latest.json points after publishes that overtook this one, had all come by their numbers; None: as now."""
     later = [each for each in present.history if int(each.version[1:]) > int(candidate[1:])]
     first = present.history.index(later[0]) if later else 0
@@ -217,25 +232,39 @@ def _in_order(store: Store, version: Version, present: Pointer, candidate: str, 
         return None
     own = Metrics.loads(version.content[METRICS], Path(METRICS), "measure it again")
     serves, figures = candidate, own
-    if first and objection(metrics_of(store, version.experiment, present.history[first - 1].version), own, may_lose):
-        return None
+    if first:
+        before = metrics_of(store, version.experiment, present.history[first - 1].version, trusted)
+        if objection(before, own, may_lose):
+            return None
     for each in later:
-        offered = metrics_of(store, version.experiment, each.version)
+        offered = metrics_of(store, version.experiment, each.version, trusted)
         if not objection(figures, offered, may_lose):
             serves, figures = each.version, offered
     return present.moved(serves, _PUBLISHED) if serves != present.version else None
 
 
-def _against(store: Store, version: Version, present: Pointer, candidate: str, is_new: bool, may_lose: float) -> str:
+def _against(
+    store: Store,
+    version: Version,
+    present: Pointer,
+    candidate: str,
+    is_new: bool,
+    may_lose: float,
+    trusted: Sequence[str],
+) -> str:
     """Why a version should not take the place of the one that latest.json points to; "" if it may."""
     if any(move.version == candidate for move in present.history):
         return f"it was moved away from {candidate}"
     if not is_new and not present.history:
         return "it was set by hand or by an early version of scn"
     try:
-        figures = metrics_of(store, version.experiment, present.version)
+        figures = metrics_of(store, version.experiment, present.version, trusted)
     except ObjectNotFound:  # whatever is published is better than a version that is not there
         return ""
+    except StoreError:
+        raise
+    except UserError as error:  # figures that nobody vouches for move nothing
+        return str(error).rstrip(".")
     return objection(figures, Metrics.loads(version.content[METRICS], Path(METRICS), "measure it again"), may_lose)
 
 

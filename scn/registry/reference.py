@@ -17,11 +17,12 @@ from scn.evaluation.published import KNOWN_AS
 from scn.inference.handle import Model
 from scn.inference.model_files import CONFIG, METRICS, WEIGHTS
 from scn.inference.records import Metrics
+from scn.registry.manifest import MANIFEST, read_manifest, sha256
 from scn.registry.pointers import LATEST, Pointer, aliases, can_be_alias, pointers, read
 from scn.registry.publish import published, version_folder, versions
 from scn.registry.signing import check_signature
 from scn.registry.trust import SEEN, read_trusted, was_seen
-from scn.registry.versions import MANIFEST, read_manifest, read_version, sha256, verify
+from scn.registry.versions import read_version, verify
 from scn.storage.base import ObjectNotFound, Store
 from scn.storage.local import FileStore
 

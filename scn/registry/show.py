@@ -12,11 +12,11 @@ from scn.evaluation.report import markdown_table
 from scn.inference.model_files import CONFIG, METRICS
 from scn.inference.records import Metrics
 from scn.registry.figures import further_figures, row
+from scn.registry.manifest import MANIFEST, read_manifest, sha256
 from scn.registry.pointers import pointers
 from scn.registry.publish import metrics_of, published, version_folder
 from scn.registry.reference import find, parse, resolve
 from scn.registry.rule import differences, objection
-from scn.registry.versions import MANIFEST, read_manifest, sha256
 from scn.storage.base import ObjectNotFound, Store
 
 
@@ -96,7 +96,8 @@ def compared(params: Params, present: str, candidate: str) -> str:
     """Returns the differences of two published versions, and whether the second may take the first's place as words."""
     store = params.open_store()
     (one, first), (two, second) = parse(present, store, params), parse(candidate, store, params)
-    figures, others = metrics_of(store, one, first), metrics_of(store, two, second)
+    trusted = params.registry.trusted
+    figures, others = metrics_of(store, one, first, trusted), metrics_of(store, two, second, trusted)
     rows = [
         (each.set_name, f"{each.present:.2f}", f"{each.candidate:.2f}", f"{each.gain:+.2f}")
         for each in differences(figures, others)

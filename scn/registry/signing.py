@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
 from scn.inference.records import Record
-from scn.registry.versions import sha256
+from scn.registry.manifest import MANIFEST, read_manifest, sha256
 from scn.storage.base import ObjectNotFound, Store
 
 if TYPE_CHECKING:  # imported where something is signed or checked: a machine that only trains need not have it
@@ -101,6 +101,30 @@ def check_signature(store: Store, experiment: str, version: str, manifest: bytes
         ) from None
     wrong = "it was changed, or is that of another version; use another version, and find out who can write there"
     check(found, _statement(experiment, version, manifest), trusted, f"The manifest of {name}", wrong)
+
+
+def vouched(store: Store, experiment: str, version: str, name: str, trusted: Sequence[str]) -> bytes:
+    """Returns a file of a published version as its manifest names it; with trusted keys that is signed.
+
+    Raises:
+        UserError: if the file is not the manifest's, or as `check_signature`.
+        ObjectNotFound: if there is no such file, or, with trusted keys, no manifest.
+    """
+    folder = f"registry/{experiment}/{version}"
+    data, files = store.get(f"{folder}/{name}"), {}
+    try:
+        manifest = store.get(f"{folder}/{MANIFEST}")
+        check_signature(store, experiment, version, manifest, trusted)
+        files = read_manifest(manifest, f"{folder}/{MANIFEST}")
+    except ObjectNotFound:
+        if trusted:
+            raise
+    if files.get(name, {"sha256": "" if trusted else sha256(data)})["sha256"] != sha256(data):
+        raise UserError(
+            f"{name} of {experiment}@{version} in {store.url} is not the one that its manifest names: copy "
+            f"{folder} back from a back-up, or use another version."
+        )
+    return data
 
 
 def check(found: Signature, statement: bytes, trusted: Sequence[str], what: str, wrong: str) -> None:

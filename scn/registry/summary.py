@@ -15,7 +15,7 @@ from scn.evaluation.results import figures_of
 from scn.evaluation.runs import Run, read_curves, read_runs
 from scn.inference.records import Metrics, Receipt
 from scn.registry.rule import differences
-from scn.storage.base import Store
+from scn.registry.signing import vouched
 
 PICTURE_BYTES = 240_000
 """Bytes that the pictures of an experiment may take."""
@@ -54,7 +54,7 @@ def summary(params: Params, experiment: str) -> Summary:
         raise UserError(f"{experiment} is not measured and published in {params.root}: {again}.")
     receipt = Receipt.loads(path.read_bytes(), path, again)
     figures = figures_of(run.evaluation)
-    earlier = _before(params.open_store(), receipt)
+    earlier = _before(params, receipt)
     gains = {each.set_name: each.gain for each in differences(earlier[1], figures)} if earlier else {}
     rows = [
         {
@@ -75,13 +75,15 @@ def summary(params: Params, experiment: str) -> Summary:
     )
 
 
-def _before(store: Store, receipt: Receipt) -> tuple[str, Metrics] | None:
+def _before(params: Params, receipt: Receipt) -> tuple[str, Metrics] | None:
     """The newest whole version before the one of a receipt, and its figures; None if there is none."""
+    store = params.open_store()
     for number in range(int(receipt.version[1:]) - 1, 0, -1):
         folder = f"registry/{receipt.experiment}/v{number}"
         if store.exists(f"{folder}/manifest.json"):
             key = f"{folder}/metrics.json"
-            return f"v{number}", Metrics.loads(store.get(key), Path(key), "publish the model again")
+            data = vouched(store, receipt.experiment, f"v{number}", "metrics.json", params.registry.trusted)
+            return f"v{number}", Metrics.loads(data, Path(key), "publish the model again")
     return None
 
 

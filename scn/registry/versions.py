@@ -6,25 +6,20 @@ README.md                         the model card
 manifest.json                     the SHA-256 of every other file; written last
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from scn.config.params import Params
 from scn.core.errors import UserError
 from scn.evaluation.results import Evaluation, figures_of, result_file
 from scn.inference.model_files import CARD, CONFIG, METRICS, WEIGHTS, check_fits, load_model
+from scn.registry.manifest import MANIFEST, Files, read_manifest, sha256
 from scn.registry.model_card import kept_apart, licences, model_card
 
-MANIFEST = "manifest.json"
 CIRCUMSTANCES = ("seconds", "machine", "commit")
 """What config.json says of a training that decides nothing: trained again, the same weights have others."""
-
-Files = dict[str, dict[str, Any]]
-"""The files of a version: file name -> {"sha256": in hex digits, "bytes": size}."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,19 +100,6 @@ def read_version(folder: Path) -> Version:
     )
 
 
-def read_manifest(data: bytes, where: str) -> Files:
-    """Returns the files that a manifest names; raises UserError, which names `where`, if it is no manifest."""
-    try:
-        files: Files = json.loads(data)["files"]
-        if all(Path(name).name == name and "sha256" in entry for name, entry in files.items()):
-            return files
-    except (ValueError, KeyError, TypeError, AttributeError):
-        pass
-    raise UserError(
-        f"{where} is no manifest of a published model: fetch the version again, or copy it back from a back-up."
-    )
-
-
 def verify(folder: Path, files: Files) -> None:
     """Raises UserError for the first file in `folder` that is missing or differs from the manifest's `files`."""
     for name, expected in files.items():
@@ -125,8 +107,3 @@ def verify(folder: Path, files: Files) -> None:
             raise UserError(
                 f"{folder / name} is missing or damaged (its SHA-256 is not the manifest's): fetch this version again."
             )
-
-
-def sha256(data: bytes) -> str:
-    """Returns the SHA-256 of `data`, in hex digits."""
-    return hashlib.sha256(data).hexdigest()

@@ -1,6 +1,8 @@
 """Signed versions: who is not trusted, what was changed, and an older version in a newer one's place are refused."""
 
+import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ from scn.core.errors import UserError
 from scn.registry import following
 from scn.registry.following import FollowingModels
 from scn.registry.promote import promote, rollback
-from scn.registry.publish import publish, sign
+from scn.registry.publish import latest, publish, sign
 from scn.registry.reference import load, resolve
+from scn.registry.show import compared
 from scn.registry.signing import KEY, make_key
 
 NAME = "dn-s25"
@@ -202,3 +205,28 @@ def test_who_deletes_versions_does_not_choose_what_ships(project: Any, monkeypat
     assert models.load(NAME) is before
     shutil.rmtree(params.root / ".scn/cache/pointers" / NAME)  # as the sentence says, where it was meant
     assert load(NAME, "cpu", params_file=params.path).version == ""
+
+
+def test_figures_that_nobody_signed_move_nothing(project: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """`latest` is signed by who publishes: what the figures of the version before say decides it."""
+    params = trusting(project, project.public)
+    path = folder(project, "v3") / "metrics.json"
+    path.write_bytes(path.read_bytes().replace(b": 30.5", b": 10.5"))
+    project.add_model(NAME, 9)
+    project.add_metrics(NAME, 20.0)
+    assert publish(params, NAME).version == "v4"
+    why = r"metrics\.json of dn-s25@v3 in file://\S+ is not the one that its manifest names"
+    assert re.search(f"latest stays v3, as {why}", capsys.readouterr().err)
+    with pytest.raises(UserError, match=rf"^{why}: .*; or give a --reason, which is kept\.$"):
+        promote(params, f"{NAME}@v4")
+    with pytest.raises(UserError, match=f"^{why}"):
+        compared(trusting(project), f"{NAME}@v3", f"{NAME}@v4")
+    manifest = folder(project, "v3") / "manifest.json"  # the hash in it mended, too
+    content = json.loads(manifest.read_bytes())
+    content["files"]["metrics.json"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    manifest.write_text(json.dumps(content))
+    for compare in (compared, lambda *_: promote(params, f"{NAME}@v4")):
+        with pytest.raises(UserError, match=r"^The manifest of dn-s25@v3 .* is not the one that was signed"):
+            compare(params, f"{NAME}@v3", f"{NAME}@v4")
+    compared(trusting(project), f"{NAME}@v3", f"{NAME}@v4")
+    assert latest(params.open_store(), NAME) == "v3"
