@@ -38,7 +38,7 @@ class Record(BaseModel):
             first = error.errors()[0]
             message = first["msg"].removeprefix("Value error, ")
             why = ": ".join(filter(None, [".".join(map(str, first["loc"])), message[0].lower() + message[1:]]))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # of thousands of brackets
             why = str(error)
         raise UserError(f"{path} holds no {cls.__name__.lower()} ({why}): {cure}.")
 

@@ -4,7 +4,9 @@ import difflib
 import json
 import math
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,13 +22,15 @@ from scn.inference.records import Metrics
 from scn.registry.manifest import MANIFEST, read_manifest, sha256
 from scn.registry.pointers import LATEST, Pointer, aliases, can_be_alias, pointers, read
 from scn.registry.publish import published, version_folder, versions
-from scn.registry.signing import check_signature
+from scn.registry.signing import check_signature, vouched
 from scn.registry.trust import SEEN, read_trusted, was_seen
 from scn.registry.versions import read_version, verify
-from scn.storage.base import ObjectNotFound, Store
+from scn.storage.base import ObjectNotFound, Store, StoreError
 from scn.storage.local import FileStore
 
 CACHE = Path(".scn/cache")
+_LARGEST = 1000
+"""No level and no scale is larger."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,13 +82,16 @@ def load(
 def list_models(*, params_file: Path | str = PARAMS_FILE) -> list[ModelEntry]:
     """The models that `load` finds by name: those that ship, then every published version, by name and number.
 
+    A published one whose config.json is damaged is left out, which is told: it must not hide the others. Of one that
+    nobody who is trusted has signed nothing is said but its name, as `auto` would heed it.
+
     Args:
         params_file: says where the registry is; where there is no such file, only models that ship are listed.
     Raises:
-        UserError: if the store can't be read, or the config.json of a model is damaged; or as `load` for params_file.
+        UserError: if the store can't be read, or a model that ships is damaged; or as `load` for params_file.
     """
     ship = FileStore(zoo.FOLDER)
-    entries = [_entry(ship, name, name, "", str(zoo.FOLDER / name)) for name in zoo.names()]
+    entries = [_entry(partial(_content, ship, name), name, "", str(zoo.FOLDER / name)) for name in zoo.names()]
     if params := _params(params_file, "only models that ship are listed"):
         store = params.open_store()
         for name, numbers in published(store).items():
@@ -92,7 +99,13 @@ def list_models(*, params_file: Path | str = PARAMS_FILE) -> list[ModelEntry]:
             for number in numbers:
                 key, version = version_folder(name, number), f"v{number}"
                 url = f"{params.storage.url.rstrip('/')}/{key}"
-                entry = _entry(store, key, name, version, url)
+                try:
+                    entry = _published_entry(store, name, version, url, params.registry.trusted)
+                except StoreError:
+                    raise
+                except UserError as error:
+                    print(error, file=sys.stderr)
+                    continue
                 names = tuple(each for each, pointer in named.items() if pointer.version == version)
                 entries.append(replace(entry, names=names))
     return entries
@@ -239,30 +252,55 @@ def _params(path: Path | str, instead: str) -> Params | None:
         return None
 
 
-def _entry(store: Store, key: str, name: str, version: str, source: str) -> ModelEntry:
-    """The model whose files lie under `key` of a store."""
+def _content(store: Store, key: str, file: str) -> bytes:
+    return store.get(f"{key}/{file}")
+
+
+def _published_entry(store: Store, name: str, version: str, source: str, trusted: Sequence[str]) -> ModelEntry:
+    where = f"registry/{name}/{version}"
+    if not trusted:
+        return _entry(partial(_content, store, where), name, version, source)
     try:
-        config = json.loads(store.get(f"{key}/{CONFIG}"))
-        architecture = config["architecture"]
+        check_signature(store, name, version, store.get(f"{where}/{MANIFEST}"), trusted)
+    except ObjectNotFound as error:  # it was deleted meanwhile
+        raise UserError(str(error)) from None
+    except StoreError:
+        raise
+    except UserError:
+        return ModelEntry(name=name, version=version, task="", level=None, scale=1, source=source)
+    return _entry(lambda file: vouched(store, name, version, file, trusted), name, version, source)
+
+
+def _entry(content: Callable[[str], bytes], name: str, version: str, source: str) -> ModelEntry:
+    """The model whose files `content` returns by their names."""
+    try:
+        config = json.loads(content(CONFIG))
+        task, level, scale = config.get("task", ""), config.get("level"), config["architecture"].get("scale", 1)
+        if not isinstance(task, str) or not (level is None or _is_number(level)) or not _is_number(scale):
+            raise ValueError("no model has these")
         return ModelEntry(
             name=name,
             version=version,
-            task=str(config.get("task", "")),
-            level=config.get("level"),
-            scale=int(architecture.get("scale", 1)),
+            task=task,
+            level=level,
+            scale=int(scale),
             source=source,
-            figures=_figures(store, key),
+            figures=_figures(content),
         )
-    except (ObjectNotFound, ValueError, KeyError, TypeError, AttributeError):
+    except (ObjectNotFound, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(
             f"{source}/{CONFIG} is missing or damaged: delete this folder, and publish or install the model again."
         ) from None
 
 
-def _figures(store: Store, key: str) -> str:
-    path = f"{key}/{METRICS}"
+def _is_number(value: object) -> bool:
+    """True for what a level or a scale may be: `auto` and `nearest` compute with it."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 1 <= value <= _LARGEST
+
+
+def _figures(content: Callable[[str], bytes]) -> str:
     try:
-        metrics = Metrics.loads(store.get(path), Path(path), "publish the model again")
+        metrics = Metrics.loads(content(METRICS), Path(METRICS), "publish the model again")
     except ObjectNotFound:
         return ""
     return next(

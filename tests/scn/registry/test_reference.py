@@ -125,14 +125,30 @@ def test_a_params_yaml_of_somebody_else_keeps_nobody_from_what_ships(
         load("dn-s25")
 
 
-@pytest.mark.parametrize("damage", ["gone", "no JSON", "no table", "no architecture"])
-def test_a_damaged_config_is_named(project: Any, damage: str) -> None:
+DAMAGED = {
+    "no JSON": "{",
+    "no table": "[]",
+    "no architecture": '{"task": "dn"}',
+    "too deep": "[" * 100_000,
+    "infinite scale": '{"architecture": {"scale": 1e999}}',
+    "infinite level": '{"architecture": {}, "level": 1e999}',
+    "no number": '{"architecture": {}, "level": "25"}',
+}
+
+
+@pytest.mark.parametrize("damage", ["gone", *DAMAGED])
+def test_a_damaged_config_is_named_and_hides_no_other(
+    project: Any, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = project.root / "store" / "registry" / "dn-s25" / "v1" / "config.json"
     path.unlink()
     if damage != "gone":
-        path.write_text({"no JSON": "{", "no table": "[]", "no architecture": '{"task": "dn"}'}[damage])
-    with pytest.raises(UserError, match=r"^file://store/registry/dn-s25/v1/config\.json is missing or damaged: delete"):
-        list_models(params_file=project.params.path)
+        path.write_text(DAMAGED[damage])
+    found = [entry.reference for entry in list_models(params_file=project.params.path)]
+    assert found == ["car-q10", "sr-x2", "sr-x2@v1", "sr-x2@v2"]
+    told = capsys.readouterr().err
+    assert told.startswith("file://store/registry/dn-s25/v1/config.json is missing or damaged: delete")
+    assert told.count("\n") == 1
 
 
 def test_a_model_that_ships_is_published_before_it_has_versions(project: Any) -> None:

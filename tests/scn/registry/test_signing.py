@@ -17,7 +17,8 @@ from scn.registry import following
 from scn.registry.following import FollowingModels
 from scn.registry.promote import promote, rollback
 from scn.registry.publish import latest, publish, sign
-from scn.registry.reference import load, resolve
+from scn.registry.reference import list_models, load, resolve
+from scn.registry.several import Models
 from scn.registry.show import compared
 from scn.registry.signing import KEY, make_key
 
@@ -230,3 +231,14 @@ def test_figures_that_nobody_signed_move_nothing(project: Any, capsys: pytest.Ca
             compare(params, f"{NAME}@v3", f"{NAME}@v4")
     compared(trusting(project), f"{NAME}@v3", f"{NAME}@v4")
     assert latest(params.open_store(), NAME) == "v3"
+
+
+def test_what_auto_takes_is_signed(project: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    params = trusting(project, project.public)
+    for version in ("v1", "v3"):  # v1 is not signed at all, v3's is not the one that was
+        path = folder(project, version) / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "task": "car", "level": 10}))
+    listed = [(entry.version, entry.task, entry.level) for entry in list_models(params_file=params.path)]
+    assert listed == [("v1", "", None), ("v2", "dn", 25)]
+    assert re.match(r"config\.json of dn-s25@v3 in \S+ is not the one that its manifest", capsys.readouterr().err)
+    assert [(each.task, each.level) for each in Models("cpu", params.path).candidates()] == [("dn", 25)]
