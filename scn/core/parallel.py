@@ -11,7 +11,7 @@ from tqdm import tqdm
 from scn.core import terminal
 from scn.core.errors import UserError
 from scn.core.nodes import common, refusal
-from scn.core.ray import start_ray
+from scn.core.ray import logs_of_ray, start_ray
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -81,7 +81,7 @@ def _lost(unit: str, error: Exception) -> UserError:
     detail = shorten(" ".join(str(error).split("\n")[:2]), 200, placeholder=" ...").rstrip(".")
     return UserError(
         f"Ray could not carry out the job of a {unit} ({type(error).__name__}: {detail}): look at the memory of the "
-        "machines and at Ray's logs (/tmp/ray/session_latest/logs on each), and run the command again, with fewer at "
+        f"machines and at Ray's logs ({logs_of_ray()} on each), and run the command again, with fewer at "
         "once if memory was short (--workers, or `ray start --num-cpus` on a cluster)."
     )
 

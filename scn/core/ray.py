@@ -5,11 +5,14 @@ import logging
 import os
 import signal
 import socket
+import stat
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import TracebackType
 
 import psutil
@@ -18,12 +21,16 @@ from scn.core.errors import UserError
 from scn.core.nodes import runtime_env
 
 _started = False
+_folder = Path("/tmp/ray")
+"""Ray's folder on the nodes of the cluster that this process uses."""
 _STATE_OF_RAY = (
     r"The node with node id: \w+ and address|Raylet is terminated|\[state-dump\]|A worker died or was killed while"
 )
 """What Ray prints, in up to fifty lines, on every terminal that is connected when a node or a process is lost."""
 ATTEMPTS = 3
 """How often a cluster of this machine is started before the machine counts as too busy."""
+_LONGEST = 43
+"""Letters of a folder of Ray's: a socket's name has 107, of which 64 are `/session_..._.../sockets/plasma_store`."""
 _NO_GCS = "Failed to start GCS"
 """What Ray says of the first of its processes; of the others it says so by an Exception of no kind."""
 MOMENT = 10
@@ -87,13 +94,16 @@ def _start_here(cpus: int | None, show_logs: bool) -> None:
     Raises:
         UserError: if the processes were not there in time, ATTEMPTS times.
     """
+    global _folder
     import ray
 
+    _folder = _private_folder()
     for attempt in range(1, ATTEMPTS + 1):
         others = set(psutil.Process().children(recursive=True))
         try:
             ray.init(
                 address="local",  # even where `ray start` has left a cluster, which ray.init would join
+                _temp_dir=str(_folder),
                 num_cpus=cpus,
                 include_dashboard=False,
                 logging_level=logging.WARNING,
@@ -113,6 +123,30 @@ def _start_here(cpus: int | None, show_logs: bool) -> None:
                     f"Ray's processes were not ready on this machine in {ATTEMPTS} attempts, as it is too busy for "
                     "them: try again when it has less to do."
                 ) from error
+
+
+def logs_of_ray() -> str:
+    """Where the nodes of Ray that this process uses keep their logs, for a message."""
+    return f"{_folder}/session_latest/logs"
+
+
+def _private_folder() -> Path:
+    """The folder for the sockets and logs of clusters of this machine, which only the user can reach.
+
+    Ray lets everybody write in its own, /tmp/ray, where another user could put a socket in the place of Ray's. It does
+    so with the folder that it is given, too: hence that is one inside of a private one.
+    """
+    asked = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # as Ray itself does
+    for base in (asked, "/tmp"):
+        private = Path(base).absolute() / f"ray-{os.getuid()}"
+        if len(os.fsencode(private / "r")) <= _LONGEST:
+            break
+    with suppress(FileExistsError):
+        private.mkdir(mode=0o700, parents=True)
+    found = private.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        private = Path(tempfile.mkdtemp(prefix="ray-", dir=private.parent))  # another user has made it
+    return private / "r"
 
 
 def stop_ray() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from scn.core.errors import Stopped, UserError
-from scn.core.ray import Room, alive_nodes
+from scn.core.ray import Room, alive_nodes, logs_of_ray
 from scn.launch.messages import HasFailed, Joined, Mailbox, Message, WasStopped
 from scn.launch.ray_worker import described, work
 from scn.launch.watch import Watch
@@ -169,7 +169,7 @@ class Group:
                 told = f"{self._worker(rank)} died"
                 return told, UserError(
                     f"{self._run.experiment.name}: {told} {RESTARTS + 1} times without a new checkpoint: look into the "
-                    "system's log of that machine, whether memory ran out there, and into Ray's (/tmp/ray)."
+                    f"system's log of that machine, whether memory ran out there, and into Ray's ({logs_of_ray()})."
                 )
         for rank, failure in failures.items():
             return f"{self._worker(rank)} failed ({type(failure).__name__}: {_clause(failure)})", None

@@ -4,14 +4,17 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from scn.config.params import Params
 from scn.core.errors import UserError
-from scn.core.ray import start_ray, stop_ray, wait_for_room
+from scn.core.ray import _private_folder, logs_of_ray, start_ray, stop_ray, wait_for_room
 from scn.launch.stage import train_stage
 
 # Ray leaves files and sockets of its own processes to the garbage collector.
@@ -126,6 +129,49 @@ def test_a_cluster_of_our_own_does_not_grow_and_leaves_signals_alone(monkeypatch
     finally:
         stop_ray()
         signal.signal(signal.SIGTERM, before)
+
+
+@quiet
+@pytest.mark.integration
+def test_another_user_can_not_reach_the_sockets_of_a_cluster_of_our_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray makes its folders writable for everybody."""
+    import ray
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", "/tmp")
+    stop_ray()
+    try:
+        start_ray(1)
+        session = Path(ray._private.worker._global_node.get_session_dir_path())  # type: ignore[attr-defined]
+    finally:
+        stop_ray()
+    assert any(stat.S_IMODE(folder.stat().st_mode) & 0o077 == 0 for folder in session.parents)
+    assert (session / "logs").samefile(logs_of_ray())
+    assert not session.is_relative_to("/tmp/ray")
+
+
+def test_a_private_folder_that_is_not_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    short = Path(tempfile.mkdtemp(dir="/tmp"))
+    monkeypatch.setenv("RAY_TMPDIR", str(short))
+    try:
+        expected = short / f"ray-{os.getuid()}"
+        assert _private_folder() == expected / "r"
+        assert stat.S_IMODE(expected.stat().st_mode) == 0o700
+        expected.chmod(0o777)
+        other = _private_folder().parent
+        assert other.parent == short
+        assert other != expected
+        expected.rename(short / "moved")
+        (short / "moved").chmod(0o700)
+        expected.symlink_to(short / "moved")
+        assert _private_folder().parent != expected
+    finally:
+        shutil.rmtree(short)
+    monkeypatch.setenv("RAY_TMPDIR", f"/tmp/{'long' * 10}")
+    assert _private_folder().is_relative_to("/tmp")
 
 
 class Busy:
