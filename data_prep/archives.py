@@ -29,7 +29,8 @@ from scn.corpora.places import is_image
 from scn.corpora.unpacked import ORIGIN
 
 _CHUNK = 2**20
-_LONGEST_HEADER = 2**24  # bytes; tarfile reads one into memory as a whole
+_LONGEST_HEADER = 2**14  # bytes; tarfile reads one as a whole, in a time that may grow with the square of its size
+_PACKINGS = {zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "LZMA"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,10 +147,12 @@ class _Watched:
 
     def __init__(self, file: gzip.GzipFile | IO[bytes], most: int) -> None:
         self._file, self._most = file, most
+        self.longest = _LONGEST_HEADER
+        """Most bytes that are read at once: of a header, until all of them are read."""
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= _LONGEST_HEADER:
-            raise _RefusedError(f"has a header of more than {_LONGEST_HEADER} bytes")
+        if not 0 <= size <= self.longest:
+            raise _RefusedError(f"has a header of more than {self.longest} bytes")
         data = self._file.read(size)
         _check_size(self.tell(), self._most)
         return data
@@ -172,6 +175,7 @@ def _members(opened: zipfile.ZipFile | tarfile.TarFile, limits: Limits) -> Itera
         if member:
             yield member
     if isinstance(opened, tarfile.TarFile) and opened.fileobj:
+        opened.fileobj.longest = _CHUNK  # type: ignore[attr-defined]  # it is _Watched; only contents are read now
         opened.fileobj.seek(opened.offset)  # tarfile takes the end of a file that was cut short for the end of the tar
         if len(opened.fileobj.read(tarfile.BLOCKSIZE)) < tarfile.BLOCKSIZE:
             raise _RefusedError("is cut short")
@@ -181,6 +185,9 @@ def _members(opened: zipfile.ZipFile | tarfile.TarFile, limits: Limits) -> Itera
 
 def _of_zip(entry: zipfile.ZipInfo) -> _Member | None:
     problem = "is encrypted" if entry.flag_bits & 1 else ""
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # zipfile unpacks others without a limit
+        packing = _PACKINGS.get(entry.compress_type, f"method {entry.compress_type}")
+        problem = f"is compressed by {packing} and not by deflate"
     if (kind := stat.S_IFMT(entry.external_attr >> 16)) not in (0, stat.S_IFREG, stat.S_IFDIR):
         problem = "is a link" if kind == stat.S_IFLNK else "is a device"
     name = _safe(entry.filename)

@@ -108,6 +108,25 @@ def tar_entry(name: str, kind: bytes, link: str = "") -> Callable[[Path], None]:
     return write
 
 
+def compressed_by(method: int) -> Callable[[Path], None]:
+    """A member that zipfile would unpack without a limit."""
+
+    def write(path: Path) -> None:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("set/a.png", b"")
+            archive.writestr("set/b.png", bytes(10**6), compress_type=method)
+
+    return write
+
+
+def comments(path: Path) -> None:
+    """A header of 64 KiB, which took tarfile seconds."""
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo("set/a.png")
+        member.pax_headers = {"comment": "1" * 2**16}
+        archive.addfile(member)
+
+
 def twice(path: Path) -> None:
     tarred(path, {"set/a.png": b"", "set/./a.png": b"again"})
 
@@ -140,7 +159,10 @@ MALICIOUS: dict[str, tuple[Callable[[Path], object], str]] = {
     "pipe": (tar_entry("set/b.png", tarfile.FIFOTYPE), "set/b.png, which is a device"),
     "twice": (twice, "holds set/a.png twice"),
     "a file as a folder": (nested_under_a_file, "can't be unpacked"),
-    "header bomb": (header_bomb, "has a header of more than 16777216 bytes"),
+    "header bomb": (header_bomb, "has a header of more than 16384 bytes"),
+    "long header": (comments, "has a header of more than 16384 bytes"),
+    "bzip2": (compressed_by(zipfile.ZIP_BZIP2), "set/b.png, which is compressed by bzip2 and not by deflate"),
+    "LZMA": (compressed_by(zipfile.ZIP_LZMA), "set/b.png, which is compressed by LZMA and not by deflate"),
 }
 
 
