@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks import unsteady_s3
 from scn.core.errors import UserError
 
 
@@ -25,6 +24,8 @@ def s3_service(moody: Path | None = None) -> Iterator[dict[str, str]]:
     Raises:
         UserError: if the service does not start.
     """
+    from benchmarks import unsteady_s3  # and with it moto, which most benchmarks and tests do without
+
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

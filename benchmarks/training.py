@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from itertools import chain, repeat
 from pathlib import Path
 from statistics import median
@@ -224,12 +225,20 @@ class _Clock:
 
 
 def workers(device: torch.device, runs: int) -> list[Row]:
-    """Times the whole loop in this process, and under Ray Train with one and with two workers; a row for each."""
-    settings = {"plain": 0, "Ray Train, 1 worker": 1, "Ray Train, 2 workers": 2}
+    """Times the whole loop in this process, and under Ray Train with one and with two workers; a row for each.
+
+    Without Ray, or a GPU for each worker, there are fewer.
+    """
+    most = 2 if device.type == "cpu" else min(2, torch.cuda.device_count())
+    settings = {"plain": 0}
+    if find_spec("ray"):
+        names = {1: "Ray Train, 1 worker", 2: "Ray Train, 2 workers"}
+        settings |= {name: count for count, name in names.items() if count <= most}
     seen: dict[str, list[float]] = {name: [] for name in settings}
     for _ in range(runs):
         for name, count in settings.items():
             steps = {"max_steps": STEPS + WARM_UP, "log_every": WARM_UP, "workers": max(count, 1)}
+            steps |= {"use_gpu": device.type == "cuda"}
             with project(SMALL, {**DEMO, "blocks": 8}, **steps) as run:
                 clock = _Clock()
                 if count:
@@ -315,8 +324,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             found = measured()
             print(f"{table(found)}\n", flush=True)
             rows += ({"part": part, **row} for row in found)
-    if options.json:
-        write_json(options.json, TITLE, rows)
+            if options.json:  # after each part: the next one may fail, or be ended
+                write_json(options.json, TITLE, rows)
 
 
 if __name__ == "__main__":

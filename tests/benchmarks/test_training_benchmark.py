@@ -4,11 +4,13 @@ import json
 import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from benchmarks import training
+from scn.training.loop import Run
 
 TINY = {"blocks": 1, "units": 4, "width": 2, "scales": 2}
 
@@ -66,6 +68,38 @@ def test_the_race_is_drawn(tmp_path: Path) -> None:
     assert published["db_at_start"] == ours["db_at_start"]  # the same weights
     assert published["db_at_end"] != published["db_at_start"]
     assert len(list(ET.parse(plot).getroot().iter("{http://www.w3.org/2000/svg}polyline"))) == 2
+
+
+@pytest.mark.parametrize(("gpus", "ray", "rows"), [(0, True, 3), (1, True, 2), (2, True, 3), (1, False, 1)])
+def test_workers_for_which_there_is_no_ray_or_no_gpu_are_left_out(
+    monkeypatch: pytest.MonkeyPatch, gpus: int, ray: bool, rows: int
+) -> None:
+    monkeypatch.setattr(training, "find_spec", lambda name: ray or None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    started: list[int] = []
+
+    def runs(run: Run, *others: Any) -> None:
+        assert run.experiment.run.use_gpu == bool(gpus)
+        started.append(run.experiment.run.workers)
+        for clock in (each for each in others if isinstance(each, training._Clock)):
+            clock.points = [(0, 0.0), (1, 1.0)]
+
+    monkeypatch.setattr(training, "train", runs)
+    monkeypatch.setattr(training, "train_with_ray", runs)
+    found = training.workers(torch.device("cuda" if gpus else "cpu"), runs=1)
+    assert [row["loop"] for row in found] == ["plain", "Ray Train, 1 worker", "Ray Train, 2 workers"][:rows]
+    assert started == [1, 1, 2][:rows]
+
+
+def test_parts_are_written_before_one_that_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fails(*anything: object) -> list[Any]:
+        raise RuntimeError("here")
+
+    monkeypatch.setattr(training, "throughput", lambda device, runs: [{"step_ms": 1.0}])
+    monkeypatch.setattr(training, "workers", fails)
+    with pytest.raises(RuntimeError, match="here"):
+        training.main(["--json", str(tmp_path / "result.json")])
+    assert json.loads((tmp_path / "result.json").read_text())["rows"] == [{"part": "throughput", "step_ms": 1.0}]
 
 
 def test_steps_per_second_begin_with_the_first_point() -> None:

@@ -109,7 +109,7 @@ def test_experiments_of_ones_own(
     assert all(experiment.data.train == ["DIV2K/train"] for experiment in own)
 
 
-LITTLE = """
+FINDER = """
 import importlib.machinery, shutil, sys
 
 class Little(importlib.machinery.PathFinder):
@@ -122,6 +122,8 @@ class Little(importlib.machinery.PathFinder):
             return super().find_spec(name, path, target)
 
 sys.meta_path[:] = [Little if finder is importlib.machinery.PathFinder else finder for finder in sys.meta_path]
+"""
+LITTLE = f"""{FINDER}
 from pathlib import Path
 
 import scn.zoo
@@ -167,3 +169,25 @@ def test_slices_need_neither_ray_nor_dvc(small_project: Any, photograph: Callabl
     assert codes[:-5] == [75] * len(codes[:-5])
     assert len(codes) >= 7, run.stdout  # at least two slices were not the last
     assert (small_project.root / "zoo" / "dn-s25" / "curves.csv").read_text().splitlines()[-1].startswith("3,")
+
+
+COLLECTED = f"""{FINDER}
+import pytest
+
+Little.missing -= {{"data_prep", "benchmarks"}}
+Little.missing |= {{"moto", "werkzeug", "uvicorn", "playwright"}}
+pytest.main(["-q", "--collect-only", "-p", "no:cacheprovider", *sys.argv[1:]])
+"""
+
+
+def test_the_tests_that_need_a_gpu_can_be_collected_where_little_is_installed() -> None:
+    (line,) = re.findall(r"^    python -m pytest (.*)$", DOCUMENT, re.M)
+    arguments = shlex.split(line)
+    marked = {path for path in (ROOT / "tests").rglob("test_*.py") if "pytest.mark." + "gpu" in path.read_text()}
+    assert {ROOT / name for name in arguments[2:]} == marked
+    command = [sys.executable, "-c", COLLECTED, *arguments]
+    run = subprocess.run(command, cwd=ROOT, env={"PYTHONPATH": str(ROOT), "PATH": ""}, capture_output=True, text=True)
+    assert {line.partition("::")[0] for line in run.stdout.splitlines() if "::" in line} == set(arguments[2:]), (
+        run.stdout
+    )
+    assert "error" not in run.stdout
