@@ -8,16 +8,25 @@ trap 'exit 143' TERM       # as the first process of a container it would not be
 branch=${SCN_BRANCH:-main}
 project=${SCN_PROJECT:-/project/scn}         # not the volume itself, which may hold lost+found and belong to another user
 here=$(cd "$(dirname "$0")" && pwd)
+repository=$SCN_REPOSITORY
+case $repository in
+  http://*@* | https://*@*)                  # without its token, which git asks credential.py for
+    rest=${repository#*://}
+    authority=${rest%%/*}                    # of an @ in what follows nothing is cut off
+    repository=${repository%%://*}://${authority##*@}${rest#"$authority"} ;;
+esac
+helper="!python '$here/credential.py'"
 mkdir -p "$project"
 cd "$project"
 if [ ! -d .git ]; then                       # it gets its name when it is whole: a clone that was killed is made again
   rm -rf .cloning
-  git clone --quiet --no-checkout "$SCN_REPOSITORY" .cloning
+  git clone --quiet --no-checkout --config "credential.helper=$helper" "$repository" .cloning
   mv .cloning/.git .git
   rmdir .cloning
 fi
 find .git -name '*.lock' -type f -delete     # of a container that was killed: nobody else is at work in this clone
-git remote set-url origin "$SCN_REPOSITORY"
+git remote set-url origin "$repository"
+git config --replace-all credential.helper "$helper"      # in the clone, so that commands of `exec` have it
 git fetch --quiet --prune origin             # all branches: `scn gc` keeps what their dvc.lock files name
 git checkout --quiet --force --detach "origin/$branch"     # what runs have added to dvc.lock is on branches of their own
 export PYTHONPATH="$project"                 # the project's flows, not those that the image was made with
