@@ -7,7 +7,9 @@ it is used.
 
 import io
 import logging
+import lzma
 import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
@@ -16,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from scn.core import memory
 from scn.core.errors import UserError
 from scn.imaging.formats import opened, several
 
@@ -26,8 +29,11 @@ _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _KIND, _OLD_KIND, _INKS, _XMP, _ICC_PROFILE, _EXIF, _GPS = 254, 255, 332, 700, 34675, 34665, 34853
 _REDUCED, _MASK = 1, 4
 """Bits of _KIND: a smaller version of another page, and a mask for one."""
-_UNPACKED = {1, 8, 32773, 32946, 34925}
-"""Compressions that tifffile unpacks by itself: none, deflate (two numbers), PackBits, LZMA."""
+_DEFLATE, _PACK_BITS, _LZMA = (8, 32946), 32773, 34925
+_BY_US = {*_DEFLATE, _PACK_BITS, _LZMA}
+"""Compressions that are unpacked here: tifffile unpacks whatever comes of a strip, and it may be a thousandfold."""
+_LZMA_MEMORY = 2**28
+"""Bytes that unpacking LZMA may take beside its result; files say how many, and even `xz -9` needs a quarter."""
 _BY_PILLOW = {5, 50000}
 """LZW and Zstandard, for which tifffile wants another package."""
 _COLOURS = {0: 1, 1: 1, 2: 3, 5: 4}
@@ -118,7 +124,7 @@ def _refusal(page: "TiffPage") -> str:
     if _photometric(page) not in _COLOURS or page.tags.valueof(_INKS, 1) != 1 or page.imagedepth != 1:
         called = getattr(page.photometric, "name", str(page.photometric))
         return f"has colours of the kind {called}: convert it to grey or RGB first"
-    if page.compression not in _UNPACKED | _BY_PILLOW or page.predictor not in (1, 2) or page.fillorder != 1:
+    if page.compression not in {1} | _BY_US | _BY_PILLOW or page.predictor not in (1, 2) or page.fillorder != 1:
         called = getattr(page.compression, "name", str(page.compression))
         return (
             f"is compressed by {called}, which is not read with {_bits(page)} bits: save it with LZW, deflate or none"
@@ -140,7 +146,7 @@ def decode(page: "TiffPage", data: bytes, name: object) -> Decoded:
     ends = [start + count for start, count in zip(page.dataoffsets, page.databytecounts, strict=True) if count]
     if page.compression != 1 and (len(ends) < np.prod(page.chunked) or max(ends) > len(data)):
         raise ValueError("the pixels end too early")
-    values = _unpacked(page, data) if page.compression in _BY_PILLOW else page.asarray(squeeze=False)
+    values = page.asarray(squeeze=False) if page.compression == 1 else _unpacked(page, data, name)
     planes, _, height, width, _ = values.shape
     values = np.moveaxis(values[:, 0], 0, 2).reshape(height, width, -1) if planes > 1 else values[0, 0]
     if values.shape[-1] < colours:
@@ -170,20 +176,25 @@ def _straighten(pixels: NDArray[Any], opacity: NDArray[Any], white: int) -> None
         colours[:] = np.minimum(divided, white)
 
 
-def _unpacked(page: "TiffPage", data: bytes) -> NDArray[Any]:
-    """The values of a page, of its `shaped`, by Pillow's libtiff; predictor and byte order are tifffile's."""
+def _unpacked(page: "TiffPage", data: bytes, name: object) -> NDArray[Any]:
+    """The values of a page, of its `shaped`; predictor and byte order are tifffile's."""
     code, rows = int(page.compression), page.tilelength or page.rowsperstrip
     strips = -(-page.imagelength // rows)
     channels = page.samplesperpixel if page.planarconfig == 1 else 1
     size = _bits(page) // 8
+    largest = (rows if page.is_tiled else min(rows, page.imagelength)) * (page.tilewidth or page.imagewidth)
+    # A tile may be larger than its image; it is there packed, unpacked and as values.
+    memory.require(4 * largest * channels * size, f"{name} has parts of {largest / 1e6:,.0f} megapixels")
     values: NDArray[Any] = np.empty(page.shaped, f"u{size}")
     page.compression = 1  # what is decoded below is unpacked
     for index in range(int(np.prod(page.chunked))):
         start, count = page.dataoffsets[index], page.databytecounts[index]
         here = rows if page.is_tiled else min(rows, page.imagelength - index % strips * rows)
-        row = _unpacked_row(
-            data[start : start + count], code, here * (page.tilewidth or page.imagewidth) * channels * size
-        )
+        packed, width = data[start : start + count], page.tilewidth or page.imagewidth
+        if code in _BY_PILLOW:
+            row = _unpacked_row(packed, code, here * width * channels * size)
+        else:  # the last strip may have as many rows as the others
+            row = _unpacked_here(packed, code, largest * channels * size)
         part, (plane, _, top, left, _), _ = page.decode(row, index)
         assert part is not None
         place = values[plane, 0, top : top + part.shape[1], left : left + part.shape[2]]
@@ -191,8 +202,41 @@ def _unpacked(page: "TiffPage", data: bytes) -> NDArray[Any]:
     return values
 
 
+def _unpacked_here(packed: bytes, compression: int, most: int) -> bytes:
+    """The bytes of a strip or tile, `most` at most. Raises an error of the decoder, or ValueError, if it is damaged."""
+    if compression == _PACK_BITS:
+        return _unpacked_bits(packed, most)
+    if compression == _LZMA:
+        by_lzma = lzma.LZMADecompressor(memlimit=_LZMA_MEMORY)
+        found, left = by_lzma.decompress(packed, most), not by_lzma.eof and by_lzma.decompress(b"", 1)
+        whole = by_lzma.eof
+    else:
+        inflate = zlib.decompressobj()
+        found, left = inflate.decompress(packed, most), b""
+        if not inflate.eof:  # the checksum at its end may be left, which is read now
+            left = inflate.decompress(inflate.unconsumed_tail, 1)
+        whole = inflate.eof
+    if not whole and not left:
+        raise ValueError("the pixels end too early")
+    return found
+
+
+def _unpacked_bits(packed: bytes, most: int) -> bytes:
+    """What PackBits made of `most` bytes at most."""
+    found, at = bytearray(), 0
+    while at < len(packed) and len(found) < most:
+        count = packed[at]
+        if count < 128:
+            found += packed[at + 1 : at + 2 + count]
+            at += 2 + count
+        else:
+            found += packed[at + 1 : at + 2] * (257 - count if count > 128 else 0)
+            at += 2 if count > 128 else 1
+    return bytes(found[:most])
+
+
 def _unpacked_row(packed: bytes, compression: int, size: int) -> bytes:
-    """The `size` bytes of a strip or tile, which Pillow is given as one row of grey pixels."""
+    """The `size` bytes of a strip or tile, which Pillow's libtiff is given as one row of grey pixels."""
     tags = ((256, size), (257, 1), (258, 8), (259, compression), (262, 1), (273, 122), (277, 1), (278, 1))
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in (*tags, (279, len(packed))))
     file = struct.pack("<4sIH", b"II*\0", 8, 9) + entries + bytes(4) + packed

@@ -1,7 +1,10 @@
 """TIFF: every layout of 16 bits per channel is read to the value, or refused in one sentence; what is written."""
 
 import io
+import lzma
 import struct
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -39,8 +42,16 @@ def lzw(data: bytes) -> bytes:
     return int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
 
 
-def packed(pixels: Any, order: str, planar: bool, tile: int, predictor: int) -> bytes:
-    """A TIFF of 16-bit RGB in LZW, in strips of 4 rows or in square tiles."""
+def packed(
+    pixels: Any,
+    order: str,
+    planar: bool,
+    tile: int,
+    predictor: int,
+    compression: int = 5,
+    pack: Callable[[bytes], bytes] = lzw,
+) -> bytes:
+    """A TIFF of 16-bit RGB in LZW or another compression, in strips of 4 rows or in square tiles."""
     height, width, _ = pixels.shape
     sides = (tile, tile) if tile else (4, width)
     planes = [pixels[..., channel : channel + 1] for channel in range(3)] if planar else [pixels]
@@ -53,9 +64,17 @@ def packed(pixels: Any, order: str, planar: bool, tile: int, predictor: int) -> 
                     part = np.pad(part, ((0, tile - part.shape[0]), (0, tile - part.shape[1]), (0, 0)))
                 if predictor == 2:
                     part = np.concatenate([part[:, :1], np.diff(part, axis=1)], axis=1)
-                parts.append(lzw(part.astype(order + "u2").tobytes()))
+                parts.append(pack(part.astype(order + "u2").tobytes()))
     places = (322, 323, 324, 325) if tile else (277, 278, 273, 279)
-    tags = {256: [width], 257: [height], 258: [16] * 3, 259: [5], 262: [2], 277: [3], 284: [2 if planar else 1]}
+    tags = {
+        256: [width],
+        257: [height],
+        258: [16] * 3,
+        259: [compression],
+        262: [2],
+        277: [3],
+        284: [2 if planar else 1],
+    }
     tags |= {317: [predictor], 339: [1] * 3}
     tags |= {322: [tile], 323: [tile]} if tile else {278: [4]}
     tags |= {places[2]: [0] * len(parts), places[3]: [len(part) for part in parts]}
@@ -103,6 +122,41 @@ def test_lzw_of_16_bits_is_read(order: str, planar: bool, tile: int, predictor: 
     assert np.array_equal(decode_photograph(data).pixels, pixels)
     with pytest.raises(UserError, match="is damaged and can't be read"):
         decode_photograph(data[:-40])
+
+
+PACKINGS: dict[int, Callable[[bytes], bytes]] = {
+    8: zlib.compress,
+    34925: lambda data: lzma.compress(data, preset=0),  # a small dictionary: it counts, too
+    32773: lambda data: b"".join(bytes([0, byte]) for byte in data[: -(2**23)]) + b"\x81\0" * 2**16,
+}
+
+
+@pytest.mark.parametrize("tile", [0, 16])
+@pytest.mark.parametrize("compression", PACKINGS)
+def test_no_more_is_unpacked_than_pixels_take(compression: int, tile: int) -> None:
+    pixels, more = values(3), bytes(2**23)
+    data = packed(pixels, "<", False, tile, 1, compression, lambda part: PACKINGS[compression](part + more))
+    decode_photograph(data)  # what is imported at first is no part of the peak
+    tracemalloc.start()
+    try:
+        read = decode_photograph(data).pixels
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert np.array_equal(read, pixels)
+    assert peak < 2**21
+
+
+@needs_libtiff
+def test_a_tile_that_no_memory_holds_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = packed(values(3), "<", False, 16, 1)
+    for side in (322, 323):
+        data = data.replace(struct.pack("<HHII", side, 4, 1, 16), struct.pack("<HHII", side, 4, 1, 3000))
+    monkeypatch.setattr("scn.core.memory.free", lambda: 10**8)
+    with pytest.raises(
+        UserError, match=r"^the image has parts of 9 megapixels, for which 0\.2 GiB of memory are needed"
+    ):
+        decode_photograph(data)
 
 
 def test_grey_whose_white_is_0() -> None:
