@@ -4,6 +4,7 @@ import hashlib
 import io
 import pickle
 import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,8 @@ def read_state(file: Path, refusal: Refusal) -> tuple[dict[str, Tensor], str]:
         UserError: as `refusal` words it, for anything but finite float32 tensors; or if the file can't be read.
     """
     data = read_bytes(file)
+    if data.startswith(b"PK") and _unpacks_to_more(data):
+        raise refusal("it is packed, or damaged, and torch.save packs nothing")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about old formats: they are read, or refused below
@@ -84,6 +87,17 @@ def read_state(file: Path, refusal: Refusal) -> tuple[dict[str, Tensor], str]:
             raise refusal(f"'{key}' has values that are not finite")
     prefix = "module." if all(key.startswith("module.") for key in content) else ""
     return {key.removeprefix(prefix): tensor for key, tensor in content.items()}, hashlib.sha256(data).hexdigest()
+
+
+def _unpacks_to_more(data: bytes) -> bool:
+    """True if what a zip holds is larger than the zip, which torch.load would unpack as a whole; or if it is none."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError):
+        return True
+    stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+    return not stored or sum(entry.file_size for entry in entries) > len(data)
 
 
 def _what(value: object) -> str | None:

@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scn.core import memory
 from scn.registry.checkpoint_files import Refusal, read_bytes
 from scn.registry.layouts import Imported, chain, normalised
 
 FORMAT = "matconvnet-dncnn"
 """Name of the format."""
+_HEADER, _COMPRESSED = 128, 15
+"""Bytes before the first element of a file, and the number that says that one is deflated."""
+_RATIO, _SMALL, _CHUNK = 20, 2**26, 2**20
+"""Weights hardly shrink: to so many bytes for each packed one a file may unpack, or to so many in all."""
 
 
 def is_mat(data: bytes) -> bool:
@@ -37,6 +44,9 @@ def read(file: Path, refusal: Refusal) -> tuple[Imported, str]:
         raise refusal("it is no MATLAB file")
     if data.startswith(b"MATLAB 7.3"):
         raise refusal("it is of MATLAB's version 7.3: save it in MATLAB with -v7")
+    if (unpacked := _unpacked_bytes(data, most := max(_SMALL, _RATIO * len(data)))) > most:
+        raise refusal(f"it unpacks to more than {most / 2**20:.0f} MiB, which no weights of its size do")
+    memory.require(3 * unpacked, f"{file} unpacks to {unpacked / 2**20:.0f} MiB")  # as bytes, values and float32
     try:
         content = loadmat(io.BytesIO(data), variable_names=["net"], squeeze_me=True, struct_as_record=False)
         layers = np.atleast_1d(content["net"].layers)
@@ -54,6 +64,31 @@ def read(file: Path, refusal: Refusal) -> tuple[Imported, str]:
     if len(found) < 2:
         raise refusal("it has fewer than 2 convolutions")
     return (chain(found, refusal), hashlib.sha256(data).hexdigest())
+
+
+def _unpacked_bytes(data: bytes, most: int) -> int:
+    """The bytes of a file of version 5 with its elements unpacked, of which nothing is kept; a number > `most` if more.
+
+    Where it is damaged counting ends: SciPy reads no further either.
+    """
+    order = "<" if data[126:128] == b"IM" else ">"
+    total, at = len(data), _HEADER
+    while at + 8 <= len(data):
+        kind, size = struct.unpack_from(order + "II", data, at)
+        at += 8
+        if kind == _COMPRESSED:
+            inflate = zlib.decompressobj()
+            left = data[at : at + size]
+            try:
+                while left and not inflate.eof and total <= most:
+                    total += len(inflate.decompress(left, _CHUNK))
+                    left = inflate.unconsumed_tail
+            except zlib.error:
+                return total
+        at += size
+        if total > most:
+            break
+    return total
 
 
 def _convolution(layer: Any, name: str, refusal: Refusal) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,8 @@ The layouts are written here by hand, key by key, and computed by functions of t
 
 import io
 import json
+import tracemalloc
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from scn.core.errors import UserError
 from scn.imaging.image_io import write_pixels
 from scn.inference.model_files import load_model
 from scn.networks.base.resample import bicubic
+from scn.registry import matconvnet
 from scn.registry.imports import FORMATS, import_model
 
 State = dict[str, Tensor]
@@ -331,6 +334,30 @@ def test_other_matlab_files_are_refused(data: bytes, message: str, tmp_path: Pat
     (tmp_path / "a.mat").write_bytes(data)
     with pytest.raises(UserError, match=message):
         import_model(tmp_path / "a.mat", tmp_path / "model", task="dn")
+
+
+def test_what_unpacks_to_more_than_weights_is_refused_before_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save({"theirs": torch.zeros(2**20)}, tmp_path / "a.pth")
+    with zipfile.ZipFile(tmp_path / "a.pth") as stored, zipfile.ZipFile(tmp_path / "b.pth", "w", 8) as deflated:
+        for name in stored.namelist():
+            deflated.writestr(name, stored.read(name))
+    (tmp_path / "c.pth").write_bytes((tmp_path / "a.pth").read_bytes()[:-40])
+    savemat(file := io.BytesIO(), {"net": np.zeros(2**20)}, do_compression=True)
+    (tmp_path / "a.mat").write_bytes(file.getvalue())
+    with pytest.raises(UserError, match="its first key is 'theirs'"):
+        import_model(tmp_path / "a.pth", tmp_path / "model")
+    monkeypatch.setattr(matconvnet, "_SMALL", 2**16)
+    for name, message in (("b.pth", "it is packed"), ("c.pth", "it is packed, or damaged"), ("a.mat", "it unpacks to")):
+        tracemalloc.start()
+        try:
+            with pytest.raises(UserError, match=message):
+                import_model(tmp_path / name, tmp_path / "model", task="dn")
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < 3 * max(2**20, (tmp_path / name).stat().st_size)
 
 
 def test_every_format_is_named_once() -> None:
