@@ -2,13 +2,15 @@
 
 import hashlib
 import json
-from pathlib import Path
+import re
 from typing import Any
 
 from scn.core.errors import UserError
 
 MANIFEST = "manifest.json"
 
+_LONGEST_NAME = 200
+"""Bytes of a file's name; file systems take 255, of which writing needs some."""
 Files = dict[str, dict[str, Any]]
 """The files of a version: file name -> {"sha256": in hex digits, "bytes": size}."""
 
@@ -17,13 +19,18 @@ def read_manifest(data: bytes, where: str) -> Files:
     """Returns the files that a manifest names; raises UserError, which names `where`, if it is no manifest."""
     try:
         files: Files = json.loads(data)["files"]
-        if all(Path(name).name == name and "sha256" in entry for name, entry in files.items()):
+        if all(_is_name(name) and isinstance(entry["sha256"], str) for name, entry in files.items()):
             return files
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     raise UserError(
         f"{where} is no manifest of a published model: fetch the version again, or copy it back from a back-up."
     )
+
+
+def _is_name(name: str) -> bool:
+    """True for what can be the name of a file in a folder: a manifest comes from whoever can write to the store."""
+    return name not in ("", ".", "..") and not re.search(r"[/\\\0]", name) and len(name.encode()) <= _LONGEST_NAME
 
 
 def sha256(data: bytes) -> str:

@@ -17,6 +17,7 @@ from scn.registry.pointers import pointers
 from scn.registry.publish import metrics_of, published, version_folder
 from scn.registry.reference import find, parse, resolve
 from scn.registry.rule import differences, objection
+from scn.registry.signing import check_signature
 from scn.storage.base import ObjectNotFound, Store
 
 
@@ -129,6 +130,8 @@ def pull(params: Params, reference: str, out: Path) -> list[Path]:
 def verified(params: Params, references: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Hashes the files of versions in the store; yields `EXPERIMENT@vN` and what is wrong with it ("" if nothing).
 
+    With trusted keys what is not signed by one of them is wrong, too.
+
     Args:
         references: published versions; empty: all.
     Raises:
@@ -137,12 +140,15 @@ def verified(params: Params, references: Sequence[str]) -> Iterator[tuple[str, s
     store = params.open_store()
     every = ((name, f"v{number}") for name, numbers in published(store).items() for number in numbers)
     for experiment, version in (parse(each, store, params) for each in references) if references else every:
-        yield f"{experiment}@{version}", _problem(store, version_folder(experiment, int(version[1:])))
+        yield f"{experiment}@{version}", _problem(store, experiment, version, params.registry.trusted)
 
 
-def _problem(store: Store, folder: str) -> str:
+def _problem(store: Store, experiment: str, version: str, trusted: Sequence[str]) -> str:
+    folder = version_folder(experiment, int(version[1:]))
     try:
-        files = read_manifest(store.get(f"{folder}/{MANIFEST}"), f"{folder}/{MANIFEST}")
+        manifest = store.get(f"{folder}/{MANIFEST}")
+        check_signature(store, experiment, version, manifest, trusted)  # all may be replaced, and fit together
+        files = read_manifest(manifest, f"{folder}/{MANIFEST}")
     except UserError as error:
         return str(error).rstrip(".")
     for name, expected in files.items():

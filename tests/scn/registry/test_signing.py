@@ -15,11 +15,12 @@ from scn.config.params import Params, load_params
 from scn.core.errors import UserError
 from scn.registry import following
 from scn.registry.following import FollowingModels
+from scn.registry.manifest import read_manifest
 from scn.registry.promote import promote, rollback
 from scn.registry.publish import latest, publish, sign
 from scn.registry.reference import list_models, load, resolve
 from scn.registry.several import Models
-from scn.registry.show import compared
+from scn.registry.show import compared, verified
 from scn.registry.signing import KEY, make_key
 
 NAME = "dn-s25"
@@ -242,3 +243,28 @@ def test_what_auto_takes_is_signed(project: Any, capsys: pytest.CaptureFixture[s
     assert listed == [("v1", "", None), ("v2", "dn", 25)]
     assert re.match(r"config\.json of dn-s25@v3 in \S+ is not the one that its manifest", capsys.readouterr().err)
     assert [(each.task, each.level) for each in Models("cpu", params.path).candidates()] == [("dn", 25)]
+
+
+def test_verify_asks_who_has_signed(project: Any) -> None:
+    params = trusting(project, project.public)
+    shutil.rmtree(folder(project, "v3"))
+    shutil.copytree(folder(project, "v1"), folder(project, "v3"))  # whole, and signed by nobody
+    found = dict(verified(params, []))
+    assert found[f"{NAME}@v2"] == ""
+    for version in ("v1", "v3"):
+        assert re.match(rf"dn-s25@{version} in \S+ is not signed, and registry\.trusted", found[f"{NAME}@{version}"])
+    assert set(dict(verified(trusting(project), [])).values()) == {""}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [{"a": "sha256"}, {"a": {"sha256": 1}}, *({name: {"sha256": "0"}} for name in ("..", "a\0", "a/b", "a" * 300, ""))],
+)
+def test_a_manifest_names_files_and_hashes(files: Any) -> None:
+    with pytest.raises(UserError, match=r"^v1/manifest\.json is no manifest of a published model"):
+        read_manifest(json.dumps({"files": files}).encode(), "v1/manifest.json")
+
+
+def test_a_manifest_of_brackets_is_none() -> None:
+    with pytest.raises(UserError, match="is no manifest of a published model"):
+        read_manifest(b"[" * 100_000, "v1/manifest.json")
