@@ -5,9 +5,34 @@ from typing import Any
 
 import yaml
 
+_MOST_MERGED = 10_000
+"""Keys that `<<` may bring into the sections of a document: a few lines that merge each other could bring billions."""
+
 
 class _Loader(yaml.SafeLoader):
     """A YAML 1.1 loader that refuses a key that stands twice, and reads numbers as people do."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._merged = 0
+        self._flattening: set[int] = set()
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Puts the keys that are merged by `<<` in front, having counted them."""
+        if id(node) in self._flattening:  # it merges itself
+            return
+        self._flattening.add(id(node))
+        for key, value in list(node.value):
+            if key.tag == "tag:yaml.org,2002:merge":
+                for merged in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                    if isinstance(merged, yaml.MappingNode):
+                        self.flatten_mapping(merged)
+                        self._merged += len(merged.value)
+                        if self._merged > _MOST_MERGED:
+                            problem = f"its sections merge more than {_MOST_MERGED} keys"
+                            raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+        super().flatten_mapping(node)
+        self._flattening.discard(id(node))
 
 
 class DuplicateKeyError(yaml.YAMLError):

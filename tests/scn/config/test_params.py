@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from yaml import YAMLError
 
 from scn.config.data import DataConfig
 from scn.config.document import load_yaml
@@ -246,6 +247,28 @@ def test_numbers_are_read_as_people_write_them(text: str, value: object) -> None
     """YAML 1.1 reads 025 as 21 and 1:30 as 90."""
     found = load_yaml(text)
     assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.timeout(60)
+def test_sections_that_merge_each_other_end_in_one_sentence(tmp_path: Path) -> None:
+    """Each of nine lines has ten times the keys of the one before."""
+    lines = ["a0: &a0 {key: 1}"]
+    lines += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}" for n in range(1, 10)]
+    path = tmp_path / "params.yaml"
+    path.write_text("\n".join(lines))
+    with pytest.raises(UserError, match=r"is not valid YAML in line \d+: its sections merge more than 10000 keys\.$"):
+        load_params(path)
+
+
+def test_sections_may_be_merged() -> None:
+    text = "a: &a {x: 1, y: 2}\nb: &b {<<: *a, y: 3}\nc: {<<: [*b, {z: 4}], w: 5}"
+    assert load_yaml(text) == {
+        "a": {"x": 1, "y": 2},
+        "b": {"x": 1, "y": 3},
+        "c": {"x": 1, "y": 3, "z": 4, "w": 5},
+    }
+    with pytest.raises(YAMLError, match="'x' stands twice"):  # from itself
+        load_yaml("d: &d {<<: *d, x: 6}")
 
 
 def test_what_splits_no_batch_is_refused_with_workers_and_parts() -> None:
