@@ -15,6 +15,7 @@ from pathlib import Path
 from flows.environment import base_environment
 from scn.config.params import PARAMS_FILE, Params, load_params
 from scn.core.errors import UserError
+from scn.core.files import write_atomically
 
 RUNS = Path(".scn/flow-runs")
 """Folder of the clones, below the project's folder."""
@@ -112,7 +113,7 @@ def _share_cache(project: Path, folder: Path) -> None:
 
     local = Path(".dvc/config.local")
     if (project / local).is_file():  # this machine's remotes and keys
-        shutil.copyfile(project / local, folder / local)
+        write_atomically(folder / local, (project / local).read_bytes(), private=True)
     found = Config(str(project / ".dvc"))
     with Config(str(folder / ".dvc")).edit("local") as settings:
         settings["cache"]["dir"] = str(project / (found["cache"].get("dir") or ".dvc/cache"))

@@ -1,6 +1,7 @@
 """A flow run's clone: what is committed, with the project's cache, store and corpora."""
 
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,17 @@ def test_store_and_corpora_are_those_of_the_project(make_scratch: MakeScratch, t
         assert (tmp_path / "workspace" / shared).resolve() == project.resolve() / shared
     assert (tmp_path / "workspace/photos/mine/photograph.png").read_text() == "pixels"
     assert run(tmp_path / "workspace", "git", "status", "--porcelain", "file.txt", "params.yaml") == ""
+
+
+def test_keys_of_this_machine_stay_the_users_own(make_scratch: MakeScratch, tmp_path: Path) -> None:
+    project = make_scratch()
+    local = project / ".dvc/config.local"
+    local.write_text("['remote \"shared\"']\n    url = s3://bucket/dvc\n    secret_access_key = word\n")
+    local.chmod(0o600)
+    make(project, tmp_path / "workspace")
+    copy = tmp_path / "workspace/.dvc/config.local"
+    assert "secret_access_key = word" in copy.read_text()
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
 
 
 def test_what_a_run_downloads_is_the_projects(make_scratch: MakeScratch, tmp_path: Path) -> None:
