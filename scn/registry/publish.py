@@ -13,6 +13,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from scn.config.params import Params
@@ -23,7 +24,7 @@ from scn.inference.records import Metrics, Receipt
 from scn.registry.manifest import MANIFEST, sha256
 from scn.registry.pointers import LATEST, NOTHING, Pointer, move, read
 from scn.registry.rule import objection
-from scn.registry.signing import KEY, SIGNATURE, signed, signing_key, vouched
+from scn.registry.signing import KEY, SIGNATURE, check_signature, signed, signing_key, vouched
 from scn.registry.trust import may_move, standing
 from scn.registry.versions import CIRCUMSTANCES, Version, read_version, trained_version
 from scn.storage.base import ObjectExists, ObjectNotFound, Store, StoreError
@@ -150,17 +151,21 @@ def _as_published(params: Params, store: Store, version: Version) -> Version:
 
 
 def _publish(params: Params, store: Store, version: Version) -> Receipt:
-    number, is_new = _publish_version(store, version)
+    number, is_new = _publish_version(store, version, params)
     _offer(store, version, number, is_new, params)
     return receipt_of(params, version.experiment, number, version.manifest)
 
 
-def _publish_version(store: Store, version: Version) -> tuple[int, bool]:
-    """Stores the version under a new number, unless the newest one is the same; returns its number and if it is new."""
+def _publish_version(store: Store, version: Version, params: Params) -> tuple[int, bool]:
+    """Stores the version under a new number, unless the newest one is the same; returns its number and if it is new.
+
+    The newest one is signed if nobody has; it is another one if who has is not trusted.
+    """
     key = signing_key()
     newest = max(versions(store, version.experiment), default=0)
     files = {**version.content, MANIFEST: version.manifest}
-    if newest and _holds(store, version_folder(version.experiment, newest), files):
+    same = newest and _holds(store, version_folder(version.experiment, newest), files)
+    if same and _is_signed(store, version, f"v{newest}", params):
         return newest, False
     for number in range(newest + 1, newest + 1 + _ATTEMPTS):
         if key:  # before the manifest, so that the version is signed as soon as it exists
@@ -176,6 +181,26 @@ def _publish_version(store: Store, version: Version) -> tuple[int, bool]:
         f"{store.url}/registry/{version.experiment} already holds other files under each of the {_ATTEMPTS} numbers "
         f"after v{newest}: delete half versions there (those without {MANIFEST}) and publish again."
     )
+
+
+def _is_signed(store: Store, version: Version, number: str, params: Params) -> bool:
+    """True if a version in the store, which holds the same files, can be loaded; signs it where nobody has.
+
+    Somebody without a key may have put it there, or have deleted its signature: `latest`, which is signed, must not
+    come to stand on it. Without a key that counts, `latest` does not move, and nothing is asked.
+    """
+    if not (key := signing_key()) or may_move(params):
+        return True
+    data = signed(key, version.experiment, number, version.manifest)
+    with suppress(ObjectExists):  # by somebody else, who may be trusted, too
+        store.put(f"{version_folder(version.experiment, int(number[1:]))}/{SIGNATURE}", data)
+    try:
+        check_signature(store, version.experiment, number, version.manifest, params.registry.trusted)
+    except StoreError:
+        raise
+    except UserError:
+        return False
+    return True
 
 
 def _holds(store: Store, folder: str, content: Mapping[str, bytes]) -> bool:

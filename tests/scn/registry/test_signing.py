@@ -268,3 +268,24 @@ def test_a_manifest_names_files_and_hashes(files: Any) -> None:
 def test_a_manifest_of_brackets_is_none() -> None:
     with pytest.raises(UserError, match="is no manifest of a published model"):
         read_manifest(b"[" * 100_000, "v1/manifest.json")
+
+
+@pytest.mark.parametrize("signature", [None, b"{}", b"theirs"])
+def test_what_is_published_again_is_signed(project: Any, signature: bytes | None) -> None:
+    """Somebody without a key has put the same version there, deleted its signature, or put another in its place."""
+    params = trusting(project, project.public)
+    path = folder(project, "v3") / "signature.json"
+    path.unlink()
+    if signature == b"theirs":
+        path.write_bytes((folder(project, "v2") / "signature.json").read_bytes())
+    elif signature:
+        path.write_bytes(signature)
+    with pytest.raises(UserError, match=r"not signed|sign the version again|not the one that was signed"):
+        resolve(NAME, params)
+    version = "v4" if signature else "v3"
+    assert publish(params, NAME).version == version
+    assert resolve(f"{NAME}@{version}", params)[1] == version
+    assert publish(params, NAME).version == version
+    if signature:
+        promote(params, f"{NAME}@v4", reason="it is signed")
+    assert resolve(NAME, params)[1] == version
