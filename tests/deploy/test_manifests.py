@@ -174,6 +174,17 @@ def test_containers_are_limited_probed_and_run_as_a_user() -> None:
     for document in documents():
         for template in templates(document):
             assert template["spec"]["securityContext"]["runAsNonRoot"] is True
+            # Ray's autoscaler alone, which the operator adds to the head, asks Kubernetes.
+            head = template["spec"]["containers"][0]["name"] == "ray-head"
+            assert template["spec"].get("automountServiceAccountToken", True) is head
+
+
+def test_containers_of_compose_gain_no_rights() -> None:
+    """PostgreSQL's begins as root, S3's too."""
+    for name, service in compose()["services"].items():
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert name == "s3" or service["cap_drop"] == ["ALL"], name
+        assert name == "postgres" or "cap_add" not in service, name
 
 
 def test_every_key_of_the_secret_is_told() -> None:
