@@ -45,6 +45,7 @@ def main(load_flow: Callable[[], Any], arguments: list[str] | None = None) -> in
     home.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PREFECT_HOME", str(home))
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+    from prefect.exceptions import PrefectHTTPStatusError
     from prefect.settings import get_current_settings
 
     try:
@@ -55,6 +56,15 @@ def main(load_flow: Callable[[], Any], arguments: list[str] | None = None) -> in
         print(
             f"flows: No Prefect server answers at {get_current_settings().api.url}: start it with `make prefect-up`, "
             "or run `unset PREFECT_API_URL` to do without one.",
+            file=sys.stderr,
+        )
+        return 1
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code != 401:
+            raise
+        print(
+            f"flows: The Prefect server at {get_current_settings().api.url} asks for a password: set "
+            "PREFECT_API_AUTH_STRING as `make prefect-up` prints it, or run `unset PREFECT_API_URL` to do without one.",
             file=sys.stderr,
         )
         return 1

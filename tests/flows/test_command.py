@@ -3,6 +3,8 @@
 import socket
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,41 @@ def test_a_server_that_does_not_answer_is_one_sentence(
         done = command(make_scratch(), "--experiment", "sr-x2")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(f"flows: No Prefect server answers at {api}: start it with ")
+    assert "Traceback" not in done.stderr
+
+
+class Unauthorized(BaseHTTPRequestHandler):
+    """A server that is there, and wants a password for all else."""
+
+    def do_GET(self) -> None:
+        """Answers one request."""
+        self.send_response(200 if self.path == "/api/health" else 401)
+        self.end_headers()
+        self.wfile.write(b"true")
+
+    def do_POST(self) -> None:
+        """Answers one request."""
+        self.do_GET()
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+def test_a_server_that_wants_a_password_is_one_sentence(
+    make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PREFECT_API_AUTH_STRING", raising=False)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Unauthorized) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setenv("PREFECT_API_URL", api := f"http://127.0.0.1:{server.server_port}/api")
+        try:
+            done = command(make_scratch(), "--experiment", "sr-x2")
+        finally:
+            server.shutdown()
+            thread.join()
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"flows: The Prefect server at {api} asks for a password: set ")
     assert "Traceback" not in done.stderr
 
 
