@@ -12,7 +12,7 @@ from pathlib import Path
 from planted import PLANTED, SECRET
 from workspace import ROOT, Workspace
 
-UNTRACKED = (".dvc/config.local", "deploy/.env", ".scn/s3/s3.json", ".scn/prefect/server.log", "listings/x", "models/x")
+UNTRACKED = (".dvc/config.local", "deploy/.env", ".scn/s3/s3.json", ".scn/prefect/password", "listings/x", "models/x")
 """Files of a project in which a secret may lie."""
 
 
