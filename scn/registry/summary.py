@@ -16,6 +16,7 @@ from scn.evaluation.runs import Run, read_curves, read_runs
 from scn.inference.records import Metrics, Receipt
 from scn.registry.rule import differences
 from scn.registry.signing import vouched
+from scn.storage.base import StoreError
 
 PICTURE_BYTES = 240_000
 """Bytes that the pictures of an experiment may take."""
@@ -76,14 +77,22 @@ def summary(params: Params, experiment: str) -> Summary:
 
 
 def _before(params: Params, receipt: Receipt) -> tuple[str, Metrics] | None:
-    """The newest whole version before the one of a receipt, and its figures; None if there is none."""
+    """The newest whole version before the one of a receipt, and its figures; None if there is none.
+
+    One whose figures nobody vouches for is passed over, as those are that were published before keys were trusted.
+    """
     store = params.open_store()
     for number in range(int(receipt.version[1:]) - 1, 0, -1):
         folder = f"registry/{receipt.experiment}/v{number}"
         if store.exists(f"{folder}/manifest.json"):
             key = f"{folder}/metrics.json"
-            data = vouched(store, receipt.experiment, f"v{number}", "metrics.json", params.registry.trusted)
-            return f"v{number}", Metrics.loads(data, Path(key), "publish the model again")
+            try:
+                data = vouched(store, receipt.experiment, f"v{number}", "metrics.json", params.registry.trusted)
+                return f"v{number}", Metrics.loads(data, Path(key), "publish the model again")
+            except StoreError:
+                raise
+            except UserError:
+                continue
     return None
 
 

@@ -17,11 +17,12 @@ from scn.registry import following
 from scn.registry.following import FollowingModels
 from scn.registry.manifest import read_manifest
 from scn.registry.promote import promote, rollback
-from scn.registry.publish import latest, publish, sign
+from scn.registry.publish import latest, publish, receipt_of, sign
 from scn.registry.reference import list_models, load, resolve
 from scn.registry.several import Models
 from scn.registry.show import compared, verified
 from scn.registry.signing import KEY, make_key
+from scn.registry.summary import _before
 
 NAME = "dn-s25"
 
@@ -289,3 +290,17 @@ def test_what_is_published_again_is_signed(project: Any, signature: bytes | None
     if signature:
         promote(params, f"{NAME}@v4", reason="it is signed")
     assert resolve(NAME, params)[1] == version
+
+
+def test_a_gain_is_told_on_figures_that_somebody_vouches_for(project: Any) -> None:
+    params = trusting(project, project.public)
+
+    def before(version: int, params: Params = params) -> str:
+        found = _before(params, receipt_of(params, NAME, version, b""))
+        return found[0] if found else ""
+
+    assert (before(4), before(3), before(2)) == ("v3", "v2", "")
+    path = folder(project, "v3") / "metrics.json"
+    path.write_bytes(path.read_bytes().replace(b": 30.5", b": 10.5"))
+    assert before(4) == before(4, trusting(project)) == "v2"
+    assert before(2, trusting(project)) == "v1"
