@@ -20,6 +20,7 @@ _SKEW_SECONDS = 240.0  # S3 allows 15 minutes, others 5
 
 def s3_client(attempts: int, connect_timeout: float, read_timeout: float) -> Any:
     """A boto3 client for S3; raises StoreError if the AWS_* variables make none."""
+    import boto3  # noqa: F401 - first, as that is what has to be installed where there is none
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 

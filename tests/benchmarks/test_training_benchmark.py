@@ -43,6 +43,8 @@ def test_parts_print_tables_and_write_json(tmp_path: Path, capsys: pytest.Captur
     assert len(capsys.readouterr().out.strip().splitlines()) == 2 + len(rows)
 
 
+# A worker that was forked where other tests have left threads may end with 1 when all is done: that is not its subject.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_no_data_are_made_ahead_of_steps_that_are_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     note, sample = tmp_path / "samples", training.PngPairs.__getitem__
 
