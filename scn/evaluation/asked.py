@@ -10,6 +10,7 @@ from scn.config.params import Params
 from scn.core.errors import UserError
 from scn.core.files import write_atomically, written_beside
 from scn.evaluation.compare import Measurement, Options, compare
+from scn.evaluation.saving import check_local
 from scn.inference.handle import Model
 from scn.inference.records import Figures
 
@@ -87,6 +88,7 @@ def run(params: Params, asked: Asked, load: Callable[[str], Model]) -> None:
 
 def _check_json(path: Path) -> None:
     """Raises UserError if the file can't be written, before hours of measuring."""
+    check_local("--json", path, "a file")
     try:
         if path.is_dir():
             raise UserError(f"--json: {path} is a folder: name a file.")

@@ -16,6 +16,12 @@ _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,79}")
 """What is a part of a path as it is, on every file system."""
 
 
+def check_local(option: str, path: Path, what: str) -> None:
+    """Raises UserError for a URL of a store: it would be a path beginning with a folder `s3:` here."""
+    if path.parts and path.parts[0].endswith(":") and not path.exists():
+        raise UserError(f"{option}: {path} is no path on this machine: name {what} here.")
+
+
 def check_save(params: Params, save: Path, measured: Iterable[Photographs]) -> None:
     """Makes the folder for restored images.
 
@@ -26,6 +32,7 @@ def check_save(params: Params, save: Path, measured: Iterable[Photographs]) -> N
     Raises:
         UserError: if the folder holds something, lies in a folder of images, or holds one, or can't be made.
     """
+    check_local("--save", save, "a folder")
     sets = list(measured)
     place = save.resolve()
     for folder, what in _folders(params, sets):

@@ -203,21 +203,26 @@ def _unpacked(page: "TiffPage", data: bytes, name: object) -> NDArray[Any]:
 
 
 def _unpacked_here(packed: bytes, compression: int, most: int) -> bytes:
-    """The bytes of a strip or tile, `most` at most. Raises an error of the decoder, or ValueError, if it is damaged."""
+    """The bytes of a strip or tile, `most` at most. Raises an error of the decoder, or ValueError, if it is damaged.
+
+    As many again may follow, as in a last strip that is filled up; they are read for the checksum behind them.
+    """
     if compression == _PACK_BITS:
         return _unpacked_bits(packed, most)
     if compression == _LZMA:
         by_lzma = lzma.LZMADecompressor(memlimit=_LZMA_MEMORY)
-        found, left = by_lzma.decompress(packed, most), not by_lzma.eof and by_lzma.decompress(b"", 1)
+        found = by_lzma.decompress(packed, most)
+        if not by_lzma.eof:
+            by_lzma.decompress(b"", most + 1)
         whole = by_lzma.eof
     else:
         inflate = zlib.decompressobj()
-        found, left = inflate.decompress(packed, most), b""
-        if not inflate.eof:  # the checksum at its end may be left, which is read now
-            left = inflate.decompress(inflate.unconsumed_tail, 1)
+        found = inflate.decompress(packed, most)
+        if not inflate.eof:
+            inflate.decompress(inflate.unconsumed_tail, most + 1)
         whole = inflate.eof
-    if not whole and not left:
-        raise ValueError("the pixels end too early")
+    if not whole:
+        raise ValueError("the pixels end too early, or too late")
     return found
 
 
