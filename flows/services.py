@@ -99,7 +99,9 @@ class Services:
         if path.is_file():
             return
         if self.server.runs():
-            raise UserError("Prefect's server was started without a password: run `make prefect-down` first.")
+            raise UserError(
+                "Prefect's server has no password, or one that is not here any more: run `make prefect-down` first."
+            )
         write_atomically(path, f"scn:{secrets.token_hex(16)}\n".encode(), private=True)
 
     def _start_server(self, port: int) -> None:

@@ -133,7 +133,9 @@ def test_a_server_that_runs_without_a_password_is_ended_first(
     (tmp_path / "prefect.yaml").write_text("deployments: []\n")
     assert main(["up"]) == 1
     message = capsys.readouterr().err
-    assert message == "flows: Prefect's server was started without a password: run `make prefect-down` first.\n"
+    assert message == (
+        "flows: Prefect's server has no password, or one that is not here any more: run `make prefect-down` first.\n"
+    )
 
 
 def test_mistakes_are_one_sentence(
