@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from scn.config.params import Experiment
 from scn.core.errors import UserError
-from scn.core.files import write_atomically
+from scn.core.files import check_local, write_atomically
 from scn.corpora.images import decode
 from scn.corpora.places import files_below, is_image
 from scn.imaging.degradation import degrade, evaluation_noise, modcrop, to_channels
@@ -54,6 +54,7 @@ def degrade_folder(
         UserError: before anything is written, if a folder can't be used or two images would get one name; if a file
             can't be written.
     """
+    check_local("OUT_DIR", output, "a folder")
     names = _names(folder, output, ".png" if experiment.task.stored else ".tif")
     written, converted = 0, Counter[str]()
     for target, name in tqdm(names.items(), desc="images", unit="image", leave=False, disable=None):

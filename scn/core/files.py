@@ -38,6 +38,12 @@ def write_atomically(path: Path, data: bytes, *, private: bool = False) -> None:
         raise UserError(f"{told}: name a file in a folder you may write to.") from None
 
 
+def check_local(option: str, path: Path, what: str) -> None:
+    """Raises UserError for a URL of a store: it would be a path beginning with a folder `s3:` here."""
+    if path.parts and path.parts[0].endswith(":") and not path.exists():
+        raise UserError(f"{option}: {path} is no path on this machine: name {what} here.")
+
+
 @contextmanager
 def written_beside(path: Path, write: Callable[[IO[bytes]], object], mode: int = 0o666) -> Iterator[Path]:
     """Context manager that gives a temporary file near `path`, filled by `write` and synced to the disk.

@@ -8,9 +8,8 @@ from typing import TypeVar
 
 from scn.config.params import Params
 from scn.core.errors import UserError
-from scn.core.files import write_atomically, written_beside
+from scn.core.files import check_local, write_atomically, written_beside
 from scn.evaluation.compare import Measurement, Options, compare
-from scn.evaluation.saving import check_local
 from scn.inference.handle import Model
 from scn.inference.records import Figures
 

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from scn.config.params import Params
 from scn.core.errors import UserError
+from scn.core.files import check_local
 from scn.core.hashing import digest
 from scn.corpora.corpora import Source
 from scn.corpora.places import places_of
@@ -14,12 +15,6 @@ from scn.evaluation.photographs import Photographs
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,79}")
 """What is a part of a path as it is, on every file system."""
-
-
-def check_local(option: str, path: Path, what: str) -> None:
-    """Raises UserError for a URL of a store: it would be a path beginning with a folder `s3:` here."""
-    if path.parts and path.parts[0].endswith(":") and not path.exists():
-        raise UserError(f"{option}: {path} is no path on this machine: name {what} here.")
 
 
 def check_save(params: Params, save: Path, measured: Iterable[Photographs]) -> None:
