@@ -153,8 +153,9 @@ def verify(
         damaged += bool(problem)
     if damaged:
         raise UserError(
-            f"{damaged} published version{'s are' if damaged > 1 else ' is'} damaged: copy registry/EXPERIMENT/vN back "
-            "from a back-up, or delete it in the store and publish its model again with `scn publish`."
+            f"{damaged} published version{'s are' if damaged > 1 else ' is'} damaged or not signed: sign what is only "
+            "not signed with `scn models sign`, and copy a damaged registry/EXPERIMENT/vN back from a back-up, or "
+            "delete it in the store and publish its model again with `scn publish`."
         )
 
 

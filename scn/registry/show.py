@@ -18,7 +18,7 @@ from scn.registry.publish import metrics_of, published, version_folder
 from scn.registry.reference import find, parse, resolve
 from scn.registry.rule import differences, objection
 from scn.registry.signing import check_signature
-from scn.storage.base import ObjectNotFound, Store
+from scn.storage.base import ObjectNotFound, Store, StoreError
 
 
 def about(params_file: Path | str, reference: str) -> dict[str, Any]:
@@ -145,17 +145,18 @@ def verified(params: Params, references: Sequence[str]) -> Iterator[tuple[str, s
 
 def _problem(store: Store, experiment: str, version: str, trusted: Sequence[str]) -> str:
     folder = version_folder(experiment, int(version[1:]))
+    name = MANIFEST
     try:
-        manifest = store.get(f"{folder}/{MANIFEST}")
+        manifest = store.get(f"{folder}/{name}")
         check_signature(store, experiment, version, manifest, trusted)  # all may be replaced, and fit together
-        files = read_manifest(manifest, f"{folder}/{MANIFEST}")
+        files = read_manifest(manifest, f"{folder}/{name}")
+        for name, expected in files.items():
+            if sha256(store.get(f"{folder}/{name}")) != expected["sha256"]:
+                return f"{name} is damaged (its SHA-256 is not the manifest's)"
+    except ObjectNotFound:
+        return f"{name} is missing"
+    except StoreError:  # it says nothing of the version
+        raise
     except UserError as error:
         return str(error).rstrip(".")
-    for name, expected in files.items():
-        try:
-            content = store.get(f"{folder}/{name}")
-        except ObjectNotFound:
-            return f"{name} is missing"
-        if sha256(content) != expected["sha256"]:
-            return f"{name} is damaged (its SHA-256 is not the manifest's)"
     return ""

@@ -5,7 +5,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import yaml
@@ -14,6 +14,8 @@ import scn.cli
 from scn.registry.publish import publish
 from scn.registry.reference import find
 from scn.registry.versions import read_version
+from scn.storage.base import StoreLacks
+from scn.storage.local import FileStore
 
 NAME = "dn-s25"
 Command = Callable[..., tuple[int, str, str]]
@@ -115,10 +117,26 @@ def test_verify_names_what_is_damaged(command: Command, project: Any) -> None:
         f"{NAME}@v2: config.json is missing",
     ]
     assert err == (
-        "scn: 2 published versions are damaged: copy registry/EXPERIMENT/vN back from a back-up, or delete it in the "
-        "store and publish its model again with `scn publish`.\n"
+        "scn: 2 published versions are damaged or not signed: sign what is only not signed with `scn models sign`, and "
+        "copy a damaged registry/EXPERIMENT/vN back from a back-up, or delete it in the store and publish its model "
+        "again with `scn publish`.\n"
     )
     assert command("verify", f"{NAME}@v2")[1] == f"{NAME}@v2: config.json is missing\n"
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "model.safetensors"])
+def test_a_store_that_fails_is_no_damage(
+    command: Command, project: Any, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    whole = FileStore._read
+
+    def read(store: FileStore, key: str, to: IO[bytes]) -> None:
+        if key.endswith(f"v2/{file}"):
+            raise StoreLacks("The store refused: check the keys.")
+        whole(store, key, to)
+
+    monkeypatch.setattr(FileStore, "_read", read)
+    assert command("verify") == (1, f"{NAME}@v1: whole\n", "scn: The store refused: check the keys.\n")
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "manifest.json"])
