@@ -24,7 +24,7 @@ from scn.inference.inputs import check_suffix
 from scn.inference.restore import Options
 from scn.registry.several import Models, Packed
 from scn.storage import open_store
-from scn.storage.base import ObjectExists, Store
+from scn.storage.base import ObjectExists, ObjectNotFound, Store, StoreError, StoreLacks
 from scn.storage.patience import reached
 
 RECORDS = "manifest"
@@ -138,6 +138,8 @@ class Outcome:
     failed: list[str] = field(default_factory=list)
     stopped: bool = False
     """Ctrl-C came before all were done."""
+    away: bool = False
+    """A store failed for too long, so that the rest was not begun, or is not in the manifest."""
 
     @property
     def sentence(self) -> str:
@@ -146,8 +148,12 @@ class Outcome:
         parts += [f"{len(self.failed)} not"] if self.failed else []
         parts += [f"nothing to restore in {len(self.nothing)}"] if self.nothing else []
         parts += [f"{self.already} already there"] if self.already else []
-        parts.append(f"{MANIFEST} there names all")
-        return "; ".join([*parts, "stopped; the same command goes on"] if self.stopped else parts)
+        parts += [f"{MANIFEST} there names all"] if not self.away else []
+        if self.stopped:
+            parts.append("stopped; the same command goes on")
+        elif self.away:
+            parts.append("stopped, as a store fails; the same command goes on when it answers")
+        return "; ".join(parts)
 
 
 def restore_stores(
@@ -195,20 +201,24 @@ def restore_stores(
     left = left_to_do(work, wanted)
     outcome = Outcome(where=target, by=models.names(reference), already=len(wanted) - len(left))
     results = restore_on_ray(work, left) if on_ray else restore_here(work, left, models.device)
+    last = work.target
     try:
-        for result in tqdm(results, total=len(left), unit="image", leave=False, disable=None, **terminal.size()):
-            if result.error:
-                tqdm.write(f"scn: {result.error}", file=sys.stderr)
-                outcome.failed.append(result.source)
-            elif result.nothing:
-                tqdm.write(f"{result.source}: {result.nothing}", file=sys.stderr)
-                outcome.nothing.append(result.source)
-            else:
-                outcome.restored += 1
-    except KeyboardInterrupt:
-        outcome.stopped = True
-    finally:
-        write_manifest(work.target)
+        try:
+            for result in tqdm(results, total=len(left), unit="image", leave=False, disable=None, **terminal.size()):
+                if result.error:
+                    tqdm.write(f"scn: {result.error}", file=sys.stderr)
+                    outcome.failed.append(result.source)
+                elif result.nothing:
+                    tqdm.write(f"{result.source}: {result.nothing}", file=sys.stderr)
+                    outcome.nothing.append(result.source)
+                else:
+                    outcome.restored += 1
+        except KeyboardInterrupt:
+            outcome.stopped, last = True, open_store(target)  # which does not wait: that may be what was stopped
+        write_manifest(last)
+    except StoreError as error:
+        print(f"scn: {error}", file=sys.stderr)
+        outcome.away = True
     return outcome
 
 
@@ -223,6 +233,9 @@ def restore_one(work: Work, models: Models, key: str, target: str) -> Result:
     """Restores one image: the result first, then its record, which says that it is done.
 
     An image in which there is nothing to restore has a record and no result.
+
+    Raises:
+        StoreError: if a store fails: the next image would only wait for it as long.
     """
     name, found = f"{work.source.url}/{key}", list[str]()
     result = Result(source=key, target=target)
@@ -251,6 +264,8 @@ def restore_one(work: Work, models: Models, key: str, target: str) -> Result:
             result, error=f"{work.target.url}/{target} is there already with other content: delete it first."
         )
     except UserError as error:
+        if isinstance(error, StoreError) and not isinstance(error, ObjectNotFound | StoreLacks):
+            raise
         return replace(result, error=str(error))
     except MemoryError:
         return replace(result, error=f"{name} needs more memory than there is: cut it into parts.")
@@ -276,7 +291,7 @@ def restore_on_ray(work: Work, jobs: dict[str, str]) -> Iterator[Result]:
     An actor that is lost is replaced, and its image restored again. Images come back as they are done.
 
     Raises:
-        UserError: of a node with other code or versions.
+        UserError: of a node with other code or versions, or as `restore_one`.
     """
     import ray
 
@@ -309,7 +324,11 @@ class _Actor:
 
     def __call__(self, jobs: list[tuple[str, str]]) -> Iterator[Result | UserError]:
         for key, target in jobs:
-            yield self.refused or restore_one(self.work, self.models, key, target)
+            try:
+                result = self.refused or restore_one(self.work, self.models, key, target)
+            except StoreError as error:
+                result = error
+            yield result
 
 
 def _put_record(work: Work, target: str, record: dict[str, Any]) -> None:

@@ -267,10 +267,10 @@ class _Stream(io.RawIOBase):
 
 
 def check_key(key: str) -> str:
-    """Returns the key. Raises StoreError if it is ill-formed."""
+    """Returns the key. Raises StoreLacks if it is ill-formed."""
     parts = key.split("/")
     if {"", ".", ".."} & set(parts) or is_hidden(key) or "\\" in key or not key.isprintable():
-        raise StoreError(
+        raise StoreLacks(
             f"'{key}' can't name an object: use parts separated by '/', none empty, '.', '..' or '{HIDDEN}...'."
         )
     return key

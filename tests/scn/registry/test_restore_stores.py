@@ -17,6 +17,9 @@ from scn.core.ray import stop_ray
 from scn.registry import restore_stores
 from scn.registry.publish import publish
 from scn.registry.reference import load
+from scn.storage import patience
+from scn.storage.base import StoreError
+from scn.storage.local import FileStore
 
 
 @pytest.fixture
@@ -111,6 +114,75 @@ def test_what_a_kill_left_is_finished(
     assert out.endswith("; manifest.json there names all; stopped; the same command goes on\n")
     assert len(results(project)) == 1
     assert command()[0] == 0
+    check(project, photographs)
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses in which a store was waited for; each passes at once, by the clock that the code reads."""
+    made: list[float] = []
+    monkeypatch.setattr(patience, "rest", lambda seconds, _: made.append(seconds) or True)
+    monkeypatch.setattr(patience.time, "monotonic", lambda: sum(made))
+    return made
+
+
+def test_a_store_that_is_gone_is_waited_for_once(
+    project: Any, photographs: Path, command: Any, monkeypatch: pytest.MonkeyPatch, pauses: list[float]
+) -> None:
+    (photographs / "damaged.png").unlink()
+    tried = set()
+
+    def full(_: FileStore, key: str, content: object) -> bool:
+        tried.add(key)
+        raise StoreError(f"{key} can't be used (No space left on device): check the disk.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FileStore, "_create", full)
+        status, out, err = command()
+    assert (status, tried, sum(pauses)) == (1, {"a.png"}, 600)
+    assert out.endswith("/out; stopped, as a store fails; the same command goes on when it answers\n")
+    assert err.endswith("scn: a.png can't be used (No space left on device): check the disk.\n")
+    assert not (project.root / "out/manifest.json").exists()
+    assert command()[0] == 0
+    check(project, photographs)
+
+
+@pytest.mark.usefixtures("photographs")
+def test_a_wait_for_a_store_that_is_stopped_begins_no_other(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = []
+
+    def fails(*_: object) -> bool:
+        raise StoreError("No answer: start the service.")
+
+    def stop(*_: object) -> bool:
+        waits.append(1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FileStore, "_create", fails)
+    monkeypatch.setattr(FileStore, "swap_pointer", fails)
+    monkeypatch.setattr(patience, "rest", stop)
+    status, out, _ = command()
+    assert (status, len(waits)) == (130, 1)
+    assert out.endswith("/out; stopped; the same command goes on\n")
+
+
+def test_an_actor_hands_on_that_a_store_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise StoreError("No answer: start the service.")
+
+    monkeypatch.setattr(restore_stores, "restore_one", fails)
+    actor = object.__new__(restore_stores._Actor)  # without Ray
+    actor.refused, actor.work, actor.models = None, None, None  # type: ignore[assignment]
+    [result] = actor([("a.png", "a.png")])
+    assert isinstance(result, StoreError)
+
+
+def test_a_name_that_no_object_can_have_stops_no_other_image(
+    project: Any, photographs: Path, command: Any, pauses: list[float]
+) -> None:
+    (photographs / "damaged.png").rename(photographs / "back\\slash.png")
+    status, _, err = command()
+    assert (status, "'back\\slash.png' can't name an object" in err, pauses) == (1, True, [])
     check(project, photographs)
 
 

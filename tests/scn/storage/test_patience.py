@@ -107,6 +107,8 @@ def test_what_waiting_does_not_change_is_told_at_once(failing: Failing, pauses: 
     patient = PatientStore(failing, Patience(failing.url, 600))
     with pytest.raises(StoreLacks, match="Not a directory"):
         patient.put("a/b/c", b"1")
+    with pytest.raises(StoreLacks, match="can't name an object"):
+        patient.exists("a//b")
     assert pauses == []
 
 
