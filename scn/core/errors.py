@@ -3,6 +3,13 @@
 STOPPED = 75
 """Exit status of a run that was asked to stop and can go on: EX_TEMPFAIL of sysexits.h, "try again later"."""
 
+_SHOWN = 60
+
+
+def short(given: str) -> str:
+    """What somebody gave, as a message shows it: its first 60 characters."""
+    return given if len(given) <= _SHOWN else f"{given[:_SHOWN]}..."
+
 
 class UserError(Exception):
     """A mistake that the user can mend: its message is one sentence that says what, where and what to do.

@@ -7,7 +7,7 @@ from pathlib import Path
 from scn.config.params import PARAMS_FILE
 from scn.core.errors import UserError
 from scn.inference.handle import Model
-from scn.registry.reference import load, version_named
+from scn.registry.reference import version_named
 from scn.registry.several import Models
 
 HEED_S = 20.0
@@ -17,11 +17,12 @@ HEED_S = 20.0
 class FollowingModels(Models):
     """Models by reference, for a process that lives long: each is loaded anew when its reference names another version.
 
-    While the registry can't be read, or what it names can't be loaded, what was loaded before serves on.
+    While the registry can't be read, or what it names can't be loaded, what was loaded before serves on. References
+    are names: who asks such a process is not to look into folders of its machine.
     """
 
     def __init__(self, device: str | None = None, params_file: Path | str = PARAMS_FILE) -> None:
-        super().__init__(device, params_file)
+        super().__init__(device, params_file, folders=False)
         self._asked: dict[str, float] = {}
 
     def load(self, reference: str) -> Model:
@@ -30,6 +31,6 @@ class FollowingModels(Models):
             self._asked[reference] = now
             with suppress(UserError):
                 if version_named(reference, self.params_file) != self.loaded[reference].version:
-                    self.loaded[reference] = load(reference, self.device, params_file=self.params_file)
+                    self.loaded[reference] = self.found(reference)
         self._asked.setdefault(reference, now)
         return super().load(reference)

@@ -126,12 +126,11 @@ def nearest(factor: float, *, params_file: Path | str = PARAMS_FILE) -> str:
 
 
 def version_named(reference: str, params_file: Path | str = PARAMS_FILE) -> str:
-    """The version that a reference names now, such as "v3"; "" for a folder, and for a model that ships.
+    """The version that a reference names now, such as "v3"; "" for a model that ships.
 
-    Nothing is fetched. Arguments and errors are those of `load`.
+    Nothing is fetched, and no folder is looked up. Arguments and errors are those of `load`.
     """
-    folder = Path(reference)
-    if (folder / WEIGHTS).is_file() or (folder / CONFIG).is_file() or not Path(params_file).is_file():
+    if not Path(params_file).is_file():
         return ""
     params = load_params(params_file)
     store = params.open_store()
@@ -140,17 +139,19 @@ def version_named(reference: str, params_file: Path | str = PARAMS_FILE) -> str:
     return parse(reference, store, params)[1]
 
 
-def find(reference: str | Path, params_file: Path | str = PARAMS_FILE, *, quiet: bool = False) -> tuple[Path, str]:
+def find(
+    reference: str | Path, params_file: Path | str = PARAMS_FILE, *, quiet: bool = False, folders: bool = True
+) -> tuple[Path, str]:
     """A folder on this machine with the model that `reference` names, and its version in the registry, if it is there.
 
     Arguments and errors are those of `load`; unless `quiet`, it is told where a model that ships serves for want of a
-    published one.
+    published one. Unless `folders`, a reference is a name: a folder that is called so is not looked at.
     """
     if not isinstance(reference, str | Path):
         raise UserError(f"A model is named by a string or a path, not {type(reference).__name__}: name one.")
     folder = Path(reference)
     check_named(params_file)
-    if (folder / WEIGHTS).is_file() or (folder / CONFIG).is_file():
+    if folders and ((folder / WEIGHTS).is_file() or (folder / CONFIG).is_file()):
         if (folder / MANIFEST).is_file():  # a version: its hashes are known
             read_version(folder)
         return folder, ""

@@ -10,7 +10,7 @@ from typing import Any, overload
 from PIL import Image
 
 from scn.config.params import PARAMS_FILE
-from scn.core.errors import UserError
+from scn.core.errors import UserError, short
 from scn.imaging.image_io import Photograph
 from scn.inference.arrays import Array, of_any_kind
 from scn.inference.auto import AUTO, Candidate, Choice, choose, examine
@@ -19,13 +19,11 @@ from scn.inference.chain import check_factor, restore_by, total_scale
 from scn.inference.handle import Model
 from scn.inference.model_files import CONFIG, WEIGHTS
 from scn.inference.restore import SMALLEST, Done, Options
-from scn.registry.reference import find, list_models, load, nearest
+from scn.registry.reference import find, list_models, nearest
 
 Told = Callable[[str], object]
 """Is called with what `auto` has found and taken: "JPEG of quality 21: car-q20"."""
 
-_SHOWN = 60
-"""So many characters are shown of what names no model."""
 _LONGEST = 8
 """Most models, one after the other; a server asks each for its scale before it knows how large the result will be."""
 
@@ -33,32 +31,44 @@ _LONGEST = 8
 class Models:
     """Models by reference, each loaded once."""
 
-    def __init__(self, device: str | None = None, params_file: Path | str = PARAMS_FILE) -> None:
+    def __init__(
+        self, device: str | None = None, params_file: Path | str = PARAMS_FILE, *, folders: bool = True
+    ) -> None:
         """Loads nothing yet.
 
         Args:
             device: where they compute; None: a GPU if there is one.
             params_file: says where the registry is, as for scn.registry.reference.load.
+            folders: a reference may be a folder, as for scn.registry.reference.find.
         """
-        self.device, self.params_file = device, params_file
+        self.device, self.params_file, self.folders = device, params_file, folders
         self.loaded: dict[str, Model] = {}
         self._candidates: list[Candidate] | None = None
 
     def load(self, reference: str) -> Model:
         """The model of one reference. Raises UserError as scn.registry.reference.load."""
         if reference not in self.loaded:
-            self.loaded[reference] = load(reference, self.device, params_file=self.params_file)
+            self.loaded[reference] = self.found(reference)
         return self.loaded[reference]
+
+    def found(self, reference: str) -> Model:
+        """The model that a reference names now, loaded anew. Raises UserError as scn.registry.reference.load."""
+        folder, version = find(reference, self.params_file, folders=self.folders)
+        return Model(folder, self.device, version=version)
+
+    def parts(self, reference: str) -> list[str]:
+        """As `parts`, for the folders that may be named here."""
+        return parts(reference, folders=self.folders)
 
     def check(self, reference: str) -> None:
         """Loads what a reference names, which may be nothing. Raises UserError as scn.registry.reference.load."""
-        for each in parts(reference) if reference else []:
+        for each in self.parts(reference) if reference else []:
             if each != AUTO:
                 self.load(each)
 
     def names(self, reference: str) -> str:
         """The names of its models for a person, with versions of those that are loaded."""
-        return ", ".join(named(each, self.loaded.get(each)) for each in parts(reference))
+        return ", ".join(named(each, self.loaded.get(each)) for each in self.parts(reference))
 
     def wanted(self, reference: str, factor: float | None) -> str:
         """What a reference and a factor to enlarge by ask for.
@@ -70,7 +80,7 @@ class Models:
         """
         if factor is None:
             return reference
-        named = [self.load(each) for each in parts(reference) if each != AUTO] if reference else []
+        named = [self.load(each) for each in self.parts(reference) if each != AUTO] if reference else []
         if total_scale(named) > 1:
             return reference
         last = nearest(factor, params_file=self.params_file)
@@ -83,7 +93,7 @@ class Models:
             NothingToRestore: if `auto` finds nothing, and no other model is named.
         """
         chosen: list[Choice] = []
-        references = parts(reference)
+        references = self.parts(reference)
         for each in references:
             if each != AUTO:
                 chosen.append(Choice(reference=each))
@@ -140,11 +150,11 @@ class Models:
         Args:
             quiet: as for scn.registry.reference.find.
         """
-        references = [each for each in parts(reference) if each != AUTO]
-        candidates = self.candidates() if AUTO in parts(reference) else []
+        references = [each for each in self.parts(reference) if each != AUTO]
+        candidates = self.candidates() if AUTO in self.parts(reference) else []
         files = {}
         for each in {*references, *(candidate.reference for candidate in candidates)}:
-            folder, version = find(each, self.params_file, quiet=quiet)
+            folder, version = find(each, self.params_file, quiet=quiet, folders=self.folders)
             files[each] = (version, {name: (folder / name).read_bytes() for name in (CONFIG, WEIGHTS)})
         return Packed(files=files, candidates=candidates)
 
@@ -227,32 +237,30 @@ def named(reference: str, model: Model | None) -> str:
     return f"{reference.partition('@')[0]}@{model.version}" if model and model.version else reference
 
 
-def parts(reference: str) -> list[str]:
-    """The references of a chain such as `car-q20,sr-x2`; a folder is one, whatever its name.
+def parts(reference: str, *, folders: bool = True) -> list[str]:
+    """The references of a chain such as `car-q20,sr-x2`; if `folders`, a folder is one, whatever its name.
 
     Raises:
         UserError: if one is missing between two commas, or can be no name of anything, or there are more than _LONGEST.
     """
-    found = [reference] if _exists(reference) else [part.strip() for part in reference.split(",")]
+    found = [reference] if folders and _exists(reference) else [part.strip() for part in reference.split(",")]
     if not all(found):
-        raise UserError(f"'{reference}' names no model between two commas, or before or after one: name one there.")
+        raise UserError(
+            f"'{short(reference)}' names no model between two commas, or before or after one: name one there."
+        )
     if len(found) > _LONGEST:
         raise UserError(
-            f"'{_short(reference)}' names {len(found)} models, one after the other: name {_LONGEST} at most."
+            f"'{short(reference)}' names {len(found)} models, one after the other: name {_LONGEST} at most."
         )
-    for each in found:
+    for each in found if folders else []:
         try:
             Path(each, WEIGHTS).exists()
         except OSError as error:  # a folder's name of more than 255 characters, say
             raise UserError(
-                f"'{_short(each)}' is no folder with a model that can be read, and no model ({error.strerror}): name "
+                f"'{short(each)}' is no folder with a model that can be read, and no model ({error.strerror}): name "
                 "one of those that `scn models list` shows."
             ) from None
     return found
-
-
-def _short(reference: str) -> str:
-    return reference if len(reference) <= _SHOWN else f"{reference[:_SHOWN]}..."
 
 
 def _exists(reference: str) -> bool:

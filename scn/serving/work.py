@@ -2,25 +2,26 @@
 
 import io
 import math
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import numpy as np
 
 from scn.config.params import PARAMS_FILE
-from scn.core.errors import UserError
+from scn.core.errors import UserError, short
 from scn.imaging.formats import FORMATS, Format, can, format_of, looks_like_an_image, named
 from scn.imaging.image_io import Photograph, check_holds, decode_photograph, encode_photograph, size_of
 from scn.inference.auto import AUTO
 from scn.inference.chain import check_factor, total_scale
 from scn.inference.restore import Chroma, Options
 from scn.registry.following import FollowingModels
-from scn.registry.several import Models, parts
+from scn.registry.reference import ModelEntry, list_models
+from scn.registry.several import Models
 
 LARGEST_TILE = 512
 """Side of the largest parts that an image is restored in: progress is seen, and a cancel is heeded, after each."""
@@ -38,7 +39,7 @@ class Wanted:
     name: str
     """The file's name, for its result and for messages."""
     reference: str = AUTO
-    """Models as `scn restore --model` takes them; "" with a factor: the nearest one."""
+    """Names of models as `scn restore --model` takes them, but no folders; "" with a factor: the nearest one."""
     factor: float | None = None
     """Enlarge by it, 1.5 to 16, whatever the models' scale; None: what the models give."""
     strength: float = 1.0
@@ -58,8 +59,6 @@ class Wanted:
         self.exact_factor()
         if not self.reference and self.factor is None:
             raise UserError("Name a model, or a factor to enlarge by.")
-        if "/" in self.reference or "\\" in self.reference:  # whoever sees the page may not look into folders here
-            raise UserError(f"model: '{shorten(self.reference, 60)}' is no name: choose one that the page lists.")
         if self.as_format != "same":
             self.format()
 
@@ -140,8 +139,9 @@ class Restorer:
             UserError: if there is no such model, or another value can't be.
         """
         wanted.check()
+        self._check_models(wanted.reference)
         reference = self.reference(wanted)
-        self.models.check(reference)
+        self._check_models(reference)
         scale = self._scale(reference)
         factor = wanted.exact_factor() or Fraction(scale)
         return Growth(result=factor**2, largest=max(factor, Fraction(scale)) ** 2)
@@ -182,7 +182,7 @@ class Restorer:
             reference, photograph, options, factor=factor, name=wanted.name, done=done, told=found.append
         )
         plain = not wanted.self_ensemble and wanted.chroma == "restore"
-        if len(parts(reference)) == 1 and plain and photograph.pixels.shape[-1] == 3:
+        if len(self.models.parts(reference)) == 1 and plain and photograph.pixels.shape[-1] == 3:
             self._learn(reference, (time.perf_counter() - start) / pixels * 1e6)
         if restored.white > 255 and not kind.has_16_bits:
             found.append(f"16 bits became 8, as {kind.name} has no more")
@@ -212,7 +212,7 @@ class Restorer:
 
     def seconds(self, wanted: Wanted, pixels: int) -> float | None:
         """How long a photograph of so many pixels will take, at most; None while a rate is not known."""
-        references = parts(self.reference(wanted))
+        references = self.models.parts(self.reference(wanted))
         total, size = 0.0, float(pixels)
         for each in references:
             known = [self._rate(one, wanted) for one in self._choices(each)]
@@ -222,8 +222,21 @@ class Restorer:
             size *= 1 if each == AUTO else self.models.load(each).scale ** 2
         return total * (8 if wanted.self_ensemble else 1)
 
+    def _check_models(self, reference: str) -> None:
+        """Loads what a reference names. Raises UserError, which tells a stranger nothing of this machine."""
+        for each in self.models.parts(reference) if reference else []:
+            if each == AUTO:
+                continue
+            if each not in self.models.loaded:
+                check_listed(each, list_models(params_file=self.params_file))
+            try:
+                self.models.load(each)
+            except UserError as error:
+                print(f"{each}: {error}", file=sys.stderr)
+                raise UserError(f"model: {each} can't be loaded here: choose another.") from None
+
     def _scale(self, reference: str) -> int:
-        return total_scale([self.models.load(each) for each in parts(reference) if each != AUTO])
+        return total_scale([self.models.load(each) for each in self.models.parts(reference) if each != AUTO])
 
     def _choices(self, reference: str) -> list[str]:
         return [each.reference for each in self.models.candidates()] if reference == AUTO else [reference]
@@ -237,6 +250,19 @@ class Restorer:
         if reference != AUTO:
             before = self.rates.get(reference, rate)
             self.rates[reference] = (before + rate) / 2
+
+
+def check_listed(reference: str, entries: Sequence[ModelEntry]) -> None:
+    """Raises UserError unless a reference such as `dn-s25@v1` names one of these models."""
+    name, at, version = reference.partition("@")
+    named = [entry for entry in entries if entry.name == name]
+    if not named:
+        listed = ", ".join(dict.fromkeys(entry.name for entry in entries))
+        raise UserError(f"model: '{short(reference)}' is none of {listed}: GET /api/about lists them.")
+    versions = [entry.version for entry in named if entry.version] + [each for entry in named for each in entry.names]
+    if at and version not in versions:
+        advice = f"use one of {', '.join(versions)}" if versions else f"leave @{short(version)} out"
+        raise UserError(f"model: {name} has no version '{short(version)}': {advice}.")
 
 
 def writable() -> list[str]:

@@ -2,11 +2,13 @@
 
 import io
 import logging
+import shutil
 import socket
 import time
 import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -103,7 +105,8 @@ def test_chroma_may_be_kept(served: Served) -> None:
         (b"", {}, 422, "a.png is empty, and no image that can be read"),
         (png(height=4), {}, 422, "a.png is 52x4 pixels: give an image of at least 8x8"),
         (png(), {"model": "dn-s99"}, 422, "dn-s99"),
-        (png(), {"model": "n" * 300}, 422, "is no folder with a model that can be read, and no model"),
+        (png(), {"model": "n" * 300}, 422, f"model: '{'n' * 60}...' is none of dn-s25, sr-x2: GET /api/about lists"),
+        (png(), {"model": "sr-x2,dn-s25@v9"}, 422, "model: dn-s25 has no version 'v9': use one of v1, latest."),
         (png(), {"factor": 40}, 422, "40 is out of range"),
         (png(), {"quality": 101}, 422, "quality: 101 is out of range: give 1 to 100"),
         (png(), {"strength": 2}, 422, "strength: 2 is out of range"),
@@ -143,7 +146,7 @@ def test_what_can_not_be_is_one_sentence(
         ({"factor": "much"}, "factor: 'much': Input should be a valid number, unable to parse string as a number."),
         ({"chroma": "no"}, "chroma: 'no': Input should be 'restore' or 'keep'."),
         ({"self_ensemble": "maybe"}, "self_ensemble: 'maybe': Input should be a valid boolean"),
-        ({"model": "../models/dn-s25"}, "model: '../models/dn-s25' is no name: choose one that the page lists."),
+        ({"model": "../models/dn-s25"}, "model: '../models/dn-s25' is none of dn-s25, sr-x2: GET /api/about lists"),
         ({"owner": "a" * 65}, f"owner: '{'a' * 65}': String should have at most 64 characters."),
     ],
 )
@@ -156,6 +159,19 @@ def test_a_parameter_that_is_none_is_one_sentence(served: Served, query: dict[st
     for pixels in (0, 10**400):
         asked = {"pixels": [pixels], "model": "dn-s25"}
         assert requests.get(f"{served.url}api/estimate", params=asked, headers=HEADERS, timeout=60).status_code == 422
+
+
+def test_folders_are_no_models_and_hide_none(served: Served, small_project: Any, monkeypatch: Any) -> None:
+    monkeypatch.chdir(small_project.root)
+    for name in ("mine", "dn-s25", "dn-s25,sr-x2"):
+        shutil.copytree(small_project.root / "models/sr-x2", name)
+    answer = served.send(png(), model="mine")
+    assert (answer.status_code, answer.json()) == (
+        422,
+        {"error": "model: 'mine' is none of dn-s25, sr-x2: GET /api/about lists them."},
+    )
+    for model, by in (("dn-s25", "dn-s25@v1"), ("dn-s25,sr-x2", "dn-s25@v1, sr-x2@v1")):
+        assert served.ended(served.send(png(), model=model).json()["id"])["by"] == by
 
 
 def test_other_sites_get_nothing(served: Served) -> None:

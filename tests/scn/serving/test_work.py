@@ -9,7 +9,8 @@ from photo_folder import picture
 from PIL import Image
 
 from scn.core.errors import UserError
-from scn.serving.work import Restorer, Wanted
+from scn.registry.reference import ModelEntry
+from scn.serving.work import Restorer, Wanted, check_listed
 
 
 @pytest.fixture
@@ -56,6 +57,22 @@ def test_a_result_that_the_format_just_holds_is_computed(restorer: Restorer) -> 
     wanted = Wanted(name="a.png", reference="sr-x2", factor=1.5, as_format="webp")
     restored = restorer.restore(png(8, 10922), wanted, lambda part: None)
     assert (restored.width, restored.height) == (16383, 12)  # the network's was larger
+
+
+def test_a_model_that_only_ships_has_no_versions() -> None:
+    entry = ModelEntry(name="dn-s25", version="", task="dn", level=25, scale=1, source="/somewhere/zoo/dn-s25")
+    check_listed("dn-s25", [entry])
+    with pytest.raises(UserError, match=r"^model: dn-s25 has no version 'v1': leave @v1 out\.$"):
+        check_listed("dn-s25@v1", [entry])
+
+
+def test_a_model_that_can_not_be_loaded_tells_strangers_no_place(
+    restorer: Restorer, published_models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    next(published_models.parent.glob("store/registry/dn-s25/v1/*.safetensors")).unlink()
+    with pytest.raises(UserError, match=r"^model: dn-s25 can't be loaded here: choose another\.$"):
+        restorer.check(Wanted(name="a.png", reference="dn-s25"))
+    assert "model.safetensors of dn-s25@v1 in " in capsys.readouterr().err
 
 
 def test_luma_alone_is_estimated_at_a_third_where_channels_are_restored_each(restorer: Restorer) -> None:
