@@ -7,7 +7,7 @@ from scn.registry.publish import metrics_of, versions
 from scn.registry.reference import parse, resolve
 from scn.registry.rule import objection
 from scn.registry.signing import KEY
-from scn.registry.trust import may_move, standing
+from scn.registry.trust import may_move, noted, standing
 from scn.storage.base import StoreError
 
 
@@ -51,7 +51,7 @@ def promote(params: Params, reference: str, name: str = LATEST, *, reason: str =
                 )
         return present.moved(version, why, held=held)
 
-    return move(store, experiment, name, decide)
+    return noted(move(store, experiment, name, decide), experiment, name, params)
 
 
 def rollback(params: Params, experiment: str, name: str = LATEST, *, to: str = "", reason: str = "") -> Pointer:
@@ -85,7 +85,7 @@ def rollback(params: Params, experiment: str, name: str = LATEST, *, to: str = "
         why = f"rolled back from {present.version}" + (f": {reason}" if reason else "")
         return present.moved(version, why, held=f"it was {why}")
 
-    return move(store, experiment, name, decide)
+    return noted(move(store, experiment, name, decide), experiment, name, params)
 
 
 def _check_mover(params: Params) -> None:

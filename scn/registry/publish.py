@@ -25,7 +25,7 @@ from scn.registry.manifest import MANIFEST, sha256
 from scn.registry.pointers import LATEST, NOTHING, Pointer, move, read
 from scn.registry.rule import objection
 from scn.registry.signing import KEY, SIGNATURE, check_signature, signed, signing_key, vouched
-from scn.registry.trust import may_move, standing
+from scn.registry.trust import may_move, noted, standing
 from scn.registry.versions import CIRCUMSTANCES, Version, read_version, trained_version
 from scn.storage.base import ObjectExists, ObjectNotFound, Store, StoreError
 
@@ -237,7 +237,7 @@ def _offer(store: Store, version: Version, number: int, is_new: bool, params: Pa
             return None
         return present.moved(candidate, _PUBLISHED)
 
-    present = move(store, name, LATEST, decide)
+    present = noted(move(store, name, LATEST, decide), name, LATEST, params)
     if why:
         print(
             f"{name}: {candidate} is published; latest stays {present.version or 'unset'}, as {why}: "

@@ -1,8 +1,8 @@
 """What a name may be trusted to point to, where params.yaml's `registry.trusted` names keys.
 
 Who can write to the store but has no key could point `latest` to an older version, which is signed, too. So every move
-of a pointer is signed. An older state of the pointer is signed as well: it is refused where a newer one was seen, which
-each project's folder remembers in .scn/cache/pointers.
+of a pointer is signed. An older state of the pointer is signed as well: it is refused where a newer one was seen or
+made, which each project's folder remembers in .scn/cache/pointers.
 """
 
 from pathlib import Path
@@ -35,7 +35,13 @@ def read_trusted(store: Store, experiment: str, name: str, params: Params) -> Po
     seen = _seen(experiment, name, params)  # before the pointer is read, which other processes move and note, too
     pointer = read(store, experiment, name)
     _check(pointer or NOTHING, seen, experiment, name, params)
-    if params.registry.trusted and pointer and pointer != seen:
+    return noted(pointer, experiment, name, params) if pointer else None
+
+
+def noted(pointer: Pointer, experiment: str, name: str, params: Params) -> Pointer:
+    """Returns a pointer, as it was read or has been moved here, and notes it if it can be trusted."""
+    is_new = params.registry.trusted and pointer not in (NOTHING, _seen(experiment, name, params))
+    if is_new and standing(pointer, experiment, name, params)[1]:
         write_atomically(_file(experiment, name, params), pointer.dumps())
     return pointer
 

@@ -304,3 +304,21 @@ def test_a_gain_is_told_on_figures_that_somebody_vouches_for(project: Any) -> No
     path.write_bytes(path.read_bytes().replace(b": 30.5", b": 10.5"))
     assert before(4) == before(4, trusting(project)) == "v2"
     assert before(2, trusting(project)) == "v1"
+
+
+@pytest.mark.parametrize("how", ["rolled back", "promoted", "published"])
+def test_nobody_without_a_key_undoes_a_move_that_was_made_here(project: Any, how: str) -> None:
+    """Nothing has read the name since."""
+    params = trusting(project, project.public)
+    before = pointer_file(project).read_bytes()
+    if how == "rolled back":
+        rollback(params, NAME, reason="rings")
+    elif how == "promoted":
+        promote(params, f"{NAME}@v2", reason="rings")
+    else:
+        project.add_model(NAME, 9)
+        project.add_metrics(NAME, 40.0)
+        publish(params, NAME)
+    pointer_file(project).write_bytes(before)
+    with pytest.raises(UserError, match=r"^What dn-s25@latest .* is older than what was seen here before \(v[24], "):
+        resolve(NAME, params)
