@@ -8,7 +8,7 @@ from scn.registry.reference import parse, resolve
 from scn.registry.rule import objection
 from scn.registry.signing import KEY
 from scn.registry.trust import may_move, noted, standing
-from scn.storage.base import StoreError
+from scn.storage.base import ObjectNotFound, StoreError
 
 
 def promote(params: Params, reference: str, name: str = LATEST, *, reason: str = "", pin: bool = False) -> Pointer:
@@ -40,11 +40,14 @@ def promote(params: Params, reference: str, name: str = LATEST, *, reason: str =
             trusted = params.registry.trusted
             try:
                 old, new = (metrics_of(store, experiment, each, trusted) for each in (present.version, version))
+                against = objection(old, new, params.registry.latest_may_lose)
+            except ObjectNotFound:  # of the present one, as this one is whole: it is better than one that is not there
+                against = ""
             except StoreError:
                 raise
             except UserError as error:
                 raise UserError(f"{str(error).rstrip('.')}; or give a --reason, which is kept.") from None
-            if against := objection(old, new, params.registry.latest_may_lose):
+            if against:
                 raise UserError(
                     f"{experiment}@{version} does not take the place of {present.version}, as {against}: give a "
                     "--reason, which is kept, to do it all the same."

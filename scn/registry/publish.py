@@ -225,7 +225,9 @@ def _offer(store: Store, version: Version, number: int, is_new: bool, params: Pa
             return present.moved(candidate, _PUBLISHED)
         if present.version == candidate:
             return None
-        if int(present.version[1:]) > number:  # another publisher took a later number, and was faster
+        # Whatever is published is better than a version that is not there, as where damaged ones were deleted.
+        gone = not store.exists(f"{version_folder(name, int(present.version[1:]))}/{MANIFEST}")
+        if not gone and int(present.version[1:]) > number:  # another publisher took a later number, and was faster
             try:
                 return _in_order(store, version, present, candidate, may_lose, trusted)
             except StoreError:
@@ -233,7 +235,8 @@ def _offer(store: Store, version: Version, number: int, is_new: bool, params: Pa
             except UserError as error:  # figures that nobody vouches for move nothing
                 why = str(error).rstrip(".")
                 return None
-        if why := present.held or _against(store, version, present, candidate, is_new, may_lose, trusted):
+        against = "" if gone else _against(store, version, present, candidate, is_new, may_lose, trusted)
+        if why := present.held or against:
             return None
         return present.moved(candidate, _PUBLISHED)
 
@@ -284,7 +287,7 @@ def _against(
         return "it was set by hand or by an early version of scn"
     try:
         figures = metrics_of(store, version.experiment, present.version, trusted)
-    except ObjectNotFound:  # whatever is published is better than a version that is not there
+    except ObjectNotFound:  # it has none
         return ""
     except StoreError:
         raise

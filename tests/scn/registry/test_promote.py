@@ -1,6 +1,7 @@
 """What names point to: `latest` moves by a rule, whatever is moved by hand stays, and the history is kept."""
 
 import json
+import shutil
 import threading
 from typing import Any
 
@@ -148,6 +149,32 @@ def test_a_damaged_version_is_never_pointed_to(project: Any) -> None:
         with pytest.raises(UserError, match=r"model\.safetensors of dn-s25@v1 .* is missing or damaged"):
             act()
     assert latest(store_of(project), NAME) == "v2"
+
+
+def test_latest_leaves_a_version_that_is_not_there(project: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """As verify says of damaged ones: they are deleted, and the model is published again."""
+
+    def delete(*gone: str) -> None:
+        for each in gone:
+            shutil.rmtree(project.root / "store/registry" / NAME / each)
+
+    version(project, 1, 27.40)
+    version(project, 2, 27.48)
+    delete("v1", "v2")
+    assert version(project, 2, 27.48) == "v1"
+    assert resolve(NAME, project.params)[1] == "v1"
+    version(project, 3, 27.0)  # is refused
+    version(project, 4, 27.55)
+    delete("v2", "v3")
+    assert version(project, 5, 27.6) == "v2"
+    assert resolve(NAME, project.params)[1] == "v2"
+    version(project, 6, 27.65)
+    promote(project.params, f"{NAME}@v3", pin=True)
+    delete("v2", "v3")
+    capsys.readouterr()
+    assert version(project, 7, 27.65) == "v2"
+    assert "latest stays v3, as it is pinned: `scn models promote dn-s25@v2` moves it" in capsys.readouterr().err
+    assert promote(project.params, f"{NAME}@v2").version == "v2"
 
 
 def test_many_movers_at_once_lose_no_move(project: Any) -> None:
