@@ -143,13 +143,6 @@ def aliases(keys: Iterable[str], experiment: str) -> list[str]:
     return sorted(found[1] for found in map(pattern.fullmatch, keys) if found and can_be_alias(found[1]))
 
 
-def pointers(store: Store, experiment: str) -> dict[str, Pointer]:
-    """Returns every name of an experiment's versions, `latest` first -> what it points to."""
-    keys = store.list(f"registry/{experiment}/aliases/")
-    found = {name: read(store, experiment, name) for name in (LATEST, *aliases(keys, experiment))}
-    return {name: pointer for name, pointer in found.items() if pointer}
-
-
 def _parsed(data: bytes | None, experiment: str, name: str) -> Pointer | None:
     if data is None:
         return None

@@ -20,10 +20,10 @@ from scn.inference.handle import Model
 from scn.inference.model_files import CONFIG, METRICS, WEIGHTS
 from scn.inference.records import Metrics
 from scn.registry.manifest import MANIFEST, read_manifest, sha256
-from scn.registry.pointers import LATEST, Pointer, aliases, can_be_alias, pointers, read
+from scn.registry.pointers import LATEST, Pointer, aliases, can_be_alias, read
 from scn.registry.publish import published, version_folder, versions
 from scn.registry.signing import check_signature, vouched
-from scn.registry.trust import SEEN, read_trusted, was_seen
+from scn.registry.trust import SEEN, pointers, read_trusted, was_seen
 from scn.registry.versions import read_version, verify
 from scn.storage.base import ObjectNotFound, Store, StoreError
 from scn.storage.local import FileStore
@@ -82,8 +82,9 @@ def load(
 def list_models(*, params_file: Path | str = PARAMS_FILE) -> list[ModelEntry]:
     """The models that `load` finds by name: those that ship, then every published version, by name and number.
 
-    A published one whose config.json is damaged is left out, which is told: it must not hide the others. Of one that
-    nobody who is trusted has signed nothing is said but its name, as `auto` would heed it.
+    A published one whose config.json is damaged is left out, and so is a name that is damaged or not trusted, which is
+    told: it must not hide the others. Of a version that nobody who is trusted has signed nothing is said but its name,
+    as `auto` would heed it.
 
     Args:
         params_file: says where the registry is; where there is no such file, only models that ship are listed.
@@ -95,7 +96,7 @@ def list_models(*, params_file: Path | str = PARAMS_FILE) -> list[ModelEntry]:
     if params := _params(params_file, "only models that ship are listed"):
         store = params.open_store()
         for name, numbers in published(store).items():
-            named = pointers(store, name)
+            named = pointers(store, name, params)
             for number in numbers:
                 key, version = version_folder(name, number), f"v{number}"
                 url = f"{params.storage.url.rstrip('/')}/{key}"

@@ -13,11 +13,11 @@ from scn.inference.model_files import CONFIG, METRICS
 from scn.inference.records import Metrics
 from scn.registry.figures import further_figures, row
 from scn.registry.manifest import MANIFEST, read_manifest, sha256
-from scn.registry.pointers import pointers
 from scn.registry.publish import metrics_of, published, version_folder
 from scn.registry.reference import find, parse, resolve
 from scn.registry.rule import differences, objection
 from scn.registry.signing import check_signature
+from scn.registry.trust import pointers
 from scn.storage.base import ObjectNotFound, Store, StoreError
 
 
@@ -50,7 +50,7 @@ def _published(params: Params, reference: str) -> dict[str, Any]:
     """What else there is to know of a version in the store."""
     store = params.open_store()
     experiment, version = parse(reference, store, params)
-    named = pointers(store, experiment)
+    named = pointers(store, experiment, params)
     return {
         "model": f"{experiment}@{version}",
         "url": f"{store.url}/{version_folder(experiment, int(version[1:]))}",

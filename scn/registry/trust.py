@@ -5,14 +5,15 @@ of a pointer is signed. An older state of the pointer is signed as well: it is r
 made, which each project's folder remembers in .scn/cache/pointers.
 """
 
+import sys
 from pathlib import Path
 
 from scn.config.params import Params
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
-from scn.registry.pointers import NOTHING, Pointer, read, statement
+from scn.registry.pointers import LATEST, NOTHING, Pointer, aliases, read, statement
 from scn.registry.signing import KEY, check, public_key, signing_key
-from scn.storage.base import Store
+from scn.storage.base import Store, StoreError
 
 SEEN = Path(".scn/cache/pointers")
 """Folder of the pointers as they were last seen, relative to the project's."""
@@ -36,6 +37,22 @@ def read_trusted(store: Store, experiment: str, name: str, params: Params) -> Po
     pointer = read(store, experiment, name)
     _check(pointer or NOTHING, seen, experiment, name, params)
     return noted(pointer, experiment, name, params) if pointer else None
+
+
+def pointers(store: Store, experiment: str, params: Params) -> dict[str, Pointer]:
+    """Returns every name of an experiment's versions, `latest` first -> what it points to.
+
+    One that is damaged or not trusted is left out, which is told: it must not hide the others.
+    """
+    found = {}
+    for name in (LATEST, *aliases(store.list(f"registry/{experiment}/aliases/"), experiment)):
+        try:
+            found[name] = read_trusted(store, experiment, name, params)
+        except StoreError:
+            raise
+        except UserError as error:
+            print(error, file=sys.stderr)
+    return {name: pointer for name, pointer in found.items() if pointer}
 
 
 def noted(pointer: Pointer, experiment: str, name: str, params: Params) -> Pointer:

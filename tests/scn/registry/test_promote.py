@@ -10,11 +10,12 @@ import pytest
 from scn.core.errors import UserError
 from scn.inference.records import Metrics
 from scn.registry import publish as publishing
-from scn.registry.pointers import LATEST, Pointer, aliases, move, pointer_key, pointers, read
+from scn.registry.pointers import LATEST, Pointer, aliases, move, pointer_key, read
 from scn.registry.promote import promote, rollback
 from scn.registry.publish import latest, publish, versions
 from scn.registry.reference import load, resolve
 from scn.registry.rule import differences, objection
+from scn.registry.trust import pointers
 from scn.storage import open_store
 from scn.storage.base import Store
 
@@ -125,7 +126,7 @@ def test_an_alias_is_a_name_of_a_version_that_moves_by_hand_only(project: Any) -
     assert promote(project.params, f"{NAME}@production", "staging").version == "v1"
     assert load(f"{NAME}@production", "cpu", params_file=project.root / "params.yaml").version == "v1"
     version(project, 3, 29.0)
-    assert {name: each.version for name, each in pointers(store_of(project), NAME).items()} == {
+    assert {name: each.version for name, each in pointers(store_of(project), NAME, project.params).items()} == {
         "latest": "v3",
         "production": "v1",
         "staging": "v1",

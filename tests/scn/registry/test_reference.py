@@ -13,6 +13,7 @@ import scn.cli
 import scn.zoo
 from scn.core.errors import UserError
 from scn.registry.land import land
+from scn.registry.promote import promote
 from scn.registry.publish import publish
 from scn.registry.reference import ModelEntry, list_models, load
 from scn.registry.several import restore
@@ -148,6 +149,19 @@ def test_a_damaged_config_is_named_and_hides_no_other(
     assert found == ["car-q10", "sr-x2", "sr-x2@v1", "sr-x2@v2"]
     told = capsys.readouterr().err
     assert told.startswith("file://store/registry/dn-s25/v1/config.json is missing or damaged: delete")
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["latest", "aliases/production"])
+def test_a_damaged_name_is_told_and_hides_nothing(project: Any, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    promote(project.params, "sr-x2@v1", "production")
+    (project.root / f"store/registry/sr-x2/{name}.json").write_text('{"version": ')
+    found = [(entry.reference, entry.names) for entry in list_models(params_file=project.params.path)]
+    names = [("production",), ()] if name == "latest" else [(), ("latest",)]
+    shipping = [("car-q10", ()), ("sr-x2", ()), ("dn-s25@v1", ("latest",))]
+    assert found == [*shipping, ("sr-x2@v1", names[0]), ("sr-x2@v2", names[1])]
+    told = capsys.readouterr().err
+    assert told.startswith(f"registry/sr-x2/{name}.json holds no pointer (")
     assert told.count("\n") == 1
 
 

@@ -20,7 +20,7 @@ from scn.registry.promote import promote, rollback
 from scn.registry.publish import latest, publish, receipt_of, sign
 from scn.registry.reference import list_models, load, resolve
 from scn.registry.several import Models
-from scn.registry.show import compared, verified
+from scn.registry.show import about, compared, text, verified
 from scn.registry.signing import KEY, make_key
 from scn.registry.summary import _before
 
@@ -244,6 +244,21 @@ def test_what_auto_takes_is_signed(project: Any, capsys: pytest.CaptureFixture[s
     assert listed == [("v1", "", None), ("v2", "dn", 25)]
     assert re.match(r"config\.json of dn-s25@v3 in \S+ is not the one that its manifest", capsys.readouterr().err)
     assert [(each.task, each.level) for each in Models("cpu", params.path).candidates()] == [("dn", 25)]
+
+
+def test_a_name_that_is_not_trusted_is_no_fact(project: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    params = trusting(project, project.public)
+    move = {"version": "v2", "at": "2026-01-01", "by": "boss@hq", "why": "promoted: checked by hand"}
+    promote(params, f"{NAME}@v2", "production")
+    capsys.readouterr()
+    pointer_file(project).write_text(json.dumps({"version": "v2", "history": [move]}))
+    why = r"What dn-s25@latest points to in \S+ is not signed, and registry\.trusted .*\n"
+    assert [each.names for each in list_models(params_file=params.path)] == [(), ("production",), ()]
+    assert re.fullmatch(why, capsys.readouterr().err)
+    shown = text(about(params.path, f"{NAME}@v2"))
+    assert re.fullmatch(why, capsys.readouterr().err)
+    assert "names: production\n" in shown
+    assert "boss@hq" not in shown
 
 
 def test_verify_asks_who_has_signed(project: Any) -> None:
