@@ -15,7 +15,9 @@ def study(
         typer.Option(help="Minutes that all trainings together take, one after the other; 30 if nothing is said."),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of each training, in place of minutes.")] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each variant; default: as declared.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Trainings of each variant; default: as before or declared.")
+    ] = None,
     size: Annotated[str | None, typer.Option(help="Size of the networks; default: the first declared.")] = None,
     experiment: Annotated[
         str | None,

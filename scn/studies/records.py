@@ -42,6 +42,8 @@ class Plan(Record):
     """SHA-256 of all that decides the weights but for the steps: networks, recipes, training images."""
     steps: int
     """Number of steps of a variant whose share is 1."""
+    seeds: int | None = None
+    """The most seeds that each variant was asked for; None: it was begun before they were kept here."""
     minutes: float | None = None
     """The minutes that `steps` was worked out from; None: the steps themselves were asked for."""
     timings: Mapping[str, Timing]

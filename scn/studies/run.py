@@ -53,7 +53,7 @@ def run_study(
         params: the project whose images are used.
         minutes: that all trainings together take, one after the other; None: as the folder's study was begun, or 30.
         steps: number of steps, in place of minutes.
-        seeds: number of trainings of each variant; None: as the study says. More than before are added.
+        seeds: number of trainings of each variant; None: as many as before, or as the study says. More are added.
         size: of the networks; None: as the folder's study was begun, or the study's first one.
         experiment: whose shards are used; None: as before, or the first one of the study's task and level.
         settings: KEY=VALUE of model or train, which go before the study's own; none: as before.
@@ -64,7 +64,6 @@ def run_study(
     """
     study = load_study(name)
     path = out or params.root / "studies" / study.name
-    seeds = study.seeds if seeds is None else seeds
     if minutes is not None and steps is not None:
         raise UserError("--minutes and --steps both say how long to train: give one of them.")
     told = f"{study.name}: waits for another process that runs the study in {path}"
@@ -74,10 +73,14 @@ def run_study(
             if plan.settings and not settings:
                 print(f"{study.name}: goes on with --set {' --set '.join(plan.settings)}, as it was begun", flush=True)
             size, experiment, settings = size or plan.size, experiment or plan.experiment, settings or plan.settings
+        seeds = seeds or (plan and plan.seeds) or study.seeds
         folder = open_folder(study, params, path, study.check_size(size), parse_settings(settings), experiment)
         if plan is None:
             plan = _planned(folder, settings, MINUTES if minutes is None and steps is None else minutes, steps, seeds)
         check_plan(plan, folder, minutes, steps)
+        if seeds > (plan.seeds or 0):
+            plan = plan.model_copy(update={"seeds": seeds})
+            write_atomically(folder.path / PLAN, plan.dumps())
         mine = folder.write_params(seeds, plan.steps)
         trainings = [(variant, seed) for variant in study.variants for seed in range(seeds)]
         print(f"{study.name}: {len(trainings)} trainings of {plan.steps} steps, measured on {', '.join(folder.sets)}")
@@ -183,6 +186,7 @@ def _planned(folder: Folder, settings: Sequence[str], minutes: float | None, ste
         settings=list(settings),
         sha256=folder.sha256,
         steps=steps,
+        seeds=seeds,
         minutes=minutes,
         timings=timings,
         machine=machine(),

@@ -95,6 +95,18 @@ def test_seeds_are_added(
     summary = after["variants"]["unet"]["sets"]["sample/evaluation"]
     assert summary["psnr"]["n"] == summary["difference"]["n"] == 2
     assert summary["psnr"]["std"] > 0
+    run_study(TABLE, studied)
+    assert figures(done) == after
+
+
+def test_a_study_that_was_begun_before_seeds_were_kept_goes_on(studied: Params, done: Path) -> None:
+    plan = json.loads((done / "plan.json").read_text())
+    assert plan.pop("seeds") == 1
+    (done / "plan.json").write_text(json.dumps(plan))
+    before = figures(done)
+    run_study(TABLE, studied, seeds=1)
+    assert figures(done) == before
+    assert json.loads((done / "plan.json").read_text())["seeds"] == 1
 
 
 def test_a_damaged_model_is_trained_again(studied: Params, done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
