@@ -29,8 +29,9 @@ class RunConfig(Section):
     channels_last: bool = True
     """Keep images and features in memory with channels last, which is faster on nearly every device."""
     compile: Literal["auto"] | bool = "auto"
-    """Compile the network's forward and backward pass with torch.compile: true, false, or auto (on a CPU with a C++
-    compiler, in a run that is long enough to pay for the minutes that it takes)."""
+    """Compile the network's forward and backward pass with torch.compile: true, false, or auto (on CPUs where every
+    machine has a C++ compiler, in a run that is long enough to pay for the minutes that it takes; on a GPU never, as no
+    measurement has shown that it pays there)."""
     cuda_graphs: bool = True
     """On a GPU and without `compile`, record the kernels of a step and launch them as one; results are the same."""
     deterministic: bool = False

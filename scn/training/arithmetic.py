@@ -49,8 +49,15 @@ class Arithmetic:
 
 
 def chosen(experiment: Experiment, world: World, steps: int) -> tuple[Arithmetic, str]:
-    """Chooses how a new run of so many steps computes; returns it, and why it is compiled or not."""
+    """Chooses how a new run of so many steps computes; returns it, and why it is compiled or not.
+
+    Every rank has to call it, and what rank 0 is given counts: its processor decides. Under run.compile: auto nothing
+    is compiled where a machine of the run can't do that; otherwise see check_compiler.
+    """
     compiled, why = compiles(experiment, steps, world.device)
+    lacks = next((f"{host} has no {lacking}" for host, lacking in _lacking(world) if lacking), "")
+    if compiled and experiment.run.compile == "auto" and lacks:
+        compiled, why = False, f"not compiled, though {steps:,} steps would pay for it: {lacks}"
     return Arithmetic(threads=fixed_threads(experiment) or world.threads, compiled=compiled), why
 
 
@@ -58,12 +65,17 @@ def check_compiler(how: Arithmetic, world: World) -> None:
     """Raises UserError on every rank if the run is compiled and a machine of it can't do that."""
     if not how.compiled:
         return
-    for host, lacking in gathered((socket.gethostname(), missing(world.device)), world):
+    for host, lacking in _lacking(world):
         if lacking:
             raise UserError(
                 f"The run is compiled and {host} has no {lacking}: install it there, or set run.compile to false and "
                 "begin anew with --no-resume."
             )
+
+
+def _lacking(world: World) -> list[tuple[str, str]]:
+    """Returns host and what its compiler lacks of each rank; every rank has to call it."""
+    return gathered((socket.gethostname(), missing(world.device)), world)
 
 
 def fixed_threads(experiment: Experiment) -> int | None:

@@ -25,8 +25,8 @@ MARGIN = 3
 def compiles(experiment: Experiment, steps: int, device: torch.device) -> tuple[bool, str]:
     """Returns whether a run's network is to be compiled, and why, as words that follow the experiment's name.
 
-    The choice is a function of the recipe, the kind of device and the compilers on this machine. Nothing is timed, and
-    workers don't count, so that the same run is computed in the same way anywhere.
+    The choice is a function of the recipe and the kind of device. Nothing is timed, and workers don't count, so that
+    the same run is computed in the same way anywhere. What it needs may be `missing`.
 
     Args:
         steps: number of steps of the whole run.
@@ -46,8 +46,6 @@ def compiles(experiment: Experiment, steps: int, device: torch.device) -> tuple[
         return False, "not compiled: in bfloat16 without AMX it gains nothing"
     if steps < steps_to_pay(experiment, precision):
         return False, f"not compiled: {steps:,} steps are over before it would pay"
-    if lacking := missing(device):
-        return False, f"not compiled, though {steps:,} steps would pay for it: there is no {lacking}"
     return True, f"compiled, as {steps:,} steps pay for it"
 
 

@@ -156,7 +156,8 @@ def _resume(run: Run, world: World, callbacks: Callbacks, stop_reason: Callable[
     found = _on_rank_0(world, run.checkpoints.load)
     how, why = Arithmetic.of(found[1]) if found else None, ""
     if how is None:
-        how, why = _on_rank_0(world, lambda: chosen(run.experiment, world, run.steps))
+        mine = chosen(run.experiment, world, run.steps)  # which asks all ranks for their compilers
+        how, why = _on_rank_0(world, lambda: mine)
     check_compiler(how, world)
     with how.in_force(), deterministic(world.device, run.experiment.run.deterministic):
         _train(run, world, callbacks, stop_reason, found, how, why)

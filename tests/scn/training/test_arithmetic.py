@@ -23,6 +23,21 @@ def test_it_is_chosen_from_the_recipe_and_the_cores(monkeypatch: pytest.MonkeyPa
     assert chosen(experiment(compile=True), World(), 10)[0].compiled
 
 
+def test_a_run_of_which_a_machine_can_not_compile_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scn.training.arithmetic.compiles", lambda *run: (True, "compiled, as it pays"))
+    lacking = [("first", ""), ("second", "C++ compiler (g++)")]
+    monkeypatch.setattr("scn.training.arithmetic.gathered", lambda mine, world: lacking)
+    how, why = chosen(experiment(), World(world_size=2), 9000)
+    assert not how.compiled
+    assert why == "not compiled, though 9,000 steps would pay for it: second has no C++ compiler (g++)"
+    how, why = chosen(experiment(compile=True), World(world_size=2), 9000)
+    assert how.compiled
+    with pytest.raises(UserError, match="second has no"):
+        check_compiler(how, World(world_size=2))
+    lacking[1] = ("second", "")
+    assert chosen(experiment(), World(world_size=2), 9000) == (how, "compiled, as it pays")
+
+
 def test_it_comes_back_from_a_checkpoint_and_is_in_force_for_a_while() -> None:
     how = Arithmetic(threads=3, compiled=True)
     assert Arithmetic.of({"arithmetic": how.state()}) == how

@@ -1,5 +1,6 @@
 """A network is compiled where the run is long enough, and the reason is told."""
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from scn.config.params import DataConfig, EvaluateConfig, Experiment, load_param
 from scn.config.run import RunConfig
 from scn.config.train import TrainConfig
 from scn.networks import network_config
-from scn.training.compiling import compiles, steps_to_pay
+from scn.training.arithmetic import chosen
+from scn.training.compiling import compiles, missing, steps_to_pay
+from scn.training.world import World
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).resolve().parents[3]
@@ -78,13 +81,16 @@ def test_the_demo_stays_as_it_is() -> None:
     )
 
 
-@pytest.mark.parametrize(("file", "told"), [("g++", "there is no C++ compiler"), ("Python.h", "there is no Python.h")])
+@pytest.mark.parametrize(("file", "told"), [("g++", "C++ compiler"), ("Python.h", "Python.h")])
 def test_what_is_missing_is_named(processor: Path, file: str, told: str) -> None:
+    assert missing(CPU) == ""
     (processor / file).unlink()
-    compiled, why = compiles(experiment(), 10**7, CPU)
-    assert not compiled
-    assert why.startswith("not compiled, though 10,000,000 steps would pay for it: ")
-    assert told in why
+    assert missing(CPU).startswith(told)
+    how, why = chosen(experiment(), World(), 10**7)
+    assert not how.compiled
+    assert why.startswith(
+        f"not compiled, though 10,000,000 steps would pay for it: {socket.gethostname()} has no {told}"
+    )
 
 
 def test_where_it_gains_nothing_it_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
