@@ -38,9 +38,9 @@ run: setup
 test: check
 	@pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-# One after the other: the tests share the machines, and their raylets need every CPU that there is.
+# Two files at a time, each with machines of its own: most of the time something is away, and nobody computes.
 test-cluster: setup
-	@pytest -n 0 -m cluster tests
+	@pytest -n 2 --dist loadfile --no-loadscope-reorder -m cluster tests
 
 # Builds the image and trains in it, and shows what both print: half an hour or more.
 test-container: setup

@@ -3,12 +3,16 @@
     python -m benchmarks.model [--device cuda] [--json FILE] [--runs N] [--only inference]
 
 The published form (benchmarks.published) is eager, in NCHW, with weight normalisation live, and computes every scale to
-the end. `matrix_rate_%` compares the network's useful multiply-adds per second, those of the scales that reach the
-output, with the rate at which this device multiplies large square matrices of the same precision.
+the end. "weights in every call" is ours if a step made each normalised weight anew for every scale. `matrix_rate_%`
+compares the network's useful multiply-adds per second, those of the scales that reach the output, with the rate at
+which this device multiplies large square matrices of the same precision.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +22,7 @@ from benchmarks.measure import Row, medians, parser, table, write_json
 from benchmarks.memory import peak_mib, peak_of_command
 from benchmarks.published import Published
 from scn.inference.precision import Precision, autocast, has_bfloat16
+from scn.networks.base import layers
 from scn.networks.build import build, fold
 from scn.networks.profile import count_macs
 
@@ -36,7 +41,7 @@ Run = Callable[[], Tensor]
 class Candidate(NamedTuple):
     """A form of the network in a precision."""
 
-    form: Literal["published", "ours", "ours, compiled", "ours, compiled, CUDA graph"]
+    form: Literal["published", "ours, weights in every call", "ours", "ours, compiled", "ours, compiled, CUDA graph"]
     precision: Precision
 
     def __str__(self) -> str:
@@ -47,11 +52,13 @@ BASELINE = Candidate("published", "float32")
 """The candidate that all others are compared with."""
 
 
-def candidates(device: torch.device) -> list[Candidate]:
-    """The candidates that are measured on a device, BASELINE first."""
+def candidates(work: Work, device: torch.device) -> list[Candidate]:
+    """The candidates of a kind of work that are measured on a device, BASELINE first."""
     precisions: list[Precision] = ["float32", "bfloat16"] if has_bfloat16(device) else ["float32"]
     result = [BASELINE]
     for precision in precisions:
+        if work == "training step":
+            result.append(Candidate("ours, weights in every call", precision))
         result += [Candidate("ours", precision), Candidate("ours, compiled", precision)]
         if device.type == "cuda":
             result.append(Candidate("ours, compiled, CUDA graph", precision))
@@ -83,10 +90,12 @@ def start(work: Work, candidate: Candidate, device: torch.device) -> Run:
     lr = torch.rand(BATCH, 3, PATCH, PATCH, generator=draw).to(device, memory_format=layout)
     hr = torch.rand(BATCH, 3, 2 * PATCH, 2 * PATCH, generator=draw).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    anew = candidate.form == "ours, weights in every call"
+    weights = partial(patch.object, layers, "made_once", nullcontext) if anew else nullcontext
 
     def step() -> Tensor:
         optimizer.zero_grad()
-        with autocast(device, candidate.precision):
+        with autocast(device, candidate.precision), weights():
             restored = model(lr)
         loss = F.l1_loss(restored.float(), hr)
         loss.backward()
@@ -105,7 +114,7 @@ def multiply_adds(work: Work) -> int:
 
 def measure(work: Work, device: torch.device, runs: int) -> list[Row]:
     """Times all candidates in turn, together with matrix products; returns a row for each candidate."""
-    started = {candidate: start(work, candidate, device) for candidate in candidates(device)}
+    started = {candidate: start(work, candidate, device) for candidate in candidates(work, device)}
     first = {candidate: run().cpu() for candidate, run in started.items()}
     side, macs = MATRIX[device.type], multiply_adds(work)
     timed: dict[str, Callable[[], object]] = {}

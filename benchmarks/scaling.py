@@ -6,14 +6,17 @@ The workers are processes of this machine with one thread each, joined by Gloo o
 exec` and `tc qdisc ... tbf` give it a slower one. Within one group of workers all forms take turns; all workers begin
 each step together, and its time is that of the slowest:
 
+    one             one of them computes its patches, the others rest: what weak scaling is measured by
+    one, all        one of them computes the patches of all: what strong scaling is measured by
     alone           each computes its patches and sends nothing: what sharing a machine costs by itself
     buckets         scn.training.reduction.Buckets, sent during the backward pass
     after           the same buckets, sent after the backward pass
     DDP             torch.nn.parallel.DistributedDataParallel, with a static graph
     lanes           scn.training.reduction.Lanes, one lane for each worker
 
-`model` is what `step_seconds` says of the form, from `alone` and the measured latency and rate of an all-reduce. The
-last table is what the model says of GPUs (docs/scaling.md).
+`model` is what `step_seconds` says of the form, from `alone` and the measured latency and rate of an all-reduce. Then
+one process with more and more lanes, which compute smaller parts of the same batch. The last table is what the model
+says of GPUs (docs/scaling.md).
 """
 
 import socket
@@ -57,6 +60,8 @@ PATCHES, SIDE = 4, 32
 """Patches of each worker in a step, and their side in pixels."""
 SIZES = (2**10, 2**16, 2**20, 2**22, 2**24)
 """Bytes of the all-reduces that latency and rate are fitted to."""
+LANES = (1, 2, 4, 8, 16)
+"""Numbers of lanes of one process."""
 BACKWARD = 2 / 3
 """Share of a step's computing that the backward pass takes, during which buckets travel."""
 
@@ -103,7 +108,7 @@ def _experiment(network: Mapping[str, Any], workers: int, **train: Any) -> Exper
         level=2,
         data=DataConfig(train=["a"], evaluation=["b"]),
         model=network_config(dict(network), "model"),
-        train=TrainConfig(batch_size=PATCHES * workers, patch_size=SIDE, **train),
+        train=TrainConfig(**{"batch_size": PATCHES * workers, "patch_size": SIDE, **train}),
         run=RunConfig(workers=workers),
         evaluate=EvaluateConfig(),
     )
@@ -129,9 +134,7 @@ class _WithDDP:
 
 def _forms(network: Mapping[str, Any], world: World) -> tuple[dict[str, Callable[[], object]], int]:
     """The steps that are timed, by name, and the bytes of the network's gradients."""
-    draw = torch.Generator().manual_seed(world.rank)
-    input = torch.rand(PATCHES, 3, SIDE, SIDE, generator=draw)
-    batch = Batch(input=input, target=torch.rand(PATCHES, 3, 2 * SIDE, 2 * SIDE, generator=draw))
+    batch, everything = _batch(PATCHES, world.rank), _batch(PATCHES * world.world_size, world.rank)
     experiment = _experiment(network, world.world_size)
     alone = Learner(_experiment(network, 1), World())
     lanes = Learner(_experiment(network, world.world_size, lanes=world.world_size), world)
@@ -144,8 +147,48 @@ def _forms(network: Mapping[str, Any], world: World) -> tuple[dict[str, Callable
         for name, learner in learners.items()
     }
     forms["DDP"] = _WithDDP(Learner(_experiment(network, 1), World()), batch).step
+    first = {"one": (alone, batch), "one, all": (Learner(_experiment(network, 1), World()), everything)}
+    for name, (learner, of_one) in first.items():
+        step = partial(learner.step, of_one, L1, RATE)
+        forms[name] = step if world.rank == 0 else _nothing
     size = sum(4 * p.numel() for p in alone.network.parameters() if p.requires_grad)
     return forms, size
+
+
+def _batch(patches: int, seed: int) -> Batch:
+    draw = torch.Generator().manual_seed(seed)
+    input = torch.rand(patches, 3, SIDE, SIDE, generator=draw)
+    return Batch(input=input, target=torch.rand(patches, 3, 2 * SIDE, 2 * SIDE, generator=draw))
+
+
+def _nothing() -> None:
+    """What the other workers do while one computes."""
+
+
+def lanes_in_one(runs: int, network: str) -> list[Row]:
+    """Times steps of one process, one thread, whose batch is computed in so many lanes; a row for each number."""
+    batch = _batch(max(LANES), 0)
+    steps: dict[str, Callable[[], object]] = {}
+    for lanes in (0, *LANES):
+        learner = Learner(_experiment(NETWORKS[network], 1, batch_size=max(LANES), lanes=lanes), World())
+        steps[str(lanes)] = partial(learner.step, batch, L1, RATE)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        times = medians(steps, runs, warm_up=2)
+    finally:
+        torch.set_num_threads(threads)
+    return [
+        {
+            "network": network,
+            "lanes": lanes,
+            "patches_each": max(LANES) // int(lanes) if lanes != "0" else None,
+            "step_ms": 1e3 * timing.median,
+            "spread_%": 100 * timing.spread,
+            "over_none": timing.over(times["0"]),
+        }
+        for lanes, timing in times.items()
+    ]
 
 
 def _rank(rank: int, world_size: int, port: int, folder: str, runs: int, networks: Mapping[str, Any]) -> None:
@@ -195,6 +238,8 @@ def measured(workers: int, runs: int, networks: Mapping[str, Mapping[str, Any]])
     for network, (size, forms) in found["steps"].items():
         times = {name: Timing(seconds=tuple(seconds)) for name, seconds in forms.items()}
         for name, timing in times.items():
+            if name in ("one", "one, all"):
+                continue
             overlap = {"buckets": BACKWARD, "DDP": BACKWARD}.get(name, 0.0)
             model = step_seconds(times["alone"].median, size, workers, latency, rate, overlap=overlap)
             steps.append(
@@ -206,6 +251,8 @@ def measured(workers: int, runs: int, networks: Mapping[str, Mapping[str, Any]])
                     "spread_%": 100 * timing.spread,
                     "over_alone": timing.over(times["alone"]),
                     "over_DDP": timing.over(times["DDP"]),
+                    "weak_%": 100 * times["one"].over(timing),
+                    "strong_%": 100 * times["one, all"].over(timing) / workers,
                     "model_ms": 1e3 * (times["alone"].median if name == "alone" else model),
                 }
             )
@@ -243,10 +290,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments.add_argument("--workers", type=int, default=2, metavar="N", help="processes (default: %(default)s)")
     options = arguments.parse_args(argv)
     transfers, steps = measured(options.workers, options.runs, NETWORKS)
+    lanes = [row for network in NETWORKS for row in lanes_in_one(options.runs, network)]
     gpus = predicted()
-    print(f"{table(transfers)}\n\n{table(steps)}\n\n{table(gpus)}")
+    print(f"{table(transfers)}\n\n{table(steps)}\n\n{table(lanes)}\n\n{table(gpus)}")
     if options.json:
         rows = [{"part": "all-reduce", **row} for row in transfers] + [{"part": "step", **row} for row in steps]
+        rows += [{"part": "lanes", **row} for row in lanes]
         rows += [{"part": "predicted", **row} for row in gpus]
         write_json(options.json, TITLE, rows)
 

@@ -23,6 +23,8 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 sys.dont_write_bytecode = False
 
 LONGEST = (
+    "tests/cluster/test_cluster_training.py",
+    "tests/cluster/test_cluster_evaluation.py",
     "tests/flows/test_prefect_server.py",
     "tests/test_pipeline.py",
     "tests/scn/studies/test_running.py",

@@ -1,13 +1,18 @@
 """The benchmark of several workers: its model is right where it is known, and its parts run at a tiny size."""
 
 import time
+from collections import Counter
+from functools import partial
 from typing import Any
 
 import pytest
 import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from benchmarks import scaling
 from benchmarks.measure import Timing
+from scn.networks.scn.network import SCN
 from scn.training.world import World
 
 
@@ -48,7 +53,7 @@ def _same_forms(network: Any, world: World) -> tuple[dict[str, Any], int]:
         rest()
         dist.barrier()
 
-    return {"alone": rest, "buckets": rest, "DDP": together}, 4
+    return {"one": rest, "one, all": rest, "alone": rest, "buckets": rest, "DDP": together}, 4
 
 
 def _rank_of_same_forms(*arguments: Any) -> None:
@@ -72,3 +77,44 @@ def test_every_form_is_timed() -> None:
     transfers, steps = scaling.measured(2, 1, tiny)
     assert [row["bytes"] for row in transfers] == list(scaling.SIZES)
     assert {row["form"] for row in steps} == {"alone", "buckets", "after", "lanes", "DDP"}
+
+
+def _forms_of_known_times(network: Any, world: World) -> tuple[dict[str, Any], int]:
+    """One worker takes 0.1 s for its part and 0.2 s for everything; two together take 0.2 s for a part each."""
+    of_one = 1 if world.rank == 0 else 0
+    times = {"one": 0.1 * of_one, "one, all": 0.2 * of_one, "alone": 0.1, "buckets": 0.2, "DDP": 0.1}
+    return {name: partial(time.sleep, seconds) for name, seconds in times.items()}, 4
+
+
+def _rank_of_known_times(*arguments: Any) -> None:
+    scaling._forms = _forms_of_known_times
+    scaling._rank(*arguments)
+
+
+def test_weak_and_strong_scaling_are_those_beside_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    spawn = scaling.torch.multiprocessing.spawn
+    monkeypatch.setattr(
+        scaling.torch.multiprocessing,
+        "spawn",
+        lambda function, *words, **more: spawn(_rank_of_known_times, *words, **more),
+    )
+    _, steps = scaling.measured(2, 1, {"same": {}})
+    row = next(row for row in steps if row["form"] == "buckets")
+    assert row["weak_%"] == pytest.approx(50, rel=0.2)
+    assert row["strong_%"] == pytest.approx(50, rel=0.2)
+
+
+def test_every_number_of_lanes_is_timed_and_computes_the_same_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = {"name": "scn", "blocks": 1, "units": 4, "width": 2, "scales": 2}
+    monkeypatch.setattr(scaling, "NETWORKS", {"tiny": tiny})
+    monkeypatch.setattr(scaling, "LANES", (1, 4))
+    seen = Counter[int]()
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if isinstance(module, SCN):
+            seen[len(inputs[0])] += 1
+
+    with register_module_forward_pre_hook(count):
+        rows = scaling.lanes_in_one(1, "tiny")
+    assert [row["lanes"] for row in rows] == ["0", "1", "4"]
+    assert seen == {4: 3 + 3, 1: 3 * 4}  # three steps each, the first two to warm up

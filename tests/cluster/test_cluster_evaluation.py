@@ -13,7 +13,7 @@ from benchmarks.measure import Row
 pytestmark = [pytest.mark.cluster, pytest.mark.integration, pytest.mark.timeout(1200)]
 
 
-@pytest.mark.parametrize("disturbance", [KILLED, cut_off(10), s3_gone(30), REFUSED], ids=str)
+@pytest.mark.parametrize("disturbance", [KILLED, cut_off(60), s3_gone(30), REFUSED], ids=str)
 def test_a_disturbed_cluster_finds_the_figures_of_one_machine(
     cluster: Cluster, sharded: str, alone: Alone, measured: list[Row], disturbance: Disturbance
 ) -> None:

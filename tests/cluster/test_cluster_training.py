@@ -1,7 +1,6 @@
 """Training on a cluster: the weights of one machine alone, whatever happens to the machines meanwhile."""
 
 import shutil
-import time
 
 import pytest
 from alone import Alone
@@ -32,13 +31,12 @@ def test_a_cluster_that_loses_a_node_trains_the_weights_of_one_machine(
 ) -> None:
     with cluster.command(*training("run.workers=3")) as running:
         running.wait_for(lambda: results.steps)
-        for disturbance in (cut_off(8), KILLED, cut_off(60)):
-            began = time.time()
-            measured.append(disturbance.strike(cluster, running, "training, 3 workers", lambda: results.last_step_time))
+        lost = (f"{NAME}:", cluster.nodes[LOST].address)
+        for disturbance, told in ((cut_off(8), ()), (KILLED, ()), (cut_off(60), lost)):
+            work = "training, 3 workers"
+            measured.append(disturbance.strike(cluster, running, work, lambda: results.last_step_time, told))
         running.end()
     assert results.weights == alone.weights(3)
-    address = cluster.nodes[LOST].address
-    assert running.told(began, began + 60, f"{NAME}:", address), f"nobody was told of the cut:\n{running.printed}"
 
 
 def test_a_cluster_whose_store_is_away_trains_the_weights_of_one_machine(
@@ -46,21 +44,21 @@ def test_a_cluster_whose_store_is_away_trains_the_weights_of_one_machine(
 ) -> None:
     with cluster.command(*training("run.workers=2", *STREAMED)) as running:
         running.wait_for(lambda: results.steps)
-        for disturbance in (REFUSED, s3_gone(30)):
-            began = time.time()
-            measured.append(disturbance.strike(cluster, running, "training, 2 workers", lambda: results.last_step_time))
+        away = (f"{NAME}:", cluster.s3.machine.address)
+        for disturbance, told in ((REFUSED, ()), (s3_gone(30), away)):
+            work = "training, 2 workers"
+            measured.append(disturbance.strike(cluster, running, work, lambda: results.last_step_time, told))
         running.end()
     assert results.weights == alone.weights(2, *STREAMED)
-    address = cluster.s3.machine.address
-    assert running.told(began, began + 30, f"{NAME}:", address), f"nobody was told of the store:\n{running.printed}"
 
 
 def test_with_lanes_any_number_of_workers_on_any_machines_trains_the_same_weights(
-    cluster: Cluster, results: Results, alone: Alone
+    cluster: Cluster, results: Results, alone: Alone, measured: list[Row]
 ) -> None:
-    """It begins on two machines and goes on with one worker."""
+    """It begins on two machines, of which one is killed, and goes on with one worker."""
     with cluster.command(*training("run.workers=2", LANES)) as running:
         running.wait_for(lambda: results.steps)
+        measured.append(KILLED.strike(cluster, running, "training, 2 lanes", lambda: results.last_step_time))
         running.stop()
         running.end(status=STOPPED)
     assert 0 < results.steps[-1] < 200
