@@ -107,18 +107,22 @@ def images_of(store: Store) -> list[str]:
 
 
 def left_to_do(work: Work, wanted: dict[str, str]) -> dict[str, str]:
-    """Those of the images whose results are not there.
+    """Those of the images whose results are not there; the record of a result that was deleted is deleted, too.
 
     Raises:
-        UserError: if a result is there that was made in another way.
+        UserError: if a result is there that was made in another way, or what is no record among the records.
     """
-    there = set(work.target.list(f"{RECORDS}/"))
+    records = _records(work.target)
+    there = set(work.target.list())  # after the records, as each is written after its result
     left = {}
     for key, target in wanted.items():
-        record = _record(target)
-        if record not in there:
+        record = records.get(_record(target))
+        if record is None:
             left[key] = target
-        elif json.loads(work.target.get(record))["settings"] != work.settings:
+        elif record["result"] and record["result"] not in there:
+            work.target.delete(_record(target))
+            left[key] = target
+        elif record["settings"] != work.settings:
             raise UserError(
                 f"{work.target.url}/{target} was made by another model or with other options: name another place for "
                 "the results."
@@ -275,14 +279,13 @@ def restore_one(work: Work, models: Models, key: str, target: str) -> Result:
     return result
 
 
-def write_manifest(store: Store) -> int:
-    """Writes the records of all results as one file; returns how many there are."""
-    records = [json.loads(store.get(key)) for key in store.list(f"{RECORDS}/")]
-    data = (json.dumps({"images": records}, indent=1) + "\n").encode()
+def write_manifest(store: Store) -> None:
+    """Writes the records of all results as one file. Raises UserError if what is no record lies among them."""
     while True:
-        before, token = store.read_pointer(MANIFEST)
+        before, token = store.read_pointer(MANIFEST)  # first: another command may write records, and then move it
+        data = (json.dumps({"images": list(_records(store).values())}, indent=1) + "\n").encode()
         if before == data or store.swap_pointer(MANIFEST, data, token):
-            return len(records)
+            return
 
 
 def restore_on_ray(work: Work, jobs: dict[str, str]) -> Iterator[Result]:
@@ -329,6 +332,24 @@ class _Actor:
             except StoreError as error:
                 result = error
             yield result
+
+
+def _records(store: Store) -> dict[str, dict[str, Any]]:
+    """Key -> content of all records. Raises UserError if a file ends like one and is none."""
+    records = {}
+    for key in store.list(f"{RECORDS}/"):
+        if not key.endswith(".json"):
+            continue
+        try:
+            record = json.loads(store.get(key))
+        except ObjectNotFound:  # its result was deleted, and another command restores it again
+            continue
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict) or not {"settings", "result"} <= record.keys():
+            raise UserError(f"{store.url}/{key} is no record of a result: move it to another place.")
+        records[key] = record
+    return records
 
 
 def _put_record(work: Work, target: str, record: dict[str, Any]) -> None:

@@ -46,8 +46,8 @@ def photographs(project: Any) -> Path:
 def command(project: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     """Runs `scn restore` of in/ into out/; returns its status and both outputs."""
 
-    def run(*more: str, source: str = "in", model: str = "dn-s25") -> tuple[int, str, str]:
-        urls = [f"file://{project.root}/{name}" for name in (source, "out")]
+    def run(*more: str, target: str = "out", model: str = "dn-s25") -> tuple[int, str, str]:
+        urls = [f"file://{project.root}/{name}" for name in ("in", target)]
         fixed = ["scn", "restore", *urls, "--model", model, "--params", str(project.root / "params.yaml"), *more]
         monkeypatch.setattr("sys.argv", fixed)
         with pytest.raises(SystemExit) as end:
@@ -189,8 +189,80 @@ def test_a_name_that_no_object_can_have_stops_no_other_image(
 def test_results_of_another_model_are_not_mixed(project: Any, photographs: Path, command: Any) -> None:
     (photographs / "damaged.png").unlink()
     assert command()[0] == 0
+    refusal = "was made by another model or with other options: name another place"
     status, _, err = command("--strength", "0.5")
-    assert (status, "was made by another model or with other options: name another place" in err) == (1, True)
+    assert (status, refusal in err) == (1, True)
+    project.add_model("dn-s25", 1)
+    project.add_metrics("dn-s25", 40.0)
+    publish(project.params, "dn-s25")
+    status, _, err = command()  # of the same name, and other weights
+    assert (status, refusal in err) == (1, True)
+
+
+def test_a_result_that_was_deleted_is_restored_again_with_any_options(
+    project: Any, photographs: Path, command: Any
+) -> None:
+    (photographs / "damaged.png").unlink()
+    assert command("--strength", "0.5")[0] == 0
+    for name in results(project):
+        (project.root / "out" / name).unlink()
+    assert command()[0] == 0
+    check(project, photographs)
+    (project.root / "out/a.png").unlink()
+    status, out, _ = command()
+    assert (status, "1 image restored" in out, "2 already there" in out) == (0, True, True)
+    check(project, photographs)
+
+
+def test_what_is_no_record_is_passed_over_or_named_before_anything_is_restored(
+    project: Any, photographs: Path, command: Any
+) -> None:
+    (photographs / "damaged.png").unlink()
+    records = project.root / "out/manifest"
+    records.mkdir(parents=True)
+    (records / "notes.json").write_text('{"source": "a.png"}')
+    status, _, err = command()
+    assert (status, results(project)) == (1, {})
+    assert err.endswith("/out/manifest/notes.json is no record of a result: move it to another place.\n")
+    (records / "notes.json").rename(records / "readme.txt")
+    assert command()[0] == 0
+    check(project, photographs)
+
+
+def test_the_manifest_of_two_commands_names_what_both_have_restored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = FileStore(tmp_path), FileStore(tmp_path)
+    for name in "ab":
+        one.put(f"manifest/{name}.png.json", json.dumps({"result": f"{name}.png", "settings": {}}).encode())
+
+    def overtaken(prefix: str) -> list[str]:
+        monkeypatch.undo()
+        keys = one.list(prefix)
+        other.put("manifest/c.png.json", b'{"result": "c.png", "settings": {}}')
+        restore_stores.write_manifest(other)
+        return keys
+
+    monkeypatch.setattr(one, "list", overtaken)
+    restore_stores.write_manifest(one)
+    names = [each["result"] for each in json.loads(one.get("manifest.json"))["images"]]
+    assert names == ["a.png", "b.png", "c.png"]
+
+
+def test_results_below_the_images_are_not_restored(project: Any, photographs: Path, command: Any) -> None:
+    (photographs / "damaged.png").unlink()
+    assert command(target="in/out")[0] == 0
+    status, out, _ = command(target="in/out")
+    assert (status, out.startswith("0 images restored"), "3 already there" in out) == (0, True, True)
+
+
+@pytest.mark.parametrize("name", [".a.png", ".thumbnails/a.png"])
+def test_hidden_images_are_left_alone(project: Any, photographs: Path, command: Any, name: str) -> None:
+    (photographs / "damaged.png").rename(photographs / "notes.txt")
+    (photographs / name).parent.mkdir(exist_ok=True)
+    (photographs / name).write_bytes((photographs / "a.png").read_bytes())
+    assert command()[0] == 0
+    check(project, photographs)
 
 
 def test_two_results_of_one_name_are_told_before_anything_is_restored(
