@@ -1,7 +1,7 @@
 """Further figures of published versions, on sets that they were not published with, as immutable objects.
 
-    registry/<experiment>/figures/<version>/<protocol>-<hash>.json      one measurement (scn.evaluation.compare)
-    registry/<experiment>/figures/<version>/<SHA-256 of that>.signed    who signed it, where SCN_SIGNING_KEY is set
+    registry/<experiment>/figures/<version>/<protocol>-<hash>.json          one measurement (scn.evaluation.compare)
+    registry/<experiment>/figures/<version>/<SHA-256 of that>-<key>.signed  who signed it, where SCN_SIGNING_KEY is set
 
 The hash is of all that decides the figures: images, code, protocol, precision and the way of restoring. So what was
 measured is found again, and a new set, protocol or code makes a new object beside it. Where `registry.trusted` names
@@ -9,7 +9,6 @@ keys, figures that none of them has signed are refused, as versions are.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,8 +81,9 @@ def measure_version(
         )
         data = measured.dumps()
         if signing:  # before the figures, so that they are signed as soon as they exist
-            with suppress(ObjectExists):  # by somebody else
-                store.put(_signed(key, data), signature(signing, _statement(key, data)).dumps())
+            by = sha256(public_key(signing).encode())[:8]  # in the name, as several keys may sign the same figures
+            signed = signature(signing, _statement(key, data)).dumps()
+            store.put(f"{_signatures(key, data)}-{by}.signed", signed, names_content=True)
         try:
             store.put(key, data)
         except ObjectExists:  # another process was faster, on another kind of processor
@@ -118,14 +118,13 @@ def row(measured: Measurement) -> dict[str, str]:
 
 def _read(params: Params, store: Store, key: str) -> Measurement:
     data = store.get(key)
-    if params.registry.trusted:
+    if trusted := params.registry.trusted:
         what = f"What {store.url}/{key} says"
-        signed = _signed(key, data)
-        try:
-            found = Signature.loads(store.get(signed), Path(signed), CURE)
-        except ObjectNotFound:
-            raise UserError(f"{what} is not signed, and registry.trusted names who must have: {CURE}.") from None
-        check(found, _statement(key, data), params.registry.trusted, what, f"it was changed; {CURE}")
+        names = store.list(_signatures(key, data))  # before several keys could sign: <SHA-256>.signed
+        found = [Signature.loads(store.get(name), Path(name), CURE) for name in names]
+        if not (by := [each for each in found if each.key in trusted]):
+            raise UserError(f"{what} is signed by nobody whom registry.trusted names: {CURE}.")
+        check(by[0], _statement(key, data), trusted, what, f"it was changed; {CURE}")
     return Measurement.loads(data, Path(key), CURE)
 
 
@@ -139,8 +138,9 @@ def _signing(params: Params) -> "Ed25519PrivateKey | None":
     return key
 
 
-def _signed(key: str, data: bytes) -> str:
-    return f"{key.rpartition('/')[0]}/{sha256(data)}.signed"
+def _signatures(key: str, data: bytes) -> str:
+    """What the names of all signatures of these figures begin with."""
+    return f"{key.rpartition('/')[0]}/{sha256(data)}"
 
 
 def _statement(key: str, data: bytes) -> bytes:

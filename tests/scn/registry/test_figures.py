@@ -13,8 +13,11 @@ from scn.config.params import load_params
 from scn.core.errors import UserError
 from scn.imaging.image_io import write_pixels
 from scn.registry import figures
-from scn.registry.publish import publish
+from scn.registry.manifest import sha256
+from scn.registry.publish import publish, sign
 from scn.registry.signing import KEY, make_key
+from scn.storage.base import Content
+from scn.storage.local import FileStore
 
 NAME = "dn-s25"
 
@@ -57,54 +60,105 @@ def test_figures_on_further_images_are_published_with_the_version(
     assert len(list(kept.glob("dn-grey-v1-*.json"))) == 3
 
 
-def test_where_keys_are_trusted_figures_are_signed(
-    small_project: Any, photograph: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small_project.add_model(NAME, 1)
-    small_project.add_metrics(NAME, 27.40)
-    write_pixels(small_project.root / "mine/one.png", np.asarray(photograph(32, 40, 1))[..., 0])
-    keys = {name: make_key(small_project.root / f"{name}.pem") for name in ("ours", "theirs")}
+class Signing:
+    """A project whose v1 is signed by "ours", the key that is trusted, and a folder of images."""
 
-    def signs(name: str) -> None:
-        monkeypatch.setenv(KEY, str(small_project.root / f"{name}.pem"))
+    def __init__(self, project: Any, photograph: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        self._project, self._patch = project, monkeypatch
+        self.folder = project.root / f"store/registry/{NAME}/figures/v1"
+        self.keys = {name: make_key(project.root / f"{name}.pem") for name in ("ours", "theirs")}
+        project.add_model(NAME, 1)
+        project.add_metrics(NAME, 27.40)
+        write_pixels(project.root / "mine/one.png", np.asarray(photograph(32, 40, 1))[..., 0])
+        self.trust("ours")
+        self.sign("ours")
+        publish(self.params, NAME)
 
-    def measured() -> list[bool]:
-        return [new for _, new in figures.measure_version(params, NAME, [str(small_project.root / "mine")])]
+    def trust(self, name: str) -> None:
+        path = self._project.root / "params.yaml"
+        registry = {"trusted": [self.keys[name]]}
+        path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "registry": registry}))
+        self.params = load_params(path)
 
-    def shown() -> int:
-        return len(figures.further_figures(params, params.open_store(), NAME, "v1"))
+    def sign(self, name: str) -> None:
+        self._patch.setenv(KEY, str(self._project.root / f"{name}.pem"))
 
-    path = small_project.root / "params.yaml"
-    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "registry": {"trusted": [keys["ours"]]}}))
-    params = load_params(path)
-    signs("ours")
-    publish(params, NAME)
+    def measured(self) -> list[bool]:
+        sets = [str(self._project.root / "mine")]
+        return [new for _, new in figures.measure_version(self.params, f"{NAME}@v1", sets)]
 
-    signs("theirs")
+    def shown(self) -> int:
+        return len(figures.further_figures(self.params, self.params.open_store(), NAME, "v1"))
+
+
+@pytest.fixture
+def signing(small_project: Any, photograph: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Signing:
+    return Signing(small_project, photograph, monkeypatch)
+
+
+def test_where_keys_are_trusted_figures_are_signed(signing: Signing, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys, folder, measured, shown = signing.keys, signing.folder, signing.measured, signing.shown
+    signing.sign("theirs")
     with pytest.raises(UserError, match=r"SCN_SIGNING_KEY names the key of none of them: set it to one\.$"):
         measured()
-    signs("ours")
+    signing.sign("ours")
     assert (measured(), measured(), shown()) == ([True], [False], 1)
     monkeypatch.delenv(KEY)
     assert measured() == [False]  # what is signed is read without a key
 
-    folder = small_project.root / f"store/registry/{NAME}/figures/v1"
     [kept], [signed] = folder.glob("*.json"), folder.glob("*.signed")
     content = kept.read_bytes()
     kept.chmod(0o644)
     kept.write_bytes(content + b"\n")
-    with pytest.raises(UserError, match=r"is not signed, .*: delete it in the store, and measure again\.$"):
+    refusal = r"is signed by nobody whom registry\.trusted names: delete it in the store, and measure again\.$"
+    with pytest.raises(UserError, match=refusal):
         shown()
     kept.write_bytes(content)
     other = json.loads(signed.read_bytes()) | {"key": keys["theirs"]}
     signed.chmod(0o644)
     signed.write_text(json.dumps(other))
-    with pytest.raises(UserError, match=r"is signed by \S+, whom registry\.trusted does not name"):
+    with pytest.raises(UserError, match=refusal):
         measured()
     other["key"], other["signature"] = keys["ours"], other["signature"][:10] + "AAAA" + other["signature"][14:]
     signed.write_text(json.dumps(other))
     with pytest.raises(UserError, match=r"it was changed; delete it in the store, and measure again\.$"):
         shown()
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_after_a_change_of_keys_figures_can_be_measured_again(signing: Signing, old: bool) -> None:
+    signing.measured()
+    [kept], [signed] = signing.folder.glob("*.json"), signing.folder.glob("*.signed")
+    if old:  # as it was named before several keys could sign the same figures
+        signed.rename(signed.with_name(f"{sha256(kept.read_bytes())}.signed"))
+    assert signing.shown() == 1
+    signing.trust("theirs")
+    signing.sign("theirs")
+    (signing.folder.parents[1] / "v1/signature.json").unlink()
+    sign(signing.params, NAME, "v1")
+    with pytest.raises(UserError, match=r"delete it in the store, and measure again\.$"):
+        signing.shown()
+    kept.unlink()
+    assert (signing.measured(), signing.measured(), signing.shown()) == ([True], [False], 1)
+
+
+def test_a_process_that_is_killed_leaves_no_figures_without_a_signature(
+    signing: Signing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, written = FileStore._create, list[str]()
+
+    def killed(store: FileStore, key: str, content: Content) -> bool:
+        if written:
+            raise KeyboardInterrupt
+        written.append(key)
+        return whole(store, key, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FileStore, "_create", killed)
+        with pytest.raises(KeyboardInterrupt):
+            signing.measured()
+    assert (len(written), signing.shown()) == (1, 0)
+    assert (signing.measured(), signing.shown()) == ([True], 1)
 
 
 def test_figures_of_a_version_that_was_deleted_are_not_those_of_the_next_of_its_number(
