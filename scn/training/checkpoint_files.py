@@ -83,9 +83,14 @@ class Place(NamedTuple):
             self.store.delete(f"{self.prefix}{name}")
 
     def clear(self) -> None:
-        """Deletes the run's checkpoints and its identity, in an order in which a kill leaves what can go on."""
-        keys = set(self.store.list(self.prefix)) - {f"{self.prefix}{LEASE}"}
-        for key in sorted(keys, key=lambda key: (key.endswith(IDENTITY), key)):  # the last step, then the identity
+        """Deletes the run's checkpoints, the newest first, then its identity: after a kill the run ends as before.
+
+        What is left trains on to the same weights; without its best checkpoint it would end with worse ones.
+        """
+        steps = [f"{self.prefix}{name}" for name in last(self.names())]
+        kept = {f"{self.prefix}{file}" for file in (IDENTITY, LEASE)}
+        others = set(self.store.list(self.prefix)) - kept - set(steps)
+        for key in [*steps, *others, f"{self.prefix}{IDENTITY}"]:
             self.store.delete(key)
 
 

@@ -12,6 +12,8 @@ from scn.inference.model_files import load_model
 from scn.launch.stage import train_stage
 from scn.shards.manifest import evaluation_manifest, training_manifest
 from scn.storage import open_store
+from scn.storage.base import StoreLacks
+from scn.storage.local import FileStore
 from scn.training.callbacks import Silent
 from scn.training.loop import Run, train
 from scn.training.world import World
@@ -71,6 +73,29 @@ def test_the_best_is_taken(left: Left, capsys: pytest.CaptureFixture[str]) -> No
     told = capsys.readouterr().err
     assert f"sr-x2: skips the damaged checkpoint {here}\n" in told
     assert "the model is that of" not in told
+
+
+@pytest.mark.parametrize("deleted", [1, 2])
+def test_a_run_that_is_killed_while_it_deletes_ends_with_the_best_all_the_same(
+    left: Left, monkeypatch: pytest.MonkeyPatch, deleted: int
+) -> None:
+    params = left({5: 40.0, 10: 30.0, 15: 20.0})
+    delete, calls = FileStore.delete, list[str]()
+
+    def killed(self: FileStore, key: str) -> None:
+        delete(self, key)
+        calls.append(key)
+        if sum(key.startswith("runs/") and "/step-" in key for key in calls) == deleted:
+            raise StoreLacks("killed")
+
+    with monkeypatch.context() as then:
+        then.setattr(FileStore, "delete", killed)
+        with pytest.raises(StoreLacks, match="killed"):
+            train_stage(params, "sr-x2", plain=True)
+    assert step_of_model(params) == 5
+    train_stage(params, "sr-x2", plain=True)
+    assert step_of_model(params) == 5
+    assert open_store(params.storage.url, params.root).list("runs/") == []
 
 
 def test_a_damaged_best_is_told_with_what_takes_its_place(left: Left, capsys: pytest.CaptureFixture[str]) -> None:
