@@ -1,6 +1,7 @@
 """What a worker of Ray Train does: one process of a run, which Ray Train has joined with the others."""
 
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,8 @@ class _Teller:
     def on_start(self, how: str) -> None:
         self._tell(Started(how))
 
-    def on_resume(self, step: int) -> None:
-        self._tell(Resumed(step))
+    def on_resume(self, step: int, rows: Sequence[Row]) -> None:
+        self._tell(Resumed(step, rows))
 
     def on_log(self, row: Row) -> None:
         self._tell(Logged(row))

@@ -35,7 +35,7 @@ from scn.training.arithmetic import Arithmetic
 from scn.training.callbacks import Callbacks, Silent
 from scn.training.checkpoint import State
 from scn.training.learner import Learner, network_of
-from scn.training.loop import Run, train
+from scn.training.loop import History, Run, train
 from scn.training.world import World
 
 
@@ -262,7 +262,7 @@ def _keep(run: Run, params: Params, ancestors: list[dict[str, Any]]) -> None:
         "training_corpora": run.manifest.corpora,
         "ancestors": ancestors,
         "edges": run.manifest.parameters.get("edges"),
-        "seconds": _seconds(last[1]["history"]["rows"]),
+        "seconds": _seconds(History.of(last[1]["history"]).rows),
         "machine": machine(),
         "commit": commit(),
     }

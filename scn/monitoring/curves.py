@@ -6,15 +6,29 @@ FOLDER/tensorboard/               the same and sample images, for `tensorboard -
 
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from scn.shards.samples import Image
 
 if TYPE_CHECKING:
     from scn.monitoring.tensorboard import EventFile
+
+
+class Point(NamedTuple):
+    """What is known after `step` steps."""
+
+    step: int
+    tables: Mapping[str, float]
+    """Name -> value, for the tables."""
+    events: Mapping[str, float]
+    """Tag -> value, for TensorBoard."""
+    images: Mapping[str, Image] = MappingProxyType({})
+    """Tag -> image, for TensorBoard."""
 
 
 class Curves:
@@ -34,22 +48,21 @@ class Curves:
             self._tables.mkdir(parents=True)
             self._events = _events(folder / "tensorboard")
 
-    def add(
-        self,
-        step: int,
-        *,
-        tables: Mapping[str, float] | None = None,
-        events: Mapping[str, float] | None = None,
-        images: Mapping[str, Image] | None = None,
-    ) -> None:
-        """Adds the points of `step`: name -> value for the tables, tag -> value or image for TensorBoard."""
+    def add(self, points: Sequence[Point]) -> None:
+        """Adds points; opens each table and waits for the disk once, however many they are."""
+        rows = defaultdict[str, list[str]](list)
+        for point in points:
+            for name, value in point.tables.items():
+                rows[name.replace("/", "-")].append(f"{point.step}\t{value}\n")
         with self._carefully():
             if self._failed:
                 return
-            for name, value in (tables or {}).items():
-                self._add_row(name.replace("/", "-"), step, value)
+            for name, told in rows.items():
+                self._add_rows(name, told)
             if self._events is not None:
-                self._events.add(step, events or {}, images or {})
+                for point in points:
+                    self._events.add(point.step, point.events, point.images)
+                self._events.flush()
 
     def close(self) -> None:
         """Closes the files."""
@@ -57,11 +70,11 @@ class Curves:
             if self._events is not None:
                 self._events.close()
 
-    def _add_row(self, name: str, step: int, value: float) -> None:
+    def _add_rows(self, name: str, rows: Sequence[str]) -> None:
         with (self._tables / f"{name}.tsv").open("a", newline="") as file:
             if not file.tell():
                 file.write(f"step\t{name}\n")
-            file.write(f"{step}\t{value}\n")
+            file.writelines(rows)
 
     @contextmanager
     def _carefully(self) -> Iterator[None]:

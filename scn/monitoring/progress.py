@@ -3,14 +3,14 @@
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from tqdm import tqdm
 
 from scn.core import terminal
-from scn.monitoring.curves import Curves
+from scn.monitoring.curves import Curves, Point
 from scn.monitoring.line import ProgressLine
 from scn.training.callbacks import Row
 from scn.training.validation import Validated
@@ -63,12 +63,13 @@ class Progress:
             self._say(f"trains on {how}")
         self.how = how
 
-    def on_resume(self, step: int) -> None:
-        """Prints that the run goes on after `step` steps; called before any report."""
+    def on_resume(self, step: int, rows: Sequence[Row]) -> None:
+        """Prints that the run goes on after `step` steps, and adds the points of before; called before any report."""
         if not self.last:
             self.first = step
             self.bar.initial = self.bar.n = self.bar.last_print_n = step
         self._say(f"goes on from step {step} of {self.steps}, where an earlier run was stopped")
+        self._add(rows)
 
     def on_log(self, row: Row) -> None:
         """Adds a point to the curves, and shows it on the bar or now and then as a line.
@@ -77,37 +78,20 @@ class Progress:
             row: step; and, where they are known, loss, grad_norm, learning_rate, patches_per_second, data_time and
                 step_time in seconds per step (means since the row before), memory_mib (peak so far).
         """
-        step = int(row["step"])
-        if step <= self.last:
-            return
-        steps, self.last = step - self.last, step
-        span = _Span(steps, row.get("data_time", 0.0) * steps, row.get("step_time", 0.0) * steps)
-        events = {key: row[key] for key in _EVENTS if key in row}
-        self.curves.add(
-            step,
-            tables={key: row[key] for key in _TABLES if key in row},
-            events={**events, "data_share": _share([span])},
-        )
-        self.memory_mib = max(self.memory_mib, row.get("memory_mib", 0.0))
-        if step <= self.first:
-            return
-        self.spans.append(span)
-        self.recent.append(span)
-        self._progress(row)
-        if len(self.recent) == RECENT:
-            self._warn(_share(self.recent))
+        self._add([row])
 
     def on_validation(self, step: int, result: Validated) -> None:
         """Adds the figures after `step` steps to the curves, and prints them; step 0: those of the initial weights."""
         if step <= self.validated_step:
             return
         self.validated_step = step
-        self.curves.add(
+        point = Point(
             step,
             tables={f"psnr_{name}": psnr for name, psnr in result.psnr.items()},
             events={f"psnr/{name}": psnr for name, psnr in result.psnr.items()},
             images={f"samples/{name}": image for name, image in result.samples},
         )
+        self.curves.add([point])
         comment = ""
         if self.best is None or result.score > self.best[0]:
             comment = ", the best so far" if self.best else ""
@@ -148,6 +132,26 @@ class Progress:
         stopped = f"stopped after step {end} of {self.steps}: " if end < self.steps else ""
         self._say(stopped + ", ".join(told))
         self._warn(_share(self.spans))
+
+    def _add(self, rows: Sequence[Row]) -> None:
+        """Adds the points that are new to the curves, and shows those that this process has made."""
+        points: list[Point] = []
+        for row in rows:
+            step = int(row["step"])
+            if step <= self.last:
+                continue
+            steps, self.last = step - self.last, step
+            span = _Span(steps, row.get("data_time", 0.0) * steps, row.get("step_time", 0.0) * steps)
+            tables, events = ({key: row[key] for key in keys if key in row} for keys in (_TABLES, _EVENTS))
+            points.append(Point(step, tables, {**events, "data_share": _share([span])}))
+            self.memory_mib = max(self.memory_mib, row.get("memory_mib", 0.0))
+            if step > self.first:
+                self.spans.append(span)
+                self.recent.append(span)
+                self._progress(row)
+                if len(self.recent) == RECENT:
+                    self._warn(_share(self.recent))
+        self.curves.add(points)
 
     def _progress(self, row: Mapping[str, float]) -> None:
         """Moves the bar on a terminal; elsewhere prints a line every LINE_SECONDS."""

@@ -24,9 +24,10 @@ class EventFile:
         folder.mkdir(parents=True, exist_ok=True)
         self._records = RecordWriter(str(folder / f"events.out.tfevents.{time.time():.0f}.scn"))
         self._write(Event(file_version="brain.Event:2"))
+        self.flush()
 
     def add(self, step: int, scalars: Mapping[str, float], images: Mapping[str, Image]) -> None:
-        """Adds the points of `step` as one record, because the disk is waited for after every record.
+        """Adds the points of `step` as one record; `flush` puts it on the disk.
 
         Args:
             scalars: name of a curve -> value.
@@ -36,6 +37,10 @@ class EventFile:
         values += [Summary.Value(tag=tag, image=_encoded(image)) for tag, image in images.items()]
         self._write(Event(step=step, summary=Summary(value=values)))
 
+    def flush(self) -> None:
+        """Waits until the disk has what was added, which takes milliseconds."""
+        self._records.flush()
+
     def close(self) -> None:
         """Closes the file."""
         self._records.close()
@@ -43,7 +48,6 @@ class EventFile:
     def _write(self, event: Event) -> None:
         event.wall_time = time.time()
         self._records.write(event.SerializeToString())
-        self._records.flush()
 
 
 def _encoded(image: Image) -> Summary.Image:

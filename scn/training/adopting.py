@@ -49,7 +49,7 @@ def misfit(experiment: Experiment, state: State) -> str:
             return "; ".join(tensors[:3] + [f"and {len(tensors) - 3} more"] * (len(tensors) > 3))
         try:
             learner.load(state)
-            History(**state["history"])
+            History.of(state["history"])
             Arithmetic.of(state)
         except Exception as error:  # of many kinds, by the part that differs
             return f"{type(error).__name__}: {str(error).partition(chr(10))[0].rstrip('.:')}"

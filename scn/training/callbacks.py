@@ -1,5 +1,6 @@
 """Callbacks that report the progress of a training run, and their calls as messages between processes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,14 +18,15 @@ class Callbacks(Protocol):
     def on_start(self, how: str) -> None:
         """Called once on rank 0, before any other method, with the devices and the way in which the run computes."""
 
-    def on_resume(self, step: int) -> None:
-        """Called once on rank 0, before any report, if the run goes on from a checkpoint after `step` steps."""
+    def on_resume(self, step: int, rows: Sequence[Row]) -> None:
+        """Called once on rank 0, before any report, if the run goes on from a checkpoint after `step` steps.
+
+        Args:
+            rows: what earlier processes gave to `on_log` until then.
+        """
 
     def on_log(self, row: Row) -> None:
-        """Called on rank 0 every `run.log_every` steps and after the last step.
-
-        A resumed run first calls it again for all earlier points.
-        """
+        """Called on rank 0 every `run.log_every` steps and after the last step."""
 
     def on_validation(self, step: int, result: Validated) -> None:
         """Called on rank 0 after each validation, which measured the weights after `step` steps.
@@ -45,7 +47,7 @@ class Silent:
     def on_start(self, how: str) -> None:
         pass
 
-    def on_resume(self, step: int) -> None:
+    def on_resume(self, step: int, rows: Sequence[Row]) -> None:
         pass
 
     def on_log(self, row: Row) -> None:
@@ -76,9 +78,10 @@ class Resumed:
     """Message that carries a call of `on_resume` to another process."""
 
     step: int
+    rows: Sequence[Row]
 
     def deliver(self, callbacks: Callbacks) -> None:
-        callbacks.on_resume(self.step)
+        callbacks.on_resume(self.step, self.rows)
 
 
 @dataclass(frozen=True)

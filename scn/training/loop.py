@@ -3,14 +3,16 @@
 import resource
 import socket
 import time
+from array import array
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from safetensors.torch import load as load_safetensors
@@ -96,14 +98,35 @@ class Run:
 class History:
     """The points of a run's curves so far, and what made them; part of every checkpoint."""
 
-    rows: list[Row] = field(default_factory=list)
-    """The points of the training curves, in order."""
+    columns: dict[str, "array[float]"] = field(default_factory=dict)
+    """The points of the training curves, in order: of each key of Row the values."""
     validations: list[dict[str, Any]] = field(default_factory=list)
     """One dict per validation: step; psnr and degraded as in scn.training.validation.Validated."""
     sums: dict[str, float] = field(default_factory=dict)
     """Sums over the steps since the last point, from which the next one is made; n is their number."""
     made_by: list[dict[str, Any]] = field(default_factory=list)
     """One dict for each change of code, versions or device: step (the first one done by it), code_sha256, versions."""
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> "History":
+        """Returns the history that a checkpoint holds: what `state` returned, in older ones with a list of rows."""
+        about = dict(state)
+        rows = about.pop("rows", [])
+        if isinstance(rows, list):
+            rows = {
+                name: torch.tensor([row[name] for row in rows], dtype=torch.float64) for name in next(iter(rows), ())
+            }
+        return cls(columns={name: array("d", values.tolist()) for name, values in rows.items()}, **about)
+
+    def state(self) -> dict[str, Any]:
+        """Returns what a checkpoint holds: the rows, which may be 100,000, as a float64 tensor for each column."""
+        about = {key: value for key, value in vars(self).items() if key != "columns"}
+        return {"rows": {name: torch.from_numpy(np.array(column)) for name, column in self.columns.items()}, **about}
+
+    @property
+    def rows(self) -> list[Row]:
+        """The points of the training curves, in order."""
+        return [dict(zip(self.columns, values, strict=True)) for values in zip(*self.columns.values(), strict=True)]
 
     def add(self, **values: float) -> None:
         """Adds the values of one step to the sums."""
@@ -122,7 +145,8 @@ class History:
         means = {name: value / n for name, value in self.sums.items()}
         self.sums = {}
         row = {"step": step, "learning_rate": rate, **means, "patches_per_second": batch / means["step_time"]}
-        self.rows.append(row)
+        for name, value in row.items():
+            self.columns.setdefault(name, array("d")).append(value)
         return row
 
 
@@ -192,7 +216,7 @@ def _train(
         return result.score
 
     def save(step: int, score: float | None) -> None:
-        state = {**learner.state(), "arithmetic": how.state(), "history": vars(history)} if leads else {}
+        state = {**learner.state(), "arithmetic": how.state(), "history": history.state()} if leads else {}
         nonlocal kept
         _on_rank_0(world, lambda: run.checkpoints.save(step, state, score))
         kept = step
@@ -213,7 +237,7 @@ def _train(
         first, state = found
         kept = first
         learner.load(state)
-        history = History(**state["history"])
+        history = History.of(state["history"])
         if leads:
             _tell_again(first, history, callbacks)
     else:
@@ -276,9 +300,7 @@ def _train(
 
 def _tell_again(first: int, history: History, callbacks: Callbacks) -> None:
     """Repeats what an earlier process has reported, so that the curves begin where the run began."""
-    callbacks.on_resume(first)
-    for row in history.rows:
-        callbacks.on_log(row)
+    callbacks.on_resume(first, history.rows)
     for record in history.validations:
         callbacks.on_validation(record["step"], Validated(psnr=record["psnr"], degraded=record["degraded"], samples=[]))
 

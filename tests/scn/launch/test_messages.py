@@ -12,11 +12,11 @@ from scn.training.callbacks import Logged, Resumed
 
 def test_messages_come_once_and_in_order() -> None:
     async def talk() -> None:
-        mailbox = Mailbox()
+        mailbox, resumed = Mailbox(), Resumed(5, [{"step": 4, "loss": 0.75}])
         assert await mailbox.hear(0) == []
-        await mailbox.tell(Resumed(5))
+        await mailbox.tell(resumed)
         await mailbox.tell(Logged({"step": 6, "loss": 0.5}))
-        assert await mailbox.hear(60) == [Resumed(5), Logged({"step": 6, "loss": 0.5})]
+        assert await mailbox.hear(60) == [resumed, Logged({"step": 6, "loss": 0.5})]
         assert await mailbox.hear(0) == []
 
     asyncio.run(talk())

@@ -4,6 +4,7 @@ import io
 import shutil
 import struct
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tensorboardX.record_writer import masked_crc32c
 from scn.monitoring import progress as module
 from scn.monitoring.line import read_line
 from scn.monitoring.progress import Progress, duration
+from scn.monitoring.tensorboard import EventFile
 from scn.training.validation import Validated
 
 
@@ -107,13 +109,11 @@ def test_curves_of_a_resumed_run_have_no_gap_and_no_overlap(tmp_path: Path) -> N
     killed.curves.close()  # as the end of a process does
 
     again = Progress("sr-x2", 100, tmp_path)
-    again.on_resume(50)
-    for step in (20, 40):  # of the checkpoint
-        again.on_log(row(step))
+    again.on_resume(50, [row(20), row(40)])
     for step in (60, 80):
         again.on_log(row(step))
-    again.on_resume(50)  # a worker died
-    for step in (20, 40, 60, 80, 100):
+    again.on_resume(50, [row(20), row(40)])  # a worker died
+    for step in (60, 80, 100):
         again.on_log(row(step))
     again.on_validation(60, found(31.0))
     again.on_validation(60, found(31.0))
@@ -121,6 +121,29 @@ def test_curves_of_a_resumed_run_have_no_gap_and_no_overlap(tmp_path: Path) -> N
     assert [line[0] for line in table(tmp_path, "loss")] == ["step", "20", "40", "60", "80", "100"]
     assert [step for step, _ in scalars(tmp_path, "loss")] == [20, 40, 60, 80, 100]
     assert scalars(tmp_path, "psnr/corpus/Set5") == [(60, 31.0)]
+
+
+def test_to_go_on_costs_as_many_openings_and_waits_for_the_disk_for_many_points_as_for_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = Counter[str]()
+
+    def count(kind: type, method: str) -> None:
+        call = getattr(kind, method)
+        monkeypatch.setattr(kind, method, lambda *given, **more: (calls.update([method]), call(*given, **more))[1])
+
+    count(Path, "open")
+    count(EventFile, "flush")
+    seen = []
+    for points in (10, 1000):
+        monitor = Progress("sr-x2", 20_000, tmp_path)
+        calls.clear()
+        monitor.on_resume(20_000, [row(20 * i) for i in range(1, points + 1)])
+        seen.append(calls.copy())
+        monitor.close()
+        assert [int(step) for step, _ in table(tmp_path, "loss")[1:]] == [20 * i for i in range(1, points + 1)]
+        assert len(scalars(tmp_path, "loss")) == points
+    assert seen[0] == seen[1] == {"open": 5, "flush": 1}
 
 
 @pytest.mark.usefixtures("every_line")
@@ -174,9 +197,7 @@ def test_a_validation_that_is_the_best_says_so(tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.usefixtures("every_line")
 def test_what_an_earlier_process_has_said_is_not_said_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     monitor = Progress("sr-x2", 100, tmp_path)
-    monitor.on_resume(50)
-    for step in (20, 40):
-        monitor.on_log(row(step, data_time=0.9))
+    monitor.on_resume(50, [row(step, data_time=0.9) for step in (20, 40)])
     for step, psnr in ((0, 30.0), (50, 33.0)):
         monitor.on_validation(step, found(psnr))
     assert capsys.readouterr() == (
@@ -280,8 +301,8 @@ def test_a_terminal_has_a_bar(
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monitor = Progress("sr-x2", 100, tmp_path)
-    monitor.on_resume(50)
-    for step in (40, 60, 80):
+    monitor.on_resume(50, [row(40)])
+    for step in (60, 80):
         monitor.on_log(row(step, loss=0.0312))
     assert monitor.bar.n == 80
     monitor.bar.refresh()

@@ -92,7 +92,11 @@ def runs(project: Callable[..., Params]) -> Callable[..., tuple[Params, Run, dic
 
     def make(**train: object) -> tuple[Params, Run, dict[str, Any]]:
         params = project("sr-x2", epochs=1, hold_epochs=0, **train)
-        found = {**Learner(params.experiment("sr-x2"), World()).state(), "history": vars(History()), "arithmetic": None}
+        found = {
+            **Learner(params.experiment("sr-x2"), World()).state(),
+            "history": History().state(),
+            "arithmetic": None,
+        }
         return params, run_of(params), found
 
     return make

@@ -5,19 +5,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
 from scn.config.params import Params, load_params
-from scn.core.errors import UserError
+from scn.core.errors import Stopped, UserError
 from scn.launch.stage import train_stage
 from scn.shards.manifest import evaluation_manifest, training_manifest
 from scn.storage import open_store
 from scn.training.callbacks import Row, Silent
-from scn.training.loop import Run, World, train
+from scn.training.loop import History, Run, World, train
 
 Project = Callable[..., Params]
 
@@ -126,6 +127,42 @@ def test_a_run_killed_at_random_steps_ends_with_the_same_bits(
         mine, theirs = (root / f"curves/{name}/plots/metrics/{curve}.tsv" for root in (killed.root, params.root))
         assert mine.read_text() == theirs.read_text()
     assert not folder.exists() or not list(folder.rglob("step-*"))
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_what_was_told_before_is_told_at_once_when_a_run_goes_on(project: Project, older: bool) -> None:
+    """Also from a checkpoint of older code, in which the rows are a list."""
+    run, calls = run_of(project("sr-x2", epochs=1, hold_epochs=0), "sr-x2"), []
+    with pytest.raises(Stopped):
+        train(run, World(), Silent(), lambda: "asked")
+    _, state = run.checkpoints.load() or pytest.fail("nothing was saved")
+    names = ("step", "learning_rate", "loss", "grad_norm", "data_time", "step_time", "patches_per_second")
+    for count in (10, 1000):
+        rows: list[Row] = [dict.fromkeys(names, 0.1 + i / 3) for i in range(count)]
+        columns = {name: torch.tensor([row[name] for row in rows], dtype=torch.float64) for name in names}
+        state["history"]["rows"] = rows if older else columns
+        run.checkpoints.begin(anew=True)
+        run.checkpoints.save(1, state)
+        watching = Watching()
+        train(run, World(), watching, lambda: "")
+        assert watching.rows == rows
+        calls.append(watching.calls)
+        _, ended = run.checkpoints.load() or pytest.fail("nothing was saved")
+        assert History.of(ended["history"]).rows[:-8] == rows
+        assert {values.dtype for values in ended["history"]["rows"].values()} == {torch.float64}
+    assert calls[0] == calls[1] == {"on_resume": 1, "on_log": 8}
+
+
+class Watching(Silent):
+    def __init__(self) -> None:
+        self.calls, self.rows = Counter[str](), list[Row]()
+
+    def on_resume(self, step: int, rows: Sequence[Row]) -> None:
+        self.calls["on_resume"] += 1
+        self.rows += rows
+
+    def on_log(self, row: Row) -> None:
+        self.calls["on_log"] += 1
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_step(project: Project) -> None:
