@@ -38,7 +38,7 @@ _BY_PILLOW = {5, 50000}
 """LZW and Zstandard, for which tifffile wants another package."""
 _COLOURS = {0: 1, 1: 1, 2: 3, 5: 4}
 """Photometric interpretation -> channels: white is 0, black is 0, RGB, inks."""
-_SEPARATED = 5
+_SEPARATED, _YCBCR = 5, 6
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it warns of would stand beside our sentence
 
@@ -100,7 +100,7 @@ def is_for_us(page: "TiffPage", name: object) -> bool:
     """Returns True if `decode` is to read a page, as it has 16 bits per channel or alpha; False if Pillow is.
 
     Raises:
-        UserError: for numbers that are no photograph's.
+        UserError: for numbers that are no photograph's, and colours that Pillow would take for others.
     """
     bits = _bits(page)
     if page.sampleformat == 3:
@@ -108,6 +108,8 @@ def is_for_us(page: "TiffPage", name: object) -> bool:
     if page.sampleformat not in (1, 4) or bits not in (*range(1, 9), 16):
         kind = {2: "signed ", 5: "complex ", 6: "complex "}.get(page.sampleformat, "")
         raise UserError(f"{name} has {kind}values of {bits} bits: save it with 8 or 16 unsigned bits per channel.")
+    if _photometric(page) == _YCBCR and page.compression == 1:  # Pillow takes them for RGB, of four bytes a pixel
+        raise UserError(f"{name} {_refusal(page)}.")
     return bits == 16 or (bits == 8 and bool(page.extrasamples) and not _refusal(page))
 
 

@@ -256,6 +256,10 @@ def test_bigtiff_is_read_without_exif_data(photograph: Callable[..., Any]) -> No
         (written(values(1)[..., 0].astype(np.int16)), "has signed values of 16 bits: save it with 8 or 16 unsigned"),
         (written(values(3).astype(np.uint32), photometric="rgb"), "has values of 32 bits: save it with 8 or 16 unsig"),
         (written(values(3), photometric="cielab"), "has colours of the kind CIELAB: convert it to grey or RGB first"),
+        (
+            written(values(3).astype(np.uint8), photometric="ycbcr", rowsperstrip=8) + bytes(3144),
+            "has colours of the kind YCBCR: convert it to grey or RGB first",
+        ),
         (written(values(3), photometric="rgb")[:-500], "is damaged and can't be read"),
         (written(values(3), photometric="rgb", compression="zlib")[:-500], "the pixels end too early"),
         (written(np.stack([values(3)] * 2), photometric="rgb"), "holds several pictures: save the one"),
@@ -267,6 +271,14 @@ def test_what_is_refused_in_one_sentence(data: bytes, message: str) -> None:
         decode_photograph(data, "scan.tif")
     assert str(caught.value).startswith("scan.tif ")
     assert "\n" not in str(caught.value)
+
+
+@needs_libtiff
+def test_luma_and_chroma_are_read_where_they_are_packed(photograph: Callable[..., Any]) -> None:
+    pixels = photograph(9, 12)
+    stored = np.asarray(Image.fromarray(pixels).convert("YCbCr"))
+    read = decode_photograph(written(stored, photometric="ycbcr", compression="zlib"))
+    assert np.abs(read.pixels.astype(int) - pixels).max() <= 4
 
 
 def test_a_compression_that_is_not_read_is_named() -> None:
