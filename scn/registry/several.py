@@ -1,4 +1,4 @@
-"""The models that a reference names, one after the other; `auto` among them is chosen for each photograph."""
+"""The models that a reference names, one after the other; `auto`, the first, is chosen for each photograph."""
 
 import tempfile
 from collections.abc import Callable
@@ -91,25 +91,21 @@ class Models:
 
         Raises:
             NothingToRestore: if `auto` finds nothing, and no other model is named.
+            UserError: as `parts`; or if the photograph is too small for `auto`.
         """
-        chosen: list[Choice] = []
         references = self.parts(reference)
-        for each in references:
-            if each != AUTO:
-                chosen.append(Choice(reference=each))
-                continue
-            height, width, _ = photograph.pixels.shape
-            if min(height, width) < SMALLEST:
-                raise UserError(
-                    f"An image of {width}x{height} pixels is too small: give {SMALLEST}x{SMALLEST} or more."
-                )
-            finding = examine(photograph)
-            fits = choose(finding, self.candidates())
-            if fits is None and len(references) == 1:
-                raise NothingToRestore(f"{finding}: nothing to restore")
-            told(f"{finding}: {fits or 'nothing to restore'}")
-            chosen += [fits] if fits else []
-        return chosen
+        others = [Choice(reference=each) for each in references if each != AUTO]
+        if references[0] != AUTO:
+            return others
+        height, width, _ = photograph.pixels.shape
+        if min(height, width) < SMALLEST:
+            raise UserError(f"An image of {width}x{height} pixels is too small: give {SMALLEST}x{SMALLEST} or more.")
+        finding = examine(photograph)
+        fits = choose(finding, self.candidates())
+        if fits is None and not others:
+            raise NothingToRestore(f"{finding}: nothing to restore")
+        told(f"{finding}: {fits or 'nothing to restore'}")
+        return [fits, *others] if fits else others
 
     def restore(
         self,
@@ -241,7 +237,8 @@ def parts(reference: str, *, folders: bool = True) -> list[str]:
     """The references of a chain such as `car-q20,sr-x2`; if `folders`, a folder is one, whatever its name.
 
     Raises:
-        UserError: if one is missing between two commas, or can be no name of anything, or there are more than _LONGEST.
+        UserError: if one is missing between two commas, or can be no name of anything, or there are more than _LONGEST;
+            or if `auto` is not the first one, as it looks at the photograph as it came.
     """
     found = [reference] if folders and _exists(reference) else [part.strip() for part in reference.split(",")]
     if not all(found):
@@ -251,6 +248,11 @@ def parts(reference: str, *, folders: bool = True) -> list[str]:
     if len(found) > _LONGEST:
         raise UserError(
             f"'{short(reference)}' names {len(found)} models, one after the other: name {_LONGEST} at most."
+        )
+    if AUTO in found[1:]:
+        raise UserError(
+            f"'{short(reference)}' names auto after another model, but auto looks at the photograph as it came: name "
+            "it first, and once."
         )
     for each in found if folders else []:
         try:

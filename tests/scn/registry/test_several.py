@@ -1,11 +1,13 @@
 """The models that a reference names, one after the other."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scn.core.errors import UserError
+from scn.imaging.image_io import Photograph
 from scn.inference.chain import total_scale
 from scn.inference.handle import Model
 from scn.registry.several import Models, parts
@@ -18,6 +20,14 @@ def test_a_chain_may_be_longer_than_the_name_of_a_folder() -> None:
 def test_a_chain_has_eight_models_at_most() -> None:
     with pytest.raises(UserError, match=r"^'sr-x4(,sr-x4){9},\.\.\.' names 32 models, one after .*: name 8 at most\.$"):
         Models("cpu").check(",".join(["sr-x4"] * 32))
+
+
+@pytest.mark.parametrize("reference", ["sr-x2,auto", "auto,auto", "auto,sr-x2, auto"])
+def test_auto_is_the_first_of_a_chain_and_once(reference: str, photograph: Callable[..., Any]) -> None:
+    given = Photograph(pixels=photograph(32, 40), alpha=None, icc_profile=None)
+    with pytest.raises(UserError, match=rf"^'{reference}' names auto after another .*: name it first, and once\.$"):
+        Models("cpu").choose(reference, given)
+    assert parts("auto,sr-x2") == ["auto", "sr-x2"]
 
 
 def test_the_scale_of_a_chain_is_exact_however_long_it_is(small_project: Any) -> None:
