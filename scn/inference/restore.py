@@ -84,8 +84,7 @@ def restore_photograph(
     """
     options = options or Options()
     height, width, colours = photograph.pixels.shape
-    if min(height, width) < SMALLEST:
-        raise UserError(f"{name} is {width}x{height} pixels: give an image of at least {SMALLEST}x{SMALLEST}.")
+    check_size(width, height, name)
     scale = int(getattr(network, "scale", 1))
     # The result, and what its encoder makes of it; a mean over 8 results is one of float32, and the next one.
     for_value = 3 * photograph.pixels.itemsize + (8 if options.self_ensemble else 0)
@@ -120,6 +119,12 @@ def restore_photograph(
     if alpha is not None:
         alpha = resized(alpha, Fraction(scale))
     return replace(photograph, pixels=pixels, alpha=alpha)
+
+
+def check_size(width: int, height: int, name: str) -> None:
+    """Raises UserError, which calls the image `name`, if a side is shorter than SMALLEST."""
+    if min(width, height) < SMALLEST:
+        raise UserError(f"{name} is {width}x{height} pixels: give an image of at least {SMALLEST}x{SMALLEST}.")
 
 
 def _restored(

@@ -18,7 +18,7 @@ from scn.inference.batch import NothingToRestore
 from scn.inference.chain import check_factor, restore_by, total_scale
 from scn.inference.handle import Model
 from scn.inference.model_files import CONFIG, WEIGHTS
-from scn.inference.restore import SMALLEST, Done, Options
+from scn.inference.restore import Done, Options, check_size
 from scn.registry.reference import find, list_models, nearest
 
 Told = Callable[[str], object]
@@ -86,8 +86,15 @@ class Models:
         last = nearest(factor, params_file=self.params_file)
         return f"{reference},{last}" if reference else last
 
-    def choose(self, reference: str, photograph: Photograph, told: Told = lambda found: None) -> list[Choice]:
-        """What restores a photograph, the first one first.
+    def choose(
+        self,
+        reference: str,
+        photograph: Photograph,
+        *,
+        name: str = "the image",
+        told: Told = lambda found: None,
+    ) -> list[Choice]:
+        """What restores a photograph, which errors call `name`, the first one first.
 
         Raises:
             NothingToRestore: if `auto` finds nothing, and no other model is named.
@@ -98,8 +105,7 @@ class Models:
         if references[0] != AUTO:
             return others
         height, width, _ = photograph.pixels.shape
-        if min(height, width) < SMALLEST:
-            raise UserError(f"An image of {width}x{height} pixels is too small: give {SMALLEST}x{SMALLEST} or more.")
+        check_size(width, height, name)
         finding = examine(photograph)
         fits = choose(finding, self.candidates())
         if fits is None and not others:
@@ -126,7 +132,7 @@ class Models:
             NothingToRestore: if `auto` finds nothing, and there is no factor to enlarge by.
             UserError: as restore_by.
         """
-        chosen = self.choose(reference, photograph, told)
+        chosen = self.choose(reference, photograph, name=name, told=told)
         models = [self.load(each.reference) for each in chosen]
         restored = restore_by(
             models,

@@ -248,7 +248,7 @@ def test_a_tiny_image_stops_no_other_where_models_are_chosen(
     status, said, told = command(folder, tmp_path / "out", "--model", "auto", "--copy-clean")
     assert status == 1
     assert f"1 not: {folder}/tiny.png" in said
-    assert "An image of 20x7 pixels is too small: give 8x8 or more." in told
+    assert f"scn: {folder}/tiny.png is 20x7 pixels: give an image of at least 8x8." in told
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.png", "b.png", "least.png"}
 
 
