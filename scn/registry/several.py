@@ -163,16 +163,20 @@ class Models:
     def candidates(self) -> list[Candidate]:
         """The models that `auto` chooses from. Raises UserError if there are none."""
         if self._candidates is None:
-            listed = list_models(params_file=self.params_file)
-            entries = {entry.name: entry for entry in listed if entry.level is not None}
-            self._candidates = [
-                Candidate(reference=entry.name, task=entry.task, level=entry.level or 0)
-                for entry in entries.values()
-                if entry.task in ("dn", "car")
-            ]
+            self._candidates = self._listed()
         if not self._candidates:
             raise UserError("There is no model for noise or JPEG to choose from: name one with --model.")
         return self._candidates
+
+    def _listed(self) -> list[Candidate]:
+        """The models for noise and JPEG that the registry has now, by name."""
+        listed = list_models(params_file=self.params_file)
+        entries = {entry.name: entry for entry in listed if entry.level is not None}
+        return [
+            Candidate(reference=entry.name, task=entry.task, level=entry.level or 0)
+            for entry in entries.values()
+            if entry.task in ("dn", "car")
+        ]
 
 
 @overload

@@ -211,14 +211,17 @@ class Restorer:
         self.rates[reference] = seconds[-1] / _TRIED**2 * 1e6
 
     def seconds(self, wanted: Wanted, pixels: int) -> float | None:
-        """How long a photograph of so many pixels will take, at most; None while a rate is not known."""
+        """How long a photograph of so many pixels will take; None while that is not known.
+
+        With `auto` at most, by the models whose rate is known: one may have been published since rates were measured.
+        """
         references = self.models.parts(self.reference(wanted))
         total, size = 0.0, float(pixels)
         for each in references:
-            known = [self._rate(one, wanted) for one in self._choices(each)]
-            if not known or None in known:
+            known = [rate for one in self._choices(each) if (rate := self._rate(one, wanted)) is not None]
+            if not known:
                 return None
-            total += max(rate for rate in known if rate is not None) * size / 1e6
+            total += max(known) * size / 1e6
             size *= 1 if each == AUTO else self.models.load(each).scale ** 2
         return total * (8 if wanted.self_ensemble else 1)
 

@@ -45,6 +45,26 @@ def test_it_is_not_asked_for_again_at_once(project: Any, monkeypatch: pytest.Mon
     assert models.load(NAME).version == "v2"
 
 
+def test_auto_chooses_from_what_is_published_now(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = FollowingModels("cpu", project.params.path)
+
+    def names() -> list[str]:
+        return [each.reference for each in models.candidates()]
+
+    assert names() == [NAME]
+    project.publish("car-q10")
+    monkeypatch.setattr(following, "HEED_S", 60.0)
+    assert names() == [NAME]  # not asked again at once
+    monkeypatch.setattr(following, "HEED_S", -1.0)
+    assert names() == ["car-q10", NAME]
+    assert set(models.packed("auto").files) == {"car-q10", NAME}
+    params = project.root / "params.yaml"
+    written = params.read_text()
+    for content in ("no: configuration", written.replace("file://store", "file://store/away")):
+        params.write_text(content)
+        assert names() == ["car-q10", NAME]
+
+
 def test_what_was_loaded_serves_while_the_registry_is_away(project: Any) -> None:
     models = FollowingModels("cpu", project.params.path)
     before = models.load(NAME)

@@ -9,6 +9,7 @@ from photo_folder import picture
 from PIL import Image
 
 from scn.core.errors import UserError
+from scn.inference.auto import Candidate
 from scn.registry.reference import ModelEntry
 from scn.serving.work import Restorer, Wanted, check_listed
 
@@ -82,3 +83,16 @@ def test_luma_alone_is_estimated_at_a_third_where_channels_are_restored_each(res
         return restorer.seconds(Wanted(name="a.png", reference=reference, chroma="keep"), 1_000_000)
 
     assert [seconds("dn-s25"), seconds("sr-x2"), seconds("dn-s25,sr-x2")] == [1.0, 5.0, 6.0]
+
+
+def test_auto_is_estimated_by_the_models_that_were_measured(restorer: Restorer) -> None:
+    def seconds() -> float | None:
+        return restorer.seconds(Wanted(name="a.png"), 1_000_000)
+
+    published = Candidate(reference="dn-s50", task="dn", level=50)
+    restorer.models._candidates = [*restorer.models.candidates(), published]
+    assert seconds() is None
+    restorer.rates = {"dn-s25": 3.0}
+    assert seconds() == 3.0  # and not unknown for good
+    restorer.rates["dn-s50"] = 4.0
+    assert seconds() == 4.0
