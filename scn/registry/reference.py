@@ -190,7 +190,7 @@ def resolve(reference: str, params: Params) -> tuple[Path, str]:
     check_signature(store, experiment, version, manifest, params.registry.trusted)
     folder = params.root / CACHE / sha256(manifest)
     files = read_manifest(manifest, f"{where}/{MANIFEST}")
-    if folder.is_dir():
+    if (folder / MANIFEST).is_file():  # written last
         try:
             verify(folder, files)
             return folder, version

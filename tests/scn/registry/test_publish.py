@@ -147,6 +147,9 @@ def test_the_cache_is_used_and_mended(project: Any) -> None:
     assert resolve(NAME, project.params)[0] == folder
     assert load_model(folder)[1]["experiment"] == NAME
     assert (folder / "README.md").is_file()
+    (folder / "manifest.json").unlink()  # killed before it was written
+    resolve(NAME, project.params)
+    assert {path.name for path in folder.iterdir()} == FILES
 
 
 @pytest.mark.parametrize(
