@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from scn import zoo
 from scn.config.params import Params, load_params
 from scn.core.errors import UserError
 from scn.core.files import replace_folder, write_atomically
@@ -22,7 +23,7 @@ from scn.storage.base import ObjectNotFound, Store, StoreError
 
 
 def about(params_file: Path | str, reference: str) -> dict[str, Any]:
-    """Returns what there is to know of a version, published or shipped, as a value for JSON.
+    """Returns what there is to know of a version, published, shipped or in a folder, as a value for JSON.
 
     Raises:
         UserError: if there is none.
@@ -32,9 +33,10 @@ def about(params_file: Path | str, reference: str) -> dict[str, Any]:
         raise UserError(f"{reference} is no version but a folder: read its {CONFIG}, or `scn publish` it.")
     manifest = (folder / MANIFEST).read_bytes()
     metrics = Metrics.loads((folder / METRICS).read_bytes(), folder / METRICS, "fetch the model again")
-    found = {
+    found: dict[str, Any] = {
         "model": reference,
         "url": str(folder),
+        "place": "ships" if folder.resolve().parent == zoo.FOLDER.resolve() else "folder",
         "manifest_sha256": sha256(manifest),
         "files": read_manifest(manifest, f"{folder}/{MANIFEST}"),
         "figures": {name: figures.model_dump(exclude_none=True) for name, figures in metrics.sets.items()},
@@ -54,6 +56,7 @@ def _published(params: Params, reference: str) -> dict[str, Any]:
     return {
         "model": f"{experiment}@{version}",
         "url": f"{store.url}/{version_folder(experiment, int(version[1:]))}",
+        "place": "published",
         "measured_since": [row(each) for each in further_figures(params, store, experiment, version)],
         "names": {
             name: pointer.model_dump(include={"held", "history"})
@@ -71,12 +74,13 @@ def text(found: dict[str, Any]) -> str:
         for name, each in found["figures"].items()
     ]
     files = (f"{name} ({file['bytes']} bytes)" for name, file in found["files"].items())
+    names = f"names: {', '.join(found['points_here']) or 'none points here'}"
     lines = [
         f"{found['model']}, in {found['url']}",
         f"manifest: SHA-256 {found['manifest_sha256']}",
         f"files: {', '.join(files)}",
         f"protocol: {found['provenance']['protocol']}, {found['provenance'].get('precision', 'precision not known')}",
-        f"names: {', '.join(found['points_here']) or 'none points here'}" if found["names"] else "it ships",
+        *{"published": [names], "ships": ["it ships"], "folder": []}[found["place"]],
         "",
         markdown_table(("evaluation set", "input", "model", "self-ensemble"), figures),
     ]

@@ -76,6 +76,15 @@ def test_show_tells_of_a_model_that_ships_in_any_folder(
     assert (found["model"], found["names"], found["url"]) == (NAME, {}, str(scn.zoo.FOLDER / NAME))
 
 
+def test_show_says_that_what_ships_ships_and_of_nothing_else(command: Command, project: Any) -> None:
+    assert "names: none points here\n" in (published := command("show", f"{NAME}@v2")[1])  # it was never latest
+    command("pull", f"{NAME}@v2", "theirs")
+    pulled = command("show", "theirs")[1]
+    assert "theirs, in theirs\nmanifest: SHA-256" in pulled
+    assert "names: " not in pulled
+    assert not [each for each in (published, pulled) if "it ships" in each]
+
+
 def test_compare_tells_the_difference_and_the_verdict(command: Command) -> None:
     status, out, _ = command("compare", f"{NAME}@v1", f"{NAME}@v2")
     assert status == 0
