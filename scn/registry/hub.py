@@ -19,6 +19,7 @@ from scn.imaging.tasks import TASKS, Task
 from scn.inference.model_files import CARD, CONFIG, METRICS, WEIGHTS, inherited_corpora
 from scn.inference.records import Figures, Metrics
 from scn.networks import NETWORKS
+from scn.registry.manifest import MANIFEST
 
 PIPELINE_TAG = "image-to-image"
 """Hugging Face's name of the task."""
@@ -60,7 +61,9 @@ def described(folder: Path) -> Described:
     try:
         config = json.loads((folder / CONFIG).read_bytes())
         task = TASKS[config["task"]]
-        name = str(config.get("experiment", folder.resolve().name))
+        manifest = folder / MANIFEST  # config.json of a model that was imported names no experiment
+        version = json.loads(manifest.read_bytes()) if manifest.is_file() else {}
+        name = str(config.get("experiment") or version.get("experiment") or folder.resolve().name)
         card = (folder / CARD).read_text() if (folder / CARD).is_file() else f"# {name}: {task.title}\n"
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder} holds no model that can be described ({error}): publish it again.") from None

@@ -65,6 +65,21 @@ def test_hugging_face_reads_the_card_and_its_figures(published: Any, capsys: pyt
     ]
 
 
+def test_a_model_that_was_imported_has_the_name_that_it_is_published_under(
+    small_project: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = small_project.add_model("dn-s25") / "config.json"
+    config = json.loads(path.read_bytes())
+    del config["experiment"]
+    path.write_text(json.dumps(config))
+    small_project.add_metrics("dn-s25")
+    assert described(path.parent).name == "dn-s25"
+    publish(small_project.params, "dn-s25")
+    command(small_project, "record", "dn-s25")
+    (index,) = yaml.safe_load(capsys.readouterr().out.split("---\n")[1])["model-index"]
+    assert index["name"] == "dn-s25"
+
+
 def test_what_nobody_said_is_not_made_up(small_project: Any) -> None:
     folder = small_project.add_model("sr-x2")
     config = json.loads((folder / "config.json").read_bytes())
