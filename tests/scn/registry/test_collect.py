@@ -18,6 +18,7 @@ from scn.registry.collect import delete, unneeded
 from scn.registry.promote import promote, rollback
 from scn.registry.publish import publish, versions
 from scn.storage import open_store
+from scn.storage.local import FileStore
 
 NAME = "dn-s25"
 
@@ -126,6 +127,13 @@ def test_what_the_next_rollback_leads_to_is_kept(project: Any) -> None:
     assert versions(open_store(params.storage.url, params.root), NAME) == [4, 5, 6]
 
 
+def test_what_a_name_pointed_to_before_its_last_move_is_kept(project: Any) -> None:
+    params = keeping(project, 1)
+    rollback(params, NAME, to="v2")
+    promote(params, f"{NAME}@v4")
+    assert found(params) == ["v1", "v5"]  # latest is v4; v2 was before, and the next rollback leads to v3
+
+
 def test_what_was_promoted_meanwhile_is_not_deleted(project: Any) -> None:
     params = keeping(project)
     old = unneeded(params)
@@ -155,7 +163,18 @@ def test_half_versions_go_but_not_that_of_a_publisher_at_work(project: Any) -> N
 def test_a_version_that_is_deleted_never_exists_in_part(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     params = keeping(project)
     (first, *_) = unneeded(params)
-    assert first.keys[0].endswith("v1/manifest.json")
-    delete(params, [first])
+    deleting, deleted = FileStore.delete, list[str]()
+
+    def killed(store: FileStore, key: str) -> None:
+        if deleted:
+            raise KeyboardInterrupt
+        deleting(store, key)
+        deleted.append(key)
+
+    with monkeypatch.context() as dying:
+        dying.setattr(FileStore, "delete", killed)
+        with pytest.raises(KeyboardInterrupt):
+            delete(params, [first])
     assert versions(open_store(params.storage.url, params.root), NAME) == [2, 3, 4, 5, 6]
-    assert found(params) == ["v2", "v3", "v4"]
+    assert len(list((project.root / "store/registry" / NAME / "v1").iterdir())) == 4
+    assert next(each.why for each in unneeded(params)) == "it was never published whole"

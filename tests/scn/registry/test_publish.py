@@ -18,6 +18,7 @@ from scn.inference.model_files import load_model
 from scn.inference.records import Receipt
 from scn.registry.publish import latest, publish, versions
 from scn.registry.reference import find, load, resolve
+from scn.registry.signing import KEY, check_signature, make_key
 from scn.storage import open_store
 from scn.storage.base import Store
 
@@ -264,10 +265,14 @@ for writes, root in enumerate(sys.argv[1:]):
     status = os.waitpid(child, 0)[1]
     print(os.WTERMSIG(status) if os.WIFSIGNALED(status) else "finished")
 """
-WRITES = 7  # four files, manifest.json, latest.json, the receipt
+WRITES = 8  # four files, signature.json, manifest.json, latest.json, the receipt
 
 
-def test_killed_after_any_write_leaves_whole_versions_only(make_project: Callable[..., Any], tmp_path: Path) -> None:
+def test_killed_after_any_write_leaves_whole_versions_only(
+    make_project: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    public = make_key(tmp_path / "key.pem")
+    monkeypatch.setenv(KEY, str(tmp_path / "key.pem"))
     projects = []
     for writes in range(WRITES + 1):
         (tmp_path / str(writes)).mkdir()
@@ -285,10 +290,13 @@ def test_killed_after_any_write_leaves_whole_versions_only(make_project: Callabl
     for writes, project in enumerate(projects):
         params_file, store = project.root / "params.yaml", store_of(project)
         assert_all_whole(project)
-        assert versions(store, NAME) == ([1] if writes < 5 else [1, 2])
-        assert torch.equal(first(load(NAME, params_file=params_file).network), v1 if writes < 6 else v2)
+        assert versions(store, NAME) == ([1] if writes < 6 else [1, 2])
+        for number in versions(store, NAME):  # signed as soon as they exist
+            manifest = store.get(f"registry/{NAME}/v{number}/manifest.json")
+            check_signature(store, NAME, f"v{number}", manifest, [public])
+        assert torch.equal(first(load(NAME, params_file=params_file).network), v1 if writes < 7 else v2)
         assert (project.root / "published" / f"{NAME}.json").exists() == (writes == WRITES)
-        if writes < 5:
+        if writes < 6:
             with pytest.raises(UserError, match="has no version 'v2'"):
                 resolve(f"{NAME}@v2", project.params)
 

@@ -235,6 +235,19 @@ def test_figures_that_nobody_signed_move_nothing(project: Any, capsys: pytest.Ca
     assert latest(params.open_store(), NAME) == "v3"
 
 
+def test_figures_that_the_signed_manifest_does_not_name_are_nobodys(project: Any) -> None:
+    params = trusting(project, project.public)
+    manifest = folder(project, "v3") / "manifest.json"
+    content = json.loads(manifest.read_bytes())
+    del content["files"]["metrics.json"]
+    manifest.write_text(json.dumps(content))
+    (folder(project, "v3") / "signature.json").unlink()
+    sign(params, NAME, "v3")
+    with pytest.raises(UserError, match=r"^metrics\.json of dn-s25@v3 in \S+ is not the one that its manifest names"):
+        compared(params, f"{NAME}@v2", f"{NAME}@v3")
+    compared(trusting(project), f"{NAME}@v2", f"{NAME}@v3")
+
+
 def test_what_auto_takes_is_signed(project: Any, capsys: pytest.CaptureFixture[str]) -> None:
     params = trusting(project, project.public)
     for version in ("v1", "v3"):  # v1 is not signed at all, v3's is not the one that was
