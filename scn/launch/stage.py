@@ -36,7 +36,7 @@ from scn.training.callbacks import Callbacks, Silent
 from scn.training.checkpoint import State
 from scn.training.learner import Learner, network_of
 from scn.training.loop import History, Run, train
-from scn.training.world import World
+from scn.training.world import World, on_rank_0
 
 
 def train_stage(
@@ -95,24 +95,24 @@ def train_stage(
         ancestors = ancestors_of(weights.parent, str(experiment.start_from), run.start_sha256)
     lease = Lease(store, run.checkpoints.lease, what=f"The run of {name}", id=run.launch)
     with ExitStack() as held:
+
+        def begin(device: torch.device) -> Arithmetic | None:
+            lease.take(run.patience.tell, stopping)
+            held.enter_context(lease)
+            with _stopped_by(stopping, run):
+                return _begin(run, weights, resume, resume_anyway, device)
+
         with Stopping(minutes, lease.check) as stopping:
             if plain:
                 with plain_world(experiment) as world:
-                    if world.rank == 0:
-                        lease.take(run.patience.tell, stopping)
-                        held.enter_context(lease)
-                        with _stopped_by(stopping, run):
-                            _begin(run, weights, resume, resume_anyway, world.device)
+                    on_rank_0(world, lambda: begin(world.device))
                     with _progress(run, params, world) as callbacks:
                         train(run, world, callbacks, stopping)
                     if world.rank:
                         return
             else:
-                lease.take(run.patience.tell, stopping)
-                held.enter_context(lease)
                 gpu = torch.cuda.is_available() and experiment.run.use_gpu
-                with _stopped_by(stopping, run):
-                    before = _begin(run, weights, resume, resume_anyway, torch.device("cuda" if gpu else "cpu"))
+                before = begin(torch.device("cuda" if gpu else "cpu"))
                 threads = before.threads if before else None
                 with _progress(run, params, World()) as callbacks:
                     train_with_ray(run, params, callbacks, stopping, threads)

@@ -10,11 +10,10 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from safetensors.torch import load as load_safetensors
 
 from scn.config.params import Experiment
@@ -24,6 +23,7 @@ from scn.data.cache import cache_folder
 from scn.inference.precision import computed
 from scn.shards.manifest import EvaluationManifest, TrainingManifest
 from scn.storage.base import Store, StoreError
+from scn.storage.lease import LeaseLost
 from scn.storage.patience import Patience, PatientStore
 from scn.training.arithmetic import Arithmetic, check_compiler, chosen
 from scn.training.callbacks import Callbacks, Row
@@ -31,9 +31,7 @@ from scn.training.checkpoint import Checkpoints
 from scn.training.identity import identity
 from scn.training.learner import Learner, deterministic
 from scn.training.validation import Validated, Validation
-from scn.training.world import World, gathered, versions
-
-T = TypeVar("T")
+from scn.training.world import World, gathered, on_rank_0, versions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,11 +175,11 @@ def train(run: Run, world: World, callbacks: Callbacks, stop_reason: Callable[[]
 
 def _resume(run: Run, world: World, callbacks: Callbacks, stop_reason: Callable[[], str]) -> None:
     """Finds the newest checkpoint, and trains in the way that it, or else the choice of now, says."""
-    found = _on_rank_0(world, run.checkpoints.load)
+    found = on_rank_0(world, run.checkpoints.load)
     how, why = Arithmetic.of(found[1]) if found else None, ""
     if how is None:
         mine = chosen(run.experiment, world, run.steps)  # which asks all ranks for their compilers
-        how, why = _on_rank_0(world, lambda: mine)
+        how, why = on_rank_0(world, lambda: mine)
     check_compiler(how, world)
     with how.in_force(), deterministic(world.device, run.experiment.run.deterministic):
         _train(run, world, callbacks, stop_reason, found, how, why)
@@ -218,16 +216,18 @@ def _train(
     def save(step: int, score: float | None) -> None:
         state = {**learner.state(), "arithmetic": how.state(), "history": history.state()} if leads else {}
         nonlocal kept
-        _on_rank_0(world, lambda: run.checkpoints.save(step, state, score))
+        on_rank_0(world, lambda: run.checkpoints.save(step, state, score))
         kept = step
         callbacks.on_checkpoint(step)
 
-    def given_up(step: int, error: StoreError | None) -> StoreError:
-        """Keeps the steps done; returns, on every rank, the error of those for which the store has failed."""
+    def given_up(step: int, error: StoreError | LeaseLost | None) -> StoreError | LeaseLost:
+        """Keeps the steps done, unless the run is another's; returns the error of any rank on every one."""
+        found = next(error for error in gathered(error, world) if error)
+        if isinstance(found, LeaseLost):
+            return found
         if step > kept:
             save(step, None)
-        found = next(error for error in gathered(error, world) if error)
-        return _on_rank_0(world, lambda: run.checkpoints.failed(found))
+        return on_rank_0(world, lambda: run.checkpoints.failed(found))
 
     about = versions(world.device, precision := computed(world.device, config.precision))
     told = _devices(world, about["device"], how)
@@ -255,21 +255,22 @@ def _train(
             feed.prepare(first)  # so that reading the images is in no step's time
         for step in range(first, run.steps):
             start = time.perf_counter()
-            away = None
+            away: StoreError | LeaseLost | None = None
+            why = ""
             try:
+                why = stop_reason()
                 batch = feed.batch(step)
-            except StoreError as error:  # the others must not wait for this rank
+            except (StoreError, LeaseLost) as error:  # the others must not wait for this rank
                 batch, away = feed.blank(), error
             loaded = time.perf_counter()
             rate = config.learning_rate_at(step, images)
-            why = stop_reason()
             result = learner.step(batch, config.loss_at(step, images), rate, stopping=bool(why), abandon=bool(away))
             if result.abandoned:
                 raise given_up(step, away)
             if not result.finite:
                 seen = ", ".join(sorted(set().union(*gathered(feed.images(step), world))))
                 with suppress(UserError):  # they are on the local disk in any case
-                    _on_rank_0(world, run.checkpoints.wait)
+                    on_rank_0(world, run.checkpoints.wait)
                 left = f"the checkpoint of step {kept} is kept" if kept else "there is no checkpoint yet"
                 raise UserError(
                     f"The loss of {experiment.name} is {result.loss} and its gradient {result.grad_norm} in step "
@@ -290,12 +291,12 @@ def _train(
             if done % run_config.checkpoint_every == 0 or done == run.steps or score is not None or result.stopping:
                 save(done, score)
             if result.stopping and done < run.steps:
-                _on_rank_0(world, run.checkpoints.wait)
+                on_rank_0(world, run.checkpoints.wait)
                 raise Stopped(
                     f"{experiment.name}: stopped after step {done} of {run.steps} ({why or 'in another process'}); "
                     "the same command goes on from there"
                 )
-    _on_rank_0(world, run.checkpoints.wait)
+    on_rank_0(world, run.checkpoints.wait)
 
 
 def _tell_again(first: int, history: History, callbacks: Callbacks) -> None:
@@ -311,25 +312,6 @@ def _devices(world: World, kind: str, how: Arithmetic) -> str:
     kinds = " and ".join(f"{count} x {kind}" for kind, count in Counter(kind for _, kind in ranks).items())
     nodes = len({node for node, _ in ranks})
     return f"{kinds}{f' on {nodes} nodes' if nodes > 1 else ''}, {how}{' each' if world.world_size > 1 else ''}"
-
-
-def _on_rank_0(world: World, do: Callable[[], T]) -> T:
-    """Calls `do` on rank 0 and returns its result on every rank; an error is raised on every rank too."""
-    if world.world_size == 1:
-        return do()
-    answer: list[Any] = [None, None]
-    if world.rank == 0:
-        try:
-            answer[0] = do()
-        except UserError as error:
-            answer[1] = error
-        except Exception as error:  # whatever it is, the others must not wait for ever
-            answer[1] = RuntimeError(f"{type(error).__name__} on rank 0: {error}")
-    dist.broadcast_object_list(answer, device=world.device)
-    if answer[1] is not None:
-        raise answer[1]
-    result: T = answer[0]
-    return result
 
 
 def _memory_mib(device: torch.device) -> float:

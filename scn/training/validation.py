@@ -17,6 +17,7 @@ from scn.evaluation.protocols import DIGITS, average, measure_psnr, protocols_of
 from scn.shards.manifest import EvaluationManifest
 from scn.shards.samples import Image, Sample, unpack
 from scn.storage.base import Store, StoreError
+from scn.storage.lease import LeaseLost
 from scn.training.world import World, gathered
 
 SAMPLES = 3
@@ -140,7 +141,7 @@ class Validation:
         failure = None
         try:
             self._held = [self._hold(*image) for image in self._images(world.rank, world.world_size)]
-        except StoreError as error:
+        except (StoreError, LeaseLost) as error:
             failure = error
         if failures := [error for error in gathered(failure, world) if error]:
             raise failures[0]

@@ -1,5 +1,6 @@
 """Rank, world size and device of a process in a run, and the versions that it computes with."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -7,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+from scn.core.errors import Stopped, UserError
 from scn.core.version import project_version
 from scn.inference.precision import Precision, kind_of
 
@@ -36,6 +38,28 @@ def gathered(mine: T, world: World) -> list[T]:
     with torch.cuda.device(world.device) if world.device.type == "cuda" else nullcontext():
         dist.all_gather_object(found, mine)
     return found
+
+
+def on_rank_0(world: World, do: Callable[[], T]) -> T:
+    """Calls `do` on rank 0 and returns its result on every rank; an error is raised on every rank too.
+
+    Every rank has to call it.
+    """
+    if world.world_size == 1:
+        return do()
+    answer: list[Any] = [None, None]
+    if world.rank == 0:
+        try:
+            answer[0] = do()
+        except (Stopped, UserError) as error:
+            answer[1] = error
+        except Exception as error:  # whatever it is, the others must not wait for ever
+            answer[1] = RuntimeError(f"{type(error).__name__} on rank 0: {error}")
+    dist.broadcast_object_list(answer, device=world.device)
+    if answer[1] is not None:
+        raise answer[1]
+    result: T = answer[0]
+    return result
 
 
 def versions(device: torch.device, precision: Precision) -> dict[str, str]:

@@ -163,6 +163,19 @@ def test_2_processes_see_the_batches_of_one(project: Project, tmp_path: Path) ->
 
 
 @pytest.mark.integration
+def test_a_mistake_is_a_sentence_of_every_process_and_no_traceback_of_any(project: Project) -> None:
+    params = project("sr-x2")
+    torchrun = [str(TORCHRUN), "--standalone", "--nproc-per-node", "2", "--no-python", sys.executable, "-m", "scn.cli"]
+    train = ["train", "-e", "sr-x2", "--plain", "--resume", "--params", str(params.path)]
+    result = subprocess.run([*torchrun, *train], capture_output=True, text=True)
+    assert result.returncode == 1
+    sentence = "scn: sr-x2 has no unfinished run of this configuration to go on with: leave --resume out."
+    assert sentence in result.stderr
+    assert "[rank1]" not in result.stderr
+    assert "gloo" not in result.stderr
+
+
+@pytest.mark.integration
 def test_with_lanes_1_2_and_4_processes_give_the_same_bits_and_may_change_on_the_way(
     project: Project, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from scn.config.params import Params, load_params
 from scn.core.errors import Stopped
 from scn.shards.manifest import evaluation_manifest, training_manifest
 from scn.storage.base import StoreError
+from scn.storage.lease import LeaseLost
 from scn.storage.local import FileStore
 from scn.training.callbacks import Row, Silent
 from scn.training.loop import Run, World, train
@@ -148,6 +149,29 @@ def rank(number: int, root: str) -> None:
         train(run, World(rank=number, world_size=2), Silent(), lambda: "")
     (Path(root) / f"told-{number}").write_text(str(error.value))
     dist.destroy_process_group()
+
+
+def losing_rank(number: int, root: str) -> None:
+    """One of two ranks, of which the first loses the run's lease in the fourth step."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{root}/meet", rank=number, world_size=2)
+    run = run_of(load_params(Path(root) / "params.yaml"), FileStore(Path(root) / "store"))
+    asked = iter([False, False, False, number == 0])
+
+    def stopping() -> str:
+        if next(asked):
+            raise LeaseLost("The run was taken over.")
+        return ""
+
+    with pytest.raises(LeaseLost, match=r"The run was taken over\."):
+        train(run, World(rank=number, world_size=2), Silent(), stopping)
+    dist.destroy_process_group()
+
+
+def test_every_rank_ends_when_one_has_lost_the_run(project: Project) -> None:
+    params = project("sr-x2", checkpoint_every=100)
+    torch.multiprocessing.spawn(losing_rank, (str(params.root),), nprocs=2)  # type: ignore[no-untyped-call]
+    assert not list(params.root.rglob("step-*.pt"))
 
 
 def test_no_rank_waits_for_one_that_gives_up(project: Project) -> None:
