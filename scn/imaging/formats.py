@@ -101,8 +101,13 @@ def named(name: str) -> Format:
     found = FORMATS.get(name.lower()) or _ENDINGS.get(f".{name.lower()}")
     found = found or next((each for each in FORMATS.values() if each.name == name.upper()), None)
     if found is None:
-        raise UserError(f"'{name}' is no format of images here: use one of {', '.join(FORMATS)}.")
+        raise UserError(f"'{name}' is no format of images here: use one of {', '.join(writable())}.")
     return found
+
+
+def writable() -> list[str]:
+    """The names, as --format takes them, of the formats that can be written here."""
+    return [name for name, each in FORMATS.items() if can(each)]
 
 
 def readable() -> list[str]:
@@ -129,7 +134,7 @@ def can(each: Format) -> bool:
 def check_can(each: Format, path: Path | str) -> None:
     """Raises UserError if the format can't be read or written here."""
     if not can(each):
-        extra = {"HEIF": "pillow-heif", "AVIF": "pillow-avif-plugin"}.get(each.name)
+        extra = {"HEIF": "'scn[heif]'", "AVIF": "pillow-avif-plugin"}.get(each.name)
         advice = f"pip install {extra}" if extra else "install Pillow from PyPI"
         raise UserError(f"{path} is {each.name}, which the installed Pillow lacks: {advice}, or use PNG.")
 

@@ -70,11 +70,11 @@ def total_scale(models: Sequence[Model]) -> int:
     return prod(model.scale for model in models)
 
 
-def check_factor(factor: float) -> Fraction:
-    """The factor as a fraction. Raises UserError if it is not between those of FACTORS."""
+def check_factor(factor: float, called: str) -> Fraction:
+    """The factor as a fraction. Raises UserError, by what it is `called`, if it is not between those of FACTORS."""
     exact = Fraction(str(factor)) if isfinite(factor) else Fraction(0)
     if not FACTORS[0] <= exact <= FACTORS[1]:
-        raise UserError(f"--scale: {factor:g} is out of range: give {float(FACTORS[0]):g} to {float(FACTORS[1]):g}.")
+        raise UserError(f"{called}: {factor:g} is out of range: give {float(FACTORS[0]):g} to {float(FACTORS[1]):g}.")
     return exact
 
 

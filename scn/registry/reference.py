@@ -120,9 +120,7 @@ def nearest(factor: float, *, params_file: Path | str = PARAMS_FILE) -> str:
     """
     found = {entry.scale: entry.name for entry in list_models(params_file=params_file) if entry.task == "sr"}
     if not found:
-        raise UserError(
-            "There is no model for super-resolution: publish one (`make run` trains sr-x2), or name one with --model."
-        )
+        raise UserError("There is no model for super-resolution: publish one (`make run` trains sr-x2), or name one.")
     return found[min(sorted(found, reverse=True), key=lambda scale: abs(math.log(scale / factor)))]
 
 

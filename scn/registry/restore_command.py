@@ -118,7 +118,7 @@ def restore(
     from scn.inference.restore import Options
     from scn.registry.several import Models
 
-    factor = check_factor(scale) if scale is not None else None
+    factor = check_factor(scale, "--scale") if scale is not None else None
     if threads:
         torch.set_num_threads(threads)
     models = Models(device, params)

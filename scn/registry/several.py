@@ -165,7 +165,7 @@ class Models:
         if self._candidates is None:
             self._candidates = self._listed()
         if not self._candidates:
-            raise UserError("There is no model for noise or JPEG to choose from: name one with --model.")
+            raise UserError("There is no model for noise or JPEG to choose from: name one.")
         return self._candidates
 
     def _listed(self) -> list[Candidate]:
@@ -200,7 +200,7 @@ def restore(image: Any, model: Model | str | Path = AUTO, *, scale: float | None
     Raises:
         UserError: if the image can't be read or restored, or there is no such model.
     """
-    factor = None if scale is None else check_factor(scale)
+    factor = None if scale is None else check_factor(scale, "scale")
     models = Models()
     if isinstance(model, Model):
         models.loaded[given := "the model"] = model

@@ -28,12 +28,12 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
 from scn.core.errors import UserError
-from scn.imaging.formats import FORMATS
+from scn.imaging.formats import FORMATS, writable
 from scn.inference.restore import SMALLEST, Chroma
 from scn.registry.pointers import LATEST
 from scn.registry.reference import ModelEntry
 from scn.serving.jobs import ENDED, Full, Job, Jobs, State
-from scn.serving.work import Restorer, Wanted, header, writable
+from scn.serving.work import Restorer, Wanted, header
 
 PAGE = Path(__file__).parent / "page"
 _POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"

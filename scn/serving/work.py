@@ -14,7 +14,7 @@ import numpy as np
 
 from scn.config.params import PARAMS_FILE
 from scn.core.errors import UserError, short
-from scn.imaging.formats import FORMATS, Format, can, format_of, looks_like_an_image, named
+from scn.imaging.formats import FORMATS, Format, check_can, format_of, looks_like_an_image, named
 from scn.imaging.image_io import Photograph, check_holds, decode_photograph, encode_photograph, size_of
 from scn.inference.auto import AUTO
 from scn.inference.chain import check_factor, total_scale
@@ -59,12 +59,11 @@ class Wanted:
         self.exact_factor()
         if not self.reference and self.factor is None:
             raise UserError("Name a model, or a factor to enlarge by.")
-        if self.as_format != "same":
-            self.format()
+        check_can(self.format(), self.result_name)
 
     def exact_factor(self) -> Fraction | None:
         """The factor as it was typed. Raises UserError if it is out of range."""
-        return None if self.factor is None else check_factor(self.factor)
+        return None if self.factor is None else check_factor(self.factor, "factor")
 
     def format(self) -> Format:
         """The result's format."""
@@ -182,7 +181,8 @@ class Restorer:
             reference, photograph, options, factor=factor, name=wanted.name, done=done, told=found.append
         )
         plain = not wanted.self_ensemble and wanted.chroma == "restore"
-        if len(self.models.parts(reference)) == 1 and plain and photograph.pixels.shape[-1] == 3:
+        usual = plain and pixels >= _TRIED**2 and photograph.pixels.shape[-1] == 3  # as `measure` does it
+        if len(self.models.parts(reference)) == 1 and usual:
             self._learn(reference, (time.perf_counter() - start) / pixels * 1e6)
         if restored.white > 255 and not kind.has_16_bits:
             found.append(f"16 bits became 8, as {kind.name} has no more")
@@ -266,11 +266,6 @@ def check_listed(reference: str, entries: Sequence[ModelEntry]) -> None:
     if at and version not in versions:
         advice = f"use one of {', '.join(versions)}" if versions else f"leave @{short(version)} out"
         raise UserError(f"model: {name} has no version '{short(version)}': {advice}.")
-
-
-def writable() -> list[str]:
-    """The formats that a result may have, by name."""
-    return [name for name, each in FORMATS.items() if can(each)]
 
 
 def _grown(photograph: Photograph, factor: Fraction | int) -> Photograph:

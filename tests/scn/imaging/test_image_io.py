@@ -301,9 +301,9 @@ def test_a_format_that_this_pillow_lacks_is_named(tmp_path: Path, monkeypatch: p
     (tmp_path / "a.jpg").write_bytes(b"RIFF\x10\0\0\0WEBPVP8 \0\0\0\0")
     with pytest.raises(UserError, match=r"a\.jpg is WEBP, which the installed Pillow lacks: install Pillow from PyPI"):
         read_photograph(tmp_path / "a.jpg")
-    with pytest.raises(UserError, match=r"out\.avif is AVIF, .* lacks: pip install pillow-avif-plugin, or use PNG"):
+    with pytest.raises(UserError, match=r"out\.heic is HEIF, .* lacks: pip install 'scn\[heif\]', or use PNG"):
         write_photograph(
-            tmp_path / "out.avif", Photograph(pixels=np.zeros((9, 9, 1), np.uint8), alpha=None, icc_profile=None)
+            tmp_path / "out.heic", Photograph(pixels=np.zeros((9, 9, 1), np.uint8), alpha=None, icc_profile=None)
         )
 
 

@@ -19,6 +19,7 @@ from photo_folder import picture
 from PIL import Image
 from served_page import HEADERS, LIMITS, Served
 
+from scn.imaging import formats
 from scn.imaging.image_io import photograph_of
 from scn.inference.restore import Options
 from scn.registry.reference import load
@@ -107,7 +108,7 @@ def test_chroma_may_be_kept(served: Served) -> None:
         (png(), {"model": "dn-s99"}, 422, "dn-s99"),
         (png(), {"model": "n" * 300}, 422, f"model: '{'n' * 60}...' is none of dn-s25, sr-x2: GET /api/about lists"),
         (png(), {"model": "sr-x2,dn-s25@v9"}, 422, "model: dn-s25 has no version 'v9': use one of v1, latest."),
-        (png(), {"factor": 40}, 422, "40 is out of range"),
+        (png(), {"factor": 40}, 422, "factor: 40 is out of range"),
         (png(), {"quality": 101}, 422, "quality: 101 is out of range: give 1 to 100"),
         (png(), {"strength": 2}, 422, "strength: 2 is out of range"),
         (png(), {"format": "exe"}, 422, "'exe' is no format of images here"),
@@ -159,6 +160,17 @@ def test_a_parameter_that_is_none_is_one_sentence(served: Served, query: dict[st
     for pixels in (0, 10**400):
         asked = {"pixels": [pixels], "model": "dn-s25"}
         assert requests.get(f"{served.url}api/estimate", params=asked, headers=HEADERS, timeout=60).status_code == 422
+
+
+@pytest.mark.parametrize("query", [{"format": "heic"}, {"name": "a.heic", "format": "same"}])
+def test_a_format_that_can_not_be_written_here_is_told_at_once(
+    served: Served, query: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(formats, "can", lambda each: each.name != "HEIF")
+    answer = served.send(png(), **query)
+    assert answer.status_code == 422
+    assert answer.json()["error"].startswith("a-restored.heic is HEIF, which the installed Pillow lacks: pip install")
+    assert "webp, bmp, avif." in served.send(png(), format="exe").json()["error"]
 
 
 def test_folders_are_no_models_and_hide_none(served: Served, small_project: Any, monkeypatch: Any) -> None:

@@ -76,6 +76,15 @@ def test_a_model_that_can_not_be_loaded_tells_strangers_no_place(
     assert "model.safetensors of dn-s25@v1 in " in capsys.readouterr().err
 
 
+def test_a_tiny_photograph_tells_nothing_of_the_time_that_others_take(restorer: Restorer) -> None:
+    restorer.rates = {"dn-s25": 3.0}
+    for height, width in ((8, 8), (96, 95)):
+        restorer.restore(png(height, width), Wanted(name="a.png", reference="dn-s25"), lambda part: None)
+    assert restorer.rates == {"dn-s25": 3.0}
+    restorer.restore(png(96, 96), Wanted(name="a.png", reference="dn-s25"), lambda part: None)
+    assert restorer.rates != {"dn-s25": 3.0}
+
+
 def test_luma_alone_is_estimated_at_a_third_where_channels_are_restored_each(restorer: Restorer) -> None:
     restorer.rates = {"dn-s25": 3.0, "sr-x2": 5.0}
 
