@@ -234,11 +234,11 @@ def report(
     """Show the figures of all experiments that have been measured beside published ones, or write them to files."""
     from scn import zoo
     from scn.config.params import load_params
+    from scn.core.cpus import machine
     from scn.evaluation.for_dvc import check_folders, write_metrics, write_plots
     from scn.evaluation.page.page import write_page
     from scn.evaluation.report import print_report, report_stage, write_shipped_table
     from scn.evaluation.runs import read_shipped
-    from scn.launch.machine import machine
 
     loaded = load_params(params)
     check_folders(loaded, metrics, plots)

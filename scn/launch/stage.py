@@ -18,7 +18,7 @@ from scn.core.errors import Stopped, UserError
 from scn.core.hashing import file_sha256
 from scn.inference.model_files import ancestors_of, save_model
 from scn.inference.precision import has_bfloat16
-from scn.launch.machine import commit, machine
+from scn.launch.commit import commit
 from scn.launch.plan import start_weights
 from scn.launch.ray_train import train_with_ray
 from scn.launch.signals import Stopping
@@ -250,6 +250,7 @@ def _keep(run: Run, params: Params, ancestors: list[dict[str, Any]]) -> None:
         raise UserError(f"The last checkpoint of {name} is gone from {run.store.url}: start the training again.")
     _tell_damaged(run)
     step, state = _best(run, last) if experiment.train.take_best_every is not None else last
+    history = History.of(last[1]["history"])
     about = {
         "experiment": name,
         "task": experiment.task_name,
@@ -258,12 +259,12 @@ def _keep(run: Run, params: Params, ancestors: list[dict[str, Any]]) -> None:
         "start_from": experiment.start_from,
         "steps": run.steps,
         "step": step,
-        "made_by": last[1]["history"]["made_by"],
+        "made_by": history.made_by,
         "training_corpora": run.manifest.corpora,
         "ancestors": ancestors,
         "edges": run.manifest.parameters.get("edges"),
-        "seconds": _seconds(History.of(last[1]["history"]).rows),
-        "machine": machine(),
+        "seconds": _seconds(history.rows),
+        "machine": " and ".join(history.machines),
         "commit": commit(),
     }
     save_model(params.root / "models" / name, network_of(experiment, state), experiment.architecture(), about)

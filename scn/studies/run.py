@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from scn.config.params import Params, load_params
+from scn.core.cpus import machine
 from scn.core.errors import Stopped, UserError
 from scn.core.files import locked, write_atomically
 from scn.core.hashing import file_sha256
 from scn.core.ray import start_ray
 from scn.inference.model_files import CONFIG, WEIGHTS, load_model
 from scn.inference.records import Figures
-from scn.launch.machine import machine
 from scn.launch.stage import train_stage
 from scn.shards.manifest import evaluation_manifest, training_manifest
 from scn.studies.budget import steps_within, time_training

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load as load_safetensors
 
 from scn.config.params import Experiment
+from scn.core.cpus import machine
 from scn.core.errors import Stopped, UserError
 from scn.data import open_feed
 from scn.data.cache import cache_folder
@@ -104,11 +105,13 @@ class History:
     """Sums over the steps since the last point, from which the next one is made; n is their number."""
     made_by: list[dict[str, Any]] = field(default_factory=list)
     """One dict for each change of code, versions or device: step (the first one done by it), code_sha256, versions."""
+    machines: list[str] = field(default_factory=list)
+    """The machines that rank 0 has computed on, each once, in order."""
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> "History":
         """Returns the history that a checkpoint holds: what `state` returned, in older ones with a list of rows."""
-        about = dict(state)
+        about = {"machines": ["a machine that was not noted"], **state}
         rows = about.pop("rows", [])
         if isinstance(rows, list):
             rows = {
@@ -131,11 +134,12 @@ class History:
         for name, value in {**values, "n": 1}.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
 
-    def note(self, step: int, code_sha256: str, versions: dict[str, str]) -> None:
-        """Notes code, versions and device of the steps from `step` on, unless they are those of the steps before."""
+    def note(self, step: int, code_sha256: str, versions: dict[str, str], machine: str) -> None:
+        """Notes code, versions, device and machine of the steps from `step` on, unless they are noted already."""
         made_by = {"code_sha256": code_sha256, "versions": versions}
         if not self.made_by or {**self.made_by[-1], "step": 0} != {**made_by, "step": 0}:
             self.made_by.append({"step": step, **made_by})
+        self.machines = list(dict.fromkeys([*self.machines, machine]))
 
     def point(self, step: int, rate: float, batch: int) -> Row:
         """Adds a new point, of means over the steps since the last one, and returns it; `batch` is the batch size."""
@@ -246,7 +250,9 @@ def _train(
     score = validate(first)  # if an earlier process has not, for want of the store
     if score is not None and (first or (run.start and config.take_best_every)):
         save(first, score)  # the best weights may be those that a run starts from
-    history.note(first, run.identity["code_sha256"], {**about, "device": f"{about['device']}, {precision}, {how}"})
+    computes = {**about, "device": f"{about['device']}, {precision}, {how}"}
+    gpu = [about["device"]] if world.device.type == "cuda" else []
+    history.note(first, run.identity["code_sha256"], computes, ", ".join([*gpu, machine()]))
 
     rank, world_size = world.rank, world.world_size
     shards = open_feed(store, run.manifest, experiment, world.device, cache=cache, rank=rank, world_size=world_size)

@@ -89,6 +89,17 @@ def test_a_run_of_other_code_goes_on_only_when_told_to(
     assert config["machine"].endswith("CPUs")
 
 
+def test_a_model_names_the_machines_that_trained_it_not_the_one_that_wrote_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = project("sr-x2", epochs=1, hold_epochs=0)
+    monkeypatch.setattr("scn.training.loop.machine", lambda: "one, 2 CPUs")
+    stop(params)
+    monkeypatch.setattr("scn.training.loop.machine", lambda: "another, 3 CPUs")
+    train_stage(params, "sr-x2", plain=True)
+    assert load_model(params.root / "models" / "sr-x2")[1]["machine"] == "one, 2 CPUs and another, 3 CPUs"
+
+
 def test_no_resume_starts_anew(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     params = project("sr-x2", epochs=1, hold_epochs=0)
     stop(params)

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from scn.config.params import Params, load_params
+from scn.core.cpus import machine
 from scn.core.errors import Stopped, UserError
 from scn.launch.stage import train_stage
 from scn.shards.manifest import evaluation_manifest, training_manifest
@@ -141,6 +142,9 @@ def test_what_was_told_before_is_told_at_once_when_a_run_goes_on(project: Projec
         rows: list[Row] = [dict.fromkeys(names, 0.1 + i / 3) for i in range(count)]
         columns = {name: torch.tensor([row[name] for row in rows], dtype=torch.float64) for name in names}
         state["history"]["rows"] = rows if older else columns
+        state["history"]["machines"] = ["one"]
+        if older:
+            del state["history"]["machines"]
         run.checkpoints.begin(anew=True)
         run.checkpoints.save(1, state)
         watching = Watching()
@@ -149,6 +153,7 @@ def test_what_was_told_before_is_told_at_once_when_a_run_goes_on(project: Projec
         calls.append(watching.calls)
         _, ended = run.checkpoints.load() or pytest.fail("nothing was saved")
         assert History.of(ended["history"]).rows[:-8] == rows
+        assert ended["history"]["machines"] == ["a machine that was not noted" if older else "one", machine()]
         assert {values.dtype for values in ended["history"]["rows"].values()} == {torch.float64}
     assert calls[0] == calls[1] == {"on_resume": 1, "on_log": 8}
 

@@ -1,22 +1,10 @@
-"""The machine and the commit that a training ran on, for its card."""
+"""The commit that a training ran at, for its card."""
 
-import platform
 import subprocess
-from pathlib import Path
 
-from scn.core.cpus import cpu_count
 from scn.core.hashing import PACKAGES
 
 _CODE = ("scn", "data_prep")
-
-
-def machine() -> str:
-    """The processor's name and how many of its CPUs this process may use, as "AMD EPYC, 2 CPUs"."""
-    name = platform.processor() or platform.machine()
-    if (cpus := Path("/proc/cpuinfo")).is_file():
-        names = [line.partition(":")[2].strip() for line in cpus.read_text().splitlines() if "model name" in line]
-        name = names[0] if names else name
-    return f"{name}, {cpu_count()} CPUs"
 
 
 def commit() -> str | None:
