@@ -1,6 +1,7 @@
 """What there is to know of published versions: figures, files, names and histories; and whether they are whole."""
 
 import shutil
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from scn import zoo
 from scn.config.params import Params, load_params
 from scn.core.errors import UserError
-from scn.core.files import replace_folder, write_atomically
+from scn.core.files import write_atomically
 from scn.evaluation.report import markdown_table
 from scn.inference.model_files import CONFIG, METRICS
 from scn.inference.records import Metrics
@@ -117,17 +118,21 @@ def pull(params: Params, reference: str, out: Path) -> list[Path]:
     """Copies the files of a published version into the new folder `out`, verified; returns their paths.
 
     Raises:
-        UserError: if there is no such version, a file is damaged, or `out` is there already.
+        UserError: if there is no such version, a file is damaged, `out` is there already, or it can't be made.
     """
     if out.exists():
         raise UserError(f"{out} is there already: name a new folder.")
     folder, _ = resolve(reference, params)
-    new = out.with_name(f".{out.name}.new")
-    shutil.rmtree(new, ignore_errors=True)  # of a process that was killed
+    new = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
     names = sorted(path.name for path in folder.iterdir() if path.is_file())
-    for name in names:
-        write_atomically(new / name, (folder / name).read_bytes())
-    replace_folder(new, out)
+    try:
+        for name in names:
+            write_atomically(new / name, (folder / name).read_bytes())
+        new.rename(out)
+    except OSError as error:
+        raise UserError(f"{out} can't be made ({error.strerror}): name a new folder.") from None
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
     return [out / name for name in names]
 
 

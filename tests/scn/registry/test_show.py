@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 import scn.cli
+from scn.core.errors import UserError
+from scn.registry import show
 from scn.registry.publish import publish
 from scn.registry.reference import find
 from scn.registry.versions import read_version
@@ -103,8 +105,6 @@ def test_the_commands_that_move_print_where_the_name_points(command: Command) ->
 
 
 def test_pull_copies_a_version_that_verifies(command: Command, tmp_path: Path) -> None:
-    (tmp_path / ".theirs.new").mkdir()  # of a process that was killed
-    (tmp_path / ".theirs.new/foreign.py").write_text("")
     status, out, _ = command("pull", f"{NAME}@v2", str(tmp_path / "theirs"))
     assert status == 0
     assert [Path(line).name for line in out.splitlines()] == sorted(
@@ -112,6 +112,23 @@ def test_pull_copies_a_version_that_verifies(command: Command, tmp_path: Path) -
     )
     assert read_version(tmp_path / "theirs").experiment == NAME
     assert command("pull", NAME, str(tmp_path / "theirs"))[2].endswith("is there already: name a new folder.\n")
+
+
+def test_of_two_pulls_into_one_folder_the_first_is_whole_and_the_other_is_told(
+    project: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, out = show.write_atomically, tmp_path / "out" / "theirs"
+
+    def overtaken(path: Path, data: bytes) -> None:
+        whole(path, data)
+        monkeypatch.undo()
+        show.pull(project.params, f"{NAME}@v2", out)
+
+    monkeypatch.setattr(show, "write_atomically", overtaken)
+    with pytest.raises(UserError, match=r"/theirs can't be made \(Directory not empty\): name a new folder\.$"):
+        show.pull(project.params, f"{NAME}@v1", out)
+    assert read_version(out).content == read_version(find(f"{NAME}@v2", project.params.path)[0]).content
+    assert list(out.parent.iterdir()) == [out]
 
 
 def test_verify_names_what_is_damaged(command: Command, project: Any) -> None:
