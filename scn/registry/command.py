@@ -178,10 +178,13 @@ def check_figures(
     from scn.registry.shipped import HEADER, check_shipped
 
     rows = []
-    for checked in check_shipped(load_params(params), names or [], sets or [], self_ensemble=self_ensemble):
-        print(f"{checked.name} on {checked.set}: {'the same' if checked.agrees else 'differs'}", file=sys.stderr)
-        rows.append(checked)
-    print(markdown_table(HEADER, [each.cells() for each in rows]))
+    try:
+        for checked in check_shipped(load_params(params), names or [], sets or [], self_ensemble=self_ensemble):
+            print(f"{checked.name} on {checked.set}: {'the same' if checked.agrees else 'differs'}", file=sys.stderr)
+            rows.append(checked)
+    finally:  # what was measured, also if the next set is not here
+        if rows:
+            print(markdown_table(HEADER, [each.cells() for each in rows]))
     if differ := sum(not each.agrees for each in rows):
         raise UserError(f"{differ} of {len(rows)} figures differ from those that ship: check weights, images and code.")
 

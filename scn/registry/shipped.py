@@ -59,7 +59,7 @@ def check_shipped(
     """
     if unknown := set(names) - set(zoo.names()):
         raise UserError(f"{sorted(unknown)[0]} does not ship: name one of {', '.join(zoo.names()) or 'none, yet'}.")
-    known = set[str]()
+    measured = dict[str, Metrics]()
     for name in names or zoo.names():
         folder = zoo.FOLDER / name
         read_version(folder)
@@ -70,7 +70,10 @@ def check_shipped(
                 f"{params.path}: evaluate.precision of {name} is {precision}, but its figures were measured in "
                 f"{metrics.provenance.precision}: set it to that."
             )
-        known |= set(metrics.sets)
+        measured[name] = metrics
+    if unmeasured := set(sets).difference(*(metrics.sets for metrics in measured.values())):
+        raise UserError(f"--set: no model that ships was measured on {sorted(unmeasured)[0]}: name another.")
+    for name, metrics in measured.items():
         for of_set, kept in metrics.sets.items():
             if sets and of_set not in sets:
                 continue
@@ -79,7 +82,7 @@ def check_shipped(
                     params,
                     experiments=[name],
                     sets=[of_set],
-                    methods=[str(folder)],
+                    methods=[str(zoo.FOLDER / name)],
                     load=lambda folder: Model(Path(folder)),
                     options=Options(self_ensemble=ensemble),
                 )
@@ -90,5 +93,3 @@ def check_shipped(
                     kept=kept.ensemble if ensemble else kept.model,
                     found=found.mean,
                 )
-    if unmeasured := set(sets) - known:
-        raise UserError(f"--set: no model that ships was measured on {sorted(unmeasured)[0]}: name another.")

@@ -14,8 +14,10 @@ from scn.cli import app
 from scn.config.params import load_params
 from scn.core.errors import UserError
 from scn.core.hashing import file_sha256
+from scn.evaluation.compare import Measurement, Options, compare
 from scn.evaluation.runs import read_shipped
 from scn.inference.records import Figures
+from scn.registry import shipped
 from scn.registry.land import land
 from scn.registry.shipped import Checked, check_shipped
 
@@ -83,12 +85,26 @@ def test_the_command_ends_with_status_1_where_a_figure_differs(project: Any) -> 
     ("names", "sets", "message"),
     [
         (["dn-s99"], [], "^dn-s99 does not ship: name one of dn-s25"),
-        ([], ["Set5"], "^--set: no model that ships was measured on Set5"),
+        ([], [SET, "Sett5"], "^--set: no model that ships was measured on Sett5"),
     ],
 )
-def test_what_can_not_be_measured_is_told(project: Any, names: list[str], sets: list[str], message: str) -> None:
+def test_what_can_not_be_measured_is_told_before_anything_is(
+    project: Any, names: list[str], sets: list[str], message: str
+) -> None:
     with pytest.raises(UserError, match=message):
-        list(check_shipped(project.params, names, sets))
+        next(check_shipped(project.params, names, sets))
+
+
+def test_what_was_measured_before_a_set_was_missing_is_printed(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object, options: Options, **about: Any) -> list[Measurement]:
+        if options.self_ensemble:
+            raise UserError("A set is missing.")
+        return compare(*_, options=options, **about)
+
+    monkeypatch.setattr(shipped, "compare", missing)
+    result = CliRunner().invoke(app, ["models", "check", "--self-ensemble", "--params", str(project.params.path)])
+    assert isinstance(result.exception, UserError)
+    assert "| NO " in result.stdout
 
 
 def test_figures_of_another_precision_are_not_compared(project: Any) -> None:
