@@ -45,11 +45,7 @@ def make_key(path: Path) -> str:
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     key = Ed25519PrivateKey.generate()
-    before = os.umask(0o077)
-    try:
-        write_atomically(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    finally:
-        os.umask(before)
+    write_atomically(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), private=True)
     return public_key(key)
 
 
@@ -64,7 +60,12 @@ def signing_key() -> "Ed25519PrivateKey | None":
         key = load_pem_private_key(Path(name).read_bytes(), None)
     except OSError as error:
         raise UserError(f"{name}, which {KEY} names, can't be read ({error.strerror}): correct or unset it.") from None
-    except (ValueError, TypeError):
+    except TypeError:  # cryptography's word for a key that is encrypted
+        raise UserError(
+            f"{name}, which {KEY} names, has a passphrase: let {KEY} name a copy without one, which `openssl pkey -in "
+            "FILE -out COPY` writes."
+        ) from None
+    except ValueError:
         key = None
     if not isinstance(key, Ed25519PrivateKey):
         raise UserError(f"{name}, which {KEY} names, is no Ed25519 key in PEM: make one with `scn models key FILE`.")

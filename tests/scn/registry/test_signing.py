@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 import scn.zoo
 from scn.config.params import Params, load_params
@@ -61,7 +63,14 @@ def test_what_is_signed_by_whom_is_trusted_is_loaded(project: Any) -> None:
         resolve(f"{NAME}@v1", params)
     sign(params, NAME, "v1")
     assert resolve(f"{NAME}@v1", params)[1] == "v1"
-    assert (project.root / "key.pem").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_new_key_is_its_owners_alone_and_no_other_file_of_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.umask", lambda _: pytest.fail("files of other threads would be private, too"))
+    make_key(tmp_path / "key.pem")
+    assert (tmp_path / "key.pem").stat().st_mode & 0o777 == 0o600
 
 
 def test_without_trusted_keys_nothing_is_asked_for(project: Any) -> None:
@@ -93,7 +102,15 @@ def test_a_changed_manifest_and_an_older_one_in_its_place_are_refused(project: A
         resolve(f"{NAME}@v2", params)
 
 
-@pytest.mark.parametrize(("content", "why"), [(None, "can't be read"), (b"no key", "is no Ed25519 key")])
+ENCRYPTED = Ed25519PrivateKey.generate().private_bytes(
+    Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(None, "can't be read"), (b"no key", "is no Ed25519 key"), (ENCRYPTED, "has a passphrase: let .* a copy without")],
+)
 def test_a_key_that_is_none_is_one_sentence(
     project: Any, monkeypatch: pytest.MonkeyPatch, content: bytes | None, why: str
 ) -> None:
