@@ -23,6 +23,7 @@ from scn.storage.base import (
     ObjectNotFound,
     Row,
     Store,
+    StoreBusy,
     StoreError,
     StoreLacks,
     Token,
@@ -142,7 +143,10 @@ class S3Store(Store):
                 self._check_completes(content.size, conduct)
                 sent = self._send_parts(place, content, condition)
             if sent is None:
-                return False
+                if self.exists(key):
+                    return False
+                # S3 asks to try again what meets a removal: 409, and none is there.
+                raise StoreBusy(f"{self.url}/{key} was removed while it was written: try again.")
             as_sent = sent.found == sent.expected and content.size > _READ_BACK
             if as_sent or self._read_sha256(key) == content.sha256:
                 return True

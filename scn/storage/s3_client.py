@@ -98,7 +98,12 @@ def put(
             raise
         if error.response["ResponseMetadata"].get("RetryAttempts"):
             # The first attempt may have succeeded and only its answer been lost.
-            answer = client.get_object(Bucket=place["Bucket"], Key=place["Key"])
+            try:
+                answer = client.get_object(Bucket=place["Bucket"], Key=place["Key"])
+            except ClientError as missing:
+                if code_of(missing) == "NoSuchKey":
+                    return None
+                raise
             with closing(answer["Body"]) as found:
                 same = md5_of(iter(lambda: found.read(BLOCK_BYTES), b"")) == md5
                 return etags(answer, md5.hex()) if same else None

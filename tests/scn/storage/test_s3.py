@@ -17,6 +17,7 @@ from strange_services import LARGE, answer
 
 from scn.storage import open_store
 from scn.storage.base import PART_BYTES, ObjectExists, StoreBusy, StoreError, StoreRefuses
+from scn.storage.patience import Patience, PatientStore
 from scn.storage.s3 import S3Store
 from scn.storage.s3_client import s3_client
 
@@ -60,6 +61,21 @@ def test_a_swap_whose_answer_is_lost_has_won(s3_store: S3Store) -> None:
     events.register("before-send.s3.PutObject", lose_the_first_answer)
     assert s3_store.swap_pointer("latest", b"v1", None) is True
     assert s3_store.read_pointer("latest")[0] == b"v1"
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("statuses", [[409], [500, 409], [412]])
+def test_an_object_that_is_written_while_it_is_removed_is_written_again(
+    s3_store: S3Store, monkeypatch: pytest.MonkeyPatch, statuses: list[int]
+) -> None:
+    monkeypatch.setattr("scn.storage.patience.FIRST_PAUSE", 0.01)
+    answers = iter([answer(status, "ConditionalRequestConflict") for status in statuses])
+    s3_store._client.meta.events.register("before-send.s3.PutObject", lambda **_: next(answers, None))
+    with pytest.raises(StoreBusy, match=f"^{s3_store.url}/a was removed while it was written: try again"):
+        s3_store.put("a", b"1")
+    answers = iter([answer(status, "ConditionalRequestConflict") for status in statuses])
+    assert PatientStore(s3_store, Patience(s3_store.url, 60)).put("a", b"1") is True
+    assert s3_store.get("a") == b"1"
 
 
 @pytest.mark.usefixtures("in_parts")
