@@ -18,7 +18,7 @@ from scn.core.files import write_atomically
 from scn.imaging import metadata, sixteen_bits, tiff
 from scn.imaging.formats import Format, called, check_can, format_of, opened, readable, recognised, several
 from scn.imaging.jpeg_quality import quality_of
-from scn.imaging.metadata import ORIENTATION, exif_for, upright
+from scn.imaging.metadata import ORIENTATION, exif_for, upright, upright_pair
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 
@@ -135,20 +135,25 @@ def decode_photograph(data: bytes, name: Path | str = "the image") -> Photograph
 
 
 def size_of(path: Path, name: Path | str) -> tuple[int, int]:
-    """The width and height of an image file, without decoding it.
+    """The width and height of an image file, upright as it is read, without decoding it.
 
     Raises:
         UserError: if it is none that can be read.
         OSError: if it can't be opened.
     """
+    size: tuple[int, int]
     with path.open("rb") as file:
         if tiff.is_tiff(file.read(4)):
             file.seek(0)
             if page := tiff.picture(file, name):
-                return page.imagewidth, page.imagelength
+                size = upright_pair((page.imagewidth, page.imagelength), page.tags.valueof(ORIENTATION))
+                return size
     try:
-        with opened(path) as image:
-            return image.size
+        with warnings.catch_warnings(), opened(path) as image:
+            warnings.simplefilter("ignore")  # of damaged EXIF data
+            exif = Image.Image.getexif(image)  # that of a PNG would decode it
+            size = upright_pair(image.size, exif.get(ORIENTATION))
+            return size
     except Exception:  # Pillow's decoders raise anything; the reader has the sentence
         decode_photograph(path.read_bytes(), name)
         raise UserError(f"{name} is damaged and can't be read: fetch it again or leave it out.") from None

@@ -68,6 +68,11 @@ def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     return np.ascontiguousarray(_UPRIGHT.get(orientation, lambda pixels: pixels)(pixels))
 
 
+def upright_pair(pair: Any, orientation: Any) -> Any:
+    """The size, or the resolution, across and down, of the image that is turned upright; None if there is none."""
+    return pair[::-1] if orientation in (5, 6, 7, 8) and isinstance(pair, tuple | list) else pair
+
+
 def about(image: Image.Image) -> dict[str, Any]:
     """What an opened image says beside its pixels, as fields of scn.imaging.image_io.Photograph."""
     exif = image.getexif()
@@ -77,7 +82,7 @@ def about(image: Image.Image) -> dict[str, Any]:
     if dpi is None and _X in exif and _Y in exif and exif.get(_UNIT, 2) in (2, 3):  # WebP and AVIF have it there alone
         inches = 2.54 if exif.get(_UNIT) == 3 else 1
         dpi = tuple(inches * (_number(exif[tag]) or 0) for tag in (_X, _Y))
-    dpi = _upright_dpi(dpi, exif.get(ORIENTATION))
+    dpi = upright_pair(dpi, exif.get(ORIENTATION))
     found = _about(lambda: exif, set(exif), image.info.get("icc_profile"), image.info.get("xmp"), dpi)
     if image.format == "PNG":
         found["text"] = {
@@ -103,7 +108,7 @@ def about_tiff(data: bytes, tags: Mapping[int, Any]) -> dict[str, Any]:
     if _X in tags and _Y in tags and tags.get(_UNIT, 2) != 1:
         inches = 2.54 if tags.get(_UNIT) == 3 else 1
         dpi = [inches * over / under if under else 0 for over, under in (tags[_X], tags[_Y])]
-        dpi = _upright_dpi(dpi, tags.get(ORIENTATION))
+        dpi = upright_pair(dpi, tags.get(ORIENTATION))
     return _about(load, set(tags), tags.get(_ICC_PROFILE), tags.get(_XMP), dpi)
 
 
@@ -156,11 +161,6 @@ def _number(value: Any) -> float | None:
         return float(value)
     except (TypeError, ValueError, ZeroDivisionError):  # anything stands in files
         return None
-
-
-def _upright_dpi(dpi: Any, orientation: Any) -> Any:
-    """The resolution of the image that is turned upright: across and down change places with its sides."""
-    return dpi[::-1] if orientation in (5, 6, 7, 8) and isinstance(dpi, tuple | list) else dpi
 
 
 def _dpi_of(dpi: Any) -> tuple[float, float] | None:

@@ -279,6 +279,7 @@ def test_all_eight_ways_to_hold_a_camera(tmp_path: Path, photograph: Callable[..
         with Image.open(path) as image:
             expected = np.asarray(ImageOps.exif_transpose(image))
         assert np.array_equal(read_photograph(path).pixels, expected), orientation
+        assert size_of(path, path) == expected.shape[1::-1]
 
 
 def test_cmyk_is_converted_and_told(tmp_path: Path) -> None:

@@ -308,6 +308,14 @@ def test_previews_are_no_pictures(tmp_path: Path, deep: bool) -> None:
     assert np.array_equal(read_photograph(path).pixels, pixels)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_size_is_that_of_the_upright_picture(tmp_path: Path, dtype: Any) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, values(3).astype(dtype), photometric="rgb", extratags=[(274, 3, 1, 6, True)])
+    assert read_photograph(path).pixels.shape == (23, 19, 3)
+    assert size_of(path, path) == (19, 23)
+
+
 def test_nothing_is_told_beside_the_sentence(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match="is a TIFF, but holds no picture"):
         decode_photograph(b"II*\0\x08\0\0\0\0\0")
