@@ -3,7 +3,7 @@
 import io
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,10 @@ _LARGEST_IN_JPEG = {"exif": 65533, "xmp": 65502}
 _FIRST_IS_SHOWN = ("MPO", "HEIF")
 """Formats of which the first picture is what is shown: MPO is a JPEG with a preview or a second view behind it, HEIF
 holds several views."""
+
+
+_COLOURS_ONLY = ("WEBP", "AVIF")
+"""Formats that have colours for a grey image, too: WebP always, AVIF where it has alpha or Pillow writes it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,6 +291,16 @@ def check_holds(as_format: Format, photograph: Photograph, name: Path | str) -> 
         )
 
 
+def lost(as_format: Format, photograph: Photograph) -> list[str]:
+    """What a file of the format does not have of an image, a phrase each, to be told."""
+    notes = []
+    if photograph.white > 255 and not as_format.has_16_bits:
+        notes.append(f"16 bits became 8, as {as_format.name} has no more")
+    if as_format.has_exif and photograph.icc_profile and not _profile_for(as_format, photograph):
+        notes.append(f"its grey colour profile is left out, as the {as_format.name} is RGB")
+    return notes
+
+
 def write_photograph(path: Path, photograph: Photograph, quality: int | None = None) -> None:
     """Writes an image in the format that `path`'s suffix names; it appears whole or not at all.
 
@@ -307,8 +321,8 @@ def encode_photograph(
     options = dict(as_format.options)
     if quality is not None and as_format.has_quality:
         options["quality"] = quality
-    if photograph.icc_profile and as_format.has_exif:
-        options["icc_profile"] = photograph.icc_profile
+    if profile := _profile_for(as_format, photograph):
+        options["icc_profile"] = profile
     has_dpi = as_format.name not in ("WEBP", "AVIF", "HEIF")  # these have it in their EXIF data alone
     if as_format.has_exif and (photograph.exif or (photograph.dpi and not has_dpi)):
         within = None if has_dpi else photograph.dpi
@@ -333,8 +347,16 @@ def encode_photograph(
     if photograph.pixels.dtype == np.uint16 and as_format.has_16_bits:
         return sixteen_bits.encode_png(photograph._all(), **options)
     encoded = io.BytesIO()
-    photograph.image().save(encoded, as_format.name, **options)
+    replace(photograph, icc_profile=None).image().save(encoded, as_format.name, **options)  # it is in the options
     return encoded.getvalue()
+
+
+def _profile_for(as_format: Format, photograph: Photograph) -> bytes | None:
+    """The colour profile of a file; a grey one describes no pixels of a format that makes colours of grey."""
+    profile = photograph.icc_profile if as_format.has_exif else None
+    deep_with_alpha = photograph.pixels.dtype == np.uint16 and photograph.alpha is not None
+    has_colours = as_format.name in _COLOURS_ONLY or (as_format.name == "TIFF" and deep_with_alpha)
+    return None if profile and profile[16:20] == b"GRAY" and has_colours else profile
 
 
 def write_pixels(path: Path, pixels: NDArray[np.uint8]) -> None:

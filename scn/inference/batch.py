@@ -14,7 +14,15 @@ from scn.core import terminal
 from scn.core.errors import DiskFullError, UserError
 from scn.core.files import write_atomically
 from scn.imaging.formats import Format, format_of, looks_like_an_image
-from scn.imaging.image_io import Photograph, check_holds, decode_photograph, encode_photograph, read_photograph, size_of
+from scn.imaging.image_io import (
+    Photograph,
+    check_holds,
+    decode_photograph,
+    encode_photograph,
+    lost,
+    read_photograph,
+    size_of,
+)
 from scn.inference.inputs import Job, read_pipe
 from scn.inference.restore import Done
 
@@ -143,8 +151,7 @@ def _write(job: Job, photograph: Photograph, restored: bool, quality: int | None
         except OSError as error:
             raise UserError(f"{job.source} can't be read ({error.strerror}): leave it there meanwhile.") from None
         return restored
-    if photograph.white > 255 and not job.as_format.has_16_bits:
-        _tell(job, (f"16 bits became 8, as {job.as_format.name} has no more",))
+    _tell(job, lost(job.as_format, photograph))
     data = encode_photograph(photograph, job.as_format, _target(job), quality)
     if job.target:
         write_atomically(job.target, data)

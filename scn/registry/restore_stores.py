@@ -18,7 +18,7 @@ from scn.core import terminal
 from scn.core.errors import UserError
 from scn.core.files import HIDDEN
 from scn.imaging.formats import Format, looks_like_an_image, named
-from scn.imaging.image_io import check_holds, decode_photograph, encode_photograph
+from scn.imaging.image_io import check_holds, decode_photograph, encode_photograph, lost
 from scn.inference.batch import NothingToRestore
 from scn.inference.inputs import check_suffix
 from scn.inference.restore import Options
@@ -256,8 +256,7 @@ def restore_one(work: Work, models: Models, key: str, target: str) -> Result:
         except NothingToRestore as nothing:
             _put_record(work, target, record | {"result": None, "found": [str(nothing)]})
             return replace(result, nothing=str(nothing))
-        if restored.white > 255 and not kind.has_16_bits:
-            found.append(f"16 bits became 8, as {kind.name} has no more")
+        found += lost(kind, restored)
         encoded = encode_photograph(restored, kind, name, work.quality)
         work.target.put(target, encoded)
         record |= {"result": target, "result_sha256": hashlib.sha256(encoded).hexdigest()}

@@ -15,7 +15,7 @@ import numpy as np
 from scn.config.params import PARAMS_FILE
 from scn.core.errors import UserError, short
 from scn.imaging.formats import FORMATS, Format, check_can, format_of, looks_like_an_image, named
-from scn.imaging.image_io import Photograph, check_holds, decode_photograph, encode_photograph, size_of
+from scn.imaging.image_io import Photograph, check_holds, decode_photograph, encode_photograph, lost, size_of
 from scn.inference.auto import AUTO
 from scn.inference.chain import check_factor, total_scale
 from scn.inference.restore import Chroma, Options
@@ -184,8 +184,7 @@ class Restorer:
         usual = plain and pixels >= _TRIED**2 and photograph.pixels.shape[-1] == 3  # as `measure` does it
         if len(self.models.parts(reference)) == 1 and usual:
             self._learn(reference, (time.perf_counter() - start) / pixels * 1e6)
-        if restored.white > 255 and not kind.has_16_bits:
-            found.append(f"16 bits became 8, as {kind.name} has no more")
+        found += lost(kind, restored)
         return Restored(
             result=encode_photograph(restored, kind, wanted.name, wanted.quality),
             before=_shown(photograph),

@@ -203,6 +203,17 @@ def test_a_full_disk_ends_it_and_leaves_no_half_file(
     assert [path.name for path in out.rglob("*")] == ["a.png"]
 
 
+def test_what_the_format_does_not_hold_is_told(small_project: Any, command: Command, tmp_path: Path) -> None:
+    grey = bytes(16) + b"GRAY" + bytes(16) + b"acsp" + bytes(92)
+    Image.fromarray(np.full((20, 30), 9000, np.uint16)).save(tmp_path / "a.png", icc_profile=grey)
+    status, _, told = command(tmp_path / "a.png", tmp_path / "a.webp", "--model", small_project.add_model("dn-s25"))
+    profile = "its grey colour profile is left out, as the WEBP is RGB"
+    assert (status, told.splitlines()) == (
+        0,
+        [f"{tmp_path}/a.png: 16 bits became 8, as WEBP has no more", f"{tmp_path}/a.png: {profile}"],
+    )
+
+
 def test_a_configuration_that_is_named_must_be_there(command: Command, folder: Path, tmp_path: Path) -> None:
     arguments = (folder / "a.png", tmp_path / "out.png", "--model", "dn-s25", "--params", "nofile.yaml")
     status, said, told = command(*arguments)
