@@ -36,8 +36,8 @@ _LARGEST_IN_JPEG = {"exif": 65533, "xmp": 65502}
 _FIRST_IS_SHOWN = ("MPO", "HEIF")
 """Formats of which the first picture is what is shown: MPO is a JPEG with a preview or a second view behind it, HEIF
 holds several views."""
-
-
+_MAY_HAVE_MORE_BITS = ("AVIF", "HEIF")
+"""Formats of 8, 10 or 12 bits, of which Pillow gives 8."""
 _COLOURS_ONLY = ("WEBP", "AVIF")
 """Formats that have colours for a grey image, too: WebP always, AVIF where it has alpha or Pillow writes it."""
 
@@ -125,7 +125,13 @@ def decode_photograph(data: bytes, name: Path | str = "the image") -> Photograph
                     raise UserError(several(name))
                 raw_mode = _deep(image)
                 _require_memory(image.width, image.height, name, deep=bool(raw_mode))
-                return _of_png(image, data, raw_mode) if raw_mode else _converted(image, name)
+                if raw_mode:
+                    return _of_png(image, data, raw_mode)
+                photograph = _converted(image, name)
+                if image.format in _MAY_HAVE_MORE_BITS and (bits := metadata.bits_of(data)) > 8:
+                    notes = (*photograph.notes, f"{bits} bits became 8, as Pillow reads no more")
+                    photograph = replace(photograph, notes=notes)
+                return photograph
     except Image.UnidentifiedImageError:
         raise UserError(_unidentified(data, name)) from None
     except (UserError, MemoryError):

@@ -112,6 +112,16 @@ def about_tiff(data: bytes, tags: Mapping[int, Any]) -> dict[str, Any]:
     return _about(load, set(tags), tags.get(_ICC_PROFILE), tags.get(_XMP), dpi)
 
 
+def bits_of(data: bytes) -> int:
+    """Bits per channel of an AVIF or HEIC file, by what it tells the decoder; 8 if it tells nothing."""
+    av1, hevc = (data.find(name) + 4 for name in (b"av1C", b"hvcC"))
+    if 3 < av1 < len(data) - 2:  # AV1CodecConfigurationRecord: high_bitdepth, twelve_bit
+        return {0x40: 10, 0x60: 12}.get(data[av1 + 2] & 0x60, 8)
+    if 3 < hevc < len(data) - 17:  # HEVCDecoderConfigurationRecord, ISO/IEC 14496-15: bitDepthLumaMinus8
+        return 8 + (data[hevc + 17] & 7)
+    return 8
+
+
 def _about(load: Callable[[], Image.Exif], tags: set[int], icc_profile: Any, xmp: Any, dpi: Any) -> dict[str, Any]:
     kept: bytes | None = None
     notes: tuple[str, ...] = ()

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scn.imaging.formats import can, format_of
-from scn.imaging.image_io import Photograph, lost, write_photograph
+from scn.imaging.formats import FORMATS, can, format_of
+from scn.imaging.image_io import Photograph, decode_photograph, encode_photograph, lost, write_photograph
+from scn.imaging.metadata import bits_of
+
+needs_avif = pytest.mark.skipif(not can(FORMATS["avif"]), reason="this Pillow lacks AVIF")
 
 GREY_PROFILE = bytes(16) + b"GRAY" + bytes(16) + b"acsp" + bytes(92)
 
@@ -39,3 +42,22 @@ def test_a_grey_profile_is_in_no_file_with_colours(
         assert image.info.get("icc_profile") == (GREY_PROFILE if kept else None)
     note = f"its grey colour profile is left out, as the {kind.name} is RGB"
     assert lost(kind, grey) == ([] if kept else [note])
+
+
+@needs_avif
+@pytest.mark.parametrize(("bits", "flags"), [(8, 0), (10, 0x40), (12, 0x60)])
+def test_an_avif_of_more_than_8_bits_is_told(bits: int, flags: int) -> None:
+    pixels = np.full((32, 40, 3), 90, np.uint8)
+    data = bytearray(encode_photograph(Photograph(pixels=pixels, alpha=None, icc_profile=None), FORMATS["avif"]))
+    data[data.index(b"av1C") + 6] |= flags
+    depths = data.index(b"pixi") + 9
+    data[depths : depths + 3] = bytes([bits] * 3)  # or it is no AVIF for Pillow
+    notes = () if bits == 8 else (f"{bits} bits became 8, as Pillow reads no more",)
+    assert decode_photograph(bytes(data)).notes == notes
+
+
+def test_heic_says_its_bits_in_its_18th_byte_for_the_decoder() -> None:
+    for depth, bits in ((0xF8, 8), (0xFA, 10), (0xFC, 12)):
+        record = bytes([1, 2]) + b"\x20\0\0\0" + b"\xb0" + bytes(5) + bytes([93, 0xF0, 0, 0xFC, 0xFD, depth, 0xF8])
+        assert bits_of(b"\0\0\0\x1bhvcC" + record) == bits
+    assert bits_of(b"hvcC") == bits_of(b"av1C") == bits_of(b"") == 8
