@@ -9,13 +9,15 @@
     DELETE /api/jobs/ID             cancels it, or forgets its result
 
 POST, DELETE and the estimate, which loads models, need the header X-SCN, which pages of other origins can't send
-without being allowed to.
+without being allowed to. docs/serving-api.md has all of it for programs.
 """
 
 import asyncio
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -24,10 +26,12 @@ from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request, Res
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from pydantic import Field
+from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
+from starlette.routing import Route
 
-from scn.core.errors import UserError
+from scn.core.errors import UserError, short
 from scn.imaging.formats import FORMATS, writable
 from scn.inference.restore import SMALLEST, Chroma
 from scn.registry.pointers import LATEST
@@ -81,17 +85,22 @@ def make_app(
     async def told(request: Request, error: UserError) -> JSONResponse:
         return JSONResponse({"error": str(error)}, 422)
 
-    @app.exception_handler(HTTPException)
-    async def refused(request: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+    @app.exception_handler(AnyHTTPException)
+    async def refused(request: Request, error: AnyHTTPException) -> JSONResponse:
+        what = error.detail
+        if what == HTTPStatus(error.status_code).phrase:  # of no route: there is none, or it has no such method
+            what = (
+                f"{request.method} {short(request.url.path)} is nothing that can be asked for: see docs/serving-api.md."
+            )
+        return JSONResponse({"error": what}, error.status_code, headers=error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def misread(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        place, name = first["loc"][0], first["loc"][-1]
+        place, name = first["loc"][:2]
         if place == "path":
             return JSONResponse({"error": f"There is no page {request.url.path}: ask for /."}, 404)
-        given = "" if first["type"] == "missing" else f"'{first['input']}': "
+        given = "" if first["type"] == "missing" else f"'{short(str(first['input']))}': "
         return JSONResponse({"error": f"{name}: {given}{first['msg']}."}, 422)
 
     @app.get("/healthz")
@@ -128,17 +137,20 @@ def make_app(
         return {"seconds": [restorer.seconds(wanted, count) for count in pixels]}
 
     @app.post("/api/jobs", status_code=201, dependencies=[Depends(_from_the_page)])
-    async def submit(
-        request: Request, wanted: Wish, owner: Annotated[str, Query(max_length=64)] = ""
-    ) -> dict[str, Any]:
+    async def submit(request: Request, wanted: Wish, owner: Owner = "") -> dict[str, Any]:
         try:
-            jobs.room()  # before the file is read
+            jobs.room()  # before the file is read, as is what follows
+            wanted.check()
+            jobs.folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # it may have been cleaned away
             with tempfile.TemporaryDirectory(dir=jobs.folder, prefix="upload-") as folder:
                 file = Path(folder) / "input"
                 await _receive(request, file, wanted.name, limits)
                 job = await asyncio.to_thread(_admitted, jobs, restorer, limits, wanted, owner, file)
         except ClientDisconnect:  # it was cancelled: nobody hears this
             raise HTTPException(400, f"{wanted.name} did not arrive whole: send it again.") from None
+        except OSError as error:
+            why = error.strerror or error
+            raise HTTPException(507, f"The disk does not take {wanted.name} ({why}): make room on it.") from None
         except Full as full:
             raise HTTPException(503, str(full), headers={"Retry-After": "5"}) from None
         return _told(jobs, job)
@@ -150,17 +162,20 @@ def make_app(
     @app.get("/api/jobs/{job_id}/{file}")
     def download(job_id: str, file: str) -> FileResponse:
         job = _found(jobs, job_id)
-        if job.state != State.DONE or file not in _FILES:
-            raise HTTPException(404, f"{job.wanted.name} has no such file: wait until it is done.")
-        disposition = {}
-        if file == "result":
-            disposition = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(job.wanted.result_name)}"}
-        return FileResponse(job.folder / file, media_type=_FILES[file], headers=disposition)
+        if why := _why_not(job, file):
+            raise HTTPException(404, f"{job.wanted.name} has {why}.")
+        if not (job.folder / file).is_file():  # it was cleaned away
+            raise _gone()
+        headers = _saved_as(job.wanted.result_name) if file == "result" else {}
+        return FileResponse(job.folder / file, media_type=_FILES[file], headers=headers)
 
     @app.delete("/api/jobs/{job_id}", status_code=204, dependencies=[Depends(_from_the_page)])
     def end(job_id: str) -> None:
         jobs.end(job_id)
 
+    for route in app.routes:
+        if isinstance(route, Route) and route.methods and "GET" in route.methods:
+            route.methods.add("HEAD")
     return app
 
 
@@ -175,7 +190,7 @@ def _wish(
     quality: int | None = None,
 ) -> Wanted:
     return Wanted(
-        name=Path(name).name,
+        name=Path(name).name or "photograph",
         reference=model,
         factor=factor,
         strength=strength,
@@ -233,7 +248,26 @@ def _admitted(jobs: Jobs, restorer: Restorer, limits: Limits, wanted: Wanted, ow
 def _found(jobs: Jobs, job_id: str) -> Job:
     if job := jobs.find(job_id):
         return job
-    raise HTTPException(404, "This photograph is not here any more: restore it again.")
+    raise _gone()
+
+
+def _gone() -> HTTPException:
+    return HTTPException(404, "This photograph is not here any more: restore it again.")
+
+
+def _why_not(job: Job, file: str) -> str:
+    """Why there is no such file of a job, after its name; "" if there is one."""
+    if file not in _FILES:
+        return f"no such file: ask for {', '.join(_FILES)}"
+    if job.state in (State.QUEUED, State.RUNNING):
+        return "no such file yet: wait until it is done"
+    return "" if job.state == State.DONE else f"no result: {job.message.rstrip('.')}"
+
+
+def _saved_as(name: str) -> dict[str, str]:
+    """The header by which a file is saved under a name (RFC 6266); `curl -OJ` knows its plain form alone."""
+    plain = re.sub(r'[^ -~]|["\\]', "_", name)
+    return {"Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"}
 
 
 def _told(jobs: Jobs, job: Job) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What the page asks for, over HTTP: results are those of the model, and everything else is one sentence."""
 
+import errno
 import io
 import logging
 import shutil
@@ -23,6 +24,8 @@ from scn.imaging import formats
 from scn.imaging.image_io import photograph_of
 from scn.inference.restore import Options
 from scn.registry.reference import load
+from scn.serving import app
+from scn.serving.jobs import State
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -61,7 +64,10 @@ def test_a_photograph_is_restored_as_the_model_restores_it(served: Served) -> No
     assert (told["state"], told["by"], told["progress"]) == ("done", "sr-x2@v1", 1.0)
     assert (told["result_width"], told["result_height"]) == (104, 80)
     result = served.file(told["id"], "result")
-    assert "T%C3%BCr%20an%20der%20Stra%C3%9Fe-restored.png" in result.headers["Content-Disposition"]
+    assert result.headers["Content-Disposition"] == (
+        'attachment; filename="T_r an der Stra_e-restored.png"; '
+        "filename*=UTF-8''T%C3%BCr%20an%20der%20Stra%C3%9Fe-restored.png"
+    )
     expected = load("sr-x2", "cpu", params_file=served.params_file).restore(picture(0, 40, 52))
     assert np.abs(pixels(result).astype(int) - expected).max() <= 1  # bfloat16, where the processor is fast in it
     assert (pixels(served.file(told["id"], "before.png")) == picture(0, 40, 52)).all()
@@ -109,6 +115,7 @@ def test_chroma_may_be_kept(served: Served) -> None:
         (png(), {"model": "n" * 300}, 422, f"model: '{'n' * 60}...' is none of dn-s25, sr-x2: GET /api/about lists"),
         (png(), {"model": "sr-x2,dn-s25@v9"}, 422, "model: dn-s25 has no version 'v9': use one of v1, latest."),
         (png(), {"factor": 40}, 422, "factor: 40 is out of range"),
+        (b"", {"quality": 0}, 422, "quality: 0 is out of range: give 1 to 100"),  # told before the file is read
         (png(), {"quality": 101}, 422, "quality: 101 is out of range: give 1 to 100"),
         (png(), {"strength": 2}, 422, "strength: 2 is out of range"),
         (png(), {"format": "exe"}, 422, "'exe' is no format of images here"),
@@ -148,7 +155,7 @@ def test_what_can_not_be_is_one_sentence(
         ({"chroma": "no"}, "chroma: 'no': Input should be 'restore' or 'keep'."),
         ({"self_ensemble": "maybe"}, "self_ensemble: 'maybe': Input should be a valid boolean"),
         ({"model": "../models/dn-s25"}, "model: '../models/dn-s25' is none of dn-s25, sr-x2: GET /api/about lists"),
-        ({"owner": "a" * 65}, f"owner: '{'a' * 65}': String should have at most 64 characters."),
+        ({"owner": "a" * 65}, f"owner: '{'a' * 60}...': String should have at most 64 characters."),
     ],
 )
 def test_a_parameter_that_is_none_is_one_sentence(served: Served, query: dict[str, object], message: str) -> None:
@@ -157,9 +164,15 @@ def test_a_parameter_that_is_none_is_one_sentence(served: Served, query: dict[st
     assert answer.json()["error"].startswith(message)
     missing = requests.get(f"{served.url}api/estimate", headers=HEADERS, timeout=60)
     assert (missing.status_code, missing.json()) == (422, {"error": "pixels: Field required."})
-    for pixels in (0, 10**400):
-        asked = {"pixels": [pixels], "model": "dn-s25"}
-        assert requests.get(f"{served.url}api/estimate", params=asked, headers=HEADERS, timeout=60).status_code == 422
+    for pixels, words in (
+        ([0], "pixels: '0': Input should be greater than or equal to 1."),
+        ([10**400], f"pixels: '1{'0' * 59}...': "),
+        ([1] * 257, f"pixels: '{str(['1'] * 257)[:60]}...': List should have at most 256 items"),
+    ):
+        asked = {"pixels": pixels, "model": "dn-s25"}
+        answer = requests.get(f"{served.url}api/estimate", params=asked, headers=HEADERS, timeout=60)
+        assert answer.status_code == 422
+        assert answer.json()["error"].startswith(words), answer.text
 
 
 @pytest.mark.parametrize("query", [{"format": "heic"}, {"name": "a.heic", "format": "same"}])
@@ -221,6 +234,63 @@ def test_an_upload_that_is_given_up_leaves_no_trace(served: Served) -> None:
     finally:
         log.removeHandler(handler)
     assert not told
+
+
+def test_a_disk_that_is_full_is_one_sentence(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(app, "_receive", full)
+    answer = served.send(png())
+    assert (answer.status_code, answer.json()) == (
+        507,
+        {"error": "The disk does not take a.png (No space left on device): make room on it."},
+    )
+    assert not list(served.jobs.folder.iterdir())
+
+
+def test_a_folder_that_was_cleaned_away_is_made_again(served: Served) -> None:
+    before = served.ended(served.send(png()).json()["id"])["id"]
+    shutil.rmtree(served.jobs.folder)
+    sent = served.send(png())
+    assert sent.status_code == 201
+    assert served.jobs.folder.stat().st_mode & 0o777 == 0o700
+    assert served.ended(sent.json()["id"])["state"] == "done"
+    lost = served.file(before, "result")
+    assert (lost.status_code, lost.json()["error"].partition(":")[0]) == (404, "This photograph is not here any more")
+
+
+def test_a_file_that_is_not_there_is_told_with_why(served: Served) -> None:
+    def said(job_id: str, name: str) -> str:
+        answer = served.file(job_id, name)
+        assert answer.status_code == 404
+        return str(answer.json()["error"])
+
+    failed = served.ended(served.send(png()[:300]).json()["id"])
+    assert said(failed["id"], "result") == f"a.png has no result: {failed['message']}"
+    done = served.ended(served.send(png(), name="/").json()["id"])["id"]
+    assert said(done, "a.png") == "photograph has no such file: ask for before.png, after.png, result."
+    job = served.jobs.find(done)
+    assert job is not None
+    for state in (State.QUEUED, State.RUNNING):
+        job.state = state
+        assert said(done, "result") == "photograph has no such file yet: wait until it is done."
+    job.state = State.DONE
+
+
+def test_what_is_no_request_is_one_sentence(served: Served) -> None:
+    for method, path, status in (("GET", "api/foo", 404), ("PUT", "api/about", 405)):
+        answer = requests.request(method, served.url + path, timeout=60)
+        words = f"{method} /{path} is nothing that can be asked for: see docs/serving-api.md."
+        assert (answer.status_code, answer.json()) == (status, {"error": words})
+
+
+def test_head_tells_what_get_would(served: Served) -> None:
+    done = served.ended(served.send(png()).json()["id"])["id"]
+    for path in ("healthz", "", "page.js", f"api/jobs/{done}", f"api/jobs/{done}/result"):
+        answer = requests.head(served.url + path, timeout=60)
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert answer.headers["Content-Length"] == requests.get(served.url + path, timeout=60).headers["Content-Length"]
 
 
 def test_fifty_at_once_are_all_served(served: Served) -> None:
