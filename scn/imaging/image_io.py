@@ -59,6 +59,8 @@ class Photograph:
     """EXIF data without orientation; None if there is none."""
     xmp: bytes | None = None
     """Captions, ratings and the like, as an XMP packet; None if there is none."""
+    iptc: bytes | None = None
+    """IPTC records of a JPEG, such as caption and keywords, which only JPEG and TIFF keep; None if there are none."""
     dpi: tuple[float, float] | None = None
     """Pixels per inch; None if the file names none."""
     text: Mapping[str, str] = field(default_factory=dict)
@@ -340,10 +342,11 @@ def encode_photograph(
         for name_of, most in _LARGEST_IN_JPEG.items():
             if len(options.get(name_of, b"")) > most:
                 del options[name_of]
+        options["extra"] = metadata.iptc_segment(photograph.iptc)
     if photograph.dpi and has_dpi and not (as_format.name == "JPEG" and max(photograph.dpi) >= 2**16):
         options["dpi"] = photograph.dpi
     if as_format.name == "TIFF":
-        return tiff.encode(photograph._all(), **options)
+        return tiff.encode(photograph._all(), iptc=photograph.iptc, **options)
     if as_format.name == "PNG":
         options["pnginfo"] = PngInfo()
         for key, value in photograph.text.items():

@@ -2,6 +2,7 @@
 
 import io
 import re
+import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -48,6 +49,8 @@ of what was: in EXIF data they would be wrong."""
 
 XMP_KEY = "XML:com.adobe.xmp"
 """The name of the XMP packet among the texts of a PNG."""
+_IPTC, _MOST_IPTC = 0x0404, 65506
+"""The number of IPTC records among Photoshop's resources, and most bytes of them in a JPEG."""
 _GAMMA = 1 / 2.2
 """What a PNG says of pixels that are sRGB's."""
 
@@ -84,6 +87,8 @@ def about(image: Image.Image) -> dict[str, Any]:
         dpi = tuple(inches * (_number(exif[tag]) or 0) for tag in (_X, _Y))
     dpi = upright_pair(dpi, exif.get(ORIENTATION))
     found = _about(lambda: exif, set(exif), image.info.get("icc_profile"), image.info.get("xmp"), dpi)
+    if image.format in ("JPEG", "MPO"):
+        found["iptc"] = image.info.get("photoshop", {}).get(_IPTC)
     if image.format == "PNG":
         found["text"] = {
             str(key): str(value)
@@ -110,6 +115,14 @@ def about_tiff(data: bytes, tags: Mapping[int, Any]) -> dict[str, Any]:
         dpi = [inches * over / under if under else 0 for over, under in (tags[_X], tags[_Y])]
         dpi = upright_pair(dpi, tags.get(ORIENTATION))
     return _about(load, set(tags), tags.get(_ICC_PROFILE), tags.get(_XMP), dpi)
+
+
+def iptc_segment(iptc: bytes | None) -> bytes:
+    """The segment APP13 of a JPEG with IPTC records; b"" where there are none, or more than a segment holds."""
+    if not iptc or len(iptc) > _MOST_IPTC:
+        return b""
+    resource = b"Photoshop 3.0\0" + b"8BIM" + struct.pack(">HHI", _IPTC, 0, len(iptc)) + iptc + bytes(len(iptc) % 2)
+    return b"\xff\xed" + struct.pack(">H", 2 + len(resource)) + resource
 
 
 def bits_of(data: bytes) -> int:

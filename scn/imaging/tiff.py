@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tifffile import TiffPage
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_KIND, _OLD_KIND, _INKS, _XMP, _ICC_PROFILE, _EXIF, _GPS = 254, 255, 332, 700, 34675, 34665, 34853
+_KIND, _OLD_KIND, _INKS, _XMP, _IPTC, _ICC_PROFILE, _EXIF, _GPS = 254, 255, 332, 700, 33723, 34675, 34665, 34853
 _REDUCED, _MASK = 1, 4
 """Bits of _KIND: a smaller version of another page, and a mask for one."""
 _DEFLATE, _PACK_BITS, _LZMA = (8, 32946), 32773, 34925
@@ -258,6 +258,7 @@ def encode(
     dpi: tuple[float, float] | None = None,
     exif: bytes | None = None,
     xmp: bytes | None = None,
+    iptc: bytes | None = None,
 ) -> bytes:
     """A TIFF, deflated.
 
@@ -274,7 +275,8 @@ def encode(
     about = Image.Exif()
     if exif:
         about.load(exif)
-    beside = [(tag, 7, len(value), value, True) for tag, value in ((_ICC_PROFILE, icc_profile), (_XMP, xmp)) if value]
+    values = ((_ICC_PROFILE, icc_profile), (_XMP, xmp), (_IPTC, None if _IPTC in about else iptc))
+    beside = [(tag, 7, len(value), value, True) for tag, value in values if value]
     order: Literal["<", ">"] = ">" if about.endian == ">" else "<"
     file = io.BytesIO()
     imwrite(

@@ -1,5 +1,6 @@
 """What a file says beside its pixels, where it does not go over as it is."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,14 @@ import pytest
 from PIL import Image
 
 from scn.imaging.formats import FORMATS, can, format_of
-from scn.imaging.image_io import Photograph, decode_photograph, encode_photograph, lost, write_photograph
+from scn.imaging.image_io import (
+    Photograph,
+    decode_photograph,
+    encode_photograph,
+    lost,
+    read_photograph,
+    write_photograph,
+)
 from scn.imaging.metadata import bits_of
 
 needs_avif = pytest.mark.skipif(not can(FORMATS["avif"]), reason="this Pillow lacks AVIF")
@@ -61,3 +69,19 @@ def test_heic_says_its_bits_in_its_18th_byte_for_the_decoder() -> None:
         record = bytes([1, 2]) + b"\x20\0\0\0" + b"\xb0" + bytes(5) + bytes([93, 0xF0, 0, 0xFC, 0xFD, depth, 0xF8])
         assert bits_of(b"\0\0\0\x1bhvcC" + record) == bits
     assert bits_of(b"hvcC") == bits_of(b"av1C") == bits_of(b"") == 8
+
+
+def test_iptc_records_stay_in_jpeg_and_tiff(tmp_path: Path) -> None:
+    records = b"\x1c\x02\x78\0\x03abc"
+    plain = Photograph(pixels=np.full((32, 40, 3), 90, np.uint8), alpha=None, icc_profile=None, xmp=b"<x:xmpmeta/>")
+    for size, kept in ((len(records), True), (65506, True), (65507, False)):
+        iptc = records.ljust(size, b"\0")
+        write_photograph(tmp_path / "a.jpg", replace(plain, iptc=iptc))
+        read = read_photograph(tmp_path / "a.jpg")
+        assert (read.iptc, read.xmp) == (iptc if kept else None, plain.xmp)
+    for name in ("a.tif", "again.tif"):
+        write_photograph(tmp_path / name, replace(plain, iptc=records) if name == "a.tif" else read)
+        read = read_photograph(tmp_path / name)
+        with Image.open(tmp_path / name) as image:
+            assert image.getexif()[33723] == records
+    write_photograph(tmp_path / "a.png", replace(plain, iptc=records))
