@@ -61,6 +61,8 @@ def work(config: dict[str, Any]) -> None:
             train(run, world, _Teller(mailbox, leads), Order(mailbox))
             if leads:
                 run.checkpoints.hand_over()  # the driver, which may be on another machine, takes the result
+            if context.get_local_rank() == 0:
+                run.checkpoints.remove_ended()
         except Stopped as stopped:
             if leads:
                 ray.get(mailbox.tell.remote(WasStopped(str(stopped))))

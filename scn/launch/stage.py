@@ -269,6 +269,7 @@ def _keep(run: Run, params: Params, ancestors: list[dict[str, Any]]) -> None:
     }
     save_model(params.root / "models" / name, network_of(experiment, state), experiment.architecture(), about)
     run.checkpoints.delete()
+    run.checkpoints.remove_ended()
 
 
 def _best(run: Run, last: tuple[int, State]) -> tuple[int, State]:

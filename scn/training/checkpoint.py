@@ -32,7 +32,7 @@ from scn.storage.lease import check_lease
 from scn.storage.local import FileStore
 from scn.storage.patience import Patience, PatientStore
 from scn.training.checkpoint_files import LEASE, Name, Place, best, last, until
-from scn.training.other_runs import CODE, Other, compared, others
+from scn.training.other_runs import CODE, Other, compared, others, remove_ended
 
 State = dict[str, Any]
 
@@ -105,7 +105,7 @@ class Checkpoints:
         _decode(data)  # a checkpoint that can't be loaded must fail now, not when it is needed
         name = Name.of(step, data, score)
         try:
-            self._here.note(self._identity, self._generation)
+            self._note(self._here)
             self._here.write(name, data)
         except StoreError as error:
             reason = getattr(error.__cause__, "strerror", None) or _clause(error)
@@ -137,7 +137,7 @@ class Checkpoints:
             self.delete()
             self._generation = uuid.uuid4().hex
         self._agree()
-        self._there.note(self._identity, self._generation)
+        self._note(self._there)
 
     def load(self) -> tuple[int, State] | None:
         """Loads the newest undamaged checkpoint, from this machine or else from the store.
@@ -249,6 +249,13 @@ class Checkpoints:
         self._clear_here()
         self._there.clear()
 
+    def remove_ended(self) -> None:
+        """Removes what this machine holds of other runs of the experiment that have ended, as the store tells."""
+        remove_ended(self.folder.parent, self._siblings[1]._replace(store=self._sending.store), self.run_id)
+
+    def _note(self, place: Place) -> None:
+        place.note(self._identity, self._generation, self._sending.store.url)
+
     def _clear_here(self) -> None:
         self._here.clear()
         shutil.rmtree(self.folder, ignore_errors=True)  # temporary files of killed processes
@@ -334,7 +341,7 @@ class Checkpoints:
             return None
         there = self._sending
         self._check_lease(there.store)
-        there.note(self._identity, self._generation)
+        self._note(there)
         stored = there.names()
         known = until(newest, self._here.names() | stored)
         for name in dict.fromkeys([newest, *best(known)[:1]]):

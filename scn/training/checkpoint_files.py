@@ -69,11 +69,13 @@ class Place(NamedTuple):
             return dict(json.loads(self.store.get(f"{self.prefix}{IDENTITY}")))
         return {}
 
-    def note(self, identity: dict[str, Any], generation: str) -> None:
-        """Stores the run's identity, for other runs to read, and its generation, unless it is there already."""
+    def note(self, identity: dict[str, Any], generation: str, url: str) -> None:
+        """Stores the run's identity, for other runs to read, generation and store's URL, unless it is there already."""
         if not self.about():
-            about = {"started": datetime.now(UTC).isoformat(), "generation": generation, "identity": identity}
-            self.store.put(f"{self.prefix}{IDENTITY}", json.dumps(about).encode(), names_content=True)
+            about = {"started": datetime.now(UTC).isoformat(), "generation": generation, "store": url}
+            self.store.put(
+                f"{self.prefix}{IDENTITY}", json.dumps({**about, "identity": identity}).encode(), names_content=True
+            )
 
     def prune(self, newest: Name, keep: int) -> None:
         """Deletes all checkpoints but the last `keep`, counted back from `newest`, and the best up to there."""

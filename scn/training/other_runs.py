@@ -1,12 +1,17 @@
 """The other unfinished runs of an experiment, and what differs in their identities."""
 
 import json
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from scn.core.errors import Stopped, UserError
 from scn.storage.base import ObjectNotFound
-from scn.training.checkpoint_files import IDENTITY, Name, Place
+from scn.storage.lease import Lease
+from scn.storage.local import FileStore
+from scn.training.checkpoint_files import IDENTITY, LEASE, Name, Place
 
 CODE = "code_sha256"  # the key in an identity
 
@@ -53,6 +58,33 @@ def others(siblings: Iterable[Place], run_id: str, identity: dict[str, Any]) -> 
         Other(other, steps[other], compared(about.get(other, {}), identity), _code(about.get(other, {}), identity))
         for other in reversed(order)
     ]
+
+
+def remove_ended(folder: Path, there: Place, run_id: str) -> None:
+    """Removes from this machine the runs, other than `run_id`, of which the store has nothing any more.
+
+    A run that begins meanwhile has its lease, and keeps its folder. So do those of another store and, if the store
+    fails, all; nothing is raised.
+
+    Args:
+        folder: on this machine, with the folders of an experiment's runs.
+        there: where they lie in the store.
+    """
+    with suppress(UserError):
+        stored = {key.removeprefix(there.prefix).partition("/")[0] for key in there.store.list(there.prefix)}
+        for path in folder.glob("*"):
+            here = Place(FileStore(folder), f"{path.name}/")
+            if path.name in {run_id, *stored} or here.about().get("store") != there.store.url:
+                continue
+            lease = Lease(there.store, f"{there.prefix}{path.name}/{LEASE}", what=f"The run {path.name}")
+            with suppress(Stopped):
+                lease.take(lambda sentence: None, lambda: "somebody else has it")
+                try:
+                    if not there._replace(prefix=f"{there.prefix}{path.name}/").about():  # nor has it begun since
+                        here.clear()
+                        shutil.rmtree(path, ignore_errors=True)
+                finally:
+                    lease.give_back()
 
 
 def _code(about: dict[str, Any], identity: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -179,6 +180,17 @@ def test_weights_to_start_from_that_are_damaged_are_told(project: Project) -> No
     params = project("sr-x2", epochs=1, hold_epochs=0, start_from=str(kept))
     with pytest.raises(UserError, match=r"^start_from of sr-x2: \S+ is damaged \(.*\): fetch or train it again\.$"):
         train_stage(params, "sr-x2", plain=True)
+
+
+def test_what_the_store_has_no_more_leaves_this_machine_when_a_run_ends(project: Project) -> None:
+    recipes = [{"epochs": 1, "hold_epochs": 0, "max_grad_norm": norm} for norm in (0.5, 0.75, None)]
+    for recipe in recipes[:2]:
+        stop(params := project("sr-x2", **recipe))
+    gone, left = sorted((params.root / ".scn" / "runs" / "sr-x2").iterdir())
+    shutil.rmtree(params.root / "store" / "runs" / "sr-x2" / gone.name)
+    train_stage(project("sr-x2", **recipes[2]), "sr-x2", plain=True)
+    assert [path.parent.name for path in checkpoints(params)] == [left.name] * 2
+    assert not gone.exists()
 
 
 def test_two_runs_of_an_experiment_share_no_start_weights(project: Project) -> None:

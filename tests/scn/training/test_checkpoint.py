@@ -185,6 +185,58 @@ def test_other_runs_are_told_with_what_differs(machine: Machine, store: Store, m
     assert set(read) <= {"identity.json"}
 
 
+def test_runs_that_have_ended_elsewhere_leave_this_machine_and_others_stay(
+    machine: Machine, store: Store, tmp_path: Path
+) -> None:
+    """Those of another store, of which this one knows nothing, and one that just begins."""
+    ended, unfinished, begins = (machine(store, identity={**IDENTITY, "level": level}) for level in (3, 4, 5))
+    elsewhere = machine(FileStore(tmp_path / "another"), identity={**IDENTITY, "level": 6})
+    for run in (ended, unfinished, begins, elsewhere):
+        save_all(run, 5)
+    for run in (ended, begins):
+        run._there.clear()
+    (ended.folder / ".scn-tmp-left").write_bytes(b"by a killed process")
+    a = machine(store)
+    save_all(a, 5)
+    with Lease(store, begins.lease, what="It") as lease:
+        lease.take(print)
+        a.remove_ended()
+    assert not ended.folder.exists()
+    assert store.list(f"runs/sr-x2/{ended.run_id}/") == []
+    for run in (a, unfinished, begins, elsewhere):
+        assert steps_here(run) == [5]
+    a.remove_ended()
+    assert not begins.folder.exists()
+
+
+def test_a_run_that_has_begun_since_the_store_was_read_is_not_removed(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FileStore(tmp_path / "store")
+    a, other = machine(store), machine(store, identity={**IDENTITY, "level": 3})
+    save_all(other, 5)
+    other._there.clear()
+    take = Lease.take
+
+    def later(self: Lease, *given: Any) -> None:
+        other.begin()
+        take(self, *given)
+
+    monkeypatch.setattr(Lease, "take", later)
+    a.remove_ended()
+    assert steps_here(other) == [5]
+
+
+def test_a_store_that_fails_removes_nothing(machine: Machine, tmp_path: Path) -> None:
+    store = UnsteadyStore(tmp_path / "store", fails="list")
+    other = machine(store, identity={**IDENTITY, "level": 3})
+    save_all(other, 5)
+    other._there.clear()
+    store.failures = 1
+    machine(store).remove_ended()
+    assert (store.failures, steps_here(other)) == (0, [5])
+
+
 # Generations and launches
 
 
