@@ -14,7 +14,7 @@ from typing import Any
 
 from flows.lock import LOCK
 from flows.stages import DVC, StageFailed, run_command
-from flows.workspace import git
+from flows.workspace import git, remote_of
 from scn.core.errors import UserError
 from scn.core.masking import masked
 
@@ -55,7 +55,7 @@ def record(
     Raises:
         UserError: if the branch can't be moved.
     """
-    remote = _remote(project)
+    remote = remote_of(project)
     lock = workspace / LOCK
     own = _stages(lock.read_text()) if lock.is_file() else {}
     kept = {name: entry for name, entry in own.items() if name in stages}
@@ -105,12 +105,6 @@ def push_outputs(workspace: Path, stages: Sequence[str], line_written: Callable[
 
 def _silent(_: str) -> None:
     return
-
-
-def _remote(project: Path) -> str:
-    """The project's git remote: origin, or the only one; "" if there is none."""
-    names = git(project, "remote").split()
-    return "origin" if "origin" in names else names[0] if len(names) == 1 else ""
 
 
 def _tips(project: Path, workspace: Path, branch: str, remote: str, warn: Warn) -> list[str]:

@@ -29,7 +29,7 @@ def find_commit(project: Path, ref: str | None) -> str:
     """The commit of the project that `ref` names, as a full hash.
 
     Args:
-        ref: branch, tag or commit; None: what is checked out.
+        ref: branch, also one that only the git remote has, tag or commit; None: what is checked out.
     Raises:
         UserError: if the project is no git repository, or there is no such commit.
     """
@@ -42,12 +42,18 @@ def find_commit(project: Path, ref: str | None) -> str:
         raise UserError(f"{here}: run this in the project's folder, or begin with `git init` and a commit.") from None
     if Path(top).resolve() != project.resolve():
         raise UserError(f"{here} ({top} is): run this in the project's folder.")
-    try:
-        return git(project, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref or 'HEAD'}^{{commit}}")
-    except UserError:
-        if ref is None:
-            raise UserError(f"{project} has no commit yet, and a flow runs what is committed: commit first.") from None
-        raise UserError(f"'{ref}' is no branch, tag or commit in {project}: see `git branch` and `git log`.") from None
+    for name in (ref, f"refs/remotes/{remote_of(project)}/{ref}") if ref else ("HEAD",):
+        with suppress(UserError):
+            return git(project, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    if ref is None:
+        raise UserError(f"{project} has no commit yet, and a flow runs what is committed: commit first.")
+    raise UserError(f"'{ref}' is no branch, tag or commit in {project}: see `git branch --all` and `git log`.")
+
+
+def remote_of(project: Path) -> str:
+    """The project's git remote: origin, or the only one; "" if there is none."""
+    names = git(project, "remote").split()
+    return "origin" if "origin" in names else names[0] if len(names) == 1 else ""
 
 
 def params_at(project: Path, commit: str) -> Params:

@@ -14,6 +14,8 @@ from typing import ClassVar
 
 import pytest
 
+from flows.workspace import find_commit
+
 SCRIPT = Path(__file__).resolve().parents[2] / "deploy/worker.sh"
 KILLED = """\
 #!/bin/sh
@@ -64,6 +66,18 @@ def test_a_worker_that_is_killed_in_its_first_clone_starts_again(worker: Path) -
         assert (worker / "volume/scn/file").read_text() == content
         assert sorted(path.name for path in (worker / "volume/scn").iterdir()) == [".git", "file"]
         _commit(worker / "repository", "second" if content == "first" else "third")
+
+
+def test_a_ref_names_a_branch_as_the_repository_has_it_now(worker: Path) -> None:
+    repository, clone = worker / "repository", worker / "volume/scn"
+    assert _start(worker).returncode == 0
+    first = find_commit(clone, "main")
+    subprocess.run(["git", "update-ref", "refs/heads/runs/sr-x2", first], cwd=clone, check=True)  # not pushed yet
+    _commit(repository, "second")
+    subprocess.run(["git", "branch", "feature"], cwd=repository, check=True)
+    assert _start(worker).returncode == 0
+    assert find_commit(clone, "main") == find_commit(clone, "feature") == find_commit(repository, None) != first
+    assert find_commit(clone, "runs/sr-x2") == first
 
 
 class Asking(SimpleHTTPRequestHandler):
