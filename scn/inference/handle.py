@@ -18,7 +18,7 @@ from scn.imaging.tasks import TASKS, Task
 from scn.inference.apply import prepare
 from scn.inference.arrays import Array, of_any_kind
 from scn.inference.export import Exported, export_onnx
-from scn.inference.model_files import CARD, METRICS, WEIGHTS, load_model
+from scn.inference.model_files import CARD, METRICS, WEIGHTS, load_model, unknown_model
 from scn.inference.precision import autocast, exact
 from scn.inference.records import Metrics
 from scn.inference.restore import Done, Options, restore_photograph
@@ -53,17 +53,19 @@ class Model:
             device: the device to compute on; None: a GPU if there is one.
             version: the version in the registry, such as "v3"; "" for none.
         Raises:
-            UserError: if a file is missing or damaged, does not say which task the model is for, or the device can't
-                be used.
+            UserError: if a file is missing or damaged, the network or its task is not known here, config.json does not
+                say which task the model is for, or the device can't be used.
         """
         self.network: nn.Module
         self.network, self.config = load_model(folder)
         self.folder, self.version = folder, version
         self.to(device)
         self.network.requires_grad_(False)
-        if str(self.config.get("task")) not in TASKS:
+        if (task := self.config.get("task")) is None:
             raise UserError(f"{folder}/config.json does not say which task the model is for: publish the model again.")
-        self.task: Task = TASKS[self.config["task"]]
+        if task not in TASKS:
+            raise unknown_model(folder, f"its task is '{task}'")
+        self.task: Task = TASKS[task]
         self.level: int | None = self.config.get("level")
         self.scale: int = self.config["architecture"].get("scale", 1)
         self.channels: int = self.config["architecture"].get("channels", 3)

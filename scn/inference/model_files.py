@@ -1,6 +1,7 @@
 """Model folders: model.safetensors holds the weights, config.json the architecture and more."""
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,10 +15,12 @@ from torch import nn
 from scn.config.params import Experiment
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
-from scn.networks import network_config
+from scn.networks import completed
 from scn.networks.build import build_on_meta, fold
 
 WEIGHTS, CONFIG, METRICS, CARD = "model.safetensors", "config.json", "metrics.json", "README.md"
+BEGINNING = frozenset({"initial"})
+"""Parameters of networks that decide only how a training begins: no part of what a trained network is."""
 
 
 def save_model(folder: Path, network: nn.Module, architecture: Mapping[str, Any], about: Mapping[str, Any]) -> None:
@@ -27,13 +30,16 @@ def save_model(folder: Path, network: nn.Module, architecture: Mapping[str, Any]
     without which the folder is no model, comes last.
 
     Args:
-        architecture: name, parameters, channels and scale of the network, as scn.networks.build takes them.
+        architecture: name, parameters, channels and scale of the network, as scn.networks.build takes them; those in
+            BEGINNING are left out.
         about: more keys for config.json (experiment, training figures, hashes).
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in fold(network).state_dict().items()}
     write_atomically(folder / WEIGHTS, save(state))
-    config = {**about, "architecture": dict(architecture)}
+    # The fewer parameters it names, the more versions of scn can load it. Their defaults are not left out: those of a
+    # later version may be others.
+    config = {**about, "architecture": _lasting(architecture)}
     write_atomically(folder / CONFIG, (json.dumps(config, indent=1, sort_keys=True) + "\n").encode())
 
 
@@ -56,7 +62,7 @@ def check_fits(config: Mapping[str, Any], folder: Path, experiment: Experiment) 
     }
     if isinstance(found["architecture"], dict):
         for side in (found, expected):
-            side["architecture"] = _complete(side["architecture"])
+            side["architecture"] = _lasting(completed(side["architecture"]))
     for key, value in expected.items():
         if found[key] not in (None, value):
             raise UserError(
@@ -65,20 +71,16 @@ def check_fits(config: Mapping[str, Any], folder: Path, experiment: Experiment) 
             )
 
 
-def _complete(architecture: Mapping[str, Any]) -> dict[str, Any]:
-    """All parameters of a network but those that decide only how its training begins."""
-    images = {"channels": 3, "scale": 1}
-    own = {key: value for key, value in architecture.items() if key not in images}
-    with suppress(UserError):  # one that there is no more is like no other
-        own = network_config(own, CONFIG).model_dump(exclude={"initial"})
-    return {**own, **{key: architecture.get(key, usual) for key, usual in images.items()}}
+def _lasting(architecture: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in architecture.items() if key not in BEGINNING}
 
 
 def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     """Reads a model folder; returns the network in eval mode and the content of config.json.
 
     Raises:
-        UserError: if a file is missing or damaged, or the weights are those of another architecture.
+        UserError: if a file is missing or damaged, the network is not known here, or the weights are those of another
+            architecture.
     """
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
@@ -95,7 +97,11 @@ def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
         raise UserError(f"{folder} holds a damaged model ({error}): fetch or train it again.") from None
     # Its weights are folded: the parametrisation would leave a hook behind, with which nothing can be pickled.
     plain = {"weight_norm": False} if "weight_norm" in architecture else {}
-    network = fold(build_on_meta({**architecture, **plain})).eval()  # the random state is the caller's
+    try:
+        network = fold(build_on_meta({**architecture, **plain})).eval()  # the random state is the caller's
+    except UserError as error:
+        why = re.sub(r"^The network: |: (did you mean|use one of) .*", "", str(error)).rstrip(".")
+        raise unknown_model(folder, why) from None
     expected = network.state_dict()
     wrong = [
         k
@@ -111,6 +117,14 @@ def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     types = {k: torch.float32 if v.is_floating_point() else v.dtype for k, v in expected.items()}
     network.load_state_dict({k: v.to(types[k], copy=True) for k, v in state.items()}, assign=True)
     return network, config
+
+
+def unknown_model(folder: Path, why: str) -> UserError:
+    """The error for a model folder that a newer version of scn has written, as it may be."""
+    return UserError(
+        f"{folder} holds a model that this version of scn does not know ({why}): update scn, or use another version of "
+        "the model."
+    )
 
 
 def ancestors_of(folder: Path, name: str, weights_sha256: str) -> list[dict[str, Any]]:

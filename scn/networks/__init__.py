@@ -4,6 +4,7 @@ A row describes a network and names its class, which is imported when a network 
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -243,3 +244,16 @@ def network_config(raw: Mapping[str, Any], source: object, place: str = "") -> N
         where = f"{place}.name: " if place else ""
         raise UserError(f"{source}: {where}{unknown(str(name), NETWORKS, 'network')}.")
     return check(NETWORKS[name].config, raw, source, place)
+
+
+def completed(architecture: Mapping[str, Any]) -> dict[str, Any]:
+    """An architecture, as scn.networks.build takes it, with the defaults of what it leaves out.
+
+    One that was written before a parameter existed is then equal to one that gives it its default. A network that is
+    not known here stays as it is.
+    """
+    images: dict[str, Any] = {"channels": 3, "scale": 1}
+    own = {key: value for key, value in architecture.items() if key not in images}
+    with suppress(UserError):
+        own = network_config(own, "The network").model_dump()
+    return {**own, **{key: architecture.get(key, usual) for key, usual in images.items()}}

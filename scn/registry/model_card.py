@@ -9,7 +9,7 @@ from scn.config.params import Experiment, Params
 from scn.core.errors import UserError
 from scn.evaluation.protocols import protocol
 from scn.evaluation.report import markdown_table
-from scn.inference.model_files import inherited_corpora
+from scn.inference.model_files import BEGINNING, inherited_corpora
 from scn.inference.records import Metrics
 from scn.networks import NETWORKS
 from scn.shards.manifest import evaluation_manifest, training_manifest
@@ -80,7 +80,7 @@ def model_card(
     apart = NOT_COMPARED
     if kept_apart:
         apart = APART if inherited_corpora(config) == ({}, True) else APART_HERE
-    parameters = ", ".join(f"{key} {value}" for key, value in model.model_dump(exclude={"name", "initial"}).items())
+    parameters = ", ".join(f"{key} {value}" for key, value in model.model_dump(exclude={"name", *BEGINNING}).items())
     known = NETWORKS[model.name]
     network = f"{known.title} ({known.paper}, section {known.section}): {parameters}."
     return f"""# {experiment.name}: {task.title}, {task.level_name} {experiment.level}
@@ -157,7 +157,8 @@ def _made_again(name: str, config: Mapping[str, Any]) -> str:
     recipe = config.get("identity", {}).get("train")
     if recipe is None:
         return ""
-    model = {key: value for key, value in config["architecture"].items() if key not in ("channels", "scale")}
+    began = {**config["architecture"], **config["identity"].get("architecture", {})}  # how, only the identity says
+    model = {key: value for key, value in began.items() if key not in ("channels", "scale")}
     settings = {"model": model, "train": recipe}
     lines = [f"scn train --experiment {name} --plain"]
     lines += [

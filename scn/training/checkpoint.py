@@ -32,7 +32,7 @@ from scn.storage.lease import check_lease
 from scn.storage.local import FileStore
 from scn.storage.patience import Patience, PatientStore
 from scn.training.checkpoint_files import LEASE, Name, Place, best, last, until
-from scn.training.other_runs import CODE, Other, compared, others, remove_ended
+from scn.training.other_runs import Other, compared, others, remove_ended
 
 State = dict[str, Any]
 
@@ -202,13 +202,13 @@ class Checkpoints:
             UserError: if `other` differs in more than the code, or has no checkpoint that can be read.
             StoreError: if the store has failed for too long.
         """
-        if not other.other_code:
+        if other.identity is None:
             raise UserError(f"Run {other.run_id} is of another configuration ({other.difference}): start anew.")
         theirs = Checkpoints(
             store=self._sending.store,
             folder=self.folder.parents[1],
             experiment=self.folder.parent.name,
-            identity={**self._identity, CODE: other.code},
+            identity=other.identity,  # as it was noted: its hash is the run's id
             patience=self._patience,
         )
         theirs._agree()

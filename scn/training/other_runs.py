@@ -7,7 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from scn.config.train import TrainConfig
 from scn.core.errors import Stopped, UserError
+from scn.networks import completed
 from scn.storage.base import ObjectNotFound
 from scn.storage.lease import Lease
 from scn.storage.local import FileStore
@@ -24,13 +26,13 @@ class Other(NamedTuple):
     """Number of steps done in its newest checkpoint."""
     difference: str
     """The keys in which its identity differs from this run's, as text for messages."""
-    code: str
-    """SHA-256 of its code, if its identity differs in nothing else; otherwise empty."""
+    identity: dict[str, Any] | None
+    """Its identity, as it was noted, if that differs in nothing but the hash of the code; otherwise None."""
 
     @property
     def other_code(self) -> bool:
         """True if its identity differs in nothing but the hash of the code."""
-        return bool(self.code)
+        return self.identity is not None
 
 
 def others(siblings: Iterable[Place], run_id: str, identity: dict[str, Any]) -> list[Other]:
@@ -55,7 +57,7 @@ def others(siblings: Iterable[Place], run_id: str, identity: dict[str, Any]) -> 
                 steps[other] = max(name.step, steps.get(other, 0))
     order = sorted(steps, key=lambda other: (about.get(other, {}).get("started", ""), steps[other]))
     return [
-        Other(other, steps[other], compared(about.get(other, {}), identity), _code(about.get(other, {}), identity))
+        Other(other, steps[other], compared(about.get(other, {}), identity), _same(about.get(other, {}), identity))
         for other in reversed(order)
     ]
 
@@ -87,11 +89,12 @@ def remove_ended(folder: Path, there: Place, run_id: str) -> None:
                     lease.give_back()
 
 
-def _code(about: dict[str, Any], identity: dict[str, Any]) -> str:
+def _same(about: dict[str, Any], identity: dict[str, Any]) -> dict[str, Any] | None:
+    """The identity in `about` if it differs from this one in nothing but the hash of the code."""
     theirs = about.get("identity")
-    if not isinstance(theirs, dict) or {**theirs, CODE: None} != {**identity, CODE: None}:
-        return ""
-    return str(theirs.get(CODE) or "")
+    if not isinstance(theirs, dict) or not theirs.get(CODE):
+        return None
+    return None if any(differences({**theirs, CODE: None}, {**identity, CODE: None})) else theirs
 
 
 def compared(about: dict[str, Any], identity: dict[str, Any]) -> str:
@@ -103,12 +106,29 @@ def compared(about: dict[str, Any], identity: dict[str, Any]) -> str:
     return "; ".join(found[:3] + [f"and {len(found) - 3} more"] * (len(found) > 3))
 
 
-def differences(theirs: dict[str, Any], ours: dict[str, Any], place: str = "") -> Iterator[str]:
-    """Yields, as text, every key in which two identities differ, with both values."""
+def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> Iterator[str]:
+    """Yields, as text, every key in which two identities differ, with both values.
+
+    A key that one of them was written without, as it came later, has its default there, which does what was done before
+    there was the key.
+    """
+    yield from _differences(_completed(theirs), _completed(ours))
+
+
+def _completed(identity: dict[str, Any]) -> dict[str, Any]:
+    found = dict(identity)
+    if isinstance(architecture := found.get("architecture"), dict):
+        found["architecture"] = completed(architecture)
+    with suppress(ValueError):  # a recipe with keys that there are no more is like no other
+        found["train"] = TrainConfig.model_validate(found.get("train")).model_dump()
+    return found
+
+
+def _differences(theirs: dict[str, Any], ours: dict[str, Any], place: str = "") -> Iterator[str]:
     for key in sorted({*theirs, *ours}):
         a, b = theirs.get(key), ours.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
-            yield from differences(a, b, f"{place}{key}.")
+            yield from _differences(a, b, f"{place}{key}.")
         elif a != b:
             yield f"{place}{key} is {_short(a)} there, {_short(b)} here"
 

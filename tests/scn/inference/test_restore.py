@@ -279,9 +279,16 @@ def test_models_that_can_not_be_used(small_project: Any, tmp_path: Path, photogr
         restore(source, tmp_path / "out.png", "sr-x2", small_project.root / "params.yaml")
     folder = small_project.add_model("sr-x2")
     config = (folder / "config.json").read_text()
-    (folder / "config.json").write_text(config.replace('"sr"', '"elephant"'))
-    with pytest.raises(UserError, match=r"config\.json does not say which task the model is for"):
-        restore(source, tmp_path / "out.png", str(folder))
+    for task, message in (
+        ("null", r"config\.json does not say which task the model is for"),
+        (
+            '"elephant"',
+            r"sr-x2 holds a model that this version of scn does not know \(its task is 'elephant'\): update",
+        ),
+    ):
+        (folder / "config.json").write_text(config.replace('"sr"', task))
+        with pytest.raises(UserError, match=message):
+            restore(source, tmp_path / "out.png", str(folder))
     assert not (tmp_path / "out.png").exists()
 
 

@@ -1,6 +1,7 @@
 """A run goes on from one by other code: from its newest checkpoint, with its best one, if they fit."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -131,6 +132,27 @@ def test_the_best_comes_along_if_the_recipe_takes_it(runs: Any, monkeypatch: pyt
     elsewhere.hand_over()  # without this machine's copies
     assert elsewhere.best()[0] == 6  # type: ignore[index]
     assert elsewhere.load()[0] == 8  # type: ignore[index]
+
+
+def test_a_run_of_before_a_parameter_existed_is_gone_on_with(runs: Any) -> None:
+    """Its identity lacks the key, whose default means what the code did then; its id is the hash of that identity."""
+    _, run, found = runs()
+    theirs = {**deepcopy(run.identity), "code_sha256": "c" * 64}
+    del theirs["architecture"]["initial"], theirs["train"]["lanes"], theirs["order"]
+    for step, identity in (
+        (5, theirs),
+        (9, {**theirs, "architecture": {**theirs["architecture"], "initial": "authors"}}),
+    ):
+        old = Checkpoints(store=run.store, folder=run.root / ".scn/runs", experiment="sr-x2", identity=identity)
+        old.save(step, found)
+        old.wait()
+    told = {other.step: other.difference for other in run.checkpoints.others() if not other.other_code}
+    assert told.keys() == {9}
+    assert "architecture.initial is authors there, default here; code_sha256 is" in told[9]
+    (same,) = (other for other in run.checkpoints.others() if other.other_code)
+    assert same.difference.count(" is ") == 1  # the code
+    assert adopt(run, same) == 5
+    assert run.checkpoints.load()[0] == 5  # type: ignore[index]
 
 
 def renamed(state: dict[str, Any]) -> None:

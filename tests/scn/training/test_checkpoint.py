@@ -172,15 +172,16 @@ def test_other_runs_are_told_with_what_differs(machine: Machine, store: Store, m
             3,
             "level is 25 there, 2 here; manifest is ffffffffffff... there, null here; task is dn there, sr here; "
             "and 3 more",
-            "",
+            None,
         ),
         (
             first.run_id,
             10,
-            "train.late_loss is {'l1': 1.0} there, null here; train.learning_rate is 0.001 there, 0.002 here",
-            "",
+            "train.late_loss is {'l1': 1.0, 'smooth_l1': 0, 'mse': 0} there, null here; train.learning_rate is 0.001 "
+            "there, 0.002 here",
+            None,
         ),
-        ("0123456789abcdef", Name.parse(old).step, "its configuration is not known", ""),  # type: ignore[union-attr]
+        ("0123456789abcdef", Name.parse(old).step, "its configuration is not known", None),  # type: ignore[union-attr]
     ]
     assert set(read) <= {"identity.json"}
 

@@ -1,5 +1,6 @@
 """The network is the published one, and what is built on it (resampling, folding, files) keeps its function."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -143,12 +144,21 @@ def test_bad_model_folders_get_a_sentence(tmp_path: Path) -> None:
     (other / "config.json").write_bytes((tmp_path / "config.json").read_bytes())
     with pytest.raises(UserError, match="weights of another architecture"):
         load_model(other)
+    for newer, why in (
+        ({**SMALL, "gating": True}, r"'gating' is no known key \(at the top level\)"),
+        ({**SMALL, "name": "scn-3"}, "'scn-3' is no known network"),
+        ({**SMALL, "ends": "mirrored"}, "ends: input should be 'published', 'zero' or 'replicate'"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps({"architecture": newer}))
+        message = rf"^{tmp_path} holds a model that this version of scn does not know \({why}\): update scn, or use"
+        with pytest.raises(UserError, match=message):
+            load_model(tmp_path)
+    (tmp_path / "config.json").write_text('{"architecture": 5}')
+    with pytest.raises(UserError, match=r"damaged model \(its architecture is no table of parameters"):
+        load_model(tmp_path)
     weights = (tmp_path / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(UserError, match="damaged model"):
-        load_model(tmp_path)
-    (tmp_path / "config.json").write_text('{"architecture": 5}')
-    with pytest.raises(UserError, match=r"damaged model \(its architecture is no table of parameters"):
         load_model(tmp_path)
     (tmp_path / "config.json").unlink()
     with pytest.raises(UserError, match=r"has no config\.json"):
