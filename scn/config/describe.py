@@ -59,6 +59,10 @@ def architecture(name: str, settings: Iterable[str]) -> dict[str, Any]:
         parameters[key] = value
     given: dict[str, Any] = {key: parameters.pop(key) for key in ("channels", "scale") if key in parameters}
     config = network_config({**parameters, "name": name}, SOURCE)
+    try:
+        config.check_new()
+    except ValueError as error:
+        raise UserError(f"{SOURCE}: {error}.") from None
     network = NETWORKS[name]
     return {**config.model_dump(), "channels": network.channels, "scale": network.scale, **given}
 

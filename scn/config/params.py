@@ -135,6 +135,7 @@ class Experiment(Section):
         if (fewest := self.run.min_workers) and fewest > self.run.workers:
             raise UserError(f"run.min_workers of {self.name}: {fewest} is more than run.workers, {self.run.workers}.")
         try:
+            self.model.check_new()
             self.model.check_channels(self.task.image_channels)
         except ValueError as error:
             raise UserError(f"model of {self.name}: {error}.") from None

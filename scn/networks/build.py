@@ -33,6 +33,10 @@ def create_model(
         UserError: for an unknown name, parameters that the network does not have, or values out of range.
     """
     config = network_config({**parameters, "name": name}, "The network")
+    try:
+        config.check_new()
+    except ValueError as error:
+        raise UserError(f"The network: {error}.") from None
     row = NETWORKS[config.name]
     return build(
         {

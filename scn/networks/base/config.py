@@ -26,6 +26,9 @@ class NetworkConfig(Section):
     def check_channels(self, channels: int) -> None:
         """Raises ValueError if the network can't be had for images of so many channels, 1 or 3."""
 
+    def check_new(self) -> None:
+        """Raises ValueError for what no new network is made with, though one that was made so can be built."""
+
 
 class WideConfig(NetworkConfig):
     """The parameters of all widely-activated networks (Yu et al. 2018; SCN paper, section 3.2)."""

@@ -63,17 +63,19 @@ class PyramidConfig(WideConfig):
     def _possible(self) -> "PyramidConfig":
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel: {self.kernel} is even: take an odd number, as a scale stands in the middle")
-        if self.ends != "replicate" and self.kernel > (most := max(3, 2 * self.scales - 1)):
-            raise ValueError(
-                f"kernel: {self.kernel} covers more than a pyramid of {self.scales} scales has to either side of a "
-                f"scale: use at most {most}, or more scales"
-            )
         if self.resampling != "bilinear" and abs(round(1 / self.ratio) * self.ratio - 1) > 1e-6:
             raise ValueError(f"ratio: {self.resampling} has only 1/2, 1/3, ..., not {self.ratio}; bilinear has any")
         check_multiple(self.scales, self.ratio)
         if self.resampling == "strided" and self.ends == "replicate":
             raise ValueError("ends: strided convolutions can't replicate, as a kernel is for one distance: use zero")
         return self
+
+    def check_new(self) -> None:
+        if self.ends != "replicate" and self.kernel > (most := max(3, 2 * self.scales - 1)):
+            raise ValueError(
+                f"kernel: {self.kernel} covers more than a pyramid of {self.scales} scales has to either side of a "
+                f"scale: use at most {most}, or more scales"
+            )
 
 
 class ScnConfig(PyramidConfig):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scn.core.errors import UserError
-from scn.networks.build import build
+from scn.inference.model_files import load_model, save_model
+from scn.networks.build import build, create_model
 from scn.networks.scn.config import ScnConfig
 from scn.networks.scn.network import SCN
 from scn.networks.scn.scale_wise import ScaleWiseConv
@@ -176,8 +178,6 @@ def test_an_impossible_pyramid_gets_a_sentence_and_changes_nothing(pyramid: dict
     [
         ({"kernel": 4}, "kernel: 4 is even"),
         ({"kernel": 1}, "kernel: input should be greater than or equal to 3"),
-        ({"kernel": 7}, "kernel: 7 covers more than a pyramid of 3 scales has .*: use at most 5, or more scales"),
-        ({"kernel": 5, "scales": 1, "ends": "zero"}, "kernel: 5 covers .* 1 scales .*: use at most 3, or more scales"),
         ({"resampling": "pooling", "ratio": 0.7}, "ratio: pooling has only 1/2"),
         ({"resampling": "strided", "ends": "replicate"}, "ends: strided convolutions can't replicate"),
         ({"ratio": 1.0}, "ratio: input should be less than 1"),
@@ -186,3 +186,20 @@ def test_an_impossible_pyramid_gets_a_sentence_and_changes_nothing(pyramid: dict
 def test_impossible_choices_get_a_sentence(parameters: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         build({**SMALL, **parameters})
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"kernel": 7}, "kernel: 7 covers more than a pyramid of 3 scales has .*: use at most 5, or more scales"),
+        ({"kernel": 5, "scales": 1, "ends": "zero"}, "kernel: 5 covers .* 1 scales .*: use at most 3, or more scales"),
+    ],
+)
+def test_no_new_network_has_a_kernel_wider_than_its_pyramid_and_one_that_was_trained_is_loaded(
+    parameters: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=f"^The network: {message}"):
+        create_model(**{**SMALL, **parameters})
+    network, image = build({**SMALL, **parameters}, seed=0), torch.rand(1, 3, 20, 17)
+    save_model(tmp_path, network, {**SMALL, **parameters}, {})
+    torch.testing.assert_close(load_model(tmp_path)[0](image), network(image), atol=1e-6, rtol=0)
