@@ -8,6 +8,8 @@ from typing import Any
 from scn.core.errors import UserError
 
 MANIFEST = "manifest.json"
+FORMAT = 1
+"""Version of the manifest's format."""
 
 _LONGEST_NAME = 200
 """Bytes of a file's name; file systems take 255, of which writing needs some."""
@@ -16,9 +18,16 @@ Files = dict[str, dict[str, Any]]
 
 
 def read_manifest(data: bytes, where: str) -> Files:
-    """Returns the files that a manifest names; raises UserError, which names `where`, if it is no manifest."""
+    """Returns the files that a manifest names.
+
+    Raises:
+        UserError: which names `where`, if it is no manifest, or one of another format.
+    """
     try:
-        files: Files = json.loads(data)["files"]
+        content = json.loads(data)
+        if (format := content["format"]) != FORMAT:
+            raise UserError(f"{where} is of format {format}, which a newer scn writes: update this installation.")
+        files: Files = content["files"]
         if all(_is_name(name) and isinstance(entry["sha256"], str) for name, entry in files.items()):
             return files
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

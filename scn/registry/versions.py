@@ -15,7 +15,7 @@ from scn.config.params import Params
 from scn.core.errors import UserError
 from scn.evaluation.results import Evaluation, figures_of, result_file
 from scn.inference.model_files import CARD, CONFIG, METRICS, WEIGHTS, check_fits, load_model
-from scn.registry.manifest import MANIFEST, Files, read_manifest, sha256
+from scn.registry.manifest import FORMAT, MANIFEST, Files, read_manifest, sha256
 from scn.registry.model_card import kept_apart, licences, model_card
 
 CIRCUMSTANCES = ("seconds", "machine", "commit")
@@ -36,7 +36,7 @@ class Version:
     def of(experiment: str, content: Mapping[str, bytes]) -> "Version":
         """Returns the version with the files in `content`, and makes its manifest."""
         files: Files = {name: {"sha256": sha256(data), "bytes": len(data)} for name, data in content.items()}
-        manifest = json.dumps({"format": 1, "experiment": experiment, "files": files}, indent=1) + "\n"
+        manifest = json.dumps({"format": FORMAT, "experiment": experiment, "files": files}, indent=1) + "\n"
         return Version(experiment=experiment, content=content, manifest=manifest.encode())
 
 

@@ -10,11 +10,11 @@ each seed: they tell how much a training varies, not how much images differ. Imp
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from scn.inference.records import Figures, Record
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 """Version of the format of result.json."""
 PIXELS = 128
 """Side of the image that multiply-adds are counted for."""
@@ -200,7 +200,7 @@ class StudyProvenance(Record):
 class Result(Record):
     """The content of result.json: a study's question, its rows, their summary, and the paper's figures."""
 
-    format: int = FORMAT
+    format: Literal[1] = FORMAT
     study: str
     title: str
     paper: str

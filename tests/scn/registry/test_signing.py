@@ -308,7 +308,7 @@ def test_verify_asks_who_has_signed(project: Any) -> None:
 )
 def test_a_manifest_names_files_and_hashes(files: Any) -> None:
     with pytest.raises(UserError, match=r"^v1/manifest\.json is no manifest of a published model"):
-        read_manifest(json.dumps({"files": files}).encode(), "v1/manifest.json")
+        read_manifest(json.dumps({"format": 1, "files": files}).encode(), "v1/manifest.json")
 
 
 def test_a_manifest_of_brackets_is_none() -> None:

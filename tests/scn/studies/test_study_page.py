@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from scn.core.errors import UserError
 from scn.inference.records import Figures
 from scn.studies.page import plot_of, write_page
 from scn.studies.plot import Axis, Mark, Plot, Series, write_plot
@@ -52,6 +53,13 @@ def result(**about: Any) -> Result:
         "provenance": provenance,
     }
     return Result(**{**usual, **about})
+
+
+def test_a_result_of_another_format_is_none() -> None:
+    written = result().dumps()
+    assert Result.loads(written, Path("result.json"), "") == result()
+    with pytest.raises(UserError, match=r"^result\.json holds no result \(format: input should be 1\)"):
+        Result.loads(written.replace(b'"format": 1', b'"format": 2'), Path("result.json"), "carry it out again")
 
 
 def row_of(page: str, title: str) -> list[str]:
