@@ -10,6 +10,7 @@ from pathlib import Path
 
 from scn.core.errors import UserError
 from scn.core.files import locked, written_beside
+from scn.core.hashing import digest
 from scn.shards.manifest import Shard
 from scn.shards.samples import read_shard
 from scn.storage.base import Store
@@ -64,6 +65,7 @@ class Cache:
         self._most = mib * 2**20
         self._store = store
         self._experiment = experiment
+        self._place = digest(store.url)[:8]
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -77,14 +79,18 @@ class Cache:
         Raises:
             UserError: if the store has no undamaged shard either.
         """
-        if (found := self._cached(shard)) is not None:
-            return found
+        found = self._cached(shard)
+        return self._store.attempted(lambda store: self._fetched(shard, store)) if found is None else found
+
+    def _fetched(self, shard: Shard, store: Store) -> bytes:
+        """Fetches a shard from the store, unless another has just done so; nobody waits here while the store fails."""
         content = None
         try:
-            with self._locked(f"fetch-{shard.sha256[0]}"):  # one of 16 locks, so that others can fetch other shards
+            # One of 16 locks of a store, so that others can fetch other shards, and from other stores.
+            with self._locked(f"fetch-{self._place}-{shard.sha256[0]}"):
                 if (found := self._cached(shard)) is not None:  # fetched by the lock's last holder
                     return found
-                content = read_shard(self._store, shard, self._experiment)
+                content = read_shard(store, shard, self._experiment)
                 if len(content) <= self._most:
                     self._keep(shard, content)
         except OSError as error:  # the cache's disk fails: the run goes on, slower
@@ -92,7 +98,7 @@ class Cache:
                 f"Shards are not kept in {self._folder} ({error.strerror}): they are fetched anew; check the disk.",
                 stacklevel=2,
             )
-        return read_shard(self._store, shard, self._experiment) if content is None else content
+        return read_shard(store, shard, self._experiment) if content is None else content
 
     def _cached(self, shard: Shard) -> bytes | None:
         path = self._path(shard)

@@ -11,15 +11,16 @@ import hashlib
 import io
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, TypeVar
 
 from scn.core.errors import UserError
 from scn.core.files import HIDDEN, written_beside
 
+T = TypeVar("T")
 Token = str | None
 """State of a pointer when it was read: equal tokens mean that it has not moved; None: there was no pointer."""
 
@@ -113,6 +114,13 @@ class Store(ABC):
         check_key(key)
         with file_errors(str(path)), written_beside(path, lambda file: self._read(key, file)) as temporary:
             temporary.replace(path)
+
+    def attempted(self, attempt: Callable[["Store"], T]) -> T:
+        """Calls `attempt` with this store and returns its result; a patient store does so again while that fails.
+
+        What `attempt` holds, such as a lock, it then holds for no longer than one attempt lasts.
+        """
+        return attempt(self)
 
     @abstractmethod
     def holds(self, key: str, *, sha256: str, size: int) -> bool:

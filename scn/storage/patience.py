@@ -149,6 +149,9 @@ class PatientStore(Store):
     def __reduce__(self) -> tuple[type["PatientStore"], tuple[Store, Patience]]:
         return PatientStore, (self._store, self._patience)
 
+    def attempted(self, attempt: Callable[[Store], T]) -> T:
+        return self._patience(lambda: attempt(self._store))
+
     def holds(self, key: str, *, sha256: str, size: int) -> bool:
         return self._patience(lambda: self._store.holds(key, sha256=sha256, size=size))
 

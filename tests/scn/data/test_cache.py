@@ -2,9 +2,11 @@
 
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -15,7 +17,9 @@ from scn.core.errors import UserError
 from scn.data.cache import Cache, cache_folder, shard_reader
 from scn.shards.manifest import Manifests, Shard
 from scn.shards.samples import About, Sample
+from scn.storage.base import StoreError
 from scn.storage.local import FileStore
+from scn.storage.patience import Patience, PatientStore
 
 
 @pytest.fixture
@@ -110,6 +114,36 @@ def test_many_at_once_fetch_each_shard_once(tmp_path: Path, store: FarStore, sha
         assert all(pool.map(read, range(24)))
     assert sorted(store.asked) == sorted(shard.key for shard in shards[:3])
     assert kept(tmp_path / "cache") == {shard.sha256 for shard in shards[:3]}
+
+
+@pytest.mark.parametrize("place", ["store", "other"])
+def test_a_store_that_fails_keeps_nobody_from_reading(
+    tmp_path: Path, store: FarStore, shards: list[Shard], place: str
+) -> None:
+    """The same store for whom it answers again, and another one, while the first is asked in vain."""
+    asked, served = Event(), Event()
+
+    class Away(FarStore):
+        def get(self, key: str) -> bytes:
+            asked.set()
+            if place == "other":
+                assert served.wait(30)
+            raise StoreError("No answer.")
+
+    shutil.copytree(tmp_path / "store", tmp_path / "other")
+    waiting, away = Patience(store.url, 600), Away(tmp_path / "store")
+    waiting.stopping = served.is_set
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(Cache(tmp_path / "cache", 1, PatientStore(away, waiting), "dn-s25").read, shards[0])
+        assert asked.wait(30)
+        try:
+            cache = Cache(tmp_path / "cache", 1, FarStore(tmp_path / place), "dn-s25")
+            assert pool.submit(cache.read, shards[0]).result(10) == content(store, shards[0])
+            assert not one.done()
+        finally:
+            served.set()
+        with pytest.raises(StoreError, match="No answer"):
+            one.result()
 
 
 def test_a_full_disk_makes_the_run_slower(
