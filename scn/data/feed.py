@@ -58,6 +58,12 @@ class Feed:
         self._share = share
         self._background = ThreadPoolExecutor(1, thread_name_prefix="feed")
         self._held: dict[Group, tuple[Future[ImagePool], Event]] = {}
+        self._drawn: dict[int, list[tuple[list[Part], Group | None]]] = {}
+
+    def draw(self, step: int) -> None:
+        """Draws the images and places of a step's patches, unless that is done; `batch` does so, too."""
+        if step not in self._drawn:
+            self._drawn = {step: [(sampler.step(step), sampler.following(step)) for sampler in self._samplers]}
 
     def batch(self, step: int) -> Batch:
         """This rank's equal part of the patches of step `step` (from 0).
@@ -98,11 +104,11 @@ class Feed:
 
     def _parts(self, step: int) -> list[tuple[Part, ImagePool]]:
         parts, needed, ahead = list[Part](), list[Group](), list[Group]()
-        for sampler in self._samplers:
-            of_step = sampler.step(step)
+        self.draw(step)
+        for of_step, following in self._drawn[step]:
             groups = dict.fromkeys(part.group for part in of_step)
             # There is memory for two groups: the next one is read when the step needs one only.
-            if len(groups) == 1 and (following := sampler.following(step)):
+            if len(groups) == 1 and following:
                 ahead.append(following)
             needed += groups
             parts += of_step

@@ -21,7 +21,7 @@ LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
 """Terms of the loss (scn.config.train.LossConfig): name -> mean distance of two images of the same shape."""
 
 WARM_UP = 3
-"""Steps of one shape and loss before its graph is recorded, in which cuDNN and the allocator make their choices."""
+"""Steps of one shape and loss before its graph is recorded: cuDNN times its kernels, and the allocator gets memory."""
 
 
 class Gradients:

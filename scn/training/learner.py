@@ -2,8 +2,8 @@
 
 import math
 import os
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -73,6 +73,7 @@ class Learner:
     def __init__(self, experiment: Experiment, world: World, *, compiled: bool = False) -> None:
         """Builds the network of an experiment; `compiled` says whether torch.compile compiles it."""
         self.config, self.world = experiment.train, world
+        self.deterministic = experiment.run.deterministic
         layout = torch.channels_last if experiment.run.channels_last else torch.contiguous_format
         self.network: nn.Module = build(experiment.architecture(), seed=self.config.seed)
         self.network.to(world.device, memory_format=layout)  # type: ignore[call-overload]
@@ -88,7 +89,14 @@ class Learner:
         return self.average.module if self.average else self.network
 
     def step(
-        self, batch: Batch, loss: LossConfig, rate: float, *, stopping: bool = False, abandon: bool = False
+        self,
+        batch: Batch,
+        loss: LossConfig,
+        rate: float,
+        *,
+        stopping: bool = False,
+        abandon: bool = False,
+        meanwhile: Callable[[], object] = lambda: None,
     ) -> StepResult:
         """Takes one optimiser step; changes nothing if the loss or the gradient is not finite, or a rank abandons it.
 
@@ -98,13 +106,16 @@ class Learner:
             rate: the learning rate.
             stopping: True if this rank was asked to stop.
             abandon: True if this rank has no patches; `batch` then only has the right shape.
+            meanwhile: is called when a GPU has the work of the step, before it is waited for.
         """
         if abandon and self.world.world_size == 1:  # nobody waits, and statistics of batches stay what they are
             return StepResult(loss=math.nan, grad_norm=math.nan, stopping=stopping, abandoned=True)
-        total, stops, abandons = self.gradients(batch, loss, (stopping, abandon))
+        with fastest_convolutions(self.world.device, self.deterministic):
+            total, stops, abandons = self.gradients(batch, loss, (stopping, abandon))
         norm = torch.nn.utils.get_total_norm(p.grad for p in self.network.parameters() if p.grad is not None)
-        # The only place where a GPU is waited for.
-        loss_value, grad_norm, asked, abandoned = torch.stack((total, norm, stops, abandons)).tolist()
+        numbers = torch.stack((total, norm, stops, abandons))
+        meanwhile()
+        loss_value, grad_norm, asked, abandoned = numbers.tolist()  # the only place where a GPU is waited for
         result = StepResult(loss=loss_value, grad_norm=grad_norm, stopping=asked > 0, abandoned=abandoned > 0)
         if result.finite and not result.abandoned:
             if self.config.max_grad_norm:
@@ -176,6 +187,20 @@ def network_of(experiment: Experiment, state: Mapping[str, Any]) -> nn.Module:
         weights = {key.removeprefix(prefix): v for key, v in state["average"].items() if key.startswith(prefix)}
     network.load_state_dict(weights)
     return network
+
+
+@contextmanager
+def fastest_convolutions(device: torch.device, deterministic: bool) -> Iterator[None]:
+    """Context in which cuDNN times its kernels for each new shape and takes the fastest; not if `deterministic`.
+
+    It is for steps, whose shapes are always the same; the images of validations come in many sizes.
+    """
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = device.type == "cuda" and not deterministic
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def deterministic(device: torch.device, wanted: bool) -> AbstractContextManager[None]:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -270,7 +270,8 @@ def _train(
                 batch, away = feed.blank(), error
             loaded = time.perf_counter()
             rate = config.learning_rate_at(step, images)
-            result = learner.step(batch, config.loss_at(step, images), rate, stopping=bool(why), abandon=bool(away))
+            loss, ahead = config.loss_at(step, images), partial(feed.draw, step + 1)
+            result = learner.step(batch, loss, rate, stopping=bool(why), abandon=bool(away), meanwhile=ahead)
             if result.abandoned:
                 raise given_up(step, away)
             if not result.finite:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -204,6 +204,21 @@ def in_layout_of(learner: Learner, optimizer: dict[str, Any]) -> dict[str, Any]:
                 for name, tensor in optimizer["state"][number].items()
             }
     return {**optimizer, "state": state}
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+@pytest.mark.parametrize("wanted", [False, True])
+def test_convolutions_are_timed_in_steps_on_a_gpu_unless_it_is_to_be_deterministic(kind: str, wanted: bool) -> None:
+    learner, seen = Learner(experiment(deterministic=wanted), World()), list[bool]()
+    compute = learner.gradients
+
+    def gradients(*given: Any) -> list[Tensor]:
+        seen.append(torch.backends.cudnn.benchmark)
+        return compute(*given)
+
+    learner.gradients, learner.world = gradients, World(device=torch.device(kind))  # type: ignore[assignment]
+    learner.step(batch(), L1, 1e-3, meanwhile=lambda: seen.append(torch.backends.cudnn.benchmark))
+    assert seen == [kind == "cuda" and not wanted, False]
 
 
 def test_a_deterministic_run_fills_no_memory_that_is_written_anyway(monkeypatch: pytest.MonkeyPatch) -> None:
