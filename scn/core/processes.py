@@ -9,11 +9,11 @@ import psutil
 
 _TERM_SECONDS = 20.0
 _SAME_START = 1.0
-"""Seconds by which two readings of one process's start time may differ, as the system derives it from the clock."""
+"""Seconds by which two readings of one process's start time may differ, where the system derives it from the clock."""
 
 
 class Service:
-    """A background process: the file NAME.pid holds its id and start time, NAME.log what it prints."""
+    """A background process: the file NAME.pid holds its id and what tells it from others, NAME.log what it prints."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
@@ -32,7 +32,12 @@ class Service:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._pid_file.write_text(f"{process.pid} {psutil.Process(process.pid).create_time():.2f}\n")
+        try:
+            self._pid_file.write_text(f"{process.pid} {_identity(process.pid)}\n")
+        except BaseException:
+            process.kill()  # nobody would find it again
+            process.wait()
+            raise
         process.returncode = 0  # otherwise Python would warn that it still runs
 
     def runs(self) -> bool:
@@ -60,12 +65,42 @@ class Service:
 
     def _find(self) -> psutil.Process | None:
         try:
-            pid, start = self._pid_file.read_text().split()
+            pid, identity = self._pid_file.read_text().strip().split(maxsplit=1)
             process = psutil.Process(int(pid))
-            same = abs(process.create_time() - float(start)) < _SAME_START
+            if " " in identity:
+                same = identity == _identity(process.pid)
+            else:
+                same = abs(process.create_time() - float(identity)) < _SAME_START
             return process if same and _alive(process) else None
         except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
             return None
+
+
+def kernel() -> str:
+    """Names the running kernel and the process namespace, in which alone an id means something; "" if not known."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:  # not Linux, or hidden
+        return ""
+
+
+def started(pid: int) -> str:
+    """Ticks of the kernel's clock, which nobody sets, when the process `pid` was started.
+
+    "" if there is none, or it is hidden; "ended" of one that has ended but still has an id.
+    """
+    try:
+        state, *about = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].decode().split()
+    except OSError:
+        return ""
+    return "ended" if state in "ZX" else about[18]
+
+
+def _identity(pid: int) -> str:
+    """What tells a process from a later one of the same id: several words, or one where the system has but a time."""
+    where = kernel()
+    return f"{started(pid)} {where}" if where else f"{psutil.Process(pid).create_time():.2f}"
 
 
 def _alive(process: psutil.Process) -> bool:

@@ -17,13 +17,13 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
 from psutil import pid_exists
 
 from scn.core.errors import Stopped, UserError
+from scn.core.processes import kernel, started
 from scn.core.who import user
 from scn.storage.base import Store, StoreError, Token
 
@@ -60,7 +60,7 @@ class Holder(NamedTuple):
         """Returns the holder that this process is."""
         since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
         pid = os.getpid()
-        return cls(id, socket.gethostname(), user(), pid, since, _kernel(), _started(pid))
+        return cls(id, socket.gethostname(), user(), pid, since, kernel(), started(pid))
 
     @classmethod
     def parse(cls, data: bytes) -> "Holder":
@@ -77,15 +77,15 @@ class Holder(NamedTuple):
     @property
     def is_here(self) -> bool:
         """True if the holder is, or was, a process that this one would see."""
-        return bool(self.kernel) and self.kernel == _kernel()
+        return bool(self.kernel) and self.kernel == kernel()
 
     @property
     def is_dead(self) -> bool:
         """True if the holder surely runs no more: it would be seen here, and is not."""
         if not self.is_here:
             return False
-        started = _started(self.pid)
-        return started != self.started if started else not pid_exists(self.pid)
+        found = started(self.pid)
+        return found != self.started if found else not pid_exists(self.pid)
 
 
 class Lease:
@@ -210,20 +210,3 @@ def _lost(data: bytes | None, id: str, what: str, place: str) -> LeaseLost | Non
         f"{what} was taken over by {holder}, as this process had not reached the store for {LASTS_SECONDS:g} s: this "
         "one ends, and the other goes on from the last checkpoint."
     )
-
-
-def _kernel() -> str:
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:  # not Linux, or hidden
-        return ""
-
-
-def _started(pid: int) -> str:
-    """Ticks of the kernel's clock when the process `pid` was started; "" if there is none, or it is hidden."""
-    try:
-        state, *about = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "ended" if state in "ZX" else about[18]
