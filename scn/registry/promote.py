@@ -2,6 +2,7 @@
 
 from scn.config.params import Params
 from scn.core.errors import UserError
+from scn.inference.handle import Model
 from scn.registry.pointers import LATEST, NOTHING, Pointer, move
 from scn.registry.publish import metrics_of, versions
 from scn.registry.reference import parse, resolve
@@ -12,7 +13,7 @@ from scn.storage.base import ObjectNotFound, StoreError
 
 
 def promote(params: Params, reference: str, name: str = LATEST, *, reason: str = "", pin: bool = False) -> Pointer:
-    """Points `latest` or an alias to a published version, whose files are verified first.
+    """Points `latest` or an alias to a published version, which is verified and loaded first.
 
     Args:
         reference: `sr-x2@v3`, or whatever means a published version.
@@ -22,13 +23,13 @@ def promote(params: Params, reference: str, name: str = LATEST, *, reason: str =
     Returns:
         what the name points to now.
     Raises:
-        UserError: if there is no such version, it is damaged, the rule refuses it and no reason is given, or there are
-            trusted keys and SCN_SIGNING_KEY names none of them.
+        UserError: if there is no such version, it can't be loaded, the rule refuses it and no reason is given, or there
+            are trusted keys and SCN_SIGNING_KEY names none of them.
     """
     _check_mover(params)
     store = params.open_store(publishing=True)
     experiment, version = parse(reference, store, params)
-    resolve(f"{experiment}@{version}", params)
+    _loaded(experiment, version, params)
     why = f"promoted: {reason}" if reason else "promoted"
     held = (f"it is pinned ({reason})" if reason else "it is pinned") if pin else ""
 
@@ -58,7 +59,7 @@ def promote(params: Params, reference: str, name: str = LATEST, *, reason: str =
 
 
 def rollback(params: Params, experiment: str, name: str = LATEST, *, to: str = "", reason: str = "") -> Pointer:
-    """Points `latest` or an alias back to an earlier version, whose files are verified first; deletes nothing.
+    """Points `latest` or an alias back to an earlier version, which is verified and loaded first; deletes nothing.
 
     No publish moves `latest` from there until a version is promoted.
 
@@ -68,8 +69,8 @@ def rollback(params: Params, experiment: str, name: str = LATEST, *, to: str = "
     Returns:
         what the name points to now.
     Raises:
-        UserError: if there is no earlier version, it is damaged, or there are trusted keys and SCN_SIGNING_KEY names
-            none of them.
+        UserError: if there is no earlier version, it can't be loaded, or there are trusted keys and SCN_SIGNING_KEY
+            names none of them.
     """
     _check_mover(params)
     store = params.open_store(publishing=True)
@@ -84,11 +85,21 @@ def rollback(params: Params, experiment: str, name: str = LATEST, *, to: str = "
         wanted = to or present.before(versions(store, experiment))
         if not wanted:
             raise UserError(f"{experiment}@{name} points to {present.version}, and to nothing before: use --to vN.")
-        version = resolve(f"{experiment}@{wanted}", params)[1]  # of an alias, what it points to
+        version = _loaded(experiment, wanted, params)
         why = f"rolled back from {present.version}" + (f": {reason}" if reason else "")
         return present.moved(version, why, held=f"it was {why}")
 
     return noted(move(store, experiment, name, decide), experiment, name, params)
+
+
+def _loaded(experiment: str, wanted: str, params: Params) -> str:
+    """The version that is wanted, and of an alias the one that it points to; UserError if it can't be loaded here."""
+    folder, version = resolve(f"{experiment}@{wanted}", params)
+    try:
+        Model(folder, "cpu")
+    except UserError as error:
+        raise UserError(f"{experiment}@{version}: {error}") from None
+    return version
 
 
 def _check_mover(params: Params) -> None:

@@ -17,9 +17,11 @@ from scn.core.hashing import digest, file_sha256
 from scn.evaluation.protocols import protocols_of
 from scn.evaluation.results import result_file
 from scn.imaging.degradation import bicubic_upscale, degrade
-from scn.inference.model_files import save_model
+from scn.inference.model_files import CONFIG, save_model
 from scn.networks.build import build
+from scn.registry.manifest import MANIFEST
 from scn.registry.publish import publish
+from scn.registry.versions import Version
 from scn.shards.manifest import EvaluationManifest, ImageSet, Manifests, Shard, TrainingManifest, write_manifests
 from scn.shards.samples import About, Sample, encode
 from scn.storage import open_store
@@ -98,6 +100,15 @@ class SmallProject:
             self.add_model(name)
             self.add_metrics(name)
             publish(self.params, name)
+
+    def of_a_newer_scn(self, name: str, version: str) -> None:
+        """Makes a published version one that is whole, and whose network has a parameter that is not known here."""
+        folder = self.root / "store/registry" / name / version
+        config = json.loads((folder / CONFIG).read_bytes())
+        config["architecture"]["gating"] = True
+        (folder / CONFIG).write_text(json.dumps(config))
+        content = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != MANIFEST}
+        (folder / MANIFEST).write_bytes(Version.of(name, content).manifest)
 
     def add_metrics(self, name: str, psnr: float = 30.0) -> Path:
         experiment = self.params.experiment(name)

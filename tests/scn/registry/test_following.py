@@ -7,9 +7,11 @@ import pytest
 
 from scn.registry import following
 from scn.registry.following import FollowingModels
+from scn.registry.pointers import LATEST, move
 from scn.registry.promote import rollback
 from scn.registry.publish import publish
 from scn.registry.reference import version_named
+from scn.storage import open_store
 
 NAME = "dn-s25"
 
@@ -63,6 +65,21 @@ def test_auto_chooses_from_what_is_published_now(project: Any, monkeypatch: pyte
     for content in ("no: configuration", written.replace("file://store", "file://store/away")):
         params.write_text(content)
         assert names() == ["car-q10", NAME]
+
+
+def test_what_can_not_be_loaded_is_told_once_while_what_was_loaded_serves(
+    project: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = FollowingModels("cpu", project.params.path)
+    before = models.load(NAME)
+    project.of_a_newer_scn(NAME, "v1")
+    move(open_store(project.params.storage.url, project.root), NAME, LATEST, lambda found: found.moved("v1", "by hand"))
+    for _ in range(3):
+        assert models.load(NAME) is before
+    told = capsys.readouterr().err
+    assert told.startswith(f"{NAME}: v2 serves on (")
+    assert "holds a model that this version of scn does not know" in told
+    assert told.count("\n") == 1
 
 
 def test_what_was_loaded_serves_while_the_registry_is_away(project: Any) -> None:

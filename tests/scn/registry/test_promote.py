@@ -152,6 +152,22 @@ def test_a_damaged_version_is_never_pointed_to(project: Any) -> None:
     assert latest(store_of(project), NAME) == "v2"
 
 
+def test_a_version_that_can_not_be_loaded_here_is_never_pointed_to(project: Any) -> None:
+    version(project, 1, 27.0)
+    version(project, 2, 28.0)
+    project.of_a_newer_scn(NAME, "v1")
+    told = r"^dn-s25@v1: \S+ holds a model that this version of scn does not know \('gating' is no known key .*: update"
+    for act in (
+        lambda: promote(project.params, f"{NAME}@v1", "production"),
+        lambda: promote(project.params, f"{NAME}@v1", reason="it is better"),
+        lambda: rollback(project.params, NAME, to="v1"),
+    ):
+        with pytest.raises(UserError, match=told):
+            act()
+    assert latest(store_of(project), NAME) == "v2"
+    assert read(store_of(project), NAME, "production") is None
+
+
 def test_latest_leaves_a_version_that_is_not_there(project: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """As verify says of damaged ones: they are deleted, and the model is published again."""
 
