@@ -95,15 +95,15 @@ def test_replicas_restore_cancel_grow_and_are_replaced(
     try:
         # what is restored there is what is restored here
         wanted = Wanted(name="a.png", reference="dn-s25")
-        done = submitted(jobs, tmp_path, photograph(40), wanted)
+        done = submitted(jobs, tmp_path, photograph(96), wanted)
         enlarged = submitted(jobs, tmp_path, photograph(33), Wanted(name="b.png", reference="", factor=3))
         wrong = submitted(jobs, tmp_path, b"no image", Wanted(name="c.png", reference="dn-s25"))
         until(lambda: all(job.state in ENDED for job in (done, enlarged, wrong)))
         assert (done.state, done.by, enlarged.state, enlarged.height) == (State.DONE, "dn-s25@v1", State.DONE, 99)
-        here = restorer.restore(photograph(40), wanted, lambda part: None)
+        assert restorer.rates["dn-s25"] > 0  # the replica measured it
+        here = restorer.restore(photograph(96), wanted, lambda part: None)
         assert np.array_equal(pixels((done.folder / "result").read_bytes()), pixels(here.result))
         assert (wrong.state, "c.png" in wrong.message) == (State.FAILED, True)
-        assert restorer.rates["dn-s25"] > 0  # the replica measured it
 
         # one that takes long keeps its replica: the next one gets a replica of its own
         long = Wanted(name="d.png", reference="dn-s25", self_ensemble=True)
