@@ -52,7 +52,7 @@ def collect(delete: bool = False) -> State[None]:
 
 
 def at_work() -> set[UUID]:
-    """The flow runs that are at work or about to, this one and those above it left out."""
+    """The flow runs that are at work or about to be, without this one."""
     states = [StateType.RUNNING, StateType.PENDING, StateType.PAUSED, StateType.CANCELLING]
     about = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)))
     with get_client(sync_client=True) as client:

@@ -35,6 +35,11 @@ def test_schedules_are_one_switch_away() -> None:
     assert [schedule["active"] for each in scheduled for schedule in each["schedules"]] == [False, False]
 
 
+def test_what_deletes_only_while_nothing_is_at_work_is_not_due_with_a_retraining() -> None:
+    crons = [schedule["cron"] for each in DOCUMENT["deployments"] for schedule in each.get("schedules", [])]
+    assert len(crons) == len(set(crons)) == 2
+
+
 @pytest.mark.parametrize("entrypoint", sorted({each["entrypoint"] for each in WRITTEN["deployments"]}))
 def test_an_entrypoint_is_a_flow_whose_parameters_are_typed_and_described(entrypoint: str) -> None:
     from prefect.flows import load_flow_from_entrypoint
