@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flows.environment import QUIET
+from flows.environment import HEARTBEAT, QUIET
 from flows.workspace import find_commit, params_at
 from scn.core.errors import UserError
 
@@ -40,7 +40,7 @@ def main(load_flow: Callable[[], Any], arguments: list[str] | None = None) -> in
         return 1
 
     # Prefect reads its settings when it is imported. Its database is the project's, not the one in the home folder.
-    os.environ.update(QUIET)
+    os.environ.update({**HEARTBEAT, **os.environ, **QUIET})
     home = project / ".scn" / "prefect" / "local"
     home.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PREFECT_HOME", str(home))

@@ -20,10 +20,8 @@ from scn.core.errors import UserError
 
 POOL = "scn"
 """Name of the work pool."""
-HEARTBEAT_SECONDS = 30
-"""Seconds between two signs of life of a flow run, which PREFECT_FLOWS_HEARTBEAT_FREQUENCY sets."""
 DEAD_SECONDS = 180
-"""Seconds without one after which a flow run counts as crashed: a server that is away for a minute, and then
+"""Seconds without a sign of life after which a flow run counts as crashed: a server that is away for a minute, and then
 starts, sees none for up to two."""
 AUTOMATION = "scn: a run without a sign of life has crashed"
 """Name of the automation."""

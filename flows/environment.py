@@ -1,4 +1,4 @@
-"""Environment variables for the programs that flows start: those of this installation, without telemetry."""
+"""Environment variables for flows and the programs that they start: those of this installation, without telemetry."""
 
 import os
 import sys
@@ -11,11 +11,13 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 """Variables that switch off the telemetry of every program that a flow starts."""
+HEARTBEAT = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
+"""Seconds between two signs of life of a flow run, unless they are set; by default as many as make it a dead one."""
 
 
 def base_environment() -> dict[str, str]:
     """This process's environment without telemetry; `dvc`, `scn` and `data-prep` are those beside this Python."""
-    return {**os.environ, **QUIET, "PATH": _in_front(str(Path(sys.executable).parent), "PATH")}
+    return {**HEARTBEAT, **os.environ, **QUIET, "PATH": _in_front(str(Path(sys.executable).parent), "PATH")}
 
 
 def stage_environment(workspace: Path) -> dict[str, str]:

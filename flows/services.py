@@ -24,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flows.deployments import HEARTBEAT_SECONDS, POOL
+from flows.deployments import POOL
 from flows.environment import base_environment
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
@@ -172,7 +172,6 @@ class Services:
             "PREFECT_HOME": str(self.folder / "home"),
             "NO_PROXY": ",".join(filter(None, [HOST, os.environ.get("NO_PROXY")])),
             "NO_COLOR": "1",
-            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
         }
 
     def _url(self) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.deployments import DEAD_SECONDS
 from tests.flows.conftest import MakeScratch
 
 
@@ -86,6 +87,24 @@ def test_a_server_that_wants_a_password_is_one_sentence(
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(f"flows: The Prefect server at {api} asks for a password: set ")
     assert "Traceback" not in done.stderr
+
+
+BEATS = """\
+from flows.command import main
+def load_flow():
+    from prefect.settings import get_current_settings
+    from prefect.states import Completed
+    return lambda **_: Completed(message=str(get_current_settings().flows.heartbeat_frequency))
+main(load_flow, ["--experiment", "sr-x2"])
+"""
+
+
+def test_a_run_gives_signs_of_life_before_it_counts_as_dead(
+    make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", raising=False)
+    done = subprocess.run([sys.executable, "-c", BEATS], cwd=make_scratch(), capture_output=True, text=True)
+    assert 3 * int(done.stderr.removeprefix("flows: ")) < DEAD_SECONDS
 
 
 @pytest.mark.integration
