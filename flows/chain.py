@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from flows.lock import mend_lock
 from flows.page import Progress, name_run, show_failure, show_results
 from flows.results import branch_of, push_outputs, record
 from flows.stages import TAIL, StageFailed, alone, run_command, run_stage, stages_of
-from flows.unrecorded import remember
+from flows.unrecorded import forget, remember
 from flows.workspace import RUNS, find_commit, make_workspace, params_at, uncommitted
 from scn.config.params import Params
 from scn.core.errors import UserError
@@ -80,13 +81,15 @@ class Run:
         """
         log = get_run_logger()
         try:
+            remember(self.folder, self.commit, branch, stages, message, files)  # afterwards there may be no room
             made = record(self.project, self.folder, self.commit, branch, stages, message, log.warning, files)
-            log.info("What this run made is recorded in %s, commit %s", branch, made[:9])
-        except UserError as error:
+        except (UserError, OSError) as error:
             log.warning("%s", error)
-            remember(self.folder, self.commit, branch, stages, message, files)
             self.unrecorded[branch] = str(error)
             return False
+        log.info("What this run made is recorded in %s, commit %s", branch, made[:9])
+        with suppress(UserError):  # what is committed twice is committed once
+            forget(self.folder)
         return True
 
     def told_unrecorded(self) -> str:
@@ -96,7 +99,8 @@ class Run:
         reasons = "; ".join(dict.fromkeys(reason.removesuffix(".") for reason in self.unrecorded.values()))
         return (
             f"What was made is not recorded in {', '.join(self.unrecorded)} ({reasons}): mend that, and `python -m "
-            f"flows.unrecorded {self.place}` commits it out of the workspace, which is kept."
+            f"flows.unrecorded {self.place}` commits it out of the workspace, which is kept; or run it again, which "
+            "makes nothing twice."
         )
 
     def push(self, stages: Sequence[str]) -> None:
@@ -196,9 +200,10 @@ def in_workspace(
         if ref is None and (changed := uncommitted(project)):
             log.warning("Not part of this run, because they are not committed: %s", ", ".join(changed))
         make_workspace(project, commit, params, folder)
-    except UserError as error:
-        log.error(str(error))
-        return Failed(message=str(error))
+    except (UserError, OSError) as error:
+        message = _told(error, folder.relative_to(project))
+        log.error(message)
+        return Failed(message=message)
     run = Run(
         project=project,
         folder=folder,
@@ -209,9 +214,10 @@ def in_workspace(
     )
     try:
         message = body(run)
-    except (UserError, NotDone) as error:
-        log.error("%s (the workspace is kept in %s)", error, run.place)
-        return Failed(message=str(error))
+    except (UserError, NotDone, OSError) as error:
+        message = _told(error, run.place)
+        log.error("%s (the workspace is kept in %s)", message, run.place)
+        return Failed(message=message)
     except Cancelled as error:
         log.warning("%s (the workspace is kept in %s)", error, run.place)
         return states.Cancelled(message=str(error))
@@ -219,6 +225,13 @@ def in_workspace(
         return Completed(message=f"{message} {unrecorded}", data=unrecorded)
     shutil.rmtree(folder)
     return Completed(message=message, data="")
+
+
+def _told(error: Exception, place: Path) -> str:
+    """The sentence on what ended a run in the workspace `place`: a full disk, say, names no place and no cure."""
+    if isinstance(error, OSError):
+        return f"The run can't go on in {place} ({error}): make room there or mend that, and start it again."
+    return str(error)
 
 
 def publish(run: Run, experiment: str) -> str:

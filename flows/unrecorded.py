@@ -1,7 +1,7 @@
 """Commits what a run could not commit, out of its workspace: `python -m flows.unrecorded WORKSPACE`.
 
 A run that can't move its branch is done nevertheless. It keeps its workspace, whose dvc.lock is the only one that says
-what was made of what, and writes down in it what was to be committed.
+what was made of what, and in which is written down what was to be committed.
 """
 
 import json
@@ -14,6 +14,7 @@ from typing import Any
 from flows.results import Warn, record
 from flows.workspace import git
 from scn.core.errors import UserError
+from scn.core.files import write_atomically
 
 _FILE = Path(".git/unrecorded.json")
 
@@ -21,9 +22,21 @@ _FILE = Path(".git/unrecorded.json")
 def remember(
     workspace: Path, commit: str, branch: str, stages: Sequence[str], message: str, files: Sequence[str]
 ) -> None:
-    """Writes down in a workspace what `record` was to commit to `branch`, besides what is written there."""
+    """Writes down in a workspace what `record` is to commit to `branch`, besides what is written there.
+
+    Raises:
+        UserError: if it can't be written.
+    """
     entry = {"commit": commit, "branch": branch, "stages": list(stages), "message": message, "files": list(files)}
-    (workspace / _FILE).write_text(json.dumps([*_entries(workspace), entry]))
+    write_atomically(workspace / _FILE, json.dumps([*_entries(workspace), entry]).encode())
+
+
+def forget(workspace: Path) -> None:
+    """Takes back what was written down last, as it is committed. Raises UserError as `remember`."""
+    if left := _entries(workspace)[:-1]:
+        write_atomically(workspace / _FILE, json.dumps(left).encode())
+    else:
+        (workspace / _FILE).unlink()
 
 
 def record_again(workspace: Path, warn: Warn) -> list[str]:

@@ -1,7 +1,9 @@
 """The flow `scn` in this process: its tasks, its end, and what two runs at once share."""
 
 import contextvars
+import errno
 import json
+import os
 import subprocess
 import threading
 import time
@@ -269,7 +271,7 @@ def test_a_run_that_can_not_be_recorded_keeps_its_workspace_and_tells_how_to(
         "sr-x2 is published: `dvc repro publish@sr-x2` brings its files here. What was made is not recorded in runs/"
         f"sr-x2 (runs/sr-x2 is checked out in {project}, so that nothing can be committed to it: switch to another "
         f"branch there): mend that, and `python -m flows.unrecorded {place}` commits it out of the workspace, which is "
-        "kept.",
+        "kept; or run it again, which makes nothing twice.",
     )
 
     assert unrecorded.main([place]) == 1
@@ -281,6 +283,52 @@ def test_a_run_that_can_not_be_recorded_keeps_its_workspace_and_tells_how_to(
     assert unrecorded.main([place]) == 1
     assert capsys.readouterr().err == (
         f"flows: {place} is no workspace whose run is not recorded: give the folder that the end of the run names.\n"
+    )
+
+
+NO_ROOM = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_disk_that_is_full_at_the_end_is_one_sentence_and_what_was_made_can_be_recorded(
+    make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise NO_ROOM
+
+    def record(*_: Any) -> None:
+        monkeypatch.setattr(unrecorded, "write_atomically", full)
+        raise NO_ROOM
+
+    project = make_scratch()
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(chain.Run, "order", lambda *_: [])
+    monkeypatch.setattr(chain, "record", record)
+    state: Any = prepare_module.prepare(experiments=["sr-x2"], return_state=True)
+    told = (
+        "The shards of sr-x2 are in the store. What was made is not recorded in runs/sr-x2 ([Errno 28] No space left on"
+    )
+    assert state.name == "Completed"
+    assert state.message.startswith(told)
+    monkeypatch.undo()
+    [kept] = workspaces(project)
+    assert unrecorded.main([str(kept)]) == 0
+    assert run(project, "git", "log", "-1", "--format=%s", "runs/sr-x2").startswith("shards of sr-x2 of ")
+
+
+def test_a_disk_that_is_full_in_the_middle_is_one_sentence(
+    make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise NO_ROOM
+
+    monkeypatch.setattr(chain.Run, "order", lambda *_: [])
+    monkeypatch.setattr(prepare_module, "show_shards", full)
+    monkeypatch.chdir(make_scratch())
+    state: Any = prepare_module.prepare(experiments=["sr-x2"], return_state=True)
+    assert state.name == "Failed"
+    assert state.message.startswith("The run can't go on in .scn/flow-runs/prepare-sr-x2-")
+    assert state.message.endswith(
+        " ([Errno 28] No space left on device): make room there or mend that, and start it again."
     )
 
 
