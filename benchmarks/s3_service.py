@@ -5,12 +5,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from scn.core.errors import UserError
+from scn.core.loopback import no_proxy, opener
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def s3_service(moody: Path | None = None) -> Iterator[dict[str, str]]:
                 "AWS_ACCESS_KEY_ID": "test",
                 "AWS_SECRET_ACCESS_KEY": "test",
                 "AWS_DEFAULT_REGION": "us-east-1",
-                "NO_PROXY": "127.0.0.1",
+                **no_proxy(),
             }
         finally:
             server.terminate()
@@ -53,11 +53,10 @@ def s3_service(moody: Path | None = None) -> Iterator[dict[str, str]]:
 
 
 def _answers(url: str, server: subprocess.Popen[bytes]) -> bool:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy: the service is on this machine
     deadline = time.monotonic() + 60
     while server.poll() is None and time.monotonic() < deadline:
         try:
-            opener.open(url, timeout=5).close()
+            opener().open(url, timeout=5).close()
             return True
         except OSError:
             time.sleep(0.05)

@@ -9,7 +9,7 @@ from typing import Any
 
 from flows.environment import HEARTBEAT, QUIET
 from flows.workspace import find_commit, params_at
-from scn.core.errors import UserError
+from scn.core.errors import UserError, sentence
 
 
 def main(load_flow: Callable[[], Any], arguments: list[str] | None = None) -> int:
@@ -35,14 +35,14 @@ def main(load_flow: Callable[[], Any], arguments: list[str] | None = None) -> in
         # The flow checks this too; here, a mistake is told before an API is started.
         project = Path.cwd()
         params_at(project, find_commit(project, options.ref)).experiment(options.experiment)
-    except UserError as error:
-        print(f"flows: {error}", file=sys.stderr)
+        home = project / ".scn" / "prefect" / "local"
+        home.mkdir(parents=True, exist_ok=True)
+    except (UserError, OSError) as error:
+        print(f"flows: {sentence(error)}", file=sys.stderr)
         return 1
 
     # Prefect reads its settings when it is imported. Its database is the project's, not the one in the home folder.
     os.environ.update({**HEARTBEAT, **os.environ, **QUIET})
-    home = project / ".scn" / "prefect" / "local"
-    home.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PREFECT_HOME", str(home))
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     from prefect.exceptions import PrefectHTTPStatusError

@@ -13,8 +13,8 @@ import base64
 import json
 import os
 import secrets
+import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,12 +26,11 @@ from typing import Any
 
 from flows.deployments import POOL
 from flows.environment import base_environment
-from scn.core.errors import UserError
+from scn.core.errors import UserError, sentence
 from scn.core.files import write_atomically
+from scn.core.loopback import HOST, check_free, no_proxy, opener
 from scn.core.processes import Service
 
-HOST = "127.0.0.1"
-"""Address that the server listens on."""
 FOLDER = Path(".scn/prefect")
 """Folder of logs, process ids and Prefect's home, below the project's folder."""
 URL_FILE = "api-url"
@@ -72,7 +71,8 @@ class Services:
         started: list[Service] = []
         try:
             if not self.server.runs():
-                _check_free(port)
+                other = 4200 if port != 4200 else 4201
+                check_free([port], f"name another one with `PREFECT_PORT={other}`")
                 started.append(self.server)
                 self._start_server(port)
             url = self._url()
@@ -170,7 +170,7 @@ class Services:
             "PREFECT_API_URL": url,
             "PREFECT_API_AUTH_STRING": self._password(),
             "PREFECT_HOME": str(self.folder / "home"),
-            "NO_PROXY": ",".join(filter(None, [HOST, os.environ.get("NO_PROXY")])),
+            **no_proxy(),
             "NO_COLOR": "1",
         }
 
@@ -186,27 +186,14 @@ class Services:
         who = base64.b64encode(self._password().encode()).decode()
         headers = {"Content-Type": "application/json", "Authorization": f"Basic {who}"}
         request = urllib.request.Request(url, data, headers, method=method)
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy: it is on this machine
         try:
-            with opener.open(request, timeout=5) as answer:
+            with opener().open(request, timeout=5) as answer:
                 return json.load(answer)
         except (OSError, urllib.error.HTTPError, ValueError):
             return None
 
     def _relative(self, path: Path) -> Path:
         return path.relative_to(self.project)
-
-
-def _check_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: ignores its last connections
-        try:
-            probe.bind((HOST, port))
-        except (OSError, OverflowError) as error:
-            raise UserError(
-                f"Port {port} of {HOST} can't be used ({error}): "
-                f"end what listens there, or name another one with `PREFECT_PORT={4200 if port != 4200 else 4201}`."
-            ) from None
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -228,8 +215,8 @@ def main(arguments: list[str] | None = None) -> int:
             raise UserError(f"--limit: {options.limit} runs at once are none: give 1 or more.")
         already = services.server.runs() and services.worker.runs()
         url = services.up(options.port or _port(), options.limit)
-    except UserError as error:
-        print(f"flows: {error}", file=sys.stderr)
+    except (UserError, OSError) as error:
+        _tell(sentence(error))
         return 1
     prefect = Path(sys.executable).parent / "prefect"
     command = prefect.relative_to(Path.cwd()) if prefect.is_relative_to(Path.cwd()) else prefect
@@ -237,8 +224,15 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"Prefect is {'already ' if already else ''}up: {url.removesuffix('/api')} (logs in {FOLDER}{limited})")
     print(f"  export PREFECT_API_URL={url}")
     print(f'  export PREFECT_API_AUTH_STRING="$(cat {FOLDER / PASSWORD_FILE})"')  # the page asks for the same words
-    print(f"  {command} deployment run scn/train-sr-x2 --watch")
+    if {"http", "all"} & urllib.request.getproxies().keys():
+        for name, value in no_proxy().items():
+            print(f"  export {name}={shlex.quote(value)}")
+    print(f"  {shlex.quote(str(command))} deployment run scn/train-sr-x2 --watch")
     return 0
+
+
+def _tell(text: str) -> None:
+    print(f"flows: {text}", file=sys.stderr)
 
 
 def _port() -> int:

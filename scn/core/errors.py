@@ -19,6 +19,14 @@ class UserError(Exception):
     """
 
 
+def sentence(error: UserError | OSError) -> str:
+    """What a command line prints of an error: its message, or which file can't be used, and why."""
+    if isinstance(error, UserError):
+        return str(error)
+    file = error.filename or "A file"
+    return f"{file} can't be used ({error.strerror or error}): check the path, its permissions and the disk."
+
+
 class DiskFullError(UserError):
     """There is no room for a file, nor will there be for the next one."""
 

