@@ -27,7 +27,7 @@ from typing import Any
 from flows.deployments import POOL
 from flows.environment import base_environment
 from scn.core.errors import UserError, sentence
-from scn.core.files import write_atomically
+from scn.core.files import locked, write_atomically
 from scn.core.loopback import HOST, check_free, no_proxy, opener
 from scn.core.processes import Service
 
@@ -65,17 +65,24 @@ class Services:
         if not (self.project / "prefect.yaml").is_file():
             raise UserError(f"{self.project} has no prefect.yaml: run this in the project's folder.")
         (self.folder / "home").mkdir(parents=True, exist_ok=True)
-        self._make_password()
         # A process started with `&` ignores SIGINT, and so would its children: a worker would then hang when it ends.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        with locked(self.folder / "up.lock", lambda: _tell("waits for another `make prefect-up` to end")):
+            self._make_password()
+            return self._start(port, limit)
+
+    def _start(self, port: int, limit: int | None) -> str:
         started: list[Service] = []
         try:
             if not self.server.runs():
                 other = 4200 if port != 4200 else 4201
                 check_free([port], f"name another one with `PREFECT_PORT={other}`")
+                _tell("starts Prefect's server and a worker: a minute or two")
                 started.append(self.server)
                 self._start_server(port)
             url = self._url()
+            # One that runs may be at its start still, where whoever started it was killed.
+            self._wait(self.server, lambda: self._ask(f"{url}/health") is True)
             if not self.worker.runs():
                 self._deploy(url)
                 self._limit(url, limit or 1)
@@ -113,7 +120,6 @@ class Services:
             "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": url.removesuffix("/api"),  # by default every site's
         }
         self.server.start(command, self.project, self._environment(url) | asking)
-        self._wait(self.server, lambda: self._ask(f"{url}/health") is True)
 
     def _deploy(self, url: str) -> None:
         log = self.folder / "deploy.log"

@@ -2,6 +2,9 @@
 
 import socket
 import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -83,13 +86,45 @@ class Stub:
     def __init__(self) -> None:
         self.started: list[str] = []
         self.questions = 0
+        self.starting, self.may_start = threading.Event(), threading.Event()
+        self.may_start.set()
 
     def start(self, name: str) -> None:
+        self.starting.set()
+        assert self.may_start.wait(30)
+        if name != "server":
+            assert self.questions >= 3, "the server does not answer yet"
         self.started.append(name)
 
     def ask(self, *_: Any) -> bool | None:
         self.questions += 1
         return True if self.questions >= 3 else None
+
+
+def test_a_server_that_another_has_started_is_waited_for(stub: Stub) -> None:
+    """Who started it may have been killed meanwhile."""
+    stub.started.append("server")
+    assert main(["up"]) == 0
+    assert stub.started == ["server", "deployments", "worker"]
+
+
+def test_of_two_at_once_the_second_waits_for_the_first(stub: Stub, capsys: pytest.CaptureFixture[str]) -> None:
+    stub.may_start.clear()
+    told = ""
+    with ThreadPoolExecutor(2) as both:
+        first = both.submit(main, ["up"])
+        assert stub.starting.wait(30)
+        second = both.submit(main, ["up"])
+        deadline = time.monotonic() + 5
+        while "waits" not in told and time.monotonic() < deadline:
+            told += capsys.readouterr().err
+        stub.may_start.set()
+        assert (first.result(), second.result()) == (0, 0)
+    assert stub.started == ["server", "deployments", "worker"]
+    assert told == (
+        "flows: starts Prefect's server and a worker: a minute or two\n"
+        "flows: waits for another `make prefect-up` to end\n"
+    )
 
 
 def test_behind_a_proxy_a_shell_gets_what_leads_round_it(
