@@ -80,7 +80,10 @@ def rows(params: Params) -> list[tuple[str, ...]]:
     for name, url in own.items():
         places = places_of(params, name)
         sizes = _sizes(place.found for place in places)
-        found.append((name, str(len(sizes) or "?"), readable(sum(sizes)), "your own", url, _where(places)))
+        where = _where(places)
+        if where == "-" and name in params.corpora.local and (archive := own_archive(params, name)):
+            where = f"{_shown(archive)}, not unpacked"
+        found.append((name, str(len(sizes) or "?"), readable(sum(sizes)), "your own", url, where))
     for name in catalogue.keys() - own.keys():
         entry, (_, home, splits) = catalogue[name], load_catalogue().resolve(name)
         places = places_of(params, name)

@@ -131,6 +131,15 @@ def test_the_table_names_every_corpus(two: Path, configure: Configure) -> None:
     assert [row[-1] for row in rows(load_params())].index("-") == len(table) - 1  # what is here comes first
 
 
+def test_the_table_tells_an_archive_that_is_not_unpacked_from_one_that_is_missing(
+    project: Path, configure: Configure
+) -> None:
+    Path("mine.zip").touch()
+    configure("corpora", local={"mine": "mine.zip", "gone": "gone.zip"})
+    table = {row[0]: row[-1] for row in rows(load_params())}
+    assert (table["mine"], table["gone"]) == ("mine.zip, not unpacked", "-")
+
+
 def test_the_table_counts_the_images_that_are_used(project: Path) -> None:
     write_photos(Path("photos/.trash"), ["a.png"])
     write_photos(Path("elsewhere"), NAMES)
