@@ -135,7 +135,7 @@ def test_the_table_tells_an_archive_that_is_not_unpacked_from_one_that_is_missin
     project: Path, configure: Configure
 ) -> None:
     Path("mine.zip").touch()
-    configure("corpora", local={"mine": "mine.zip", "gone": "gone.zip"})
+    configure("corpora", local={"photos": "photos", "tests": "tests", "mine": "mine.zip", "gone": "gone.zip"})
     table = {row[0]: row[-1] for row in rows(load_params())}
     assert (table["mine"], table["gone"]) == ("mine.zip, not unpacked", "-")
 
