@@ -15,6 +15,7 @@ EXPERIMENTS ?= sr-x2 dn-s25 car-q10
 PACKAGES := -e '.[pipeline,dev]'
 PILLOW_SIMD := pillow-simd==12.1.1.post0
 AVIF := pillow-avif-plugin==1.6.0
+SIMD_WHEELS := --quiet --no-deps --no-index --find-links .venv/wheels '$(PILLOW_SIMD)' '$(AVIF)'
 # What the Pillow that Python finds reads and converts.
 CODECS := import importlib.util as u; from PIL import features as f; \
   print(*(n for n in ("jpg", "zlib", "libtiff", "webp", "avif", "littlecms2") if f.check(n) or n == "avif" and u.find_spec("pillow_avif")))
@@ -80,8 +81,10 @@ setup: .venv/ready
 	  || { echo "Python's venv module is missing: install it (Debian and Ubuntu: the package python3-venv)." >&2; exit 1; }
 	@rm -f .venv/simd
 	@$(PIP) install --quiet -c constraints.txt $(PACKAGES)
-	@$(MAKE) --no-print-directory --silent .venv/simd 2> /dev/null \
-	  || echo "Pillow serves, as pillow-simd did not build or would read less (the same pixels, slower): 'make simd' installs the headers it needs and builds it." >&2
+	@$(MAKE) --no-print-directory --silent .venv/simd 2> /dev/null || { \
+	  $(BIN)/python -c 'from PIL import Image' 2> /dev/null \
+	    || { echo "Pillow could not be installed again after pillow-simd had failed: see to the network and the disk, and run 'make setup' again." >&2; exit 1; }; \
+	  echo "Pillow serves, as pillow-simd did not build or would read less (the same pixels, slower): 'make simd' installs the headers it needs and builds it." >&2; }
 	@touch $@
 
 # Without pip's cache, which would give back the build that was made before the headers were there. The build doesn't look
@@ -89,12 +92,12 @@ setup: .venv/ready
 .venv/simd:
 	@CC="cc $$(test "$$(uname -m)" != x86_64 || echo -mavx2)" \
 	  C_INCLUDE_PATH="/usr/include/$$(cc -print-multiarch 2> /dev/null)$${C_INCLUDE_PATH:+:$$C_INCLUDE_PATH}" \
-	  $(PIP) wheel --quiet --no-cache-dir --no-deps --wheel-dir .venv/wheels '$(PILLOW_SIMD)' > .venv/simd.log 2>&1
-	@rm -rf .venv/tried && $(PIP) install --quiet --no-deps --target .venv/tried .venv/wheels/pillow_simd-*.whl '$(AVIF)'
+	  $(PIP) wheel --quiet --no-cache-dir --no-deps --wheel-dir .venv/wheels '$(PILLOW_SIMD)' '$(AVIF)' > .venv/simd.log 2>&1
+	@rm -rf .venv/tried && $(PIP) install --target .venv/tried $(SIMD_WHEELS)
 	@has="$$(PYTHONPATH=.venv/tried $(BIN)/python -c '$(CODECS)')"; for codec in $$($(BIN)/python -c '$(CODECS)'); do \
 	  case " $$has " in *" $$codec "*) ;; *) echo "Pillow stays, as pillow-simd would be without $$codec." >> .venv/simd.log; exit 1;; esac; done
 	@$(PIP) uninstall --quiet --yes pillow pillow-simd
-	@$(PIP) install --quiet --no-deps --find-links .venv/wheels '$(PILLOW_SIMD)' '$(AVIF)'
+	@$(PIP) install $(SIMD_WHEELS) || { $(PIP) install --quiet -c constraints.txt pillow; exit 1; }
 	@rm -rf .venv/tried && touch $@
 
 # The headers of the image libraries and Python, then the build. Asks for the administrator's rights where you are not root.
