@@ -46,6 +46,8 @@ class Run:
     """Hours that one attempt at one stage may take."""
     unrecorded: dict[str, str] = field(default_factory=dict)
     """Branch of runs that what was made is not committed to -> why."""
+    unpushed: list[str] = field(default_factory=list)
+    """Sentences on remotes that did not take what was made."""
 
     @property
     def place(self) -> Path:
@@ -82,7 +84,7 @@ class Run:
         log = get_run_logger()
         try:
             remember(self.folder, self.commit, branch, stages, message, files)  # afterwards there may be no room
-            made = record(self.project, self.folder, self.commit, branch, stages, message, log.warning, files)
+            made = record(self.project, self.folder, self.commit, branch, stages, message, self._not_pushed, files)
         except (UserError, OSError) as error:
             log.warning("%s", error)
             self.unrecorded[branch] = str(error)
@@ -104,9 +106,12 @@ class Run:
         )
 
     def push(self, stages: Sequence[str]) -> None:
-        """Runs `dvc push` for what stages made, where DVC has a remote; a failure is a warning."""
-        log = get_run_logger()
-        push_outputs(self.folder, stages, log.info, log.warning)
+        """Runs `dvc push` for what stages made, where DVC has a remote; the run's end tells a failure."""
+        push_outputs(self.folder, stages, get_run_logger().info, self._not_pushed)
+
+    def _not_pushed(self, sentence: str) -> None:
+        get_run_logger().warning("%s", sentence)
+        self.unpushed.append(sentence)
 
     def _task(self, name: str, command: list[str] | None) -> list[str]:
         run = stage_task.with_options(retries=self.retries)
@@ -181,7 +186,7 @@ def in_workspace(
     """Runs `body` in a workspace of its own, and returns the state that the flow ends in.
 
     The flow run is named after `what` and the commit. The workspace is removed if all went well and is recorded; a
-    completed state's result is the sentence on what is not, or "".
+    completed state's result is the sentences on what is not recorded or pushed, or "".
 
     Args:
         ref: branch, tag or commit; None: what is checked out.
@@ -221,10 +226,10 @@ def in_workspace(
     except Cancelled as error:
         log.warning("%s (the workspace is kept in %s)", error, run.place)
         return states.Cancelled(message=str(error))
-    if unrecorded := run.told_unrecorded():
-        return Completed(message=f"{message} {unrecorded}", data=unrecorded)
-    shutil.rmtree(folder)
-    return Completed(message=message, data="")
+    if not run.unrecorded:
+        shutil.rmtree(folder)
+    left = " ".join(filter(None, [run.told_unrecorded(), *run.unpushed]))
+    return Completed(message=f"{message} {left}".rstrip(), data=left)
 
 
 def _told(error: Exception, place: Path) -> str:

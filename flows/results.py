@@ -2,13 +2,15 @@
 
 The branch's tip and the run's commit are the parents, and the tree is that of the run's commit with the merged
 dvc.lock: in any clone `git checkout runs/sr-x2` and `dvc pull` bring what was made, and what it was made of. Nothing
-that is checked out changes. A push that another run was faster than is refused by git, and made again on top of it.
+that is checked out changes. A push that another run was faster than, here or at the remote, is refused by git, and made
+again on top of it.
 """
 
 import random
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +61,16 @@ def record(
     lock = workspace / LOCK
     own = _stages(lock.read_text()) if lock.is_file() else {}
     kept = {name: entry for name, entry in own.items() if name in stages}
+    refusal = ""
     for attempt in range(_ATTEMPTS):
-        tips = _tips(project, workspace, branch, remote, warn if attempt == 0 else _silent)
+        tips = _tips(project, workspace, branch, remote)
         merged = _merged(workspace, commit, tips, kept)
         made = _commit(workspace, commit, tips, merged, files, message)
         try:
             git(workspace, "push", "--quiet", "origin", f"{made}:refs/heads/{branch}")
+            refusal = _refusal(project, remote, made, branch)
+            if not _outrun(refusal) or attempt == _ATTEMPTS - 1:
+                break
         except UserError as error:
             if "checked out" in str(error):
                 raise UserError(
@@ -73,14 +79,9 @@ def record(
                 ) from None
             if attempt == _ATTEMPTS - 1:
                 raise
-            time.sleep(random.uniform(0.1, 0.5) * (attempt + 1))  # another run was faster
-            continue
-        break
-    if remote:
-        try:
-            git(project, "push", "--quiet", remote, f"{made}:refs/heads/{branch}", seconds=_REMOTE_SECONDS)
-        except UserError as error:
-            warn(f"{branch} is not pushed to {remote}: {masked(str(error))}")
+        time.sleep(random.uniform(0.1, 0.5) * (attempt + 1))  # another run was faster
+    if refusal:
+        warn(refusal)
     return made
 
 
@@ -93,6 +94,16 @@ def recorded(workspace: Path, branch: str) -> bool:
     return True
 
 
+def push_again(workspace: Path, branch: str, warn: Warn) -> None:
+    """Pushes a branch of runs that the project's git remote has not taken from a run; `warn` is called if it fails."""
+    project = Path(git(workspace, "remote", "get-url", "origin"))
+    refusal = _refusal(project, remote_of(project), f"refs/heads/{branch}", branch)
+    if refusal and not _outrun(
+        refusal
+    ):  # otherwise it has what another machine made, on top of which the next run goes
+        warn(refusal)
+
+
 def push_outputs(workspace: Path, stages: Sequence[str], line_written: Callable[[str], None], warn: Warn) -> None:
     """Runs `dvc push` for the stages of a run, where DVC has a default remote; `warn` is called if it fails."""
     try:
@@ -100,25 +111,34 @@ def push_outputs(workspace: Path, stages: Sequence[str], line_written: Callable[
     except StageFailed as error:
         # DVC's last line is only the command that would add one.
         if not any("no remote" in line for line in error.tail):
-            warn(f"What was made is not in DVC's remote: {error}")
+            warn(f"What was made is not in DVC's remote: {error}: mend that and run the flow again.")
 
 
-def _silent(_: str) -> None:
-    return
+def _refusal(project: Path, remote: str, commit: str, branch: str) -> str:
+    """Pushes a commit to the branch of the project's remote; why that does not take it, or ""."""
+    if remote:
+        try:
+            git(project, "push", "--quiet", remote, f"{commit}:refs/heads/{branch}", seconds=_REMOTE_SECONDS)
+        except UserError as error:
+            return f"{branch} is not pushed to {remote}: {masked(str(error))}"
+    return ""
 
 
-def _tips(project: Path, workspace: Path, branch: str, remote: str, warn: Warn) -> list[str]:
+def _outrun(refusal: str) -> bool:
+    """Whether a remote refuses a commit because it has another one: its hooks and rules are `[remote rejected]`."""
+    return "[rejected]" in refusal or "cannot lock ref" in refusal
+
+
+def _tips(project: Path, workspace: Path, branch: str, remote: str) -> list[str]:
     """The commits that the branch points to, in the project and in its remote; one if the other is a part of it."""
     found = []
     if remote:
-        try:
+        with suppress(UserError):  # one that is away takes no push either, which is told
             if git(project, "ls-remote", remote, f"refs/heads/{branch}", seconds=_REMOTE_SECONDS):
                 there = f"refs/remotes/{remote}/{branch}"
                 git(project, "fetch", "--quiet", remote, f"+refs/heads/{branch}:{there}", seconds=_REMOTE_SECONDS)
                 git(workspace, "fetch", "--quiet", "origin", there)
                 found.append(git(workspace, "rev-parse", "FETCH_HEAD"))
-        except UserError as error:
-            warn(f"{remote} can't be asked for {branch}: {masked(str(error))}")
     if git(workspace, "ls-remote", "origin", f"refs/heads/{branch}"):
         git(workspace, "fetch", "--quiet", "origin", f"refs/heads/{branch}")
         found.append(git(workspace, "rev-parse", "FETCH_HEAD"))

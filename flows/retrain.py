@@ -33,13 +33,14 @@ def retrain(
     Args:
         experiments: names of experiments in params.yaml; None: all.
         only_stale: leaves out experiments that are up to date by the record of their last run, the branch
-            runs/EXPERIMENT; they get no flow run at all.
+            runs/EXPERIMENT; they get no flow run at all, and what a remote has missed is pushed.
         at_once: number of experiments at the same time; one whose weights another starts from goes before that.
         ref: branch, tag or commit to run; None: what is checked out.
         retries: number of further attempts at a stage that failed.
         timeout_hours: hours that one attempt at one stage may take.
     """
     log, project = get_run_logger(), Path.cwd()
+    left: list[str] = []  # sentences on what is not recorded or pushed
     try:
         commit = find_commit(project, ref)
         params = params_at(project, commit)
@@ -48,13 +49,11 @@ def retrain(
             raise UserError(f"at_once is {at_once}: give 1 or more.")
         name_run(f"retrain-{len(names)}-{commit[:9]}", ["scn", commit[:9]])
         if only_stale:
-            names = stale_experiments(project, commit, params, names)
+            names = stale_experiments(project, commit, params, names, log.info, left.append)
             log.info("Stale: %s", ", ".join(names) or "none")
     except UserError as error:
         log.error(str(error))
         return Failed(message=str(error))
-
-    unrecorded = []
 
     def one(name: str) -> str:
         # A flow of its own below this one; what is checked out may change, so the commit is named.
@@ -62,16 +61,15 @@ def retrain(
         if not state.is_completed():
             return state.message or state.name or "it did not end well"
         if told := state.result():
-            unrecorded.append(f" {told}")
+            left.append(str(told))
         return ""
 
     failed = in_order(names, bases(params, names), one, at_once)
     if failed:
         told = "; ".join(f"{name}: {why}" for name, why in failed.items())
-        return Failed(message=f"{len(failed)} of {len(names)} failed: {told}{''.join(unrecorded)}")
-    if not names:
-        return Completed(message="All experiments are up to date")
-    return Completed(message=f"{', '.join(names)} published.{''.join(unrecorded)}")
+        return Failed(message=" ".join([f"{len(failed)} of {len(names)} failed: {told}", *left]))
+    done = f"{', '.join(names)} published." if names else "All experiments are up to date."
+    return Completed(message=" ".join([done, *left]))
 
 
 def bases(params: Params, names: Iterable[str]) -> dict[str, str]:

@@ -4,26 +4,38 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from flows.environment import stage_environment
-from flows.results import branch_of, recorded
-from flows.stages import DVC, stages_of
+from flows.results import Warn, branch_of, push_again, push_outputs, recorded
+from flows.stages import DVC, StageFailed, run_stage, stages_of
 from flows.workspace import RUNS, make_workspace
 from scn.config.params import Params
 from scn.core.errors import UserError
 
 
-def stale_experiments(project: Path, commit: str, params: Params, names: Sequence[str]) -> list[str]:
+def stale_experiments(
+    project: Path,
+    commit: str,
+    params: Params,
+    names: Sequence[str],
+    line_written: Callable[[str], None],
+    warn: Warn,
+) -> list[str]:
     """Returns the experiments of `names` that are not up to date at `commit`, by the branches of runs.
 
-    The stage `look`, which always runs, says of itself if anything is new.
+    The stages `look` are run: only then DVC knows if a corpus of one's own has other images. What the branches name is
+    pushed, for remotes that were away when it was made.
 
+    Args:
+        line_written: is called with what DVC prints.
+        warn: is called if a remote does not take what it lacks, after which none is asked any more.
     Raises:
         UserError: if DVC can't tell.
     """
+    refusals: list[str] = []
     (project / RUNS).mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="stale-", dir=project / RUNS))
     try:
@@ -34,11 +46,21 @@ def stale_experiments(project: Path, commit: str, params: Params, names: Sequenc
                 found.append(name)
                 continue
             target = f"publish@{name}"
-            _dvc(folder, "checkout", "--quiet", "--allow-missing", "--force", *stages_of(folder, target))
+            stages = stages_of(folder, target)
+            if not refusals:
+                push_again(folder, branch_of(name), refusals.append)
+                push_outputs(folder, stages, line_written, refusals.append)
+            _dvc(folder, "checkout", "--quiet", "--allow-missing", "--force", *stages)
+            for look in (stage for stage in stages if stage.startswith("look@")):
+                run_stage(folder, look, line_written)
             changes: dict[str, list[Any]] = json.loads(_dvc(folder, "status", "--json", "--with-deps", target))
             if any(change != "always changed" for stage in changes.values() for change in stage):
                 found.append(name)
+        for refusal in refusals:
+            warn(refusal)
         return found
+    except StageFailed as error:
+        raise UserError(f"DVC can't tell what is stale ({error}): mend that and run the flow again.") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

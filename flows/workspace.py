@@ -158,6 +158,6 @@ def git(folder: Path, *arguments: str, settings: Mapping[str, str] | None = None
         raise UserError(f"`{' '.join(command)}` took longer than {seconds:g} s: see if its remote answers.") from None
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-        words = next((line for line in reversed(lines) if "rejected" in line), lines[-1])
+        words = next((line for line in reversed(lines) if "rejected]" in line), lines[-1])
         raise UserError(f"`{' '.join(command)}` failed ({words}): mend that and run the flow again.")
     return done.stdout.removesuffix("\n")

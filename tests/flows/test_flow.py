@@ -286,6 +286,21 @@ def test_a_run_that_can_not_be_recorded_keeps_its_workspace_and_tells_how_to(
     )
 
 
+def test_the_end_of_a_run_tells_that_a_remote_did_not_take_what_it_made(
+    make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    project = make_scratch()
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(chain.Run, "order", lambda *_: [])
+    run(project, "git", "remote", "add", "origin", str(tmp_path / "away"))
+    state: Any = prepare_module.prepare(experiments=["sr-x2"], return_state=True)
+    told = "runs/sr-x2 is not pushed to origin: "
+    assert state.message.startswith(f"The shards of sr-x2 are in the store. {told}")
+    assert state.result().startswith(told)  # which a retraining repeats
+    assert state.name == "Completed"
+    assert workspaces(project) == []
+
+
 NO_ROOM = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

@@ -10,11 +10,13 @@ import pytest
 from prefect import get_client
 from prefect.states import Completed
 
+from flows.results import Warn, record
 from flows.retrain import bases, in_order, retrain
+from flows.stages import DVC, run_command, stages_of
 from flows.stale import stale_experiments
-from flows.workspace import find_commit, params_at
+from flows.workspace import find_commit, make_workspace, params_at
 from scn.config.params import load_params
-from tests.flows.conftest import PARAMS, MakeScratch, commit_all, end_when
+from tests.flows.conftest import PARAMS, MakeScratch, commit_all, end_when, run
 
 
 def test_a_base_is_trained_first_and_no_more_than_the_limit_at_once() -> None:
@@ -97,13 +99,74 @@ def test_the_end_says_which_failed(make_scratch: MakeScratch, monkeypatch: pytes
     assert (project / ".scn/store/dn-s25").is_file()
 
     # The branch of runs tells that dn-s25 is up to date, until something that decides it changes.
-    commit = find_commit(project, None)
     names = ["sr-x2", "dn-s25"]
-    assert stale_experiments(project, commit, params_at(project, commit), names) == ["sr-x2"]
+    assert stale(project, names) == ["sr-x2"]
     text = (project / "dvc.yaml").read_text()
     (project / "dvc.yaml").write_text(text.replace("echo trained", "echo trained again"))
-    commit = commit_all(project)
-    assert stale_experiments(project, commit, params_at(project, commit), names) == names
+    commit_all(project)
+    assert stale(project, names) == names
+
+
+LOOK = """\
+stages:
+  look:
+    foreach: ${corpora.local}
+    do:
+      cmd: mkdir -p listings && ls ${item} > listings/${key}.json
+      always_changed: true
+      outs: ["listings/${key}.json"]
+  index:
+    foreach: ${corpora.local}
+    do:
+      cmd: mkdir -p indexes && cp listings/${key}.json indexes/${key}.json
+      deps: ["listings/${key}.json"]
+      outs: ["indexes/${key}.json"]
+"""
+
+
+def stale(project: Path, names: list[str]) -> list[str]:
+    commit = find_commit(project, None)
+    return stale_experiments(project, commit, params_at(project, commit), names, print, no_warning)
+
+
+def no_warning(sentence: str) -> None:
+    raise AssertionError(sentence)
+
+
+def record_run(project: Path, warn: Warn) -> None:
+    """Runs and records sr-x2."""
+    commit, workspace = find_commit(project, None), project / ".scn/one"
+    make_workspace(project, commit, params_at(project, commit), workspace)
+    run_command(workspace, "repro", [*DVC, "repro", "publish@sr-x2"], print)
+    stages = stages_of(workspace, "publish@sr-x2")
+    record(project, workspace, commit, "runs/sr-x2", stages, "run", warn)
+
+
+def test_a_new_image_in_a_corpus_of_ones_own_makes_an_experiment_stale(make_scratch: MakeScratch) -> None:
+    project = make_scratch("cat indexes/* > models/${key}")
+    text = (project / "dvc.yaml").read_text()
+    (project / "dvc.yaml").write_text(LOOK + text[text.index("  train:") :])
+    commit_all(project)
+    record_run(project, no_warning)
+    assert stale(project, ["sr-x2"]) == []
+    (project / "photos/mine/another.png").write_text("pixels")
+    assert stale(project, ["sr-x2"]) == ["sr-x2"]
+
+
+def test_remotes_that_were_away_get_what_is_up_to_date(make_scratch: MakeScratch, tmp_path: Path) -> None:
+    project, hub = make_scratch("echo weights > models/${key}"), tmp_path / "hub.git"
+    with (project / ".dvc/config").open("a") as config:
+        config.write("[core]\n    remote = local\n['remote \"local\"']\n    url = ../.scn/dvc-remote\n")
+    commit_all(project)
+    run(project, "git", "remote", "add", "origin", str(hub))
+    warnings: list[str] = []
+    record_run(project, warnings.append)
+    assert len(warnings) == 1
+
+    run(tmp_path, "git", "init", "--quiet", "--bare", str(hub))
+    assert stale(project, ["sr-x2"]) == []
+    assert run(hub, "git", "rev-parse", "runs/sr-x2") == run(project, "git", "rev-parse", "runs/sr-x2")
+    assert [path for path in (project / ".scn/dvc-remote").rglob("*") if path.is_file()]
 
 
 @pytest.mark.usefixtures("prefect_api")
