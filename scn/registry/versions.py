@@ -13,6 +13,7 @@ from pathlib import Path
 
 from scn.config.params import Params
 from scn.core.errors import UserError
+from scn.evaluation.protocols import protocol
 from scn.evaluation.results import Evaluation, figures_of, result_file
 from scn.inference.model_files import CARD, CONFIG, METRICS, WEIGHTS, check_fits, load_model
 from scn.registry.manifest import FORMAT, MANIFEST, Files, read_manifest, sha256
@@ -46,7 +47,8 @@ def trained_version(params: Params, name: str, written: bytes | None = None) -> 
     Args:
         written: content that takes the place of config.json's; None: what is there.
     Raises:
-        UserError: if the model or its metrics are missing, or the metrics are those of other weights.
+        UserError: if the model or its metrics are missing, or the metrics are those of other weights or of a protocol
+            that is not known here.
     """
     experiment = params.experiment(name)
     model, measured = params.root / "models" / name, result_file(params.root, name, "ensemble")
@@ -63,6 +65,12 @@ def trained_version(params: Params, name: str, written: bytes | None = None) -> 
         raise UserError(f"{measured} does not exist: {again}.") from None
     if metrics.provenance.weights_sha256 != sha256(weights):
         raise UserError(f"{measured} was measured with other weights than {model / WEIGHTS}: {again}.")
+    try:
+        protocol(metrics.provenance.protocol)
+    except ValueError:
+        raise UserError(
+            f"{measured} was measured under {metrics.provenance.protocol}, which this code does not know: {again}."
+        ) from None
     check_fits(config, model, experiment)
     card = model_card(
         experiment,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from scn.config.params import load_params
+from scn.core.errors import UserError
 from scn.evaluation.results import Evaluation, figures_of
 from scn.registry.model_card import APART, APART_HERE, NOT_COMPARED, kept_apart, licences, model_card
 from scn.registry.publish import publish
@@ -47,6 +48,14 @@ def test_the_model_card_says_what_a_user_must_know(project: Any) -> None:
     ):
         assert fact in card
     assert str(project.root) not in card
+
+
+def test_figures_of_a_protocol_that_is_not_known_here_are_told(project: Any) -> None:
+    path = project.root / "evaluations" / NAME / "ensemble.json"
+    path.write_text(path.read_text().replace("dn-grey-v1", "dn-grey-v2"))
+    told = rf"^{path} was measured under dn-grey-v2, which this code does not know: run `dvc repro ensemble@dn-s25`\.$"
+    with pytest.raises(UserError, match=told):
+        publish(project.params, NAME)
 
 
 def test_the_model_card_says_how_it_was_made_and_under_which_licences(project: Any) -> None:
