@@ -11,7 +11,7 @@ from scn.config.data import CorporaConfig, StorageConfig
 from scn.config.params import PARAMS_FILE, Params, load_params
 from scn.core.errors import UserError
 from scn.core.masking import masked
-from scn.core.pipeline import not_installed
+from scn.core.pipeline import pipeline_needed
 
 app = typer.Typer(
     help="Image corpora -> degraded pairs -> WebDataset shards and their manifests.",
@@ -255,12 +255,8 @@ def _workers(asked: int | None) -> int:
 def main() -> None:
     """Runs the command; a user's mistake is one sentence on stderr and status 1."""
     try:
-        app(prog_name="data-prep")
-    except ModuleNotFoundError as error:
-        if (missing := not_installed(error)) is None:
-            raise
-        print(f"data-prep: {missing}", file=sys.stderr)
-        sys.exit(1)
+        with pipeline_needed("data-prep"):
+            app(prog_name="data-prep")
     except UserError as error:
         print(masked(f"data-prep: {error}"), file=sys.stderr)
         sys.exit(1)

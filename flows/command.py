@@ -10,6 +10,7 @@ from typing import Any
 from flows.environment import HEARTBEAT, QUIET
 from flows.workspace import find_commit, params_at
 from scn.core.errors import UserError, sentence
+from scn.core.pipeline import check_installed
 
 
 def main(load_flow: Callable[[], Any], arguments: list[str] | None = None) -> int:
@@ -31,6 +32,7 @@ def main(load_flow: Callable[[], Any], arguments: list[str] | None = None) -> in
         "--timeout-hours", type=float, default=24.0, help="hours that one attempt at one stage may take (default: 24)"
     )
     options = parser.parse_args(arguments)
+    check_installed("prefect")
     try:
         # The flow checks this too; here, a mistake is told before an API is started.
         project = Path.cwd()

@@ -17,6 +17,7 @@ import yaml
 from flows.environment import base_environment
 from scn.config.params import PARAMS_FILE, load_params
 from scn.core.errors import UserError
+from scn.core.pipeline import check_installed, pipeline_needed
 
 POOL = "scn"
 """Name of the work pool."""
@@ -41,6 +42,7 @@ def deploy(project: Path) -> None:
     Raises:
         UserError: if prefect.yaml or params.yaml is missing, or Prefect refuses something.
     """
+    check_installed("prefect")
     try:
         document = yaml.safe_load((project / "prefect.yaml").read_text())
     except FileNotFoundError:
@@ -121,4 +123,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with pipeline_needed("flows"):
+        sys.exit(main())

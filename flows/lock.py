@@ -9,8 +9,11 @@ from pathlib import Path
 
 from flows.workspace import git
 from scn.core.errors import UserError
+from scn.core.pipeline import pipeline_needed
 
 LOCK = "dvc.lock"
+SCHEMA = "2.0"
+"""Version of its format."""
 DAMAGED = Path(".scn/dvc.lock.damaged")
 """Where the damaged file is kept, in the project."""
 _CONFLICT = b"<<<<<<<"
@@ -23,6 +26,8 @@ def mend_lock(project: Path) -> str:
 
     Returns:
         a sentence on what was done; "" if there was nothing to do.
+    Raises:
+        UserError: if another version of DVC wrote it; it stays, too.
     """
     path = project / LOCK
     if _is_whole(project, path):
@@ -64,7 +69,14 @@ def _is_whole(project: Path, path: Path) -> bool:
     if _CONFLICT in content:
         return True
     try:
-        Lockfile.validate(parse_yaml(content.decode(), str(path)))
+        found = parse_yaml(content.decode(), str(path))
+        schema = found.get("schema") if isinstance(found, dict) else None
+        if isinstance(schema, str) and schema != SCHEMA:
+            raise UserError(
+                f"{path} was written by another version of DVC (schema {schema}, not {SCHEMA}): install the one of "
+                "constraints.txt."
+            )
+        Lockfile.validate(found)
     except (DvcException, UnicodeDecodeError):
         return False
     return True
@@ -78,6 +90,17 @@ def _committed(project: Path) -> bytes:
         return b""
 
 
+def main() -> int:
+    """Mends the dvc.lock of the current folder; returns status 1 after one sentence if another DVC wrote it."""
+    try:
+        if sentence := mend_lock(Path.cwd()):
+            print(sentence, file=sys.stderr)
+    except UserError as error:
+        print(f"flows: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
-    if sentence := mend_lock(Path.cwd()):
-        print(sentence, file=sys.stderr)
+    with pipeline_needed("flows"):
+        sys.exit(main())

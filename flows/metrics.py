@@ -11,9 +11,12 @@ import sys
 import threading
 from collections.abc import Iterator
 
-from prometheus_client import start_http_server
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector, CollectorRegistry
+from scn.core.pipeline import pipeline_needed
+
+with pipeline_needed("flows"):
+    from prometheus_client import start_http_server
+    from prometheus_client.core import GaugeMetricFamily
+    from prometheus_client.registry import Collector, CollectorRegistry
 
 NAME = "scn_flow_last_completed_timestamp_seconds"
 

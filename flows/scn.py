@@ -12,13 +12,15 @@ from typing import Any
 
 if __name__ == "__main__":  # before Prefect is imported, so that --help answers at once and settings can be made
     from flows.command import main
+    from scn.core.pipeline import pipeline_needed
 
     def load_flow() -> Any:
         from flows.scn import scn
 
         return scn
 
-    sys.exit(main(load_flow))
+    with pipeline_needed("flows"):
+        sys.exit(main(load_flow))
 
 from functools import partial
 

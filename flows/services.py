@@ -29,6 +29,7 @@ from flows.environment import base_environment
 from scn.core.errors import UserError, sentence
 from scn.core.files import locked, write_atomically
 from scn.core.loopback import HOST, check_free, no_proxy, opener
+from scn.core.pipeline import check_installed, pipeline_needed
 from scn.core.processes import Service
 
 FOLDER = Path(".scn/prefect")
@@ -62,6 +63,7 @@ class Services:
         Raises:
             UserError: if the port is taken, or the server, a deployment or the worker does not start.
         """
+        check_installed("prefect")
         if not (self.project / "prefect.yaml").is_file():
             raise UserError(f"{self.project} has no prefect.yaml: run this in the project's folder.")
         (self.folder / "home").mkdir(parents=True, exist_ok=True)
@@ -249,4 +251,5 @@ def _port() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with pipeline_needed("flows"):
+        sys.exit(main())

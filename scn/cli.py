@@ -11,7 +11,7 @@ import typer
 
 from scn.core.errors import STOPPED, Stopped, UserError
 from scn.core.masking import masked
-from scn.core.pipeline import not_installed
+from scn.core.pipeline import pipeline_needed
 from scn.registry.command import models
 from scn.registry.export_command import export
 from scn.registry.restore_command import restore
@@ -346,15 +346,11 @@ app.command(rich_help_panel=_PIPELINE)(study)
 def main() -> None:
     """Runs the `scn` command; a user's mistake ends with one sentence and status 1, a stopped run with status 75."""
     try:
-        app()
+        with pipeline_needed("scn"):
+            app()
     except Stopped as stopped:
         print(masked(str(stopped)), file=sys.stderr)
         sys.exit(STOPPED)
-    except ModuleNotFoundError as error:
-        if (missing := not_installed(error)) is None:
-            raise
-        print(f"scn: {missing}", file=sys.stderr)
-        sys.exit(1)
     except UserError as error:
         print(masked(f"scn: {error}"), file=sys.stderr)
         sys.exit(1)

@@ -50,6 +50,16 @@ class Installed:
         assert done.returncode == 0, done
         return done.stdout
 
+    def without_the_pipeline(self, *programs: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [self.bin / "python", "-c", WITHOUT_THE_PIPELINE, json.dumps(programs)],
+            cwd=self.folder,
+            env={**self.variables, "PREFECT_API_URL": "http://127.0.0.1:9/api"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
     def python(self, program: str) -> list[str]:
         return self.run("python", "-c", program).splitlines()
 
@@ -169,6 +179,7 @@ def test_a_photograph_is_restored_by_the_command(installed: Installed, tmp_path:
 
 WITHOUT_THE_PIPELINE = """
 import json
+import runpy
 import sys
 from importlib.abc import MetaPathFinder
 from scn.core.pipeline import MODULES
@@ -180,35 +191,31 @@ class Missing(MetaPathFinder):
 
 assert not MODULES & set(sys.modules)
 sys.meta_path.insert(0, Missing())
-from scn.cli import main
-for arguments in json.loads(sys.argv[1]):
+for program, *arguments in json.loads(sys.argv[1]):
     sys.argv[1:] = arguments
     try:
-        main()
+        runpy.run_module(program, run_name="__main__")
     except SystemExit as end:
         if end.code:
             raise
     finally:
         assert "torch._dynamo" not in sys.modules, "PyTorch's compiler was loaded, which takes as long as PyTorch"
 """
-"""Commands of `scn`, up to the first that fails, where none of the packages of the extra `pipeline` is installed.
+"""Programs with their words, up to the first that fails, where no package of the extra `pipeline` is installed.
 
 They start without a compiler.
 """
+NEEDS_THE_PIPELINE = (
+    "This needs the pipeline's packages, of which {} is not installed: `pip install 'scn[pipeline]'`, in a clone "
+    "`pip install -c constraints.txt '.[pipeline]'`, does that.\n"
+)
 
 
 def test_a_photograph_needs_nothing_of_the_pipeline(installed: Installed, tmp_path: Path) -> None:
     Image.linear_gradient("L").crop((0, 0, 24, 16)).convert("RGB").save(tmp_path / "in.png")
 
     def scn(*commands: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [installed.bin / "python", "-c", WITHOUT_THE_PIPELINE, json.dumps(commands)],
-            cwd=installed.folder,
-            env=installed.variables,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        return installed.without_the_pipeline(*(("scn.cli", *command) for command in commands))
 
     done = scn(
         ("restore", str(tmp_path / "in.png"), str(tmp_path / "out.png"), "--model", SHIPPED),
@@ -223,11 +230,26 @@ def test_a_photograph_needs_nothing_of_the_pipeline(installed: Installed, tmp_pa
     assert "srresnet: SRResNet" in done.stdout  # it came to the last one
     assert (tmp_path / "two.png").is_file()
     done = scn(("restore", "s3://bucket/in", "s3://bucket/out", "--model", SHIPPED))
-    assert (done.returncode, done.stderr) == (
-        1,
-        "scn: This needs the pipeline's packages, of which boto3 is not installed: `pip install 'scn[pipeline]'`, in a "
-        "clone `pip install -c constraints.txt '.[pipeline]'`, does that.\n",
-    )
+    assert (done.returncode, done.stderr) == (1, f"scn: {NEEDS_THE_PIPELINE.format('boto3')}")
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "missing"),
+    [
+        ("flows.scn", ["--experiment", "sr-x2"], "prefect"),
+        ("flows.services", ["up"], "prefect"),
+        ("flows.deployments", [], "prefect"),
+        ("flows.lock", [], "dvc"),
+        ("flows.metrics", [], "prometheus_client"),
+        ("scn.storage.seaweedfs", ["up"], "boto3"),
+    ],
+)
+def test_what_is_nothing_without_the_pipeline_says_so(
+    installed: Installed, program: str, arguments: list[str], missing: str
+) -> None:
+    done = installed.without_the_pipeline((program, *arguments))
+    name = "s3" if missing == "boto3" else "flows"
+    assert (done.returncode, done.stderr) == (1, f"{name}: {NEEDS_THE_PIPELINE.format(missing)}")
 
 
 def test_every_package_of_the_pipeline_is_known_by_its_modules() -> None:

@@ -44,6 +44,11 @@ class Service:
         """True if the process that `start` started is alive; another process with its id does not count."""
         return self._find() is not None
 
+    def command(self) -> list[str]:
+        """The words of its command line; none if it does not run."""
+        process = self._find()
+        return process.cmdline() if process else []
+
     def end(self) -> bool:
         """Ends the process and all that it has started; returns False if it did not run.
 

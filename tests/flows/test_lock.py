@@ -49,6 +49,19 @@ def test_a_lock_that_can_be_read_or_that_git_merges_stays(make_scratch: MakeScra
         assert (project / LOCK).read_bytes() == content
 
 
+def test_a_lock_of_another_dvc_is_told_and_stays(make_scratch: MakeScratch) -> None:
+    project = make_scratch()
+    (project / LOCK).write_text("schema: '3.0'\nstages: {}\n")
+    done = subprocess.run([sys.executable, "-m", "flows.lock"], cwd=project, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"flows: {project / LOCK} was written by another version of DVC (schema 3.0, not 2.0): install the one of "
+        "constraints.txt.\n",
+    )
+    assert (project / LOCK).read_text() == "schema: '3.0'\nstages: {}\n"
+    assert not (project / DAMAGED).exists()
+
+
 def test_a_committed_lock_that_can_t_be_read_is_not_put_back(make_scratch: MakeScratch) -> None:
     project = make_scratch()
     (project / LOCK).write_text("schema: '2")

@@ -1,16 +1,20 @@
 """`make s3-up` starts a service that a store can use, once; `make s3-down` ends it."""
 
+import os
 import socket
 import stat
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import requests
 from free_ports import free_ports
 
+import scn
 from scn.core.errors import UserError
+from scn.core.processes import Service
 from scn.storage import open_store
 from scn.storage.seaweedfs import SeaweedFS, main
 
@@ -51,6 +55,39 @@ def test_it_starts_once_and_ends(
         main(["down"])
     assert main(["down"]) == 0
     assert capsys.readouterr().out == "SeaweedFS is down.\nSeaweedFS was not up.\n"
+
+
+def test_one_that_an_earlier_version_started_is_refused(tmp_path: Path) -> None:
+    """Its ports are open to every web page, and it would be taken as it is."""
+    service = Service("seaweedfs", tmp_path)
+    waits = [sys.executable, "-c", "import time; time.sleep(600)"]
+    try:
+        service.start(waits, tmp_path, dict(os.environ))
+        with pytest.raises(
+            UserError, match=rf"^SeaweedFS in {tmp_path} was started by .*: run `make s3-down` first\.$"
+        ):
+            SeaweedFS(tmp_path).up()
+    finally:
+        service.end()
+
+
+def test_it_says_that_boto3_is_missing_before_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("scn.core.pipeline.find_spec", lambda name: None)
+    with pytest.raises(SystemExit) as end:
+        main(["up"])
+    assert end.value.code == 1
+    assert capsys.readouterr().err.startswith("s3: This needs the pipeline's packages, of which boto3 is not installed")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_its_extra_brings_what_it_imports() -> None:
+    extras = tomllib.loads((Path(scn.__file__).parents[1] / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    assert {each for each in extras["pipeline"] if each.startswith("boto3")} <= set(extras["s3"])
 
 
 def test_it_says_how_to_install_it(
