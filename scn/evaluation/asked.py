@@ -1,6 +1,7 @@
 """`scn evaluate` with --images or --method: what was asked for, checked; the table and the JSON file."""
 
 import json
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ def run(params: Params, asked: Asked, load: Callable[[str], Model]) -> None:
     if asked.json_file:
         _check_json(asked.json_file)
     methods = asked.methods or [str(params.root / "models" / name) for name in asked.experiments]
-    found = list[Measurement]()
+    found, whole = list[Measurement](), False
     try:
         for measurement in compare(
             params,
@@ -75,14 +76,17 @@ def run(params: Params, asked: Asked, load: Callable[[str], Model]) -> None:
             options=options,
         ):
             found.append(measurement)
+        whole = True
     finally:  # what was measured before a damaged file, or Ctrl-C, is told all the same
         if found:
             _print(found)
-    if asked.json_file:
-        several = asked.matrix or len(found) > 1
-        content = [each.model_dump(exclude_none=True) for each in found]
-        text = json.dumps(content if several else content[0], indent=1, ensure_ascii=False) + "\n"
-        write_atomically(asked.json_file, text.encode())
+        if found and asked.json_file:
+            several = asked.matrix or len(found) > 1 or not whole
+            content = [each.model_dump(exclude_none=True) for each in found]
+            text = json.dumps(content if several else content[0], indent=1, ensure_ascii=False) + "\n"
+            write_atomically(asked.json_file, text.encode())
+            if not whole:
+                print(f"{asked.json_file} holds what was measured before, not all that was asked for.", file=sys.stderr)
 
 
 def _check_json(path: Path) -> None:

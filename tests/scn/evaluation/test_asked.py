@@ -121,9 +121,14 @@ def test_what_was_measured_before_a_mistake_is_told(
     Image.fromarray(photograph(60, 60)).save(path)
     path.write_bytes(path.read_bytes()[:-3000])  # its header is whole
     command = ["evaluate", "-e", "sr-x2", "--matrix", "--method", "input"]
+    file = tmp_path / "figures.json"
+    command += ["--images", str(folder), "--images", str(path.parent), "--json", str(file)]
     with pytest.raises(UserError, match=r"c\.png"):
-        app([*command, "--images", str(folder), "--images", str(path.parent)], standalone_mode=False)
-    assert "sr-y-v1" in capsys.readouterr().out
+        app(command, standalone_mode=False)
+    told = capsys.readouterr()
+    assert "sr-y-v1" in told.out
+    assert [each["set"] for each in json.loads(file.read_text())] == [str(folder)]
+    assert told.err == f"{file} holds what was measured before, not all that was asked for.\n"
 
 
 def test_names_are_no_markup(
