@@ -17,7 +17,7 @@ from scn.corpora.corpora import Corpus, content_sha256
 from scn.evaluation.code import evaluation_code
 from scn.evaluation.images import Restorer
 from scn.evaluation.measuring import Distance, Method, computation_of, means
-from scn.evaluation.perceptual import perceptual, perceptual_sha256
+from scn.evaluation.perceptual import perceptual, perceptual_sha256, smallest_side
 from scn.evaluation.photographs import Photographs, Targets, open_photographs
 from scn.evaluation.protocols import protocols_of
 from scn.evaluation.results import ImageResult
@@ -186,6 +186,9 @@ def compare(
     }
     if set(methods) <= {INPUT, BICUBIC} and (given := options.of_networks):
         raise UserError(f"--{given}: {methods[0]} has no network: leave the option out, or name a model by --method.")
+    if options.perceptual and not any(rule.perceptual for each in asked for rule in protocols_of(each.task)):
+        names = ", ".join(each.name for each in asked)
+        raise UserError(f"--perceptual: no protocol of {names} has LPIPS and DISTS: leave the option out.")
     distances = perceptual() if options.perceptual else {}
     # All of it before anything is measured: hours of figures would be lost by a misspelt name at the end.
     ready = list(_ready(asked, methods, load, options))
@@ -294,6 +297,7 @@ def _measured(
     experiment, found = photographs.experiment, dict[str, list[ImageResult]]()
     computations = set[Computation]()
     targets = photographs.targets
+    distances, too_small = _distances(photographs, distances)
     for target in targets:
         saved = range(len(photographs)) if options.save else ()
         samples, methods = Targets(photographs, target), {_ONLY: ready.method}
@@ -325,6 +329,7 @@ def _measured(
     ]
     told = {each.protocol for each in under}
     left_out = [photographs.left_out(rule) for rule in protocols_of(experiment.task) if rule.name not in told]
+    left_out += [sentence for rule, sentence in too_small if rule in told]
     notes = [*photographs.notes(), *left_out, *ready.about.get("notes", [])]
     notes += _seen_in_training(photographs, of_set, ready)
     about = {**ready.about, "notes": notes}
@@ -343,10 +348,27 @@ def _measured(
             inputs_sha256=photographs.inputs_sha256,
             weights_sha256=ready.weights_sha256,
             code_sha256=evaluation_code(ready.network, of_files=True),
-            perceptual_sha256=perceptual_sha256(distances),
+            perceptual_sha256=perceptual_sha256(
+                name for name in distances if any(getattr(each.mean, name) is not None for each in under)
+            ),
         ),
         **about,
     )
+
+
+def _distances(
+    photographs: Photographs, distances: Mapping[str, Distance]
+) -> tuple[Mapping[str, Distance], list[tuple[str, str]]]:
+    """The distances that all images are large enough for; of each other one its protocol and a sentence."""
+    fit, too_small, scale = dict(distances), list[tuple[str, str]](), photographs.experiment.scale
+    for rule in protocols_of(photographs.experiment.task):
+        for name in distances if rule.perceptual else ():
+            side = smallest_side(name) + 2 * rule.frame(scale)
+            if photographs.smallest_side < side:
+                del fit[name]
+                needs = f"{name} needs {side}x{side} pixels or more of all images under {rule.name}"
+                too_small.append((rule.name, f"{needs}, and is left out."))
+    return fit, too_small
 
 
 def _seen_in_training(photographs: Photographs, of_set: str, ready: _Ready) -> list[str]:

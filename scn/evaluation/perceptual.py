@@ -30,6 +30,8 @@ class _Needed:
     package: str
     weights: str
     """Pattern of the file in PyTorch's folder of checkpoints."""
+    smallest_side: int
+    """Shortest side, in pixels, of the images that it can compare."""
     make: Callable[[Any], Any]
     """Makes the distance of the imported module: (N, 3, H, W) in [0, 1], twice, -> a tensor of one value."""
 
@@ -40,9 +42,15 @@ def _lpips(module: Any) -> Any:
 
 
 _DISTANCES: Mapping[str, _Needed] = {
-    "lpips": _Needed(module="lpips", package="lpips", weights="alexnet-owt-*.pth", make=_lpips),
+    "lpips": _Needed(  # AlexNet's strides and pools leave nothing of fewer than 31 pixels
+        module="lpips", package="lpips", weights="alexnet-owt-*.pth", smallest_side=31, make=_lpips
+    ),
     "dists": _Needed(
-        module="DISTS_pytorch", package="DISTS-pytorch", weights="vgg16-*.pth", make=lambda m: m.DISTS().eval()
+        module="DISTS_pytorch",
+        package="DISTS-pytorch",
+        weights="vgg16-*.pth",
+        smallest_side=1,
+        make=lambda m: m.DISTS().eval(),
     ),
 }
 
@@ -64,6 +72,11 @@ def perceptual() -> dict[str, Distance]:
         wanted = " or ".join(f"{needed.package} and {needed.weights}" for needed in _DISTANCES.values())
         raise UserError(f"--perceptual: install {wanted}, the weights in {checkpoints}, or leave the option out.")
     return found
+
+
+def smallest_side(name: str) -> int:
+    """Returns the shortest side, in pixels, of the images that the distance `name` can compare."""
+    return _DISTANCES[name].smallest_side
 
 
 def perceptual_sha256(names: Iterable[str]) -> str | None:

@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -22,8 +22,8 @@ from scn.shards.samples import About, Sample
 Image = NDArray[np.uint8]
 MOST_TOLD = 10
 """Number of problems that one message tells."""
-_GREY = ("1", "L", "LA", "La")
-"""Modes of image files whose pixels are grey; a palette may be either."""
+_GREY, _PALETTE = ("1", "L", "LA", "La"), ("P", "PA")
+"""Modes of image files: those whose pixels are grey, and those whose pixels alone tell it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +47,13 @@ class Photographs:
     def targets(self) -> list[Channels]:
         """The channels that the images are measured in: those of the task's protocols that fit all images."""
         rules = protocols_of(self.experiment.task)
-        grey = self._grey()
-        return list(dict.fromkeys(rule.target for rule in rules if not (rule.colour_only and grey)))
+        return list(dict.fromkeys(rule.target for rule in rules if not (rule.colour_only and self._grey)))
+
+    @property
+    def smallest_side(self) -> int:
+        """Returns the shortest side of all images as they are measured, in pixels."""
+        scale = self.experiment.scale
+        return min(side - side % scale for image in self.corpus.images for side in (image.height, image.width))
 
     def notes(self) -> list[str]:
         """Returns a sentence for everything about the images that is not as usual."""
@@ -60,7 +65,7 @@ class Photographs:
             told.append(f"{self.corpus.ignored} {files} beside the images, passed over.")
         if cropped := sum(bool(image.height % scale or image.width % scale) for image in self.corpus.images):
             told.append(f"{cropped} of {count} images {_are(cropped)} cropped to multiples of {scale} pixels.")
-        if grey := self._grey():
+        if grey := self._grey:
             told.append(f"{grey} of {count} images {_are(grey)} grey and measured at full range.")
         if self.unused:
             files = "files belong" if self.unused > 1 else "file belongs"
@@ -70,7 +75,7 @@ class Photographs:
 
     def left_out(self, rule: Protocol) -> str:
         """Returns a sentence that says why nothing was measured under a protocol of the task."""
-        if rule.colour_only and self._grey():
+        if rule.colour_only and self._grey:
             return f"{rule.name} needs colour in all images, and is left out."
         side = rule.smallest_side(self.experiment.scale)
         return f"{rule.name} needs {side}x{side} pixels or more of all images, and is left out."
@@ -100,8 +105,12 @@ class Photographs:
             about = About(name=source.name, sha256=source.sha256, index=index, height=hr.shape[0], width=hr.shape[1])
             yield Sample(about=about, hr=hr, lr=lr, up=up)
 
+    @cached_property
     def _grey(self) -> int:
-        return sum(image.mode in _GREY for image in self.corpus.images)
+        """The number of grey images."""
+        palettes = (image for image in self.corpus.images if image.mode in _PALETTE)
+        grey = sum(decode(image.read(), image.path)[0].ndim == 2 for image in palettes)
+        return grey + sum(image.mode in _GREY for image in self.corpus.images)
 
 
 @dataclass(frozen=True)

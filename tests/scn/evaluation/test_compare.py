@@ -122,13 +122,40 @@ def test_a_model_of_another_level_is_measured_and_told(small_project: Any, folde
 
 
 def test_perceptual_distances_have_a_hash(small_project: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scn.evaluation.compare.perceptual", lambda: {"lpips": lambda a, b: 0.25})
+    monkeypatch.setattr("scn.evaluation.compare.perceptual", lambda: {"dists": lambda a, b: 0.25})
     with_it, without = (
         measured(small_project, "sr-x2", [str(folder)], ["input"], perceptual=asked)[0] for asked in (True, False)
     )
-    assert with_it.further[0].mean.lpips == 0.25
-    assert with_it.provenance.perceptual_sha256 == perceptual_sha256(["lpips"])
-    assert (without.further[0].mean.lpips, without.provenance.perceptual_sha256) == (None, None)
+    assert with_it.further[0].mean.dists == 0.25
+    assert with_it.provenance.perceptual_sha256 == perceptual_sha256(["dists"])
+    assert (without.further[0].mean.dists, without.provenance.perceptual_sha256) == (None, None)
+
+
+def test_a_distance_that_an_image_is_too_small_for_is_left_out_and_told(
+    small_project: Any, tmp_path: Path, photograph: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lpips(a: Any, b: Any) -> float:
+        if min(a.shape[:2]) < 31:
+            raise RuntimeError("Output size is too small")
+        return 0.25
+
+    monkeypatch.setattr("scn.evaluation.compare.perceptual", lambda: {"lpips": lpips, "dists": lambda a, b: 0.5})
+    (tmp_path / "small").mkdir()
+    Image.fromarray(photograph(60, 60)).save(tmp_path / "small" / "a.png")
+    for side, name, left_out in (
+        (30, "dn-s25", ["lpips needs 31x31 pixels or more of all images under dn-rgb-v1, and is left out."]),
+        (31, "dn-s25", []),
+        (46, "sr-x2", ["lpips needs 47x47 pixels or more of all images under sr-rgb-v1, and is left out."]),
+        (48, "sr-x2", []),
+        (20, "sr-x2", ["sr-rgb-v1 needs 27x27 pixels or more of all images, and is left out."]),
+    ):
+        Image.fromarray(photograph(side, 60)).save(tmp_path / "small" / "b.png")
+        (result,) = measured(small_project, name, [str(tmp_path / "small")], ["input"], perceptual=True)
+        assert result.notes == left_out
+        means = [(under.mean.lpips, under.mean.dists) for under in result.further]
+        assert means == ([] if side == 20 else [(None if left_out else 0.25, 0.5)])
+        measured_by = ["dists"] if left_out else ["lpips", "dists"]
+        assert result.provenance.perceptual_sha256 == (perceptual_sha256(measured_by) if means else None)
 
 
 def test_a_model_of_other_edges_is_measured_and_told(small_project: Any, folder: Path) -> None:
@@ -152,6 +179,10 @@ def test_a_model_of_other_edges_is_measured_and_told(small_project: Any, folder:
         (("sr-x2", ["input"], {"self_ensemble": True}), "^--self-ensemble: input has no network: leave the option out"),
         (("sr-x2", ["bicubic"], {"scales": [3]}), "^--scales: bicubic has no network: leave the option out, or name"),
         (("dn-s25", ["nothing"], {}), "'?nothing'? is"),
+        (
+            ("car-q10", ["input"], {"perceptual": True}),
+            "^--perceptual: no protocol of car-q10 has LPIPS and DISTS: leave",
+        ),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(

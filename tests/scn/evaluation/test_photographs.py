@@ -92,6 +92,24 @@ def test_every_protocol_that_is_left_out_is_told(small_project: Any, tmp_path: P
     ]
 
 
+def test_a_grey_palette_is_as_grey_as_any(small_project: Any, folder: Path, tmp_path: Path, photograph: Any) -> None:
+    """Of a palette in colour nothing is told."""
+    (tmp_path / "grey").mkdir()
+    grey, path = Image.fromarray(photograph(40, 48, 1)[..., 0]), tmp_path / "grey" / "a.png"
+    found = []
+    for mode in ("L", "P"):
+        grey.convert(mode).save(path)
+        with Image.open(path) as image:
+            assert image.mode == mode
+        found.append([measured(small_project, e, [str(path.parent)], ["input"])[0].notes for e in ("dn-s25", "sr-x2")])
+    told = "1 of 1 images is grey and measured at full range."
+    assert found == [[[told, "dn-rgb-v1 needs colour in all images, and is left out."], [told]]] * 2
+    with Image.open(folder / "a.png") as image:
+        image.convert("P").save(path)
+    (result,) = measured(small_project, "dn-s25", [str(path.parent)], ["input"])
+    assert (result.notes, [under.protocol for under in result.further]) == ([], ["dn-rgb-v1"])
+
+
 def test_all_images_that_can_not_be_used_are_told_at_once(small_project: Any, folder: Path, photograph: Any) -> None:
     (folder / "broken.png").write_bytes(b"no image")
     (folder / "notes.txt").write_text("")
