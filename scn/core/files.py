@@ -3,6 +3,8 @@
 import errno
 import os
 import shutil
+import stat
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -88,6 +90,22 @@ def _new_file(folder: Path, mode: int) -> IO[bytes]:
             if path.stat().st_mtime < time.time() - _STALE_SECONDS:
                 path.unlink()
     return file
+
+
+def private_folder(path: Path) -> Path:
+    """Makes a folder that only the user can reach, if it is not there; returns it.
+
+    Where another user has made `path`, or can reach it, that is a new folder beside it.
+
+    Raises:
+        OSError: if it can't be made.
+    """
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o700, parents=True)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        return Path(tempfile.mkdtemp(prefix="scn-", dir=path.parent))
+    return path
 
 
 def replace_folder(new: Path, target: Path) -> None:

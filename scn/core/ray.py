@@ -5,9 +5,7 @@ import logging
 import os
 import signal
 import socket
-import stat
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +16,7 @@ from types import TracebackType
 import psutil
 
 from scn.core.errors import UserError
+from scn.core.files import private_folder
 from scn.core.nodes import runtime_env
 
 _started = False
@@ -141,12 +140,7 @@ def _private_folder() -> Path:
         private = Path(base).absolute() / f"ray-{os.getuid()}"
         if len(os.fsencode(private / "r")) <= _LONGEST:
             break
-    with suppress(FileExistsError):
-        private.mkdir(mode=0o700, parents=True)
-    found = private.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
-        private = Path(tempfile.mkdtemp(prefix="ray-", dir=private.parent))  # another user has made it
-    return private / "r"
+    return private_folder(private) / "r"
 
 
 def stop_ray() -> None:

@@ -32,6 +32,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 
 from scn.core.errors import UserError, short
+from scn.core.files import private_folder
 from scn.imaging.formats import FORMATS, writable
 from scn.inference.restore import SMALLEST, Chroma
 from scn.registry.pointers import LATEST
@@ -141,7 +142,7 @@ def make_app(
         try:
             jobs.room()  # before the file is read, as is what follows
             wanted.check()
-            jobs.folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # it may have been cleaned away
+            jobs.folder = private_folder(jobs.folder)  # it may have been cleaned away, and its name be another user's
             with tempfile.TemporaryDirectory(dir=jobs.folder, prefix="upload-") as folder:
                 file = Path(folder) / "input"
                 await _receive(request, file, wanted.name, limits)

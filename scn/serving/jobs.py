@@ -272,7 +272,10 @@ class Jobs:
         except MemoryError:
             self._settle(job, State.FAILED, f"{job.wanted.name} needs more memory than there is: cut it into parts.")
         except OSError as error:
-            self._settle(job, State.FAILED, f"The disk does not take the result ({error.strerror}): make room on it.")
+            why = f"The disk does not take the result ({error.strerror}): make room on it."
+            if not job.folder.is_dir():
+                why = f"{job.wanted.name} was cleaned away before it was restored: send it again."
+            self._settle(job, State.FAILED, why)
         except Exception as error:  # the next job must be served, whatever happens to this one
             self._settle(job, State.FAILED, f"{job.wanted.name} can't be restored ({error}): try another model.")
 

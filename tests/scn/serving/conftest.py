@@ -25,7 +25,7 @@ def published_models(small_project: Any) -> Path:
 @pytest.fixture
 def served(published_models: Path, tmp_path: Path) -> Iterator[Served]:
     folder = tmp_path / "jobs"
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
     restorer = Restorer("cpu", published_models)
 
     def models() -> list[Any]:

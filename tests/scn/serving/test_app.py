@@ -260,6 +260,18 @@ def test_a_folder_that_was_cleaned_away_is_made_again(served: Served) -> None:
     assert (lost.status_code, lost.json()["error"].partition(":")[0]) == (404, "This photograph is not here any more")
 
 
+def test_a_folder_that_another_user_can_reach_takes_no_photograph(served: Served) -> None:
+    """Whoever sees the name of one that was cleaned away can make it."""
+    taken = served.jobs.folder
+    taken.rmdir()
+    taken.mkdir(mode=0o777)
+    taken.chmod(0o777)
+    sent = served.send(png())
+    assert served.ended(sent.json()["id"])["state"] == "done"
+    assert not list(taken.iterdir())
+    assert served.jobs.folder.stat().st_mode & 0o777 == 0o700
+
+
 def test_a_file_that_is_not_there_is_told_with_why(served: Served) -> None:
     def said(job_id: str, name: str) -> str:
         answer = served.file(job_id, name)

@@ -1,5 +1,6 @@
 """The queue of the page: turns, limits, cancelling, and what becomes of files."""
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -150,6 +151,18 @@ def test_what_goes_wrong_is_told_and_the_next_one_is_served(
     after = submit("b")
     worker.go.release()
     until(lambda: after.state == State.DONE)
+
+
+def test_a_photograph_that_was_cleaned_away_while_it_waited_is_told_as_that(
+    jobs: Jobs, worker: Worker, submit: Callable[..., Job]
+) -> None:
+    submit("a")
+    until(lambda: worker.started)
+    job = submit("b")
+    shutil.rmtree(job.folder)
+    worker.go.release()
+    until(lambda: job.state in ENDED)
+    assert (job.state, job.message) == (State.FAILED, "b was cleaned away before it was restored: send it again.")
 
 
 def test_the_time_left_counts_what_comes_before(jobs: Jobs, worker: Worker, submit: Callable[..., Job]) -> None:
