@@ -66,6 +66,8 @@ class Restorer:
                 its three results.
         Returns:
             (s h, s w) or (s h, s w, 3), 8 bits, where s is `scale`.
+        Raises:
+            FloatingPointError: if the network gives values that are not finite.
         """
         model = prepare(self.network) if self.device is None else self.network
         pixels = image if image.ndim == 3 else image[..., None]
@@ -93,13 +95,16 @@ class Restorer:
     ) -> NDArray[np.float32]:
         """(h, w, C) -> (s h, s w, C), float."""
         colours = pixels.shape[-1]
+        batch = pixels[None]
+        if colours != self.channels:
+            planes = np.moveaxis(pixels, -1, 0)[..., None]
+            batch = planes if self.channels == 1 else np.repeat(pixels[None], self.channels, axis=-1)
+        restored = apply(function, batch, device, self.precision)
+        if not np.isfinite(restored).all():  # as 8 bits they would be black, and measured
+            raise FloatingPointError("the network gives values that are not finite")
         if colours == self.channels:
-            return apply(function, pixels[None], device, self.precision)[0]
-        if self.channels == 1:
-            planes = apply(function, np.moveaxis(pixels, -1, 0)[..., None], device, self.precision)
-            return np.moveaxis(planes[..., 0], 0, -1)
-        batch = np.repeat(pixels[None], self.channels, axis=-1)
-        return apply(function, batch, device, self.precision)[0].mean(axis=-1, keepdims=True)
+            return restored[0]
+        return np.moveaxis(restored[..., 0], 0, -1) if self.channels == 1 else restored[0].mean(axis=-1, keepdims=True)
 
 
 def restorer(

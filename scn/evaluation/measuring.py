@@ -56,9 +56,17 @@ def measure_sample(
         distances: further figures -> functions, for the protocols that are perceptual (scn.evaluation.perceptual).
     Returns:
         figures, rounded as they stand in files, and the pictures.
+    Raises:
+        UserError: if a network gives values that are not finite.
     """
     image, seen = degrade(sample, experiment)
-    pictures = {name: seen if method is None else method(image) for name, method in methods.items()}
+    try:
+        pictures = {name: seen if method is None else method(image) for name, method in methods.items()}
+    except FloatingPointError:
+        raise UserError(
+            f"{experiment.name}: the network gives values that are not finite for {sample.name}: train or import the "
+            "model again."
+        ) from None
 
     def figures_under(rule: Protocol, picture: Image) -> Figures:
         figures = measure(picture, sample.hr, rule, experiment.scale)

@@ -1,5 +1,6 @@
 """Progress of a training run: its curves, a progress bar or a line from time to time, and a summary."""
 
+import math
 import sys
 import time
 from collections import deque
@@ -93,7 +94,7 @@ class Progress:
         )
         self.curves.add([point])
         comment = ""
-        if self.best is None or result.score > self.best[0]:
+        if math.isfinite(result.score) and (self.best is None or result.score > self.best[0]):
             comment = ", the best so far" if self.best else ""
             self.best = result.score, step
         self.psnr = f"PSNR {result.score:.2f} dB"

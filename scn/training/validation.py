@@ -1,5 +1,6 @@
 """Validation: PSNR of a network in training, on evaluation sets, under the protocol of the task."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +32,7 @@ class Validated:
     """The result of a validation; the same on every rank."""
 
     psnr: dict[str, float]
-    """Evaluation set -> PSNR of the restored images in dB, the mean over the set."""
+    """Evaluation set -> PSNR of the restored images in dB, the mean over the set; NaN if any of them is not finite."""
     degraded: dict[str, float]
     """Evaluation set -> PSNR of the degraded images in dB, the mean over the set: the figure without a network."""
     samples: list[tuple[str, Image]] = field(default_factory=list)
@@ -39,7 +40,7 @@ class Validated:
 
     @property
     def score(self) -> float:
-        """Mean PSNR over the sets in dB, by which the best weights are chosen."""
+        """Mean PSNR over the sets in dB, by which the best weights are chosen; NaN is never the best."""
         return float(np.mean(list(self.psnr.values()), dtype=np.float64))
 
 
@@ -174,7 +175,10 @@ class Validation:
     def _measure(self, network: nn.Module, held: _Held, *, show: bool) -> _Figures:
         sample = held.sample
         image, seen = degrade(sample, self._experiment)
-        restored = restorer(self._experiment, network, device=self._device)(image)
+        try:
+            restored = restorer(self._experiment, network, device=self._device)(image)
+        except FloatingPointError:  # no reason to end the run, which goes on while the loss is finite
+            return _Figures(held.set_name, held.degraded, math.nan, None)
         shown = (sample.name, side_by_side(seen, restored, sample.hr)) if show else None
         return _Figures(held.set_name, held.degraded, self._psnr(restored, sample), shown)
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from measured_sets import measured
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from scn.core.errors import UserError
 from scn.core.hashing import file_sha256
@@ -90,6 +92,21 @@ def test_a_colour_photograph_is_saved_as_it_was_measured(small_project: Any, fol
             figure = measure(restored, hr, protocol("dn-rgb-v1"), 1).psnr
             assert under.images[1].psnr == pytest.approx(figure, abs=6e-5)
         assert restored.shape == (hr.shape if kind == "rgb" else hr.shape[:2])
+
+
+@pytest.mark.parametrize(("name", "options"), [("sr-x2", {}), ("dn-s25", {"self_ensemble": True, "tile": 70})])
+def test_values_that_are_not_finite_are_not_measured(
+    small_project: Any, tmp_path: Path, photograph: Any, name: str, options: dict[str, Any]
+) -> None:
+    model = small_project.add_model(name)
+    weights = load_file(model / "model.safetensors")
+    next(weight for key, weight in weights.items() if key.endswith("bias"))[0] = torch.nan
+    save_file(weights, model / "model.safetensors")
+    (tmp_path / "set").mkdir()
+    Image.fromarray(photograph(40, 160)).save(tmp_path / "set" / "a.png")
+    told = f"^{name}: the network gives values that are not finite for a.png: train or import the model again\\.$"
+    with pytest.raises(UserError, match=told):
+        measured(small_project, name, [str(tmp_path / "set")], [str(model)], **options)
 
 
 def test_scales_other_than_in_training(small_project: Any, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Progress and curves of a run, however it was interrupted, with TensorBoard's files and without."""
 
 import io
+import math
 import shutil
 import struct
 import sys
@@ -180,6 +181,15 @@ def test_lines_are_rare_by_default(tmp_path: Path, capsys: pytest.CaptureFixture
     monitor.on_log(row(20))
     assert capsys.readouterr().out == ""
     monitor.close()
+
+
+def test_a_validation_without_a_number_is_never_the_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    monitor = Progress("sr-x2", 400, tmp_path)
+    for step, psnr in ((0, math.nan), (10, 30.0), (20, 31.0), (30, math.nan), (40, 30.5)):
+        monitor.on_validation(step, found(psnr))
+    monitor.close()
+    told = [line for line in capsys.readouterr().out.splitlines() if "validation" in line]
+    assert [line.partition(": ")[2].endswith("the best so far") for line in told] == [False, False, True, False, False]
 
 
 def test_a_validation_that_is_the_best_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

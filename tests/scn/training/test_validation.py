@@ -76,6 +76,17 @@ def test_the_figures_are_those_of_evaluation(small_project: Any, photograph: Cal
     assert result.degraded == {"sample/evaluation": expected["input"].psnr}
 
 
+def test_values_that_are_not_finite_are_no_figure_and_end_no_run(five: Any) -> None:
+    class Diverged(Watched):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) * (torch.inf if x.shape[-2] == 16 else 1.0)
+
+    result = Validation(*five, CPU)(Diverged())
+    assert np.isnan(result.score)
+    assert result.degraded == Validation(*five, CPU)(Watched()).degraded
+    assert len(result.samples) == 2
+
+
 def test_every_named_set_is_measured_and_the_score_is_their_mean(
     five: Any, small_project: Any, photograph: Any
 ) -> None:
