@@ -141,6 +141,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     made = published(tmp_path_factory, "stale")
     # DVC loads the stages of all experiments each time.
     made.replace({"experiments": {name: {**TASK, "level": level} for name, level in (("sr-x2", 2), ("sr-x3", 3))}})
+    made.run("dvc", "repro", "--single-item", "report")
     shutil.copytree(made.root / "models" / "sr-x2", made.root / "models" / "start")
     assert stale(made) == set()
     return made
@@ -273,12 +274,30 @@ def test_what_is_added_makes_nothing_else_stale(workspace: Workspace, section: s
             path.parent.mkdir(exist_ok=True)
             path.write_text("{}\n")
         table_of_networks.write_text(networks + '\nMINE = "a row"\n')
-        assert stale(workspace, by_command=True) == {"index"}  # of the new corpus
+        assert stale(workspace, by_command=True) == {"index", "report"}  # of the new corpus, and of all experiments
     finally:
         table_of_networks.write_text(networks)
         (root / "params.yaml").write_text(before)
         for path in new:
             path.unlink()
+
+
+def test_the_report_shows_the_experiments_and_studies_that_there_are(workspace: Workspace) -> None:
+    root, before = workspace.root, (workspace.root / "params.yaml").read_text()
+    study = root / "studies/mine"
+    (study / "rows").mkdir(parents=True)
+    try:
+        (study / "rows/small-0.json").write_text("{}")
+        assert stale(workspace) == set()
+        (study / "result.json").write_text("{}")
+        assert stale(workspace) == {"report"}
+        shutil.rmtree(study)
+        assert stale(workspace) == set()
+        workspace.replace({"experiments": {"sr-x2": {**TASK, "level": 2}}})
+        assert stale(workspace) == {"report"}
+    finally:
+        shutil.rmtree(study, ignore_errors=True)
+        (root / "params.yaml").write_text(before)
 
 
 def _in(path: Path, folder: str) -> bool:
