@@ -10,6 +10,7 @@ from scn.evaluation.paper_networks import count_parameters, is_ensemble, paramet
 from scn.evaluation.protocols import PROTOCOLS
 from scn.evaluation.published import Published, published
 from scn.evaluation.runs import Run
+from scn.inference.model_files import chosen_on
 from scn.inference.records import Figures
 
 SAME_SIZE = 0.1
@@ -21,9 +22,10 @@ MARKS: Mapping[str, str] = {
     "?": "the paper does not tell what it was trained on, or its size",
     "O": "what ours was trained on, or its size, is not known here, so that these are not compared",
     "I": "it was measured on other images, or images reduced in another way, than the run that differences refer to",
+    "B": "its weights are the best of several validations on these images, so that its figures are too high for others",
     "!": "misprint",
 }
-"""Mark of a published figure -> what it says."""
+"""Mark of a figure, published or ours -> what it says."""
 TRAINED_ON: Mapping[str, Sequence[frozenset[str]]] = {
     "DIV2K (800 training images)": (frozenset({"DIV2K/train"}),),
     "BSD (200 training and 200 test images)": (
@@ -78,7 +80,8 @@ class Comparison:
 
     def marks(self, run: Run) -> str:
         """Returns the keys of MARKS for a run of ours."""
-        return "I" if _other_images(run, self.reference, self.set_name) else ""
+        marks = "I" if _other_images(run, self.reference, self.set_name) else ""
+        return f"{marks}B" if self.set_name in chosen_on(run.config) else marks
 
 
 def comparisons(runs: Sequence[Run]) -> list[Comparison]:

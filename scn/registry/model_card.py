@@ -9,7 +9,7 @@ from scn.config.params import Experiment, Params
 from scn.core.errors import UserError
 from scn.evaluation.protocols import protocol
 from scn.evaluation.report import markdown_table
-from scn.inference.model_files import BEGINNING, inherited_corpora
+from scn.inference.model_files import BEGINNING, chosen_on, inherited_corpora
 from scn.inference.records import Metrics
 from scn.networks import NETWORKS
 from scn.shards.manifest import evaluation_manifest, training_manifest
@@ -106,7 +106,7 @@ It {_made_for(config)} images degraded by {_degradation(experiment, config)}; of
 {_made_again(experiment.name, config)}
 ## Figures
 
-PSNR in dB / SSIM, means over each evaluation set. {apart}
+PSNR in dB / SSIM, means over each evaluation set. {apart}{_chosen(config)}
 Protocol: {provenance.protocol} ({protocol(provenance.protocol).title}); docs/protocols.md explains it.
 
 {markdown_table(header, rows)}
@@ -150,6 +150,16 @@ def _corpus(name: str, sha256: str, licence: str | None) -> str:
         *([f"SHA-256 of its images `{sha256}`"] if sha256 else []),
     ]
     return "- " + ", ".join(told)
+
+
+def _chosen(config: Mapping[str, Any]) -> str:
+    """A line that says on what the best weights were chosen; "" where the last ones were taken."""
+    sets = ", ".join(chosen_on(config))
+    if not sets:
+        return ""
+    steps, every = config["steps"], config["identity"]["train"]["take_best_every"]
+    count = -(-steps // every) + bool(config.get("start_from"))  # the weights that it began with may be the best
+    return f"\nIts weights are the best of {count} validations on {sets}: figures there are too high for other images."
 
 
 def _made_again(name: str, config: Mapping[str, Any]) -> str:

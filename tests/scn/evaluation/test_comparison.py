@@ -140,6 +140,17 @@ def test_a_run_on_other_images_is_marked(
         assert on_set5(*read_runs(params)).reference.name == "two"
 
 
+def test_a_set_that_chose_the_weights_is_marked(tmp_path: Path) -> None:
+    params = finish(tmp_path, {"best": ("dn", 25), "last": ("dn", 25)})
+    path = tmp_path / "models/best/config.json"
+    config = json.loads(path.read_text())
+    config["identity"]["train"] |= {"take_best_every": 100, "take_best_on": ["Set5"]}
+    path.write_text(json.dumps(config))
+    runs = read_runs(params)
+    marks = {(each.set_name, run.name): each.marks(run) for each in comparisons(runs) for run in runs}
+    assert {key for key, found in marks.items() if "B" in found} == {("Set5", "best")}
+
+
 def test_what_is_not_known_of_ours_is_marked(tmp_path: Path, publish: Publish) -> None:
     params = finish(tmp_path, {"sr-x2": ("sr", 2)})
     (tmp_path / "models/sr-x2/config.json").unlink()

@@ -104,6 +104,25 @@ def test_the_card_says_what_the_weights_it_began_with_were_trained_on(project: A
         assert ("that it began with" in card) == bool(facts)
 
 
+@pytest.mark.parametrize(("started", "validations"), [(None, 3), ("models/other", 4)])
+def test_the_card_says_on_what_the_weights_were_chosen(project: Any, started: str | None, validations: int) -> None:
+    path = project.root / f"evaluations/{NAME}/ensemble.json"
+    metrics = figures_of(Evaluation.loads(path.read_bytes(), path, ""))
+    settings = ["train.take_best_every=4", "train.max_steps=10"]
+    recipes = [
+        recipe(load_params(project.root / "params.yaml", asked, NAME).experiment(NAME)) for asked in (settings, [])
+    ]
+    config = json.loads((project.root / "models" / NAME / "config.json").read_text())
+    config |= {"steps": 10, "start_from": started}
+    chosen, last = (
+        model_card(project.params.experiment(NAME), metrics, {**config, "identity": {**each, "start_from": "e" * 64}})
+        for each in recipes
+    )
+    told = f"Its weights are the best of {validations} validations on sample/evaluation: figures there are too high"
+    assert told in chosen
+    assert "best of" not in last
+
+
 def test_the_card_of_imported_weights_claims_nothing_of_their_training(project: Any) -> None:
     path = project.root / f"evaluations/{NAME}/ensemble.json"
     metrics = figures_of(Evaluation.loads(path.read_bytes(), path, ""))
