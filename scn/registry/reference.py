@@ -138,13 +138,11 @@ def version_named(reference: str, params_file: Path | str = PARAMS_FILE) -> str:
     return parse(reference, store, params)[1]
 
 
-def find(
-    reference: str | Path, params_file: Path | str = PARAMS_FILE, *, quiet: bool = False, folders: bool = True
-) -> tuple[Path, str]:
+def find(reference: str | Path, params_file: Path | str = PARAMS_FILE, *, folders: bool = True) -> tuple[Path, str]:
     """A folder on this machine with the model that `reference` names, and its version in the registry, if it is there.
 
-    Arguments and errors are those of `load`; unless `quiet`, it is told where a model that ships serves for want of a
-    published one. Unless `folders`, a reference is a name: a folder that is called so is not looked at.
+    Arguments and errors are those of `load`; it is told where a model that ships serves for want of a published one.
+    Unless `folders`, a reference is a name: a folder that is called so is not looked at.
     """
     if not isinstance(reference, str | Path):
         raise UserError(f"A model is named by a string or a path, not {type(reference).__name__}: name one.")
@@ -167,8 +165,7 @@ def find(
     if params := _params(params_file, f"{reference}: {shipped} serves"):
         if _is_published(str(reference), params.open_store(), params):
             return resolve(str(reference), params)
-        if not quiet:
-            print(f"{reference}: uses {shipped}, as no version is published in {params.storage.url}", file=sys.stderr)
+        print(f"{reference}: uses {shipped}, as no version is published in {params.storage.url}", file=sys.stderr)
     read_version(shipped)
     return shipped, ""
 

@@ -146,18 +146,21 @@ class Models:
         names = [named(each.reference, model) for each, model in zip(chosen, models, strict=True)]
         return restored, ", ".join(names) or "bicubic interpolation"
 
-    def packed(self, reference: str, *, quiet: bool = False) -> "Packed":
-        """All that a reference needs, to be unpacked on another machine. Raises UserError as `check`.
+    def packed(self, reference: str) -> "Packed":
+        """All that a reference needs, to be unpacked on another machine: the versions that `load` gives here.
 
-        Args:
-            quiet: as for scn.registry.reference.find.
+        Raises:
+            UserError: as `check`.
         """
         references = [each for each in self.parts(reference) if each != AUTO]
         candidates = self.candidates() if AUTO in self.parts(reference) else []
         files = {}
         for each in {*references, *(candidate.reference for candidate in candidates)}:
-            folder, version = find(each, self.params_file, quiet=quiet, folders=self.folders)
-            files[each] = (version, {name: (folder / name).read_bytes() for name in (CONFIG, WEIGHTS)})
+            model = self.load(each)
+            folder = model.folder
+            if model.version:  # fetched again, should it have been cleaned away
+                folder, _ = find(named(each, model), self.params_file, folders=False)
+            files[each] = (model.version, {name: (folder / name).read_bytes() for name in (CONFIG, WEIGHTS)})
         return Packed(files=files, candidates=candidates)
 
     def candidates(self) -> list[Candidate]:

@@ -214,7 +214,7 @@ class Remote:
             now = time.monotonic()
             if not key or now - looked > HEED_S:
                 try:
-                    packed = self._restorer.models.packed(reference, quiet=bool(key))
+                    packed = self._restorer.models.packed(reference)
                 except UserError:  # the registry can't be read: what it named before serves on
                     if not key:
                         raise

@@ -76,6 +76,7 @@ def test_what_can_not_be_loaded_is_told_once_while_what_was_loaded_serves(
     move(open_store(project.params.storage.url, project.root), NAME, LATEST, lambda found: found.moved("v1", "by hand"))
     for _ in range(3):
         assert models.load(NAME) is before
+    assert {version for version, _ in models.packed(NAME).files.values()} == {"v2"}  # what replicas get
     told = capsys.readouterr().err
     assert told.startswith(f"{NAME}: v2 serves on (")
     assert "holds a model that this version of scn does not know" in told

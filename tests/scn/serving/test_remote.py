@@ -18,7 +18,7 @@ class Registry(Models):
 
     version: str | None = "v1"
 
-    def packed(self, reference: str, *, quiet: bool = False) -> Packed:
+    def packed(self, reference: str) -> Packed:
         if self.version is None:
             raise UserError("the store is away")
         return Packed(files={reference: (self.version, {"file": b""})}, candidates=[])
