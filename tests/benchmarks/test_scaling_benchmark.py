@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -61,13 +62,14 @@ def _rank_of_same_forms(*arguments: Any) -> None:
     scaling._rank(*arguments)
 
 
-def test_the_form_after_one_that_does_not_wait_pays_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def _start_instead(monkeypatch: pytest.MonkeyPatch, rank: Callable[..., None]) -> None:
+    """Has the benchmark's processes run `rank`."""
     spawn = scaling.torch.multiprocessing.spawn
-    monkeypatch.setattr(
-        scaling.torch.multiprocessing,
-        "spawn",
-        lambda function, *words, **more: spawn(_rank_of_same_forms, *words, **more),
-    )
+    monkeypatch.setattr(scaling.torch.multiprocessing, "spawn", lambda _, *words, **more: spawn(rank, *words, **more))
+
+
+def test_the_form_after_one_that_does_not_wait_pays_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    _start_instead(monkeypatch, _rank_of_same_forms)
     _, steps = scaling.measured(2, 2, {"same": {}})
     assert all(row["step_ms"] >= 100 for row in steps)  # on the first worker, which writes, `alone` takes no time
 
@@ -92,12 +94,7 @@ def _rank_of_known_times(*arguments: Any) -> None:
 
 
 def test_weak_and_strong_scaling_are_those_beside_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    spawn = scaling.torch.multiprocessing.spawn
-    monkeypatch.setattr(
-        scaling.torch.multiprocessing,
-        "spawn",
-        lambda function, *words, **more: spawn(_rank_of_known_times, *words, **more),
-    )
+    _start_instead(monkeypatch, _rank_of_known_times)
     _, steps = scaling.measured(2, 1, {"same": {}})
     row = next(row for row in steps if row["form"] == "buckets")
     assert row["weak_%"] == pytest.approx(50, rel=0.2)
