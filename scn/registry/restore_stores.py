@@ -244,7 +244,7 @@ def restore_one(work: Work, models: Models, key: str, target: str) -> Result:
     name, found = f"{work.source.url}/{key}", list[str]()
     result = Result(source=key, target=target)
     try:
-        data = work.source.get(key)
+        data = _fetched(work.source, key)
         record = {"source": key, "source_sha256": hashlib.sha256(data).hexdigest(), "settings": work.settings}
         photograph = decode_photograph(data, name)
         kind = named(work.as_format)
@@ -349,6 +349,17 @@ def _records(store: Store) -> dict[str, dict[str, Any]]:
             raise UserError(f"{store.url}/{key} is no record of a result: move it to another place.")
         records[key] = record
     return records
+
+
+def _fetched(store: Store, key: str) -> bytes:
+    """An image. Raises StoreLacks for one that a store refuses which answers all the same: it must stop no other."""
+    try:
+        return store.get(key)
+    except (ObjectNotFound, StoreLacks):
+        raise
+    except StoreError as error:
+        open_store(store.url).check(write=False)  # without waiting again
+        raise StoreLacks(str(error)) from None
 
 
 def _put_record(work: Work, target: str, record: dict[str, Any]) -> None:

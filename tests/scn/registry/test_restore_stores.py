@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -145,6 +145,37 @@ def test_a_store_that_is_gone_is_waited_for_once(
     assert not (project.root / "out/manifest.json").exists()
     assert command()[0] == 0
     check(project, photographs)
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_an_image_that_a_store_refuses_stops_no_other_unless_the_store_is_gone(
+    project: Any, photographs: Path, command: Any, monkeypatch: pytest.MonkeyPatch, pauses: list[float], gone: bool
+) -> None:
+    """As S3 refuses one that was moved into an archive."""
+    (photographs / "damaged.png").rename(photographs / "a-archived.png")
+    read, usable, tried = FileStore._read, FileStore.check, set()
+
+    def refuses(store: FileStore, key: str, file: IO[bytes]) -> None:
+        if store.url.endswith("/in"):
+            tried.add(key)
+            if gone or key == "a-archived.png":
+                raise StoreError(f"The service refused {key}: check the keys.")
+        read(store, key, file)
+
+    def reachable(store: FileStore, write: bool = True) -> None:
+        if gone and store.url.endswith("/in"):
+            raise StoreError("No answer: start the service.")
+        usable(store, write)
+
+    monkeypatch.setattr(FileStore, "_read", refuses)
+    monkeypatch.setattr(FileStore, "check", reachable)
+    status, out, err = command()
+    assert (status, sum(pauses)) == (1, 600)
+    if gone:
+        assert (tried, "; stopped, as a store fails;" in out) == ({"a-archived.png"}, True)
+    else:
+        assert "scn: The service refused a-archived.png: check the keys.\n" in err
+        check(project, photographs)
 
 
 @pytest.mark.usefixtures("photographs")
