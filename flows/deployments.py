@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ AUTOMATION = "scn: a run without a sign of life has crashed"
 """Name of the automation."""
 
 _EVERY = "EXPERIMENT"
+_WRITTEN = "scn_schedules"  # the variable at the server with each deployment's schedules as prefect.yaml last had them
 _PREFECT = [sys.executable, "-m", "prefect"]
 
 
@@ -39,20 +41,29 @@ def expanded(document: dict[str, Any], experiments: list[str]) -> dict[str, Any]
 def deploy(project: Path) -> None:
     """Makes pool, deployments and automation at the server that PREFECT_API_URL names.
 
+    What was paused or scheduled otherwise on its page stays so; of a schedule until prefect.yaml says another thing.
+
     Raises:
-        UserError: if prefect.yaml or params.yaml is missing, or Prefect refuses something.
+        UserError: if prefect.yaml or params.yaml is missing, or Prefect does not answer or refuses something.
     """
+    from prefect.variables import Variable
+
     check_installed("prefect")
     try:
         document = yaml.safe_load((project / "prefect.yaml").read_text())
     except FileNotFoundError:
         raise UserError(f"{project} has no prefect.yaml: run this in the project's folder.") from None
     experiments = list(load_params(project / PARAMS_FILE).experiments)
+    document = expanded(document, experiments)
+    written = {_full_name(each): each["schedules"] for each in document["deployments"] if "schedules" in each}
+    has_pool, deployments = _as_on_the_page(document["deployments"])
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "prefect.yaml"
-        file.write_text(yaml.safe_dump(expanded(document, experiments), sort_keys=False))
-        _prefect(project, "work-pool", "create", POOL, "--type", "process", "--overwrite")
+        file.write_text(yaml.safe_dump({**document, "deployments": deployments}, sort_keys=False))
+        if not has_pool:
+            _prefect(project, "work-pool", "create", POOL, "--type", "process")
         _prefect(project, "--no-prompt", "deploy", "--all", "--prefect-file", str(file))
+    Variable.set(_WRITTEN, written, overwrite=True)
     _watch_for_dead_runs()
 
 
@@ -66,6 +77,40 @@ def _expanded(deployments: list[dict[str, Any]], experiments: list[str]) -> Iter
                 key: experiment if value == _EVERY else value for key, value in deployment["parameters"].items()
             }
             yield {**deployment, "name": deployment["name"].replace(_EVERY, experiment), "parameters": parameters}
+
+
+def _full_name(deployment: dict[str, Any]) -> str:
+    """FLOW/NAME: a flow is named after its function."""
+    return f"{deployment['entrypoint'].rpartition('.')[2].replace('_', '-')}/{deployment['name']}"
+
+
+def _as_on_the_page(deployments: list[dict[str, Any]]) -> tuple[bool, list[dict[str, Any]]]:
+    """Whether the pool is there, and the deployments, so that deploying them changes no switch of the page."""
+    from httpx import HTTPError  # Prefect's client lets its errors through
+    from prefect import get_client
+    from prefect.exceptions import ObjectNotFound
+    from prefect.variables import Variable
+
+    has_pool, found = False, []
+    try:
+        before: Any = Variable.get(_WRITTEN, {})
+        with get_client(sync_client=True) as client:
+            with suppress(ObjectNotFound):
+                has_pool = bool(client.read_work_pool(POOL))
+            for deployment in deployments:
+                made = dict(deployment)
+                with suppress(ObjectNotFound):
+                    made["paused"] = client.read_deployment_by_name(_full_name(made)).paused
+                    if before.get(_full_name(made)) == made.get("schedules"):
+                        made.pop("schedules", None)  # those at the server stay
+                found.append(made)
+    except (RuntimeError, HTTPError) as error:
+        reason = (str(error) or repr(error)).splitlines()[0]
+        raise UserError(
+            f"Prefect's server at {os.environ.get('PREFECT_API_URL')} can't be asked ({reason}): "
+            "see if it is up, and if PREFECT_API_AUTH_STRING is its password."
+        ) from None
+    return has_pool, found
 
 
 def _prefect(project: Path, *arguments: str) -> None:
