@@ -11,7 +11,8 @@ from pathlib import Path
 
 from scn.config.params import Params
 from scn.core.errors import UserError
-from scn.evaluation.results import Evaluation, figures_of, result_file
+from scn.evaluation.results import figures_of
+from scn.evaluation.runs import read_evaluation
 
 
 def check_folders(params: Params, metrics: Path | None, plots: Path | None) -> None:
@@ -31,7 +32,7 @@ def check_folders(params: Params, metrics: Path | None, plots: Path | None) -> N
 
 
 def write_metrics(params: Params, folder: Path) -> list[Path]:
-    """Writes folder/<E>.json for each experiment that was measured, in place of those that are there.
+    """Writes folder/<E>.json for each experiment that `read_evaluation` finds, in place of those that are there.
 
     A file holds, for each evaluation set, the figures of input, model and ensemble under the task's first protocol:
     `dvc metrics show` makes a column of each.
@@ -43,9 +44,7 @@ def write_metrics(params: Params, folder: Path) -> list[Path]:
     """
     figures = {}
     for name in params.experiments:
-        path = result_file(params.root, name, "ensemble")
-        if path.is_file():
-            evaluation = Evaluation.loads(path.read_bytes(), path, f"run `dvc repro ensemble@{name}`")
+        if evaluation := read_evaluation(params, name):
             figures[f"{name}.json"] = json.dumps(figures_of(evaluation).for_dvc(), indent=1) + "\n"
     return _replace(params, folder, figures, _is_metrics)
 

@@ -12,7 +12,7 @@ from scn.evaluation.comparison import MARKS, Beside, Comparison, comparisons, si
 from scn.evaluation.paper_networks import parameters_of
 from scn.evaluation.protocols import PROTOCOLS, protocol
 from scn.evaluation.published import KNOWN_AS, Published, citation
-from scn.evaluation.runs import Run, read_runs
+from scn.evaluation.runs import Run, left_out, read_runs
 from scn.imaging.tasks import TASKS
 from scn.inference.records import Figures
 
@@ -115,6 +115,7 @@ def print_report(params: Params, shipped: Sequence[Run] = ()) -> None:
         ("Papers", _papers(compared)),
         ("Measured by", _protocols(runs, compared)),
         ("Published", dict.fromkeys(f"{line.experiment}: {line.published}" for line in told)),
+        ("Left out", left_out(params)),
     ):
         if texts:
             console.print(heading)
@@ -135,7 +136,7 @@ def report_stage(params: Params, out: Path, shipped: Sequence[Run] = ()) -> Path
         "",
         markdown_table(HEADER, [line.cells() for line in lines(runs)]),
         "",
-        *(f"- {told}" for told in _protocols(runs, compared)),
+        *(f"- {told}" for told in (*_protocols(runs, compared), *left_out(params))),
         "",
     ]
     for each in compared:

@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 from scn.config.params import Params
 from scn.core.errors import UserError
+from scn.core.hashing import file_sha256
 from scn.evaluation.results import Evaluation, SetResult, figures_of, result_file
-from scn.inference.model_files import inherited_corpora
+from scn.inference.model_files import WEIGHTS, inherited_corpora
 from scn.inference.records import Figures, Metrics, Receipt, Record
 
 R = TypeVar("R", bound=Record)
@@ -57,13 +58,44 @@ class Run:
 def read_runs(params: Params) -> list[Run]:
     """Returns every experiment that was measured with self-ensemble, in the order of params.yaml.
 
+    Those that were measured before their model was trained again are left out, which `left_out` tells.
+
     Raises:
         UserError: if none was measured yet, or a file can't be read.
     """
     found = [run for name in params.experiments if (run := _read_run(params, name))]
     if not found:
-        raise UserError(f"{params.root / 'evaluations'} has no figures of any experiment yet: run `dvc repro` first.")
+        none = f"{params.root / 'evaluations'} has no figures of any experiment yet: run `dvc repro` first."
+        raise UserError("\n".join(left_out(params)) or none)
     return found
+
+
+def left_out(params: Params) -> list[str]:
+    """Returns a sentence for each experiment whose figures are of other weights than its model has.
+
+    Raises:
+        UserError: if a file can't be read.
+    """
+    measured = {name: _evaluation(params, name) for name in params.experiments}
+    others = {name: _other_weights(params, each) for name, each in measured.items() if each}
+    return [
+        f"The figures of {name} are of other weights than {other}, and left out: run `dvc repro ensemble@{name}`."
+        for name, other in others.items()
+        if other
+    ]
+
+
+def read_evaluation(params: Params, name: str) -> Evaluation | None:
+    """Returns the figures of an experiment with self-ensemble; None without any, or of other weights than its model's.
+
+    Raises:
+        UserError: if a file can't be read, or self-ensemble is missing.
+    """
+    evaluation = _evaluation(params, name)
+    if evaluation is None or _other_weights(params, evaluation):
+        return None
+    figures_of(evaluation)  # tells if self-ensemble is missing
+    return evaluation
 
 
 def read_shipped(folder: Path) -> Run:
@@ -108,10 +140,9 @@ def read_curves(folder: Path) -> dict[str, Curve]:
 
 
 def _read_run(params: Params, name: str) -> Run | None:
-    evaluation = _read(Evaluation, result_file(params.root, name, "ensemble"), f"run `dvc repro ensemble@{name}`")
+    evaluation = read_evaluation(params, name)
     if evaluation is None:
         return None
-    figures_of(evaluation)  # tells if self-ensemble is missing
     receipt = _read(Receipt, params.root / "published" / f"{name}.json", f"run `dvc repro publish@{name}`")
     config = _json(params.root / "models" / name / "config.json")
     corpora = {**(config.get("training_corpora") or {}), **inherited_corpora(config)[0]}
@@ -123,6 +154,22 @@ def _read_run(params: Params, name: str) -> Run | None:
         version_url=receipt.url if receipt else None,
         licences={corpus: str(index["licence"]) for corpus, index in indexes.items() if index.get("licence")},
     )
+
+
+def _evaluation(params: Params, name: str) -> Evaluation | None:
+    return _read(Evaluation, result_file(params.root, name, "ensemble"), f"run `dvc repro ensemble@{name}`")
+
+
+def _other_weights(params: Params, evaluation: Evaluation) -> str:
+    """The file, below the folder of params.yaml, that tells of other weights than were measured; "" if none does."""
+    name, measured = evaluation.experiment, evaluation.provenance.weights_sha256
+    weights, first = params.root / "models" / name / WEIGHTS, result_file(params.root, name, "model")
+    with suppress(OSError):  # it may lie elsewhere
+        if file_sha256(weights) != measured:
+            return weights.relative_to(params.root).as_posix()
+    # Then the pictures are of these weights, too.
+    found = (_json(first).get("provenance") or {}).get("weights_sha256", measured)
+    return "" if found == measured else first.relative_to(params.root).as_posix()
 
 
 def _read(kind: type[R], path: Path, cure: str) -> R | None:

@@ -16,7 +16,7 @@ from scn.evaluation.page.provenance import Group, provenance
 from scn.evaluation.page.studies import Study, studies
 from scn.evaluation.protocols import PROTOCOLS
 from scn.evaluation.published import citation
-from scn.evaluation.runs import Curve, Run, read_curves, read_runs
+from scn.evaluation.runs import Curve, Run, left_out, read_curves, read_runs
 from scn.imaging.tasks import TASKS, Task
 
 
@@ -33,6 +33,8 @@ class Report:
     """Everything that the template shows."""
 
     runs: Sequence[Run]
+    left_out: Sequence[str]
+    """A sentence for each experiment whose figures are not shown."""
     sections: Sequence[Section]
     curves: Sequence[Lines]
     legend: Mapping[int, str]
@@ -82,6 +84,7 @@ def gather(params: Params, *, timed: bool = True, machine: str = "", shipped: Se
     papers = dict.fromkeys(beside.row.paper for each in compared for beside in each.published)
     return Report(
         runs=runs,
+        left_out=left_out(params),
         sections=[
             Section(task=TASKS[name], panels=[each for each in panels if each.compared.task == name])
             for name in dict.fromkeys(each.task for each in compared)

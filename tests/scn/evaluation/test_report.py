@@ -10,6 +10,7 @@ from finished_runs import finish
 from scn import zoo
 from scn.config.params import Params
 from scn.core.errors import UserError
+from scn.evaluation.page.page import write_page
 from scn.evaluation.report import (
     BESIDE_HEADER,
     MARKS_OF_TABLE,
@@ -95,6 +96,21 @@ def test_nothing_measured_and_broken_files(small_project: Any, tmp_path: Path) -
     with pytest.raises(UserError, match="The figures of sr-x2 lack self-ensemble: run `dvc repro ensemble@sr-x2`"):
         read_runs(small_project.params)
     assert not (tmp_path / "report.md").exists()
+
+
+def test_an_experiment_that_is_left_out_is_told(
+    project: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.add_model("sr-x2", seed=1)
+    told = "The figures of sr-x2 are of other weights than models/sr-x2/model.safetensors, and left out: run"
+    print_report(project.params)
+    for text in (
+        capsys.readouterr().out,
+        report_stage(project.params, tmp_path / "report.md").read_text(),
+        write_page(project.params, tmp_path / "report.html", timed=False).read_text(),
+    ):
+        assert told in text
+        assert "car-q10" in text
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from finished_runs import finish
 
 from scn import zoo
 from scn.core.errors import UserError
-from scn.evaluation.runs import read_curves, read_runs, read_shipped
+from scn.evaluation.runs import left_out, read_curves, read_runs, read_shipped
 
 SHIPPED = Path(zoo.__file__).parent
 EXPERIMENTS = {"sr-x2": ("sr", 2), "dn-s25": ("dn", 25)}
@@ -44,6 +44,27 @@ def test_figures_without_self_ensemble_are_told(tmp_path: Path) -> None:
     path = tmp_path / "evaluations/dn-s25/ensemble.json"
     path.write_text(path.read_text().replace('"ensemble"', '"elephant"'))
     with pytest.raises(UserError, match="The figures of dn-s25 lack self-ensemble: run `dvc repro ensemble@dn-s25`"):
+        read_runs(params)
+
+
+def test_figures_of_other_weights_than_a_model_has_are_not_shown(tmp_path: Path) -> None:
+    params = finish(tmp_path, EXPERIMENTS)
+    weights, evaluated = tmp_path / "models/sr-x2/model.safetensors", tmp_path / "evaluations/sr-x2/model.json"
+    told = "The figures of sr-x2 are of other weights than {}, and left out: run `dvc repro ensemble@sr-x2`."
+    measured = "w" * 64
+    for path, content, other in (
+        (weights, b"trained again", "models/sr-x2/model.safetensors"),
+        (evaluated, json.dumps({"provenance": {"weights_sha256": "x" * 64}}).encode(), "evaluations/sr-x2/model.json"),
+        (evaluated, json.dumps({"provenance": {"weights_sha256": measured}}).encode(), None),
+        (evaluated, b"{", None),
+    ):
+        path.write_bytes(content)
+        assert [run.name for run in read_runs(params)] == (["dn-s25"] if other else ["sr-x2", "dn-s25"])
+        assert left_out(params) == ([told.format(other)] if other else [])
+        path.unlink()
+    for name in EXPERIMENTS:
+        (tmp_path / f"models/{name}/model.safetensors").touch()
+    with pytest.raises(UserError, match=r"^The figures of sr-x2 are .*\nThe figures of dn-s25 are of other weights"):
         read_runs(params)
 
 
