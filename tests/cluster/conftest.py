@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alone import Alone
@@ -18,6 +19,18 @@ MEASURED: list[Row] = []
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--cluster-json", type=Path, metavar="FILE", help="write what the cluster's tests measure")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Sends the rows of one of several processes to the one that shows the table."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["measured"] = MEASURED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Takes the rows of a process of pytest-xdist, which has none if it was killed."""
+    MEASURED.extend(getattr(node, "workeroutput", {}).get("measured", []))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
