@@ -2,11 +2,12 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
@@ -62,14 +63,9 @@ def _rank_of_same_forms(*arguments: Any) -> None:
     scaling._rank(*arguments)
 
 
-def _start_instead(monkeypatch: pytest.MonkeyPatch, rank: Callable[..., None]) -> None:
-    """Has the benchmark's processes run `rank`."""
-    spawn = scaling.torch.multiprocessing.spawn
-    monkeypatch.setattr(scaling.torch.multiprocessing, "spawn", lambda _, *words, **more: spawn(rank, *words, **more))
-
-
 def test_the_form_after_one_that_does_not_wait_pays_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    _start_instead(monkeypatch, _rank_of_same_forms)
+    spawn = partial(scaling.torch.multiprocessing.spawn, _rank_of_same_forms)
+    monkeypatch.setattr(scaling.torch.multiprocessing, "spawn", lambda _, *words, **more: spawn(*words, **more))
     _, steps = scaling.measured(2, 2, {"same": {}})
     assert all(row["step_ms"] >= 100 for row in steps)  # on the first worker, which writes, `alone` takes no time
 
@@ -81,24 +77,20 @@ def test_every_form_is_timed() -> None:
     assert {row["form"] for row in steps} == {"alone", "buckets", "after", "lanes", "DDP"}
 
 
-def _forms_of_known_times(network: Any, world: World) -> tuple[dict[str, Any], int]:
-    """One worker takes 0.1 s for its part and 0.2 s for everything; two together take 0.2 s for a part each."""
-    of_one = 1 if world.rank == 0 else 0
-    times = {"one": 0.1 * of_one, "one, all": 0.2 * of_one, "alone": 0.1, "buckets": 0.2, "DDP": 0.1}
-    return {name: partial(time.sleep, seconds) for name, seconds in times.items()}, 4
-
-
-def _rank_of_known_times(*arguments: Any) -> None:
-    scaling._forms = _forms_of_known_times
-    scaling._rank(*arguments)
-
-
 def test_weak_and_strong_scaling_are_those_beside_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    _start_instead(monkeypatch, _rank_of_known_times)
-    _, steps = scaling.measured(2, 1, {"same": {}})
-    row = next(row for row in steps if row["form"] == "buckets")
-    assert row["weak_%"] == pytest.approx(50, rel=0.2)
-    assert row["strong_%"] == pytest.approx(50, rel=0.2)
+    """One worker takes 0.1 s for its part and 0.2 s for everything; two together take 0.25 s for a part each."""
+    seconds = {"one": 0.1, "one, all": 0.2, "alone": 0.1, "buckets": 0.25, "DDP": 0.1}
+    steps = {name: [each, each] for name, each in seconds.items()}
+
+    def measure(rank: object, words: tuple[Any, ...], nprocs: int) -> None:
+        found = {"sent": dict.fromkeys(scaling.SIZES, 0.1), "steps": {"same": (4, steps)}}
+        torch.save(found, Path(words[2]) / "found.pt")
+
+    monkeypatch.setattr(scaling.torch.multiprocessing, "spawn", measure)
+    _, rows = scaling.measured(2, 2, {"same": {}})
+    row = next(row for row in rows if row["form"] == "buckets")
+    assert row["weak_%"] == pytest.approx(40)
+    assert row["strong_%"] == pytest.approx(40)
 
 
 def test_every_number_of_lanes_is_timed_and_computes_the_same_batch(monkeypatch: pytest.MonkeyPatch) -> None:
