@@ -7,6 +7,7 @@ from pathlib import Path
 
 from scn.config.params import PARAMS_FILE, load_params
 from scn.core.errors import UserError
+from scn.core.masking import masked
 from scn.inference.auto import AUTO, Candidate
 from scn.inference.handle import Model
 from scn.registry.reference import version_named
@@ -42,7 +43,7 @@ class FollowingModels(Models):
             except UserError as error:
                 if self._told.get(reference) != wanted:
                     self._told[reference] = wanted
-                    print(f"{reference}: {present or 'what ships'} serves on ({error})", file=sys.stderr)
+                    print(masked(f"{reference}: {present or 'what ships'} serves on ({error})"), file=sys.stderr)
         self._asked.setdefault(reference, now)
         return super().load(reference)
 

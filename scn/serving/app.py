@@ -14,6 +14,7 @@ without being allowed to. docs/serving-api.md has all of it for programs.
 
 import asyncio
 import re
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -33,12 +34,14 @@ from starlette.routing import Route
 
 from scn.core.errors import UserError, short
 from scn.core.files import private_folder
+from scn.core.masking import masked
 from scn.imaging.formats import FORMATS, writable
 from scn.inference.restore import SMALLEST, Chroma
 from scn.registry.pointers import LATEST
 from scn.registry.reference import ModelEntry
 from scn.serving.jobs import ENDED, Full, Job, Jobs, State
 from scn.serving.work import Restorer, Wanted, header
+from scn.storage.base import StoreError
 
 PAGE = Path(__file__).parent / "page"
 _POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -85,6 +88,11 @@ def make_app(
     @app.exception_handler(UserError)
     async def told(request: Request, error: UserError) -> JSONResponse:
         return JSONResponse({"error": str(error)}, 422)
+
+    @app.exception_handler(StoreError)
+    async def away(request: Request, error: StoreError) -> JSONResponse:
+        print(masked(str(error)), file=sys.stderr)  # it names places, which are no stranger's business
+        return JSONResponse({"error": "The models that are published can't be looked up now: try again later."}, 502)
 
     @app.exception_handler(AnyHTTPException)
     async def refused(request: Request, error: AnyHTTPException) -> JSONResponse:

@@ -12,6 +12,7 @@ from scn.registry.promote import rollback
 from scn.registry.publish import publish
 from scn.registry.reference import version_named
 from scn.storage import open_store
+from scn.storage.base import StoreError
 
 NAME = "dn-s25"
 
@@ -83,8 +84,20 @@ def test_what_can_not_be_loaded_is_told_once_while_what_was_loaded_serves(
     assert told.count("\n") == 1
 
 
-def test_what_was_loaded_serves_while_the_registry_is_away(project: Any) -> None:
+def test_what_was_loaded_serves_while_the_registry_is_away(
+    project: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     models = FollowingModels("cpu", project.params.path)
     before = models.load(NAME)
     shutil.rmtree(project.root / "store/registry")
     assert models.load(NAME) is before
+    capsys.readouterr()
+
+    def away(*_: object) -> str:
+        raise StoreError("No answer from http://user:secret@10.0.0.7: start the service.")
+
+    models = FollowingModels("cpu", project.params.path)
+    models.loaded[NAME] = before
+    monkeypatch.setattr(following, "version_named", away)
+    assert models.load(NAME) is before
+    assert "(No answer from http://***@10.0.0.7: start the service.)" in capsys.readouterr().err

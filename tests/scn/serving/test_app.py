@@ -26,6 +26,8 @@ from scn.inference.restore import Options
 from scn.registry.reference import load
 from scn.serving import app
 from scn.serving.jobs import State
+from scn.storage.base import StoreError
+from scn.storage.local import FileStore
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -270,6 +272,28 @@ def test_a_folder_that_another_user_can_reach_takes_no_photograph(served: Served
     assert served.ended(sent.json()["id"])["state"] == "done"
     assert not list(taken.iterdir())
     assert served.jobs.folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_registry_that_is_away_is_told_to_strangers_without_its_place(
+    served: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert served.send(png()).status_code == 201
+
+    def away(_: FileStore) -> None:
+        raise StoreError("No answer from http://user:secret@10.0.0.7 for s3://models: start the service.")
+
+    monkeypatch.setattr(FileStore, "reach", away)
+    for answer in (
+        requests.get(f"{served.url}api/about", timeout=60),
+        served.send(png(), model="sr-x2@v1"),
+        served.send(png(), model="", factor=2),
+    ):
+        assert (answer.status_code, answer.json()) == (
+            502,
+            {"error": "The models that are published can't be looked up now: try again later."},
+        )
+    assert "No answer from http://***@10.0.0.7 for s3://models" in capsys.readouterr().err
+    assert served.send(png()).status_code == 201  # by what was loaded before
 
 
 def test_a_file_that_is_not_there_is_told_with_why(served: Served) -> None:
