@@ -17,6 +17,7 @@ from tqdm import tqdm
 from scn.core import terminal
 from scn.core.errors import UserError
 from scn.core.files import HIDDEN
+from scn.core.masking import masked
 from scn.imaging.formats import Format, looks_like_an_image, named
 from scn.imaging.image_io import check_holds, decode_photograph, encode_photograph, lost
 from scn.inference.batch import NothingToRestore
@@ -210,7 +211,7 @@ def restore_stores(
         try:
             for result in tqdm(results, total=len(left), unit="image", leave=False, disable=None, **terminal.size()):
                 if result.error:
-                    tqdm.write(f"scn: {result.error}", file=sys.stderr)
+                    tqdm.write(masked(f"scn: {result.error}"), file=sys.stderr)
                     outcome.failed.append(result.source)
                 elif result.nothing:
                     tqdm.write(f"{result.source}: {result.nothing}", file=sys.stderr)
@@ -221,7 +222,7 @@ def restore_stores(
             outcome.stopped, last = True, open_store(target)  # which does not wait: that may be what was stopped
         write_manifest(last)
     except StoreError as error:
-        print(f"scn: {error}", file=sys.stderr)
+        print(masked(f"scn: {error}"), file=sys.stderr)
         outcome.away = True
     return outcome
 

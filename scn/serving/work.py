@@ -14,6 +14,7 @@ import numpy as np
 
 from scn.config.params import PARAMS_FILE
 from scn.core.errors import UserError, short
+from scn.core.masking import masked
 from scn.imaging.formats import FORMATS, Format, check_can, format_of, looks_like_an_image, named
 from scn.imaging.image_io import Photograph, check_holds, decode_photograph, encode_photograph, lost, size_of
 from scn.inference.auto import AUTO
@@ -234,7 +235,7 @@ class Restorer:
             try:
                 self.models.load(each)
             except UserError as error:
-                print(f"{each}: {error}", file=sys.stderr)
+                print(masked(f"{each}: {error}"), file=sys.stderr)
                 raise UserError(f"model: {each} can't be loaded here: choose another.") from None
 
     def _scale(self, reference: str) -> int:

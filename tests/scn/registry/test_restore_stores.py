@@ -159,12 +159,12 @@ def test_an_image_that_a_store_refuses_stops_no_other_unless_the_store_is_gone(
         if store.url.endswith("/in"):
             tried.add(key)
             if gone or key == "a-archived.png":
-                raise StoreError(f"The service refused {key}: check the keys.")
+                raise StoreError(f"http://me:secret@host refused {key}: check the keys.")
         read(store, key, file)
 
     def reachable(store: FileStore, write: bool = True) -> None:
         if gone and store.url.endswith("/in"):
-            raise StoreError("No answer: start the service.")
+            raise StoreError("No answer from http://me:secret@host: start the service.")
         usable(store, write)
 
     monkeypatch.setattr(FileStore, "_read", refuses)
@@ -173,8 +173,9 @@ def test_an_image_that_a_store_refuses_stops_no_other_unless_the_store_is_gone(
     assert (status, sum(pauses)) == (1, 600)
     if gone:
         assert (tried, "; stopped, as a store fails;" in out) == ({"a-archived.png"}, True)
+        assert err.endswith("scn: No answer from http://***@host: start the service.\n")
     else:
-        assert "scn: The service refused a-archived.png: check the keys.\n" in err
+        assert "scn: http://***@host refused a-archived.png: check the keys.\n" in err
         check(project, photographs)
 
 

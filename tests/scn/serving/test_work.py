@@ -85,6 +85,18 @@ def test_a_tiny_photograph_tells_nothing_of_the_time_that_others_take(restorer: 
     assert restorer.rates != {"dn-s25": 3.0}
 
 
+def test_the_log_has_no_password_of_a_store(
+    restorer: Restorer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def away(_: str) -> None:
+        raise UserError("No answer from http://me:secret@host: start the service.")
+
+    monkeypatch.setattr(restorer.models, "load", away)
+    with pytest.raises(UserError, match="can't be loaded here"):
+        restorer.check(Wanted(name="a.png", reference="dn-s25"))
+    assert capsys.readouterr().err == "dn-s25: No answer from http://***@host: start the service.\n"
+
+
 def test_luma_alone_is_estimated_at_a_third_where_channels_are_restored_each(restorer: Restorer) -> None:
     restorer.rates = {"dn-s25": 3.0, "sr-x2": 5.0}
 
