@@ -1,5 +1,6 @@
 """The training loop, in plain PyTorch; the caller gives it rank and world size."""
 
+import math
 import resource
 import socket
 import time
@@ -126,8 +127,9 @@ class History:
 
     @property
     def rows(self) -> list[Row]:
-        """The points of the training curves, in order."""
-        return [dict(zip(self.columns, values, strict=True)) for values in zip(*self.columns.values(), strict=True)]
+        """The points of the training curves, in order, of each what is known of it."""
+        points = [dict(zip(self.columns, values, strict=True)) for values in zip(*self.columns.values(), strict=True)]
+        return [{name: value for name, value in point.items() if not math.isnan(value)} for point in points]
 
     def add(self, **values: float) -> None:
         """Adds the values of one step to the sums."""
@@ -147,8 +149,9 @@ class History:
         means = {name: value / n for name, value in self.sums.items()}
         self.sums = {}
         row = {"step": step, "learning_rate": rate, **means, "patches_per_second": batch / means["step_time"]}
-        for name, value in row.items():
-            self.columns.setdefault(name, array("d")).append(value)
+        earlier = max(map(len, self.columns.values()), default=0)
+        for name in {**self.columns, **row}:  # other code, which began the run, may have noted others: NaN
+            self.columns.setdefault(name, array("d", [math.nan]) * earlier).append(row.get(name, math.nan))
         return row
 
 

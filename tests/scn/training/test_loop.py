@@ -158,6 +158,17 @@ def test_what_was_told_before_is_told_at_once_when_a_run_goes_on(project: Projec
     assert calls[0] == calls[1] == {"on_resume": 1, "on_log": 8}
 
 
+def test_points_of_code_that_noted_other_values_keep_what_each_has() -> None:
+    theirs = {"step": [5.0, 10.0], "step_time": [1.0, 2.0], "energy": [7.0, 8.0]}
+    rows = {name: torch.tensor(values, dtype=torch.float64) for name, values in theirs.items()}
+    history = History.of({"rows": rows})
+    history.add(loss=0.5, step_time=4.0)
+    latest = history.point(15, 1e-3, 8)
+    assert latest == {"step": 15, "learning_rate": 1e-3, "loss": 0.5, "step_time": 4.0, "patches_per_second": 2.0}
+    earlier = [{"step": 5, "step_time": 1, "energy": 7}, {"step": 10, "step_time": 2, "energy": 8}]
+    assert History.of(history.state()).rows == [*earlier, latest]
+
+
 class Watching(Silent):
     def __init__(self) -> None:
         self.calls, self.rows = Counter[str](), list[Row]()
