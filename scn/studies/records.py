@@ -83,6 +83,8 @@ class Row(Record):
     """Hash of what decides the figures besides the weights: images, code, pyramids, precision asked for."""
     precision: str
     """Precision of the network while it was measured."""
+    trained_in: str | None = None
+    """Kind of the device and precision of the training, of several "; " between them; None: it was not kept then."""
     machine: str
     """Processor and number of CPUs that trained."""
     commit: str | None = None
@@ -178,6 +180,8 @@ class StudyProvenance(Record):
     """Name of the protocol of all figures but Row.further (scn.evaluation.protocols)."""
     precisions: list[str]
     """Precisions of the networks while they were measured."""
+    unlike: str = ""
+    """A sentence that says how rows were computed in different ways; "" if all were in one."""
     training_data_sha256: str
     """TrainingManifest.sha256 of the experiment."""
     evaluation_data_sha256: str

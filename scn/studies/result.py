@@ -54,6 +54,7 @@ def collect(folder: Folder, plan: Plan, params: Params, rows: Sequence[Row], mea
         provenance=StudyProvenance(
             protocol=study.protocol,
             precisions=sorted({row.precision for row in rows}),
+            unlike=computed_unlike(rows),
             training_data_sha256=train.sha256,
             evaluation_data_sha256=evaluation.sha256,
             training_images=train.images,
@@ -65,6 +66,16 @@ def collect(folder: Folder, plan: Plan, params: Params, rows: Sequence[Row], mea
             seconds=sum(row.seconds for row in rows),
         ),
     )
+
+
+def computed_unlike(rows: Sequence[Row]) -> str:
+    """A sentence if trainings differ in precision or kind of device, or figures in precision; "" if all are alike."""
+    ways = {
+        "trained in": sorted({row.trained_in for row in rows if row.trained_in}),
+        "measured in": sorted({row.precision for row in rows}),
+    }
+    told = [f"{what} {' and '.join(found)}" for what, found in ways.items() if len(found) > 1]
+    return f"Networks were {', and '.join(told)}: differences between them may come of that." if told else ""
 
 
 def _variant(folder: Folder, params: Params, plan: Plan, name: str, rows: dict[str, list[Row]]) -> VariantResult:

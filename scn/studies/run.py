@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from scn.core.cpus import machine
 from scn.core.errors import Stopped, UserError
 from scn.core.files import locked, write_atomically
 from scn.core.hashing import file_sha256
+from scn.core.nodes import common, refusal
 from scn.core.ray import start_ray
 from scn.inference.model_files import CONFIG, WEIGHTS, load_model
 from scn.inference.records import Figures
@@ -89,6 +91,8 @@ def run_study(
         result = collect(folder, plan, mine, rows, _input(folder, mine))
         write_atomically(path / "result.json", result.dumps())
         write_page(result, path)
+        if result.provenance.unlike:
+            print(f"{study.name}: {result.provenance.unlike}", flush=True)
         return path
 
 
@@ -136,6 +140,7 @@ def train_and_measure(study: Study, params_file: Path, variant: str, seed: int, 
             training_code_sha256=config["identity"]["code_sha256"],
             measured=measured,
             precision=precision_of(network, experiment),
+            trained_in=_trained_in(config),
             machine=config["machine"],
             commit=config["commit"],
         )
@@ -155,6 +160,12 @@ def shown(figures: Mapping[str, Mapping[str, Figures]], study: Study, sets: Sequ
                 "the evaluation set."
             )
     return found
+
+
+def _trained_in(config: Mapping[str, Any]) -> str:
+    """The kinds of devices and the precisions of a training, without threads, on which rounding alone depends."""
+    devices = (made["versions"]["device"] for made in config["made_by"])
+    return "; ".join(dict.fromkeys(re.sub(r", \d+ threads?(, compiled)?$", "", device) for device in devices))
 
 
 def _trained(model: Path, wanted: Mapping[str, Any]) -> bool:
@@ -223,7 +234,7 @@ def _each(function: Callable[..., R], calls: Iterable[tuple[Any, ...]]) -> Itera
     start_ray()
     gpus = 1 if ray.cluster_resources().get("GPU") else 0
     task: Any = ray.remote(num_gpus=gpus)(_outcome)
-    started = [task.remote(function, call) for call in calls]
+    started = [task.remote(common(), function, call) for call in calls]
     for reference in started:
         outcome = ray.get(reference)
         if isinstance(outcome, Exception):
@@ -233,8 +244,14 @@ def _each(function: Callable[..., R], calls: Iterable[tuple[Any, ...]]) -> Itera
         yield outcome
 
 
-def _outcome(function: Callable[..., R], call: tuple[Any, ...]) -> R | UserError | Stopped:
-    """The result of a call, or a mistake that it met: Ray would show every task's as a traceback."""
+def _outcome(needed: dict[str, str], function: Callable[..., R], call: tuple[Any, ...]) -> R | UserError | Stopped:
+    """The result of a call, or a mistake that it met: Ray would show every task's as a traceback.
+
+    Args:
+        needed: what the node must have (scn.core.nodes.common).
+    """
+    if refused := refusal(needed):
+        return refused
     try:
         return function(*call)
     except (UserError, Stopped) as error:

@@ -23,7 +23,7 @@ from scn.evaluation.runner import evaluate_stage
 from scn.launch.stage import train_stage
 from scn.studies.budget import steps_within
 from scn.studies.records import Plan, Timing
-from scn.studies.run import run_study
+from scn.studies.run import _outcome, run_study
 
 Tiny = Callable[[str], list[str]]
 TABLE = "scn-table4"
@@ -107,6 +107,25 @@ def test_a_study_that_was_begun_before_seeds_were_kept_goes_on(studied: Params, 
     run_study(TABLE, studied, seeds=1)
     assert figures(done) == before
     assert json.loads((done / "plan.json").read_text())["seeds"] == 1
+
+
+def test_a_row_says_in_what_it_was_trained(studied: Params, done: Path) -> None:
+    result = json.loads((done / "result.json").read_text())
+    (trained_in,) = {row["trained_in"] for row in result["rows"]}
+    assert re.fullmatch(r"\S.*, (float32|bfloat16)", trained_in)
+    path = done / "rows" / "unet-0.json"
+    row = json.loads(path.read_text()) | {"trained_in": "another GPU, bfloat16"}
+    path.write_text(json.dumps(row))
+    run_study(TABLE, studied, seeds=1)
+    told = f"Networks were trained in {' and '.join(sorted((trained_in, 'another GPU, bfloat16')))}: differences"
+    assert told in (done / "README.md").read_text()
+
+
+def test_a_node_of_a_cluster_with_other_packages_trains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "10.0.0.1")
+    refused = _outcome({"torch": "1.0"}, lambda: pytest.fail("it was carried out"), ())
+    assert isinstance(refused, UserError)
+    assert " in place of 1.0: start all nodes from one image" in str(refused)
 
 
 def test_a_damaged_model_is_trained_again(studied: Params, done: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from scn.inference.records import Figures
 from scn.studies.page import plot_of, write_page
 from scn.studies.plot import Axis, Mark, Plot, Series, write_plot
 from scn.studies.records import PointSummary, Result, Row, StudyProvenance, VariantResult
+from scn.studies.result import computed_unlike
 from scn.studies.spread import summary
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -60,6 +61,23 @@ def test_a_result_of_another_format_is_none() -> None:
     assert Result.loads(written, Path("result.json"), "") == result()
     with pytest.raises(UserError, match=r"^result\.json holds no result \(format: input should be 1\)"):
         Result.loads(written.replace(b'"format": 1', b'"format": 2'), Path("result.json"), "carry it out again")
+
+
+def test_rows_that_were_computed_in_different_ways_are_told_in_one_sentence(tmp_path: Path) -> None:
+    first = result().rows[0]
+    assert computed_unlike([first, first.model_copy(update={"trained_in": "CPU, bfloat16"})]) == ""  # an older row
+    alike = first.model_copy(update={"trained_in": "CPU, bfloat16"})
+    assert computed_unlike([alike, alike]) == ""
+    for change, told in (
+        ({"trained_in": "CPU, float32"}, "trained in CPU, bfloat16 and CPU, float32"),
+        ({"precision": "bfloat16"}, "measured in bfloat16 and float32"),
+        ({"trained_in": "B", "precision": "b"}, "trained in B and CPU, bfloat16, and measured in b and float32"),
+    ):
+        sentence = computed_unlike([alike, alike.model_copy(update=change)])
+        assert sentence == f"Networks were {told}: differences between them may come of that."
+    about = result().provenance.model_copy(update={"unlike": sentence})
+    write_page(result(provenance=about), tmp_path)
+    assert f"**{sentence}** " in (tmp_path / "README.md").read_text()
 
 
 def row_of(page: str, title: str) -> list[str]:
