@@ -189,6 +189,18 @@ def changed(workspace: Workspace, key: str) -> Iterator[None]:
         path.write_text(before)
 
 
+def test_shards_that_are_looked_at_again_make_no_grouped_training_stale(workspace: Workspace, tmp_path: Path) -> None:
+    """Groups may be set when the shards are there: their order is told then, and not at the stage's next run."""
+    copy = Workspace(tmp_path / "workspace")
+    shutil.copytree(workspace.root, copy.root, symlinks=True)
+    told = []
+    for section, values in (("train", {"group_mib": 64}), ("data", {"png_level": 2})):
+        copy.change({section: values})
+        copy.run("dvc", "repro", "shard@sr-x2")
+        told.append((copy.root / "shards/sr-x2/train.sha256").read_text())
+    assert told[0] == told[1]
+
+
 def test_the_page_and_this_test_know_every_key() -> None:
     model = network_config({"name": "scn"}, "-")
     sections = {"data": DataConfig, "train": TrainConfig, "run": RunConfig, "model": type(model)}

@@ -94,7 +94,7 @@ def _shards(params: Params, experiment: Experiment) -> dict[str, Any]:
         "smallest": experiment.train.patch_size * experiment.scale,
         "corpora": _corpora(params, [*experiment.data.train, *experiment.data.evaluation]),
         "code_sha256": code_sha256(sources(*_DATA_PREPARATION)),
-    }
+    } | ({"grouped": True} if experiment.train.group_mib is not None else {})  # train.sha256 has their order then
 
 
 def _training(params: Params, experiment: Experiment) -> dict[str, Any]:

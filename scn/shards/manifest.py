@@ -90,8 +90,8 @@ class TrainingManifest(_Manifest, ImageSet):
 
     @property
     def order(self) -> str:
-        """SHA-256 of the list of shards, in their order."""
-        return digest([shard.sha256 for shard in self.shards])
+        """SHA-256 of what groups of images are made of: the images of each shard and their sizes, shard after shard."""
+        return digest([[[image, *size] for image, size in sorted(shard.images.items())] for shard in self.shards])
 
 
 class EvaluationManifest(_Manifest):
