@@ -8,7 +8,6 @@ Fingerprints are kept in the store, under the hashes of the files, so that the n
 finds them there.
 """
 
-import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from scn.core.errors import UserError
 from scn.core.hashing import code_sha256, digest, sources
 from scn.corpora.corpora import Source
-from scn.corpora.images import decode, found_pillow
+from scn.corpora.images import decode, found_pillow, pixels_sha256
 from scn.storage.base import ObjectNotFound, Store
 
 Image = NDArray[np.uint8]
@@ -89,7 +88,7 @@ def fingerprint(pixels: Image) -> Fingerprint:
     image = grey(pixels)
     places, descriptors = _features(image)
     one = pixels[..., 0] if _is_grey(pixels) else pixels
-    return Fingerprint(pixels=_sha256(one), places=places, descriptors=descriptors)
+    return Fingerprint(pixels=pixels_sha256(one), places=places, descriptors=descriptors)
 
 
 def grey(pixels: Image) -> Image:
@@ -175,9 +174,3 @@ def _unpacked(data: bytes) -> list[Fingerprint]:
 def _is_grey(pixels: Image) -> bool:
     """True if an RGB image has three equal channels; the first row is tried first, as colours mostly show there."""
     return pixels.ndim == 3 and all((part == part[..., :1]).all() for part in (pixels[:1], pixels))
-
-
-def _sha256(image: Image) -> str:
-    whole = hashlib.sha256(str(image.shape).encode())
-    whole.update(np.ascontiguousarray(image).data)
-    return whole.hexdigest()

@@ -27,7 +27,7 @@ from scn.core.errors import UserError
 from scn.core.hashing import code_sha256, digest, sources
 from scn.corpora import images
 from scn.corpora.corpora import Source
-from scn.corpora.images import decode
+from scn.corpora.images import decode, pixels_sha256
 from scn.imaging.degradation import bicubic_upscale, degrade, modcrop, to_channels
 from scn.imaging.tasks import TASKS, Task
 from scn.shards.manifest import Shard
@@ -153,9 +153,12 @@ def make_shard(job: ShardJob) -> tuple[ShardMade, bool]:
             made.append(ImageMade(index=piece.image, name=source.name, refused=without_path(error, source)))
             continue
         target, degraded = _degraded(pixels, job.spec)
-        whole = _sha256(pixels)
+        whole = pixels_sha256(pixels)
         # A target of the same shape is the image itself (scn.imaging.degradation.to_channels).
-        parts = [whole if target.shape == pixels.shape else _sha256(target), *map(_sha256, degraded.values())]
+        parts = [
+            whole if target.shape == pixels.shape else pixels_sha256(target),
+            *map(pixels_sha256, degraded.values()),
+        ]
         made.append(
             ImageMade(
                 index=piece.image,
@@ -268,9 +271,3 @@ def _stored(store: Store, record: str) -> ShardMade | None:
         return None
     shard = made.shard
     return made if shard is None or store.holds(shard.key, sha256=shard.sha256, size=shard.bytes) else None
-
-
-def _sha256(image: Image) -> str:
-    whole = hashlib.sha256(str(image.shape).encode())
-    whole.update(np.ascontiguousarray(image).data)
-    return whole.hexdigest()

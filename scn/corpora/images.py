@@ -8,11 +8,12 @@ Treatment of each kind of file (docs/images.md has the reasons); conversions are
     alpha, a transparent colour             dropped and counted if every pixel is opaque, otherwise refused
     EXIF or XMP orientation                 turned upright, counted
     embedded profile                        dropped, the values as stored; counted unless it is sRGB or a grey one
-    CMYK, Lab, more than 8 bits, signed     refused
+    CMYK, Lab, more than 8 bits, signed     refused; so are a TIFF's YCbCr without compression
     several pictures, too many pixels       refused; of a camera's MPO the photograph is taken
     other formats than FORMATS, damaged     refused
 """
 
+import hashlib
 import importlib.metadata
 import io
 import re
@@ -42,6 +43,7 @@ _REFUSED = {
     "CMYK": "is CMYK: convert it to RGB",
 }
 _ORIENTATION, _BITS_PER_SAMPLE, _SAMPLE_FORMAT = 0x0112, 0x0102, 0x0153  # tags of EXIF and TIFF
+_COMPRESSION, _PHOTOMETRIC, _YCBCR = 0x0103, 0x0106, 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +148,13 @@ def decode(data: bytes, path: Path) -> tuple[NDArray[np.uint8], list[str]]:
     return np.array(image if image.mode == mode else image.convert(mode)), conversions
 
 
+def pixels_sha256(pixels: NDArray[np.uint8]) -> str:
+    """SHA-256 of the shape and the values of an image, (H, W) or (H, W, 3), in hexadecimal."""
+    whole = hashlib.sha256(str(pixels.shape).encode())
+    whole.update(np.ascontiguousarray(pixels).data)
+    return whole.hexdigest()
+
+
 def profile_to_drop(profile: bytes) -> str:
     """The name of an ICC profile that decoding drops; "" if there is none, or it is sRGB or a grey one.
 
@@ -189,8 +198,12 @@ def _unsuitable(image: Image.Image, path: Path) -> str | None:
         problem = _DEEP
     if problem is None and image.mode not in ("1", "L", "RGB", "P", *_ALPHA):
         problem = f"has the colours {image.mode}: convert it to RGB"
-    if problem is None and image.format == "TIFF" and set(_tags(image).get(_SAMPLE_FORMAT, (1,))) != {1}:
+    tags = _tags(image)
+    if problem is None and image.format == "TIFF" and set(tags.get(_SAMPLE_FORMAT, (1,))) != {1}:
         problem = "has signed values: save it as 8 bits without a sign"
+    if problem is None and tags.get(_PHOTOMETRIC) == _YCBCR and tags.get(_COMPRESSION, 1) == 1:
+        # Pillow takes them for RGB, of four bytes a pixel.
+        problem = "has the colours YCbCr, uncompressed: convert it to RGB"
     # Pillow spreads such pixels over 0..255, but not the grey that stands for transparent.
     if problem is None and bits < 8 and image.mode == "L" and "transparency" in image.info:
         problem = "has transparent parts: flatten it"

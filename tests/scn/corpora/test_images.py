@@ -236,6 +236,7 @@ BAD = {
     "16-bit colours in planes": (tiff(2, 16, 3, 1, planar=2), "has more than 8 bits"),
     "floating point": (encoded(Image.fromarray(GREY.astype(np.float32)), "TIFF"), "has more than 8 bits"),
     "signed": (tiff(1, 8, 1, 2), "has signed values: save it as 8 bits without a sign"),
+    "YCbCr": (tiff(6, 8, 3, 1), "has the colours YCbCr, uncompressed: convert it to RGB"),
     "Lab": (tiff(8, 8, 3, 1), "has the colours LAB: convert it to RGB"),
     "truncated PNG": (encoded(Image.fromarray(RGB))[:-200], "is damaged"),
     "truncated JPEG": (encoded(Image.fromarray(RGB), "JPEG")[:-100], "is damaged"),
