@@ -15,6 +15,7 @@ from scn.core.hashing import digest
 from scn.core.parallel import carry_out
 from scn.corpora.corpora import Corpus, Source, open_corpus, open_images
 from scn.corpora.images import found_pillow
+from scn.imaging.formats import longest_side
 from scn.shards.manifest import EvaluationManifest, ImageSet, Manifests, TrainingManifest
 from scn.shards.samples import codec
 from scn.storage.base import Store
@@ -124,7 +125,7 @@ def plan(
     for index, (name, source) in enumerate(_labelled(corpora)):
         if name in refused:
             continue
-        sentence = source.refusal or _too_small(source, experiment, spec)
+        sentence = source.refusal or _misfit(source, experiment, spec)
         if sentence is None:
             used.append((index, source))
         elif training and experiment.data.unusable == "skip":
@@ -169,18 +170,22 @@ def plan(
     return Plan(corpora=tuple(corpora), jobs=tuple(jobs), refused=refused)
 
 
-def _too_small(source: Source, experiment: Experiment, spec: ShardSpec) -> str | None:
-    side = min(source.height, source.width)
-    side -= side % spec.multiple
+def _misfit(source: Source, experiment: Experiment, spec: ShardSpec) -> str | None:
+    """The sentence with which an image is refused for its size."""
     size = f"{source.path} is {source.width}x{source.height} pixels"
+    longest = longest_side(spec.task)
+    if longest and max(source.height, source.width) > longest:
+        return f"{size}, and a JPEG's sides have {longest} at most: cut it up or take it out of the corpus."
     scale = max(map(spec.task.scale, spec.levels), default=1)
-    smallest = max(SMALLEST_TARGET, SMALLEST_INPUT * scale)
+    needed = max(SMALLEST_TARGET, SMALLEST_INPUT * scale), experiment.train.patch_size * scale
+    # What is cropped to multiples has to be as large afterwards.
+    smallest, patch = (-(-side // spec.multiple) * spec.multiple for side in needed)
+    side = min(source.height, source.width)
     if side < smallest:
         return f"{size}, too small for {experiment.name}, which needs {smallest}x{smallest}: take it out of the corpus."
-    patch = experiment.train.patch_size * scale
     if spec.training and side < patch:
         return (
-            f"{size}, smaller than a patch of {patch}x{patch}: take it out of the training corpus or lower "
+            f"{size}, smaller than the {patch}x{patch} that a patch takes: take it out of the training corpus or lower "
             "train.patch_size."
         )
     return None

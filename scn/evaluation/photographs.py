@@ -16,6 +16,7 @@ from scn.corpora.corpora import Corpus, Source, open_images
 from scn.corpora.images import decode
 from scn.evaluation.protocols import Protocol, protocols_of
 from scn.imaging.degradation import bicubic_upscale, degrade, modcrop, to_channels
+from scn.imaging.formats import longest_side
 from scn.imaging.tasks import Channels
 from scn.shards.samples import About, Sample
 
@@ -77,7 +78,7 @@ class Photographs:
         """Returns a sentence that says why nothing was measured under a protocol of the task."""
         if rule.colour_only and self._grey:
             return f"{rule.name} needs colour in all images, and is left out."
-        side = rule.smallest_side(self.experiment.scale)
+        side = _smallest(rule, self.experiment.scale)
         return f"{rule.name} needs {side}x{side} pixels or more of all images, and is left out."
 
     def read(self, numbers: Iterable[int], target: Channels) -> Iterator[Sample]:
@@ -140,17 +141,19 @@ def open_photographs(params: Params, experiment: Experiment, reference: str, inp
         UserError: if a set is not here, or naming all images that can't be used.
     """
     corpus = open_images(params, reference)
-    smallest = protocols_of(experiment.task)[0].smallest_side(experiment.scale)
+    smallest = _smallest(protocols_of(experiment.task)[0], experiment.scale)
+    longest = longest_side(experiment.task) if inputs is None else None
     problems = []
     for image in corpus.images:
-        side = min(image.height, image.width)
+        size = f"{image.path} is {image.width}x{image.height} pixels"
         if image.refusal:
             problems.append(image.refusal)
-        elif side - side % experiment.scale < smallest:
+        elif min(image.height, image.width) < smallest:
             problems.append(
-                f"{image.path} is {image.width}x{image.height} pixels, but {experiment.name} is measured on at least "
-                f"{smallest}x{smallest}: take it out."
+                f"{size}, but {experiment.name} is measured on at least {smallest}x{smallest}: take it out."
             )
+        elif longest and max(image.height, image.width) > longest:
+            problems.append(f"{size}, and a JPEG's sides have {longest} at most: cut it up or take it out.")
     if inputs is None:
         _tell(problems)
         return Photographs(experiment=experiment, corpus=corpus)
@@ -170,6 +173,11 @@ def open_photographs(params: Params, experiment: Experiment, reference: str, inp
         inputs_sha256=degraded.sha256,
         unused=len(degraded.images) - len(matched),
     )
+
+
+def _smallest(rule: Protocol, scale: int) -> int:
+    """The shortest side of an image that is large enough for a protocol once it is cropped to a multiple of `scale`."""
+    return -(-rule.smallest_side(scale) // scale) * scale
 
 
 def _tell(problems: list[str]) -> None:

@@ -12,6 +12,7 @@ from typing import IO, Any
 from PIL import Image, PngImagePlugin
 
 from scn.core.errors import UserError
+from scn.imaging.tasks import Task
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,6 +109,11 @@ def named(name: str) -> Format:
 def writable() -> list[str]:
     """The names, as --format takes them, of the formats that can be written here."""
     return [name for name, each in FORMATS.items() if can(each)]
+
+
+def longest_side(task: Task) -> int | None:
+    """Most pixels of a side of an image that can be degraded for a task; None: any number."""
+    return FORMATS["jpg"].longest if task.degradation == "jpeg" else None
 
 
 def readable() -> list[str]:

@@ -246,6 +246,31 @@ def test_images_that_are_too_small_are_named(project: Path, experiment: str, siz
         made(experiment)
 
 
+def test_the_size_that_is_asked_for_will_do(project: Path, configure: Configure) -> None:
+    """Images are cropped to a multiple of 6 first."""
+    configure("data", levels=[2, 3])
+    configure("train", patch_size=13)
+    Path("mine").mkdir()
+    for side, told in ((23, "too small for sr-x2, which needs 24x24:"), (41, "smaller than the 42x42 that a patch")):
+        Image.fromarray(picture(9, side, side)).save("mine/b.png")
+        with pytest.raises(UserError, match=rf"mine/b.png is {side}x{side} pixels, {told}"):
+            made("sr-x2", images="mine")
+    Image.fromarray(picture(9, 42, 42)).save("mine/b.png")
+    assert made("sr-x2", images="mine").train.images == 1
+    configure("train", patch_size=8)
+    Image.fromarray(picture(9, 24, 24)).save("mine/b.png")
+    assert made("sr-x2", images="mine").train.images == 1
+
+
+def test_an_image_that_is_longer_than_a_jpeg_is_named(project: Path, configure: Configure) -> None:
+    Image.new("L", (70_000, 64)).save("photos/scan.png")
+    told = "scan.png is 70000x64 pixels, and a JPEG's sides have 65500 at most: cut it up or take it out of the corpus."
+    with pytest.raises(UserError, match=rf"^\S*photos/{told}$"):
+        made("car-q10")
+    configure("data", unusable="skip")
+    assert made("car-q10").train.refused == {"photos/scan.png": told}
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [

@@ -82,7 +82,7 @@ def test_every_protocol_that_is_left_out_is_told(small_project: Any, tmp_path: P
     Image.fromarray(photograph(20, 40)).save(tmp_path / "small" / "b.png")
     (result,) = measured(small_project, "sr-x2", [str(tmp_path / "small")], ["input"])
     assert [result.protocol, *result.further] == ["sr-y-v1"]
-    assert result.notes == ["sr-rgb-v1 needs 27x27 pixels or more of all images, and is left out."]
+    assert result.notes == ["sr-rgb-v1 needs 28x28 pixels or more of all images, and is left out."]
     (tmp_path / "grey").mkdir()
     Image.fromarray(photograph(20, 20, 1)[..., 0]).save(tmp_path / "grey" / "a.png")
     (result,) = measured(small_project, "dn-s25", [str(tmp_path / "grey")], ["input"])
@@ -118,11 +118,34 @@ def test_all_images_that_can_not_be_used_are_told_at_once(small_project: Any, fo
         measured(small_project, "sr-x2", [str(folder)], ["input"])
     first, second = str(told.value).splitlines()
     assert "broken.png is no image, whatever its name says" in first
-    assert "tiny.png is 14x40 pixels, but sr-x2 is measured on at least 15x15: take it out." in second
+    assert "tiny.png is 14x40 pixels, but sr-x2 is measured on at least 16x16: take it out." in second
     for i in range(12):
         Image.fromarray(photograph(40, 14)).save(folder / f"{i}.png")
     with pytest.raises(UserError, match=r"\n\.\.\. and 4 more\.$"):
         measured(small_project, "sr-x2", [str(folder)], ["input"])
+
+
+def test_the_size_that_is_asked_for_will_do(small_project: Any, tmp_path: Path, photograph: Any) -> None:
+    """Images are cropped to even sides first."""
+    asked = (small_project.params, small_project.params.experiment("sr-x2"), str(tmp_path / "hr"))
+    (tmp_path / "hr").mkdir()
+    Image.fromarray(photograph(15, 15)).save(tmp_path / "hr/a.png")
+    with pytest.raises(
+        UserError, match=r"a\.png is 15x15 pixels, but sr-x2 is measured on at least 16x16: take it out\.$"
+    ):
+        open_photographs(*asked)
+    Image.fromarray(photograph(16, 16)).save(tmp_path / "hr/a.png")
+    assert len(open_photographs(*asked)) == 1
+
+
+def test_an_image_that_is_longer_than_a_jpeg_is_named(small_project: Any, tmp_path: Path) -> None:
+    experiment = small_project.params.experiment("car-q10")
+    for folder in ("hr", "lr"):
+        (tmp_path / folder).mkdir()
+        Image.new("L", (70_000, 64)).save(tmp_path / folder / "scan.png")
+    with pytest.raises(UserError, match=r"scan\.png is 70000x64 pixels, and a JPEG's sides have 65500 at most: cut it"):
+        open_photographs(small_project.params, experiment, str(tmp_path / "hr"))
+    assert len(open_photographs(small_project.params, experiment, str(tmp_path / "hr"), str(tmp_path / "lr"))) == 1
 
 
 def test_inputs_are_matched_by_their_path_first(small_project: Any, tmp_path: Path, photograph: Any) -> None:
