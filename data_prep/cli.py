@@ -73,11 +73,13 @@ def download(
     is set, the cluster reads where there are many files.
     """
     from data_prep.acquire import acquire
-    from scn.core.files import write_atomically
+    from scn.core.files import check_local, write_atomically
     from scn.corpora.corpora import index_of, licence_of, open_corpus
 
     if index and len(names) > 1:
         raise UserError("--index takes the index of one corpus: download the others without it.")
+    if index:
+        check_local("--index", index, "a file")
     loaded = load_params(params)
     for name in names:
         acquire(loaded, name)
@@ -155,9 +157,12 @@ def shard(
     the cluster's workers make them: folders of images and a file:// store must have the same path there.
     """
     from data_prep.prepare import make_manifests
+    from scn.core.files import check_folder
     from scn.shards.manifest import write_manifests
+    from scn.storage import open_store
 
     start = time.monotonic()
+    check_folder("--out", out)
     loaded = load_params(params)
     made, reused = make_manifests(
         loaded,
@@ -177,7 +182,7 @@ def shard(
         + (f" ({', '.join(counts)}: see {out})" if counts else "")
         + f" as {sum(of_set.samples for of_set in sets)} samples in {len(shards)} shards"
         + (f", of which {reused} were there already" if reused else "")
-        + f", {sum(s.bytes for s in shards)} bytes, in {store or loaded.storage.url}, "
+        + f", {sum(s.bytes for s in shards)} bytes, in {open_store(store or loaded.storage.url, loaded.root).url}, "
         f"{time.monotonic() - start:.1f} s, with {made.train.made_with['pil']}"
     )
 
@@ -202,7 +207,7 @@ def verify(
     if store and not params.exists():  # in any folder
         opened: Store = reached(open_store(store), RunConfig().store_timeout_s)
     else:
-        opened = load_params(params).open_store(url=store and open_store(store).url)
+        opened = load_params(params).open_store(url=store)
     wrong = 0
     for wrong, sentence in enumerate(problems(made, opened), 1):  # noqa: B007 - the count is told below
         print(f"data-prep: {sentence}", file=sys.stderr)

@@ -46,6 +46,14 @@ def check_local(option: str, path: Path, what: str) -> None:
         raise UserError(f"{option}: {path} is no path on this machine: name {what} here.")
 
 
+def check_folder(option: str, path: Path) -> None:
+    """Raises UserError, before hours of work, unless a folder, which need not exist yet, can be written to."""
+    check_local(option, path, "a folder")
+    there = next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"{option}: {there} is no folder that can be written to: name another one.")
+
+
 @contextmanager
 def written_beside(path: Path, write: Callable[[IO[bytes]], object], mode: int = 0o666) -> Iterator[Path]:
     """Context manager that gives a temporary file near `path`, filled by `write` and synced to the disk.

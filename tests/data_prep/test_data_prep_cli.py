@@ -61,6 +61,13 @@ def test_download_names_what_cannot_be_used_and_takes_several(project: Path, run
     assert_refused(run_cli("download", "photos", "tests", "--index", "out/x.json"), "--index takes the index of one")
 
 
+def test_an_index_is_written_on_this_machine(project: Path, run_cli: Run) -> None:
+    status, out, err = run_cli("download", "photos", "--index", "s3://bucket/photos.json")
+    assert (status, out) == (1, "")
+    assert err == "data-prep: --index: s3:/bucket/photos.json is no path on this machine: name a file here.\n"
+    assert not Path("s3:").exists()
+
+
 def test_check_ends_with_status_1_if_anything_is_wrong(project: Path, run_cli: Run) -> None:
     assert run_cli("check", "photos", "tests", "sample")[0] == 0
     spoil = Path("photos/b.jpg")
@@ -130,7 +137,7 @@ def test_shard_writes_the_manifest_and_says_what_it_did(project: Path, run_cli: 
     manifests = [load_manifest(f"out/{name}.json") for name in ("train", "evaluation")]
     total = sum(shard.bytes for made in manifests for images in image_sets(made) for shard in images.shards)
     assert out.startswith("sr-x2: 7 images (1 conversions: see out) as 7 samples in 2 shards, ")
-    assert f", {total} bytes, in file://elsewhere, " in out
+    assert f", {total} bytes, in file://{project}/elsewhere, " in out
     assert " s, with pillow" in out
     assert Path("elsewhere", image_sets(manifests[0])[0].shards[0].key).is_file()
     assert not Path(".scn/store").exists()
@@ -157,7 +164,8 @@ SPOILT: dict[str, tuple[Callable[[], object], tuple[str, ...], str]] = {
     "missing parameters": (lambda: Path("params.yaml").unlink(), (), "params.yaml does not exist"),
     "unknown images": (lambda: None, ("--images", "nowhere"), "'nowhere' is neither a folder nor a corpus"),
     "no storage URL": (lambda: None, ("--store", "/some/folder"), "'/some/folder' is no storage URL"),
-    "unwritable manifest": (lambda: Path("out").write_text(""), (), "out/train.json can't be written"),
+    "unwritable manifest": (lambda: Path("out").write_text(""), (), "--out: out is no folder that can be written to"),
+    "manifest on S3": (lambda: None, ("--out", "s3://bucket/m"), "--out: s3:/bucket/m is no path on this machine"),
 }
 
 
@@ -166,6 +174,8 @@ def test_bad_input_gets_one_sentence_and_leaves_no_manifest(project: Path, run_c
     spoil, arguments, expected = SPOILT[what]
     spoil()
     assert_refused(run_cli(*SHARD, *arguments), expected)
+    assert "manifest" not in what or not Path(".scn/store").exists()
+    assert not Path("s3:").exists()
 
 
 def assert_refused(result: tuple[int, str, str], expected: str) -> None:

@@ -34,6 +34,20 @@ def test_sound_shards_have_no_problems(manifest: Manifests, run_cli: Callable[..
         assert out == f"out/{file}.json: {count} shards, {total} bytes in {where}, all as made\n"
 
 
+def test_shards_are_looked_for_where_they_were_put(
+    project: Path, run_cli: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("below").mkdir()
+    monkeypatch.chdir("below")
+    where = ("--store", "file://mine", "--params", "../params.yaml")
+    status, out, err = run_cli("shard", "--experiment", "sr-x2", "--out", "out", "--workers", "0", *where)
+    assert (status, err) == (0, "")
+    assert f" bytes, in file://{project}/mine, " in out
+    status, out, err = run_cli("verify", "out/train.json", *where)
+    assert (status, err) == (0, "")
+    assert f" bytes in file://{project}/mine, all as made" in out
+
+
 def test_everything_that_is_wrong_is_named(manifest: Manifests, run_cli: Callable[..., tuple[int, str, str]]) -> None:
     cut, flipped, gone, _ = (Path(".scn/store", shard.key) for shard in manifest.shards())
     cut.write_bytes(cut.read_bytes()[:-512])
