@@ -231,6 +231,12 @@ def _below(folder: str, members: list[_Member]) -> dict[str, _Member]:
             continue
         if member.problem:
             raise _RefusedError(f"holds {member.name}, which {member.problem}")
+        try:
+            str(member.name).encode()
+        except UnicodeEncodeError:
+            raise _RefusedError(
+                f"holds a name that is not UTF-8 ({str(member.name)!r}; pack it again with such names)"
+            ) from None
         if (name := "/".join(parts)) in found:
             raise _RefusedError(f"holds {member.name} twice")
         found[name] = member
