@@ -26,7 +26,7 @@ Ints = NDArray[np.int64]
 LEAST_FEATURES = 4
 """Number of features that have to agree on one placement."""
 _NEAR = 64  # bits of 256 that may differ between descriptors of the same feature; of different ones half of them do
-_GROUP = 16  # images of a corpus whose fingerprints are made together
+_MOST = 64  # images of a corpus whose fingerprints are made together, 16 on average
 _TURN = 20.0  # degrees by which a feature's turn may differ from a multiple of 90
 _STEP = 0.6  # of the logarithm to base 2 of the scale, in which features agree
 _SHOWN = 20  # pairs that a message names
@@ -182,8 +182,7 @@ def _fingerprints(
     """Yields the number of every image, counted over all corpora, and its fingerprint (and its mirror image's)."""
     jobs, firsts, first = [], [], 0
     for corpus in corpora:
-        for start in range(0, len(corpus.images), _GROUP):
-            group = corpus.images[start : start + _GROUP]
+        for group in _neighbours(corpus.images):
             jobs.append(FingerprintJob(sources=group, mirrored=mirrored, store=store))
             firsts.append(first)
             first += len(group)
@@ -191,6 +190,19 @@ def _fingerprints(
     for job, made in carry_out(fingerprints, jobs, workers, unit="fingerprint"):
         for place in range(0, len(made), each):
             yield firsts[job] + place // each, made[place : place + each]
+
+
+def _neighbours(images: Sequence[Source]) -> Iterator[tuple[Source, ...]]:
+    """Groups of images that follow each other. Where one ends is up to its last image, so that one image more, or
+    fewer, makes another group of its neighbours only."""
+    group = list[Source]()
+    for image in images:
+        group.append(image)
+        if image.sha256.startswith("0") or len(group) == _MOST:
+            yield tuple(group)
+            group = []
+    if group:
+        yield tuple(group)
 
 
 def _words(descriptors: NDArray[np.uint8]) -> NDArray[np.uint32]:
