@@ -105,19 +105,20 @@ def find_overlaps(
     )
 
 
-def refusal(overlaps: Sequence[Overlap], where: str) -> UserError:
+def refusal(overlaps: Sequence[Overlap], where: str, *, left_out: bool = False) -> UserError:
     """The error that names all pairs.
 
     Args:
         where: the file and the experiment, for the message.
+        left_out: data.overlap is leave_out, and nothing is left.
     """
     count = len({overlap.train for overlap in overlaps})
     what = "training image shows" if count == 1 else "training images show"
     lines = [f"{where}: {count} {what} what is measured on:"]
     lines += [f"  {pair.train} shows {pair.evaluation} ({pair.how})" for pair in overlaps[:_SHOWN]]
     lines += [f"  and {len(overlaps) - _SHOWN} more"] * (len(overlaps) > _SHOWN)
-    cure = "Take them out of one of the corpora, or set data.overlap to leave_out, which trains without them."
-    return UserError("\n".join([*lines, cure]))
+    cure = "train on others, too" if left_out else "set data.overlap to leave_out, which trains without them"
+    return UserError("\n".join([*lines, f"Take them out of one of the corpora, or {cure}."]))
 
 
 class Index:

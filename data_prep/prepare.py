@@ -75,6 +75,8 @@ def make_manifests(
     remaining = (results[number] for number in range(len(results)))
     made = [[next(remaining)[0] for _ in plan.jobs] for plan in plans]
     sets = [_image_set(plan, of_set) for plan, of_set in zip(plans, made, strict=True)]
+    if not sets[0].shards and overlaps:
+        raise refusal(overlaps, f"{params.path}: {name} has no other image to train on", left_out=True)
     if not sets[0].shards:
         raise UserError(f"No training image of {name} can be used: see docs/images.md for what can.")
     about: dict[str, Any] = {

@@ -171,6 +171,17 @@ def test_they_are_left_out_where_that_is_asked_for(
     assert make_manifests(load_params(), "sr-x2", workers=0)[0].train.content == manifest.train.content
 
 
+def test_where_nothing_is_left_the_pairs_are_told(project: Path, configure: Callable[..., None]) -> None:
+    configure("data", overlap="leave_out")
+    with pytest.raises(UserError) as error:
+        make_manifests(load_params(), "dn-s25", images="tests", workers=0)
+    assert str(error.value).splitlines() == [
+        "params.yaml: dn-s25 has no other image to train on: 2 training images show what is measured on:",
+        *(f"  tests/{name}.png shows tests/{name}.png (the same file)" for name in ("one", "two")),
+        "Take them out of one of the corpora, or train on others, too.",
+    ]
+
+
 def test_a_long_list_is_cut() -> None:
     pairs = [Overlap(train=f"photos/{i}.png", evaluation="tests/a.png", how="a copy") for i in range(30)]
     lines = str(refusal(pairs, "params.yaml: sr-x2")).splitlines()
