@@ -71,7 +71,7 @@ def make_manifests(
             raise refusal(overlaps, f"{params.path}: {name}")
         left_out = {pair.train: f"shows the evaluation image {pair.evaluation} ({pair.how})" for pair in overlaps}
         plans[0] = plan(experiment, train, store, training=True, left_out=left_out)
-    results = dict(carry_out(make_shard, [job for plan in plans for job in plan.jobs], workers, unit="shard"))
+    results = _make([job for plan in plans for job in plan.jobs], store, workers)
     remaining = (results[number] for number in range(len(results)))
     made = [[next(remaining)[0] for _ in plan.jobs] for plan in plans]
     sets = [_image_set(plan, of_set) for plan, of_set in zip(plans, made, strict=True)]
@@ -96,6 +96,18 @@ def make_manifests(
         ),
     )
     return manifests, sum(stored for _, stored in results.values())
+
+
+def _make(jobs: Sequence[ShardJob], store: Store, workers: int) -> dict[int, tuple[ShardMade, bool]]:
+    """Makes the shards; number of a job -> its result, as of make_shard."""
+    results = dict(carry_out(make_shard, jobs, workers, unit="shard"))
+    # `scn gc` may have deleted meanwhile a shard that was there already, as no manifest names it yet.
+    shards = {number: made.shard for number, (made, _) in sorted(results.items())}
+    gone = [number for number, shard in shards.items() if shard and not store.exists(shard.key)]
+    if gone:
+        again = carry_out(make_shard, [jobs[number] for number in gone], workers, unit="shard")
+        results |= {gone[place]: result for place, result in again}
+    return results
 
 
 def plan(

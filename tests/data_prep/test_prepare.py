@@ -16,6 +16,7 @@ from PIL import Image
 
 from data_prep.packing import EQUAL
 from data_prep.prepare import make_manifests
+from data_prep.shards import ShardJob, ShardMade, make_shard
 from scn.config.params import load_params
 from scn.core.errors import UserError
 from scn.corpora.images import PALETTE, ROTATED
@@ -138,6 +139,23 @@ def test_a_shard_that_is_gone_or_damaged_is_made_again(project: Path, configure:
     assert make_manifests(load_params(), "sr-x2", workers=0) == (manifest, 2)
     assert open_store("file://.scn/store").holds(shard.key, sha256=shard.sha256, size=shard.bytes)
     assert {p: t for p, t in tars().items() if p != path} == {p: t for p, t in before.items() if p != path}
+
+
+def test_a_shard_that_is_deleted_after_it_was_taken_over_is_made_again(
+    project: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure("data", min_shards=3)
+    manifest = made("dn-s25")
+    first = Path(".scn/store", manifest.train.shards[0].key)
+
+    def collected(job: ShardJob) -> tuple[ShardMade, bool]:
+        if not job.spec.training:  # the last job
+            first.unlink(missing_ok=True)
+        return make_shard(job)
+
+    monkeypatch.setattr("data_prep.prepare.make_shard", collected)
+    assert make_manifests(load_params(), "dn-s25", workers=0) == (manifest, len(list(manifest.shards())) - 1)
+    assert all(open_store("file://.scn/store").exists(shard.key) for shard in manifest.shards())
 
 
 @pytest.mark.integration
