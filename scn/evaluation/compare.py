@@ -18,7 +18,7 @@ from scn.evaluation.code import evaluation_code
 from scn.evaluation.images import Restorer
 from scn.evaluation.measuring import Distance, Method, computation_of, means
 from scn.evaluation.perceptual import perceptual, perceptual_sha256, smallest_side
-from scn.evaluation.photographs import Photographs, Targets, open_photographs
+from scn.evaluation.photographs import Photographs, Targets, before_crop, open_photographs
 from scn.evaluation.protocols import protocols_of
 from scn.evaluation.results import ImageResult
 from scn.evaluation.saving import check_save, saved_as
@@ -363,7 +363,7 @@ def _distances(
     fit, too_small, scale = dict(distances), list[tuple[str, str]](), photographs.experiment.scale
     for rule in protocols_of(photographs.experiment.task):
         for name in distances if rule.perceptual else ():
-            side = smallest_side(name) + 2 * rule.frame(scale)
+            side = before_crop(smallest_side(name) + 2 * rule.frame(scale), scale)
             if photographs.smallest_side < side:
                 del fit[name]
                 needs = f"{name} needs {side}x{side} pixels or more of all images under {rule.name}"

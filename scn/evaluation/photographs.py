@@ -78,7 +78,7 @@ class Photographs:
         """Returns a sentence that says why nothing was measured under a protocol of the task."""
         if rule.colour_only and self._grey:
             return f"{rule.name} needs colour in all images, and is left out."
-        side = _smallest(rule, self.experiment.scale)
+        side = before_crop(rule.smallest_side(self.experiment.scale), self.experiment.scale)
         return f"{rule.name} needs {side}x{side} pixels or more of all images, and is left out."
 
     def read(self, numbers: Iterable[int], target: Channels) -> Iterator[Sample]:
@@ -141,7 +141,7 @@ def open_photographs(params: Params, experiment: Experiment, reference: str, inp
         UserError: if a set is not here, or naming all images that can't be used.
     """
     corpus = open_images(params, reference)
-    smallest = _smallest(protocols_of(experiment.task)[0], experiment.scale)
+    smallest = before_crop(protocols_of(experiment.task)[0].smallest_side(experiment.scale), experiment.scale)
     longest = longest_side(experiment.task) if inputs is None else None
     problems = []
     for image in corpus.images:
@@ -175,9 +175,9 @@ def open_photographs(params: Params, experiment: Experiment, reference: str, inp
     )
 
 
-def _smallest(rule: Protocol, scale: int) -> int:
-    """The shortest side of an image that is large enough for a protocol once it is cropped to a multiple of `scale`."""
-    return -(-rule.smallest_side(scale) // scale) * scale
+def before_crop(side: int, scale: int) -> int:
+    """The smallest side that is `side` pixels or more once it is cropped to a multiple of `scale`."""
+    return -(-side // scale) * scale
 
 
 def _tell(problems: list[str]) -> None:

@@ -162,9 +162,9 @@ def test_a_distance_that_an_image_is_too_small_for_is_left_out_and_told(
     for side, name, left_out in (
         (30, "dn-s25", ["lpips needs 31x31 pixels or more of all images under dn-rgb-v1, and is left out."]),
         (31, "dn-s25", []),
-        (46, "sr-x2", ["lpips needs 47x47 pixels or more of all images under sr-rgb-v1, and is left out."]),
+        (46, "sr-x2", ["lpips needs 48x48 pixels or more of all images under sr-rgb-v1, and is left out."]),
         (48, "sr-x2", []),
-        (20, "sr-x2", ["sr-rgb-v1 needs 27x27 pixels or more of all images, and is left out."]),
+        (20, "sr-x2", ["sr-rgb-v1 needs 28x28 pixels or more of all images, and is left out."]),
     ):
         Image.fromarray(photograph(side, 60)).save(tmp_path / "small" / "b.png")
         (result,) = measured(small_project, name, [str(tmp_path / "small")], ["input"], perceptual=True)
