@@ -145,18 +145,26 @@ def verify(
 ) -> None:
     """Hash the files of published versions, and say which are whole; exit status 1 if one is not."""
     from scn.config.params import load_params
+    from scn.registry.manifest import NewerFormat
     from scn.registry.show import verified
 
-    damaged = 0
+    problems = []
     for version, problem in verified(load_params(params), references or []):
-        print(f"{version}: {problem or 'whole'}")
-        damaged += bool(problem)
-    if damaged:
-        raise UserError(
+        print(f"{version}: {str(problem).rstrip('.') if problem else 'whole'}")
+        problems += [problem] if problem else []
+    newer = sum(isinstance(each, NewerFormat) for each in problems)
+    told = []
+    if damaged := len(problems) - newer:
+        told.append(
             f"{damaged} published version{'s are' if damaged > 1 else ' is'} damaged or not signed: sign what is only "
             "not signed with `scn models sign`, and copy a damaged registry/EXPERIMENT/vN back from a back-up, or "
-            "delete it in the store and publish its model again with `scn publish`."
+            "delete it in the store and publish its model again with `scn publish`"
         )
+    if newer:
+        what = f"{newer} published version{'s are' if newer > 1 else ' is'} of a newer format"
+        told.append(f"{what}: update this installation of scn to verify {'them' if newer > 1 else 'it'}")
+    if told:
+        raise UserError(f"{'; '.join(told)}.")
 
 
 @models.command("check")

@@ -17,16 +17,21 @@ Files = dict[str, dict[str, Any]]
 """The files of a version: file name -> {"sha256": in hex digits, "bytes": size}."""
 
 
+class NewerFormat(UserError):  # noqa: N818 - nothing is wrong with the version
+    """A manifest is of another format, which a newer scn writes."""
+
+
 def read_manifest(data: bytes, where: str) -> Files:
     """Returns the files that a manifest names.
 
     Raises:
-        UserError: which names `where`, if it is no manifest, or one of another format.
+        NewerFormat: which names `where`, if it is of another format.
+        UserError: in the same way, if it is no manifest.
     """
     try:
         content = json.loads(data)
         if (format := content["format"]) != FORMAT:
-            raise UserError(f"{where} is of format {format}, which a newer scn writes: update this installation.")
+            raise NewerFormat(f"{where} is of format {format}, which a newer scn writes: update this installation.")
         files: Files = content["files"]
         if all(_is_name(name) and isinstance(entry["sha256"], str) for name, entry in files.items()):
             return files

@@ -136,10 +136,11 @@ def pull(params: Params, reference: str, out: Path) -> list[Path]:
     return [out / name for name in names]
 
 
-def verified(params: Params, references: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Hashes the files of versions in the store; yields `EXPERIMENT@vN` and what is wrong with it ("" if nothing).
+def verified(params: Params, references: Sequence[str]) -> Iterator[tuple[str, UserError | None]]:
+    """Hashes the files of versions in the store; yields `EXPERIMENT@vN` and what is wrong with it (None if nothing).
 
-    With trusted keys what is not signed by one of them is wrong, too.
+    With trusted keys what is not signed by one of them is wrong, too. Of a NewerFormat nothing but the signature can be
+    checked.
 
     Args:
         references: published versions; empty: all.
@@ -152,7 +153,7 @@ def verified(params: Params, references: Sequence[str]) -> Iterator[tuple[str, s
         yield f"{experiment}@{version}", _problem(store, experiment, version, params.registry.trusted)
 
 
-def _problem(store: Store, experiment: str, version: str, trusted: Sequence[str]) -> str:
+def _problem(store: Store, experiment: str, version: str, trusted: Sequence[str]) -> UserError | None:
     folder = version_folder(experiment, int(version[1:]))
     name = MANIFEST
     try:
@@ -161,11 +162,11 @@ def _problem(store: Store, experiment: str, version: str, trusted: Sequence[str]
         files = read_manifest(manifest, f"{folder}/{name}")
         for name, expected in files.items():
             if sha256(store.get(f"{folder}/{name}")) != expected["sha256"]:
-                return f"{name} is damaged (its SHA-256 is not the manifest's)"
+                return UserError(f"{name} is damaged (its SHA-256 is not the manifest's)")
     except ObjectNotFound:
-        return f"{name} is missing"
+        return UserError(f"{name} is missing")
     except StoreError:  # it says nothing of the version
         raise
     except UserError as error:
-        return str(error).rstrip(".")
-    return ""
+        return error
+    return None

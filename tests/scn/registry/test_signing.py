@@ -291,15 +291,35 @@ def test_a_name_that_is_not_trusted_is_no_fact(project: Any, capsys: pytest.Capt
     assert "boss@hq" not in shown
 
 
+def test_what_can_not_be_noted_here_has_moved_all_the_same(project: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    params = trusting(project, project.public)
+    seen = project.root / ".scn/cache/pointers"
+    shutil.rmtree(seen, ignore_errors=True)
+    seen.parent.mkdir(parents=True, exist_ok=True)
+    seen.touch()  # where a folder would be made, as on a disk that is full or read-only
+    project.add_model(NAME, 5)
+    project.add_metrics(NAME, 31.0)
+    assert publish(params, NAME).version == "v4"
+    assert (project.root / f"published/{NAME}.json").is_file()
+    assert promote(params, f"{NAME}@v2", reason="sharper").version == "v2"
+    assert rollback(params, NAME, to="v3").version == "v3"
+    told = capsys.readouterr().err.splitlines()
+    assert [line.partition(", which could not be noted here: ")[0] for line in told] == [
+        f"{NAME}@latest points to {version}" for version in ("v4", "v2", "v3")
+    ]
+
+
 def test_verify_asks_who_has_signed(project: Any) -> None:
     params = trusting(project, project.public)
     shutil.rmtree(folder(project, "v3"))
     shutil.copytree(folder(project, "v1"), folder(project, "v3"))  # whole, and signed by nobody
     found = dict(verified(params, []))
-    assert found[f"{NAME}@v2"] == ""
+    assert found[f"{NAME}@v2"] is None
     for version in ("v1", "v3"):
-        assert re.match(rf"dn-s25@{version} in \S+ is not signed, and registry\.trusted", found[f"{NAME}@{version}"])
-    assert set(dict(verified(trusting(project), [])).values()) == {""}
+        assert re.match(
+            rf"dn-s25@{version} in \S+ is not signed, and registry\.trusted", str(found[f"{NAME}@{version}"])
+        )
+    assert set(dict(verified(trusting(project), [])).values()) == {None}
 
 
 @pytest.mark.parametrize(
