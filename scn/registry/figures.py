@@ -120,11 +120,18 @@ def _read(params: Params, store: Store, key: str) -> Measurement:
     data = store.get(key)
     if trusted := params.registry.trusted:
         what = f"What {store.url}/{key} says"
-        names = store.list(_signatures(key, data))  # before several keys could sign: <SHA-256>.signed
-        found = [Signature.loads(store.get(name), Path(name), CURE) for name in names]
-        if not (by := [each for each in found if each.key in trusted]):
-            raise UserError(f"{what} is signed by nobody whom registry.trusted names: {CURE}.")
-        check(by[0], _statement(key, data), trusted, what, f"it was changed; {CURE}")
+        refusal = UserError(f"{what} is signed by nobody whom registry.trusted names: {CURE}.")
+        for name in store.list(_signatures(key, data)):  # before several keys could sign: <SHA-256>.signed
+            signed = store.get(name)
+            try:
+                by = Signature.loads(signed, Path(name), CURE)
+                if by.key in trusted:
+                    check(by, _statement(key, data), trusted, what, f"it was changed; {CURE}")
+                    break
+            except UserError as error:  # anybody who can write there may have put a false one beside a true one
+                refusal = error
+        else:
+            raise refusal
     return Measurement.loads(data, Path(key), CURE)
 
 

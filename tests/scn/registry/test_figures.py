@@ -125,6 +125,18 @@ def test_where_keys_are_trusted_figures_are_signed(signing: Signing, monkeypatch
         shown()
 
 
+def test_a_false_signature_hides_no_true_one(signing: Signing) -> None:
+    signing.measured()
+    [kept], [signed] = signing.folder.glob("*.json"), signing.folder.glob("*.signed")
+    true = json.loads(signed.read_bytes())
+    changed = json.dumps(true | {"signature": true["signature"][:10] + "AAAA" + true["signature"][14:]})
+    for content in (changed, "no JSON", json.dumps(true | {"key": signing.keys["theirs"]})):
+        false = signed.with_name(f"{sha256(kept.read_bytes())}-0.signed")
+        assert false < signed
+        false.write_text(content)
+        assert (signing.shown(), signing.measured()) == (1, [False])
+
+
 @pytest.mark.parametrize("old", [True, False])
 def test_after_a_change_of_keys_figures_can_be_measured_again(signing: Signing, old: bool) -> None:
     signing.measured()
