@@ -3,12 +3,12 @@
 from scn.config.params import Params
 from scn.core.errors import UserError
 from scn.inference.handle import Model
-from scn.registry.pointers import LATEST, NOTHING, Pointer, move
-from scn.registry.publish import metrics_of, versions
+from scn.registry.pointers import LATEST, NOTHING, Pointer
+from scn.registry.publish import is_there, metrics_of, versions
 from scn.registry.reference import parse, resolve
 from scn.registry.rule import objection
 from scn.registry.signing import KEY
-from scn.registry.trust import may_move, noted, standing
+from scn.registry.trust import may_move, move_and_note, standing
 from scn.storage.base import ObjectNotFound, StoreError
 
 
@@ -37,12 +37,14 @@ def promote(params: Params, reference: str, name: str = LATEST, *, reason: str =
         present, sound = standing(found, experiment, name, params)
         if sound and (present.version, present.held) == (version, held):
             return None
-        if name == LATEST and present.version not in ("", version) and not reason:
+        replaces = name == LATEST and present.version not in ("", version)
+        # Whatever is whole is better than a version that is not there.
+        if replaces and not reason and is_there(store, experiment, present.version):
             trusted = params.registry.trusted
             try:
                 old, new = (metrics_of(store, experiment, each, trusted) for each in (present.version, version))
                 against = objection(old, new, params.registry.latest_may_lose)
-            except ObjectNotFound:  # of the present one, as this one is whole: it is better than one that is not there
+            except ObjectNotFound:  # the present one has none
                 against = ""
             except StoreError:
                 raise
@@ -55,7 +57,7 @@ def promote(params: Params, reference: str, name: str = LATEST, *, reason: str =
                 )
         return present.moved(version, why, held=held)
 
-    return noted(move(store, experiment, name, decide), experiment, name, params)
+    return move_and_note(store, experiment, name, decide, params)
 
 
 def rollback(params: Params, experiment: str, name: str = LATEST, *, to: str = "", reason: str = "") -> Pointer:
@@ -89,7 +91,7 @@ def rollback(params: Params, experiment: str, name: str = LATEST, *, to: str = "
         why = f"rolled back from {present.version}" + (f": {reason}" if reason else "")
         return present.moved(version, why, held=f"it was {why}")
 
-    return noted(move(store, experiment, name, decide), experiment, name, params)
+    return move_and_note(store, experiment, name, decide, params)
 
 
 def _loaded(experiment: str, wanted: str, params: Params) -> str:

@@ -22,10 +22,10 @@ from scn.core.files import write_atomically
 from scn.inference.model_files import CARD, CONFIG, METRICS, WEIGHTS, load_model
 from scn.inference.records import Metrics, Receipt
 from scn.registry.manifest import MANIFEST, sha256
-from scn.registry.pointers import LATEST, NOTHING, Pointer, move, read
+from scn.registry.pointers import LATEST, NOTHING, Pointer, read
 from scn.registry.rule import objection
 from scn.registry.signing import KEY, SIGNATURE, check_signature, signed, signing_key, vouched
-from scn.registry.trust import may_move, noted, standing
+from scn.registry.trust import may_move, move_and_note, standing
 from scn.registry.versions import CIRCUMSTANCES, Version, read_version, trained_version
 from scn.storage.base import ObjectExists, ObjectNotFound, Store, StoreError
 
@@ -87,6 +87,11 @@ def published(store: Store, prefix: str = "registry/") -> dict[str, list[int]]:
     for match in filter(None, map(pattern.fullmatch, store.list(prefix))):
         found.setdefault(match[1], []).append(int(match[2]))
     return {experiment: sorted(found[experiment]) for experiment in sorted(found)}
+
+
+def is_there(store: Store, experiment: str, version: str) -> bool:
+    """True if a version, such as "v3", exists whole."""
+    return store.exists(f"{version_folder(experiment, int(version[1:]))}/{MANIFEST}")
 
 
 def latest(store: Store, experiment: str) -> str | None:
@@ -226,7 +231,7 @@ def _offer(store: Store, version: Version, number: int, is_new: bool, params: Pa
         if present.version == candidate:
             return None
         # Whatever is published is better than a version that is not there, as where damaged ones were deleted.
-        gone = not store.exists(f"{version_folder(name, int(present.version[1:]))}/{MANIFEST}")
+        gone = not is_there(store, name, present.version)
         if not gone and int(present.version[1:]) > number:  # another publisher took a later number, and was faster
             try:
                 return _in_order(store, version, present, candidate, may_lose, trusted)
@@ -240,7 +245,7 @@ def _offer(store: Store, version: Version, number: int, is_new: bool, params: Pa
             return None
         return present.moved(candidate, _PUBLISHED)
 
-    present = noted(move(store, name, LATEST, decide), name, LATEST, params)
+    present = move_and_note(store, name, LATEST, decide, params)
     if why:
         print(
             f"{name}: {candidate} is published; latest stays {present.version or 'unset'}, as {why}: "

@@ -6,12 +6,13 @@ made, which each project's folder remembers in .scn/cache/pointers.
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from scn.config.params import Params
-from scn.core.errors import UserError
+from scn.core.errors import UserError, sentence
 from scn.core.files import write_atomically
-from scn.registry.pointers import LATEST, NOTHING, Pointer, aliases, read, statement
+from scn.registry.pointers import LATEST, NOTHING, Pointer, aliases, move, read, statement
 from scn.registry.signing import KEY, check, public_key, signing_key
 from scn.storage.base import Store, StoreError
 
@@ -36,7 +37,9 @@ def read_trusted(store: Store, experiment: str, name: str, params: Params) -> Po
     seen = _seen(experiment, name, params)  # before the pointer is read, which other processes move and note, too
     pointer = read(store, experiment, name)
     _check(pointer or NOTHING, seen, experiment, name, params)
-    return noted(pointer, experiment, name, params) if pointer else None
+    if pointer:
+        _note(pointer, experiment, name, params)
+    return pointer
 
 
 def pointers(store: Store, experiment: str, params: Params) -> dict[str, Pointer]:
@@ -55,12 +58,27 @@ def pointers(store: Store, experiment: str, params: Params) -> dict[str, Pointer
     return {name: pointer for name, pointer in found.items() if pointer}
 
 
-def noted(pointer: Pointer, experiment: str, name: str, params: Params) -> Pointer:
-    """Returns a pointer, as it was read or has been moved here, and notes it if it can be trusted."""
+def move_and_note(
+    store: Store, experiment: str, name: str, decide: Callable[[Pointer], Pointer | None], params: Params
+) -> Pointer:
+    """Moves a name as scn.registry.pointers.move, and notes where it points to; returns that.
+
+    What can't be noted is told, and no error: others follow the move already.
+    """
+    pointer = move(store, experiment, name, decide)
+    try:
+        _note(pointer, experiment, name, params)
+    except (OSError, UserError) as error:
+        what = f"{experiment}@{name} points to {pointer.version}, which could not be noted here"
+        print(f"{what}: {sentence(error)}", file=sys.stderr)
+    return pointer
+
+
+def _note(pointer: Pointer, experiment: str, name: str, params: Params) -> None:
+    """Notes a pointer, as it was read or has been moved here, if it can be trusted."""
     is_new = params.registry.trusted and pointer not in (NOTHING, _seen(experiment, name, params))
     if is_new and standing(pointer, experiment, name, params)[1]:
         write_atomically(_file(experiment, name, params), pointer.dumps())
-    return pointer
 
 
 def _check(pointer: Pointer, seen: Pointer, experiment: str, name: str, params: Params) -> None:

@@ -194,6 +194,15 @@ def test_latest_leaves_a_version_that_is_not_there(project: Any, capsys: pytest.
     assert promote(project.params, f"{NAME}@v2").version == "v2"
 
 
+def test_what_is_left_of_a_deleted_version_is_not_compared_with(project: Any) -> None:
+    version(project, 1, 27.40)
+    version(project, 2, 27.28)
+    with pytest.raises(UserError, match=r"dn-s25@v2 does not take the place of v1"):
+        promote(project.params, f"{NAME}@v2")
+    (project.root / "store/registry" / NAME / "v1/manifest.json").unlink()
+    assert promote(project.params, f"{NAME}@v2").version == "v2"
+
+
 def test_many_movers_at_once_lose_no_move(project: Any) -> None:
     version(project, 1, 27.0)
     store = store_of(project)
