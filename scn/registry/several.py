@@ -1,7 +1,7 @@
 """The models that a reference names, one after the other; `auto`, the first, is chosen for each photograph."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -133,6 +133,19 @@ class Models:
             UserError: as restore_by.
         """
         chosen = self.choose(reference, photograph, name=name, told=told)
+        return self.restore_chosen(chosen, photograph, options, factor=factor, name=name, done=done)
+
+    def restore_chosen(
+        self,
+        chosen: Sequence[Choice],
+        photograph: Photograph,
+        options: Options,
+        *,
+        factor: Fraction | None = None,
+        name: str = "the image",
+        done: Done = lambda pixels: None,
+    ) -> tuple[Photograph, str]:
+        """Restores a photograph by what was chosen for it, as `restore`."""
         models = [self.load(each.reference) for each in chosen]
         restored = restore_by(
             models,

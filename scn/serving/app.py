@@ -39,7 +39,7 @@ from scn.imaging.formats import FORMATS, writable
 from scn.inference.restore import SMALLEST, Chroma
 from scn.registry.pointers import LATEST
 from scn.registry.reference import ModelEntry
-from scn.serving.jobs import ENDED, Full, Job, Jobs, State
+from scn.serving.jobs import AWAY, ENDED, Full, Job, Jobs, State
 from scn.serving.work import Restorer, Wanted, header
 from scn.storage.base import StoreError
 
@@ -91,8 +91,8 @@ def make_app(
 
     @app.exception_handler(StoreError)
     async def away(request: Request, error: StoreError) -> JSONResponse:
-        print(masked(str(error)), file=sys.stderr)  # it names places, which are no stranger's business
-        return JSONResponse({"error": "The models that are published can't be looked up now: try again later."}, 502)
+        print(masked(str(error)), file=sys.stderr)
+        return JSONResponse({"error": AWAY}, 502)
 
     @app.exception_handler(AnyHTTPException)
     async def refused(request: Request, error: AnyHTTPException) -> JSONResponse:

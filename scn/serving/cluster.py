@@ -15,7 +15,7 @@ from scn.core.nodes import common
 from scn.core.ray import start_ray, stop_ray
 from scn.registry.following import HEED_S
 from scn.registry.several import Packed
-from scn.serving.work import Progress, Restored, Restorer, Wanted
+from scn.serving.work import Progress, Restored, Restorer, Wanted, not_loaded
 
 APPLICATION = "scn-page"
 """Its name on the cluster. A page that is started anew takes the place of one that was killed."""
@@ -215,9 +215,9 @@ class Remote:
             if not key or now - looked > HEED_S:
                 try:
                     packed = self._restorer.models.packed(reference)
-                except UserError:  # the registry can't be read: what it named before serves on
+                except UserError as error:  # the registry can't be read: what it named before serves on
                     if not key:
-                        raise
+                        raise not_loaded(reference, error) from None
                 else:
                     if (found := _key(packed)) != key:
                         key, there = found, ray.put(packed)

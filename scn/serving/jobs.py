@@ -2,6 +2,7 @@
 
 import secrets
 import shutil
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import Protocol
 
 from scn.core.errors import UserError
+from scn.core.masking import masked
 from scn.inference.batch import NothingToRestore
 from scn.serving.work import Header, Progress, Restored, Wanted
+from scn.storage.base import StoreError
 
 
 class State(StrEnum):
@@ -31,6 +34,8 @@ class State(StrEnum):
 ENDED = (State.DONE, State.NOTHING, State.FAILED, State.CANCELLED)
 
 
+AWAY = "The models that are published can't be looked up now: try again later."
+"""What strangers hear of a StoreError, which names places: those are for the log."""
 _KEPT = 256
 """So many results are kept at most, the newest ones."""
 
@@ -267,6 +272,9 @@ class Jobs:
             self._settle(job, State.CANCELLED)
         except NothingToRestore as found:
             self._settle(job, State.NOTHING, str(found))
+        except StoreError as error:
+            print(masked(str(error)), file=sys.stderr)
+            self._settle(job, State.FAILED, AWAY)
         except UserError as error:
             self._settle(job, State.FAILED, str(error))
         except MemoryError:

@@ -19,6 +19,7 @@ from scn.imaging.formats import FORMATS, Format, check_can, format_of, looks_lik
 from scn.imaging.image_io import Photograph, check_holds, decode_photograph, encode_photograph, lost, size_of
 from scn.inference.auto import AUTO
 from scn.inference.chain import check_factor, total_scale
+from scn.inference.handle import Model
 from scn.inference.restore import Chroma, Options
 from scn.registry.following import FollowingModels
 from scn.registry.reference import ModelEntry, list_models
@@ -147,7 +148,8 @@ class Restorer:
         return Growth(result=factor**2, largest=max(factor, Fraction(scale)) ** 2)
 
     def reference(self, wanted: Wanted) -> str:
-        """The models of a wish, see scn.registry.several.Models.wanted."""
+        """The models of a wish, see scn.registry.several.Models.wanted. Raises UserError as `check`."""
+        self._loaded(wanted.reference)
         return self.models.wanted(wanted.reference, wanted.factor)
 
     def restore(self, data: bytes, wanted: Wanted, progress: Progress) -> Restored:
@@ -178,8 +180,11 @@ class Restorer:
             strength=wanted.strength,
         )
         start = time.perf_counter()
-        restored, by = self.models.restore(
-            reference, photograph, options, factor=factor, name=wanted.name, done=done, told=found.append
+        chosen = self.models.choose(reference, photograph, name=wanted.name, told=found.append)
+        for each in chosen:  # `auto` may have taken one that nobody has loaded yet
+            self._load(each.reference)
+        restored, by = self.models.restore_chosen(
+            chosen, photograph, options, factor=factor, name=wanted.name, done=done
         )
         plain = not wanted.self_ensemble and wanted.chroma == "restore"
         usual = plain and pixels >= _TRIED**2 and photograph.pixels.shape[-1] == 3  # as `measure` does it
@@ -226,20 +231,26 @@ class Restorer:
         return total * (8 if wanted.self_ensemble else 1)
 
     def _check_models(self, reference: str) -> None:
-        """Loads what a reference names. Raises UserError, which tells a stranger nothing of this machine."""
+        """Loads what a reference names. Raises UserError if it is not listed, or as `_load`."""
         for each in self.models.parts(reference) if reference else []:
             if each == AUTO:
                 continue
             if each not in self.models.loaded:
                 check_listed(each, list_models(params_file=self.params_file))
-            try:
-                self.models.load(each)
-            except UserError as error:
-                print(masked(f"{each}: {error}"), file=sys.stderr)
-                raise UserError(f"model: {each} can't be loaded here: choose another.") from None
+            self._load(each)
+
+    def _load(self, reference: str) -> Model:
+        """A model by its reference. Raises UserError, which tells a stranger nothing of this machine."""
+        try:
+            return self.models.load(reference)
+        except UserError as error:
+            raise not_loaded(reference, error) from None
+
+    def _loaded(self, reference: str) -> list[Model]:
+        return [self._load(each) for each in self.models.parts(reference) if each != AUTO] if reference else []
 
     def _scale(self, reference: str) -> int:
-        return total_scale([self.models.load(each) for each in self.models.parts(reference) if each != AUTO])
+        return total_scale(self._loaded(reference))
 
     def _choices(self, reference: str) -> list[str]:
         return [each.reference for each in self.models.candidates()] if reference == AUTO else [reference]
@@ -253,6 +264,12 @@ class Restorer:
         if reference != AUTO:
             before = self.rates.get(reference, rate)
             self.rates[reference] = (before + rate) / 2
+
+
+def not_loaded(reference: str, error: UserError) -> UserError:
+    """What a stranger may hear of a model that can't be loaded; why goes to the log, as it names places."""
+    print(masked(f"{reference}: {error}"), file=sys.stderr)
+    return UserError(f"model: {reference} can't be loaded here: choose another.")
 
 
 def check_listed(reference: str, entries: Sequence[ModelEntry]) -> None:

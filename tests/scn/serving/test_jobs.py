@@ -11,8 +11,9 @@ import pytest
 
 from scn.core.errors import UserError
 from scn.inference.batch import NothingToRestore
-from scn.serving.jobs import ENDED, Full, Job, Jobs, State
+from scn.serving.jobs import AWAY, ENDED, Full, Job, Jobs, State
 from scn.serving.work import Header, Progress, Restored, Wanted
+from scn.storage.base import StoreError
 
 
 class Worker:
@@ -132,6 +133,7 @@ def test_a_job_that_waits_or_runs_is_cancelled(jobs: Jobs, worker: Worker, submi
     ("error", "state", "message"),
     [
         (UserError("a is damaged: fetch it again."), State.FAILED, "a is damaged: fetch it again."),
+        (StoreError("No answer from http://10.0.0.7: start it."), State.FAILED, AWAY),
         (NothingToRestore("no noise: nothing to restore"), State.NOTHING, "no noise: nothing to restore"),
         (MemoryError(), State.FAILED, "a needs more memory than there is: cut it into parts."),
         (OSError(28, "No space left on device"), State.FAILED, "No space left on device"),

@@ -24,7 +24,9 @@ class Registry(Models):
         return Packed(files={reference: (self.version, {"file": b""})}, candidates=[])
 
 
-def test_models_are_packed_again_when_the_registry_names_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_are_packed_again_when_the_registry_names_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     put = list[Any]()
     monkeypatch.setattr("ray.put", lambda packed: put.append(packed) or len(put))
     registry = Registry("cpu", "")
@@ -39,8 +41,9 @@ def test_models_are_packed_again_when_the_registry_names_others(monkeypatch: pyt
     registry.version = None
     assert remote._models("sr-x2") == second
     assert len(put) == 2
-    with pytest.raises(UserError, match="the store is away"):
+    with pytest.raises(UserError, match=r"^model: dn-s25 can't be loaded here: choose another\.$"):
         remote._models("dn-s25")
+    assert capsys.readouterr().err == "dn-s25: the store is away\n"
 
 
 def test_a_stream_that_ends_in_any_way_ends_the_job() -> None:

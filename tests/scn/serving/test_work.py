@@ -1,6 +1,7 @@
 """The page's restoring of one file: what can't be is told before anything is computed."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def idle(restorer: Restorer, monkeypatch: pytest.MonkeyPatch) -> Restorer:
     def computing(*_: Any, **__: Any) -> None:
         raise AssertionError("this should have been refused before")
 
-    monkeypatch.setattr(restorer.models, "restore", computing)
+    monkeypatch.setattr(restorer.models, "choose", computing)
     return restorer
 
 
@@ -74,6 +75,18 @@ def test_a_model_that_can_not_be_loaded_tells_strangers_no_place(
     with pytest.raises(UserError, match=r"^model: dn-s25 can't be loaded here: choose another\.$"):
         restorer.check(Wanted(name="a.png", reference="dn-s25"))
     assert "model.safetensors of dn-s25@v1 in " in capsys.readouterr().err
+
+
+def test_what_auto_takes_and_can_not_load_tells_strangers_no_place(
+    small_project: Any, published_models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small_project.of_a_newer_scn("dn-s25", "v1")
+    restorer, wanted = Restorer("cpu", published_models), Wanted(name="a.png")
+    restorer.check(wanted)
+    for reference in ("auto", "dn-s25"):  # named: by the restorer of a second device, say, which checks nothing
+        with pytest.raises(UserError, match=r"^model: dn-s25 can't be loaded here: choose another\.$"):
+            restorer.restore(png(96, 96), replace(wanted, reference=reference), lambda part: None)
+        assert "holds a model that this version of scn does not know" in capsys.readouterr().err
 
 
 def test_a_tiny_photograph_tells_nothing_of_the_time_that_others_take(restorer: Restorer) -> None:
