@@ -9,10 +9,12 @@ from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import IO, Any, NamedTuple
 
-from scn.storage.base import BLOCK_BYTES, StoreBusy, StoreError, StoreRefuses
+from scn.storage.base import BLOCK_BYTES, StoreBusy, StoreError, StoreLacks, StoreRefuses
 
 _DAMAGED = {"BadDigest", "IncompleteBody", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
 """Codes by which services say that a body is not the one whose hash was sent with it."""
+_ARCHIVED = "InvalidObjectState"
+"""Code of an object that can't be read, as it was moved into an archive: no keys help, and no waiting."""
 _BUSY = (429, 500, 502, 503, 504)
 """Statuses of a service that can't answer now."""
 _SKEW_SECONDS = 240.0  # S3 allows 15 minutes, others 5
@@ -130,6 +132,8 @@ def s3_errors(client: Any, bucket: str, place: str, missing: StoreError | None =
         # A body that was cut off comes from the right service, as 503 does.
         busy = status_of(error) in _BUSY or isinstance(error, IncompleteReadError | ResponseStreamingError)
         kind = StoreRefuses if _refuses(error) else StoreBusy if busy else StoreError
+        if code_of(error) == _ARCHIVED:
+            kind = StoreLacks
         raise kind(_sentence(error, client.meta.endpoint_url, f"s3://{bucket}", place)) from error
 
 
@@ -149,6 +153,8 @@ def _sentence(error: Exception, service: str, bucket: str, place: str) -> str:
         return f"{bucket} does not exist at {service}: create it (`aws s3 mb {bucket}`) or correct storage.url."
     if code in _DAMAGED:
         return f"{place} was damaged on its way to {service} ({code}): try again, and check the network if it recurs."
+    if code == _ARCHIVED:
+        return f"{place} lies in an archive of {service} ({code}): bring it back with `aws s3api restore-object`."
     refused = status_of(error) in (401, 403)
     if code == "RequestTimeTooSkewed" or (refused and abs(_skew(error)) > _SKEW_SECONDS):
         now = datetime.now(UTC).strftime("%H:%M")

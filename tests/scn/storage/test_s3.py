@@ -16,7 +16,7 @@ import pytest
 from strange_services import LARGE, answer
 
 from scn.storage import open_store
-from scn.storage.base import PART_BYTES, ObjectExists, StoreBusy, StoreError, StoreRefuses
+from scn.storage.base import PART_BYTES, ObjectExists, StoreBusy, StoreError, StoreLacks, StoreRefuses
 from scn.storage.patience import Patience, PatientStore
 from scn.storage.s3 import S3Store
 from scn.storage.s3_client import s3_client
@@ -329,6 +329,7 @@ def test_missing_credentials_are_told(s3_endpoint: str, s3_settings: None, monke
     ("status", "code", "expected"),
     [
         (403, "AccessDenied", "refused access to s3://bucket/a (AccessDenied): check the AWS_* keys and what they"),
+        (403, "InvalidObjectState", "s3://bucket/a lies in an archive of http"),
         (400, "ExpiredToken", "refused access to s3://bucket/a (ExpiredToken): check the AWS_* keys and what they"),
         (405, "MethodNotAllowed", "s3://bucket/a can't be used (An error occurred (MethodNotAllowed) when calling"),
     ],
@@ -348,6 +349,7 @@ def test_refusals_are_told(s3_settings: None, status: int, code: str, expected: 
     [
         (403, "AccessDenied", StoreRefuses),
         (403, "InvalidAccessKeyId", StoreRefuses),
+        (403, "InvalidObjectState", StoreLacks),
         (404, "NoSuchBucket", StoreRefuses),
         (503, "SlowDown", StoreBusy),
         (405, "MethodNotAllowed", StoreError),
