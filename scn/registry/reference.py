@@ -23,6 +23,7 @@ from scn.registry.manifest import MANIFEST, read_manifest, sha256
 from scn.registry.pointers import LATEST, Pointer, aliases, can_be_alias, read
 from scn.registry.publish import published, version_folder, versions
 from scn.registry.signing import check_signature, vouched
+from scn.registry.telling import tell_once
 from scn.registry.trust import SEEN, pointers, read_trusted, was_seen
 from scn.registry.versions import read_version, verify
 from scn.storage.base import ObjectNotFound, Store, StoreError
@@ -83,8 +84,8 @@ def list_models(*, params_file: Path | str = PARAMS_FILE) -> list[ModelEntry]:
     """The models that `load` finds by name: those that ship, then every published version, by name and number.
 
     A published one whose config.json is damaged is left out, and so is a name that is damaged or not trusted, which is
-    told: it must not hide the others. Of a version that nobody who is trusted has signed nothing is said but its name,
-    as `auto` would heed it.
+    told once: it must not hide the others. Of a version that nobody who is trusted has signed nothing is said but its
+    name, as `auto` would heed it.
 
     Args:
         params_file: says where the registry is; where there is no such file, only models that ship are listed.
@@ -105,7 +106,7 @@ def list_models(*, params_file: Path | str = PARAMS_FILE) -> list[ModelEntry]:
                 except StoreError:
                     raise
                 except UserError as error:
-                    print(error, file=sys.stderr)
+                    tell_once(str(error))
                     continue
                 names = tuple(each for each, pointer in named.items() if pointer.version == version)
                 entries.append(replace(entry, names=names))
@@ -245,7 +246,7 @@ def _params(path: Path | str, instead: str) -> Params | None:
     try:
         return load_params(path)
     except UserError as error:
-        print(f"{instead}, as no registry is known ({str(error).rstrip('.')})", file=sys.stderr)
+        tell_once(f"{instead}, as no registry is known ({str(error).rstrip('.')})")
         return None
 
 

@@ -14,6 +14,7 @@ from scn.core.errors import UserError, sentence
 from scn.core.files import write_atomically
 from scn.registry.pointers import LATEST, NOTHING, Pointer, aliases, move, read, statement
 from scn.registry.signing import KEY, check, public_key, signing_key
+from scn.registry.telling import tell_once
 from scn.storage.base import Store, StoreError
 
 SEEN = Path(".scn/cache/pointers")
@@ -45,7 +46,7 @@ def read_trusted(store: Store, experiment: str, name: str, params: Params) -> Po
 def pointers(store: Store, experiment: str, params: Params) -> dict[str, Pointer]:
     """Returns every name of an experiment's versions, `latest` first -> what it points to.
 
-    One that is damaged or not trusted is left out, which is told: it must not hide the others.
+    One that is damaged or not trusted is left out, which is told once: it must not hide the others.
     """
     found = {}
     for name in (LATEST, *aliases(store.list(f"registry/{experiment}/aliases/"), experiment)):
@@ -54,7 +55,7 @@ def pointers(store: Store, experiment: str, params: Params) -> dict[str, Pointer
         except StoreError:
             raise
         except UserError as error:
-            print(error, file=sys.stderr)
+            tell_once(str(error))
     return {name: pointer for name, pointer in found.items() if pointer}
 
 

@@ -21,6 +21,7 @@ from scn.inference.model_files import CONFIG, save_model
 from scn.networks.build import build
 from scn.registry.manifest import MANIFEST
 from scn.registry.publish import publish
+from scn.registry.telling import tell_once
 from scn.registry.versions import Version
 from scn.shards.manifest import EvaluationManifest, ImageSet, Manifests, Shard, TrainingManifest, write_manifests
 from scn.shards.samples import About, Sample, encode
@@ -153,6 +154,12 @@ class SmallProject:
 def nothing_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hides the models that ship with the project, so that they change no test."""
     monkeypatch.setattr("scn.zoo.FOLDER", tmp_path / "zoo")
+
+
+@pytest.fixture(autouse=True)
+def nothing_was_told() -> None:
+    """Lets each test hear what an earlier one has heard in this process."""
+    tell_once.cache_clear()
 
 
 @pytest.fixture

@@ -120,8 +120,10 @@ def test_a_params_yaml_of_somebody_else_keeps_nobody_from_what_ships(
     said = capsys.readouterr().err
     assert said.startswith(f"sr-x2: {scn.zoo.FOLDER / 'sr-x2'} serves, as no registry is known (params.yaml: ")
     assert said.count("\n") == 1
-    assert list_models() == shipped()
-    assert capsys.readouterr().err.startswith("only models that ship are listed, as no registry is known (params.yaml")
+    assert list_models() == list_models() == shipped()
+    said = capsys.readouterr().err
+    assert said.startswith("only models that ship are listed, as no registry is known (params.yaml: ")
+    assert said.count("\n") == 1
     with pytest.raises(UserError, match=r"^params\.yaml: "):
         load("dn-s25")
 
@@ -145,8 +147,9 @@ def test_a_damaged_config_is_named_and_hides_no_other(
     path.unlink()
     if damage != "gone":
         path.write_text(DAMAGED[damage])
-    found = [entry.reference for entry in list_models(params_file=project.params.path)]
-    assert found == ["car-q10", "sr-x2", "sr-x2@v1", "sr-x2@v2"]
+    for _ in range(2):  # as a page does at each request
+        found = [entry.reference for entry in list_models(params_file=project.params.path)]
+        assert found == ["car-q10", "sr-x2", "sr-x2@v1", "sr-x2@v2"]
     told = capsys.readouterr().err
     assert told.startswith("file://store/registry/dn-s25/v1/config.json is missing or damaged: delete")
     assert told.count("\n") == 1

@@ -1,0 +1,12 @@
+"""What the registry tells besides what it was asked for."""
+
+import sys
+from functools import lru_cache
+
+from scn.core.masking import masked
+
+
+@lru_cache(maxsize=1024)
+def tell_once(sentence: str) -> None:
+    """Prints a sentence without secrets on the standard error, once in a process, as a page's log would fill with it."""
+    print(masked(sentence), file=sys.stderr)
