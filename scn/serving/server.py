@@ -16,7 +16,10 @@ from scn.registry.reference import ModelEntry
 from scn.serving.app import Limits, make_app
 from scn.serving.jobs import Jobs, Worker
 from scn.serving.work import Restorer
+from scn.storage.patience import at_most
 
+_PATIENCE_S = 2.0
+"""Seconds for which a request, or a photograph whose turn it is, waits for a store that fails."""
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -46,7 +49,12 @@ def run(
     Raises:
         UserError: if the address can't be listened on.
     """
-    with tempfile.TemporaryDirectory(prefix="scn-serve-") as folder, _listening(settings) as listening, exact():
+    with (
+        tempfile.TemporaryDirectory(prefix="scn-serve-") as folder,
+        _listening(settings) as listening,
+        exact(),
+        at_most(_PATIENCE_S),
+    ):
         jobs = Jobs(
             Path(folder),
             workers,

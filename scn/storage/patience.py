@@ -1,5 +1,6 @@
 """Waiting for a store that fails: the one piece by which training and data preparation survive that it is away."""
 
+import math
 import re
 import sys
 import threading
@@ -31,6 +32,23 @@ REFUSED_SECONDS = 60.0
 """Seconds for which a refusal is waited for: a service that is just starting may know no keys and no buckets yet."""
 TOLD_AFTER = 3.0  # seconds for which the store has to fail before the user is told
 _LOOK = 0.1  # seconds between two looks whether to go on waiting
+
+
+_longest = math.inf  # seconds for which anything in this process waits, see `at_most`
+
+
+@contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """Context in which no thread of this process waits for a store any longer, whatever its Patience allows.
+
+    For a process that answers others, who would wait with it.
+    """
+    global _longest
+    before, _longest = _longest, seconds
+    try:
+        yield
+    finally:
+        _longest = before
 
 
 def _print(sentence: str) -> None:
@@ -65,8 +83,8 @@ class Patience:
             needless: is asked while waiting, in place of `stopping`; a true answer ends the wait.
         Raises:
             ObjectNotFound, ObjectExists, StoreLacks: at once, because the store has answered.
-            StoreError: the last one, if the store has failed for `seconds`, has refused for REFUSED_SECONDS, or the
-                wait was ended.
+            StoreError: the last one, if the store has failed for `seconds`, or those of `at_most`, has refused for
+                REFUSED_SECONDS, or the wait was ended.
         """
         over = needless or self.stopping
         start, pause = time.monotonic(), FIRST_PAUSE
@@ -77,7 +95,7 @@ class Patience:
                 self._answered()
                 raise
             except StoreError as error:
-                most = min(REFUSED_SECONDS, self.seconds) if isinstance(error, StoreRefuses) else self.seconds
+                most = min(self.seconds, _longest, REFUSED_SECONDS if isinstance(error, StoreRefuses) else math.inf)
                 waited = time.monotonic() - start
                 if waited >= most:
                     raise

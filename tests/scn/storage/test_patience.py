@@ -64,6 +64,19 @@ def test_pauses_grow_and_end(failing: Failing, pauses: list[float]) -> None:
     assert sum(pauses) == 100
 
 
+def test_where_others_wait_with_the_process_it_waits_for_seconds(failing: Failing, pauses: list[float]) -> None:
+    store, failing.failures = PatientStore(failing, Patience(failing.url, 100)), float("inf")
+    for seconds in (0.0, 2.0):
+        pauses.clear()
+        with patience.at_most(seconds), pytest.raises(StoreError, match="No answer"):
+            store.get("a/b")
+        assert sum(pauses) == seconds
+    pauses.clear()
+    with pytest.raises(StoreError, match="No answer"):
+        store.get("a/b")
+    assert sum(pauses) == 100
+
+
 def test_the_user_is_told_once_that_the_store_fails_and_once_that_it_answers(
     failing: Failing, pauses: list[float]
 ) -> None:
