@@ -105,6 +105,7 @@ CHANGES: Mapping[str, Any] = {
     "evaluate.precision": "bfloat16",
     "experiments.E.task": {"sr-x2": {**TASK, "task": "car", "level": 10}},
     "experiments.E.level": {"sr-x2": {**TASK, "level": 3}},
+    "experiments.E.run": {"sr-x2": {**TASK, "run": {"workers": 1}}},
 }
 """Key of params.yaml -> another value of it; for a key that can't be changed alone its section's values."""
 
@@ -305,7 +306,10 @@ def test_the_report_shows_the_experiments_and_studies_that_there_are(workspace: 
         assert stale(workspace) == {"report"}
         shutil.rmtree(study)
         assert stale(workspace) == set()
-        workspace.replace({"experiments": {"sr-x2": {**TASK, "level": 2}}})
+        experiments = {name: {**TASK, "level": level} for name, level in (("sr-x3", 3), ("sr-x2", 2))}
+        workspace.replace({"experiments": experiments})
+        assert stale(workspace) == set(), "in another order"
+        workspace.replace({"experiments": {"sr-x2": experiments["sr-x2"]}})
         assert stale(workspace) == {"report"}
     finally:
         shutil.rmtree(study, ignore_errors=True)
