@@ -18,7 +18,7 @@ import yaml
 from flows.environment import base_environment
 from scn.config.params import PARAMS_FILE, load_params
 from scn.core.errors import UserError
-from scn.core.pipeline import check_installed, pipeline_needed
+from scn.core.pipeline import pipeline_needed
 
 POOL = "scn"
 """Name of the work pool."""
@@ -48,7 +48,6 @@ def deploy(project: Path) -> None:
     """
     from prefect.variables import Variable
 
-    check_installed("prefect")
     try:
         document = yaml.safe_load((project / "prefect.yaml").read_text())
     except FileNotFoundError:
@@ -85,7 +84,10 @@ def _full_name(deployment: dict[str, Any]) -> str:
 
 
 def _as_on_the_page(deployments: list[dict[str, Any]]) -> tuple[bool, list[dict[str, Any]]]:
-    """Whether the pool is there, and the deployments, so that deploying them changes no switch of the page."""
+    """Whether the pool is there, and the deployments, so that deploying them changes no switch of the page.
+
+    Deletes the schedules that prefect.yaml has no more.
+    """
     from httpx import HTTPError  # Prefect's client lets its errors through
     from prefect import get_client
     from prefect.exceptions import ObjectNotFound
@@ -100,9 +102,13 @@ def _as_on_the_page(deployments: list[dict[str, Any]]) -> tuple[bool, list[dict[
             for deployment in deployments:
                 made = dict(deployment)
                 with suppress(ObjectNotFound):
-                    made["paused"] = client.read_deployment_by_name(_full_name(made)).paused
+                    there = client.read_deployment_by_name(_full_name(made))
+                    made["paused"] = there.paused
                     if before.get(_full_name(made)) == made.get("schedules"):
                         made.pop("schedules", None)  # those at the server stay
+                    elif not made.get("schedules"):  # as `prefect deploy` would let them, too
+                        for schedule in there.schedules:
+                            client.delete_deployment_schedule(there.id, schedule.id)
                 found.append(made)
     except (RuntimeError, HTTPError) as error:
         reason = (str(error) or repr(error)).splitlines()[0]

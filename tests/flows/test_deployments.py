@@ -16,8 +16,8 @@ from tests.flows.conftest import PARAMS
 WEEKLY = {"cron": "0 2 * * 0", "timezone": "UTC", "active": False}
 
 
-def write(project: Path, **schedule: Any) -> None:
-    about = {"work_pool": {"name": POOL}, "schedules": [{**WEEKLY, **schedule}]}
+def write(project: Path, *schedules: dict[str, Any]) -> None:
+    about = {"work_pool": {"name": POOL}} | ({"schedules": list(schedules)} if schedules else {})
     flow = {**about, "name": "weekly", "entrypoint": "flows.retrain.retrain"}
     pull = [{"prefect.deployments.steps.set_working_directory": {"directory": "{{ $PWD }}"}}]
     (project / "prefect.yaml").write_text(yaml.safe_dump({"name": "scn", "pull": pull, "deployments": [flow]}))
@@ -38,7 +38,7 @@ def test_what_is_switched_on_the_page_stays_until_prefect_yaml_says_another_thin
 
     monkeypatch.setenv("PREFECT_API_URL", str(get_current_settings().api.url))
     (tmp_path / "params.yaml").write_text(PARAMS)
-    write(tmp_path)
+    write(tmp_path, WEEKLY)
     deploy(tmp_path)
     with get_client(sync_client=True) as client:
         assert schedules(client) == [("0 2 * * 0", False)]
@@ -52,9 +52,13 @@ def test_what_is_switched_on_the_page_stays_until_prefect_yaml_says_another_thin
         assert client.read_deployment_by_name("retrain/weekly").paused
         assert client.read_work_pool(POOL).is_paused
 
-        write(tmp_path, cron="0 3 * * 0")
+        write(tmp_path, {**WEEKLY, "cron": "0 3 * * 0"})
         deploy(tmp_path)
         assert schedules(client) == [("0 3 * * 0", False)]
+
+        write(tmp_path)
+        deploy(tmp_path)
+        assert schedules(client) == []
 
 
 def test_a_server_that_does_not_answer_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +68,7 @@ def test_a_server_that_does_not_answer_is_one_sentence(tmp_path: Path, monkeypat
     monkeypatch.setattr("prefect.variables.Variable.get", away)
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     (tmp_path / "params.yaml").write_text(PARAMS)
-    write(tmp_path)
+    write(tmp_path, WEEKLY)
     with pytest.raises(
         UserError, match=r"^Prefect's server at http://127\.0\.0\.1:9/api can't be asked \(\[Errno 111\] "
     ):
