@@ -72,12 +72,13 @@ def test_a_ref_names_a_branch_as_the_repository_has_it_now(worker: Path) -> None
     repository, clone = worker / "repository", worker / "volume/scn"
     assert _start(worker).returncode == 0
     first = find_commit(clone, "main")
-    subprocess.run(["git", "update-ref", "refs/heads/runs/sr-x2", first], cwd=clone, check=True)  # not pushed yet
+    for name in ("runs/sr-x2", "by-hand"):  # not pushed yet
+        subprocess.run(["git", "update-ref", f"refs/heads/{name}", first], cwd=clone, check=True)
     _commit(repository, "second")
     subprocess.run(["git", "branch", "feature"], cwd=repository, check=True)
     assert _start(worker).returncode == 0
     assert find_commit(clone, "main") == find_commit(clone, "feature") == find_commit(repository, None) != first
-    assert find_commit(clone, "runs/sr-x2") == first
+    assert find_commit(clone, "runs/sr-x2") == find_commit(clone, "by-hand") == first
 
 
 class Asking(SimpleHTTPRequestHandler):
