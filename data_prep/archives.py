@@ -235,7 +235,7 @@ def _below(folder: str, members: list[_Member]) -> dict[str, _Member]:
             str(member.name).encode()
         except UnicodeEncodeError:
             raise _RefusedError(
-                f"holds a name that is not UTF-8 ({str(member.name)!r}; pack it again with such names)"
+                f"holds a name that is not UTF-8 ({str(member.name)!r}; pack it again with names in UTF-8)"
             ) from None
         if (name := "/".join(parts)) in found:
             raise _RefusedError(f"holds {member.name} twice")

@@ -162,7 +162,10 @@ MALICIOUS: dict[str, tuple[Callable[[Path], object], str]] = {
     "folder that is a link": (tar_entry("set/sub", tarfile.SYMTYPE, "/tmp"), "set/sub, which is a link"),
     "device": (tar_entry("set/b.png", tarfile.CHRTYPE), "set/b.png, which is a device"),
     "pipe": (tar_entry("set/b.png", tarfile.FIFOTYPE), "set/b.png, which is a device"),
-    "a name in Latin-1": (latin_1, r"holds a name that is not UTF-8 \('set/caf\\udce9.png'; pack it again with"),
+    "a name in Latin-1": (
+        latin_1,
+        r"holds a name that is not UTF-8 \('set/caf\\udce9.png'; pack it again with names in UTF-8\)",
+    ),
     "twice": (twice, "holds set/a.png twice"),
     "a file as a folder": (nested_under_a_file, "can't be unpacked"),
     "header bomb": (header_bomb, "has a header of more than 16384 bytes"),
