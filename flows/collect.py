@@ -15,7 +15,7 @@ from flows.page import name_run, show_text
 from flows.stages import StageFailed, run_command
 from flows.workspace import RUNS
 from scn.config.params import PARAMS_FILE, load_params
-from scn.core.errors import UserError
+from scn.core.errors import UserError, sentence
 
 DAY = 86400.0
 
@@ -44,9 +44,10 @@ def collect(delete: bool = False) -> State[None]:
         if delete:
             for folder in kept:
                 shutil.rmtree(folder)
-    except (UserError, StageFailed) as error:
-        log.error(str(error))
-        return Failed(message=str(error))
+    except (UserError, OSError, StageFailed) as error:
+        message = str(error) if isinstance(error, StageFailed) else sentence(error)
+        log.error(message)
+        return Failed(message=message)
     show_text("collect", "\n".join(f"- {line}" for line in lines), "What nobody needs")
     return Completed(message=f"{len(kept)} workspaces; {lines[-1]}")
 

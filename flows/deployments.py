@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ AUTOMATION = "scn: a run without a sign of life has crashed"
 """Name of the automation."""
 
 _EVERY = "EXPERIMENT"
-_WRITTEN = "scn_schedules"  # the variable at the server with each deployment's schedules as prefect.yaml last had them
+_WRITTEN = "scn_schedules"  # the variable at the server with digests of schedules as prefect.yaml last had them
 _PREFECT = [sys.executable, "-m", "prefect"]
 
 
@@ -54,7 +55,7 @@ def deploy(project: Path) -> None:
         raise UserError(f"{project} has no prefect.yaml: run this in the project's folder.") from None
     experiments = list(load_params(project / PARAMS_FILE).experiments)
     document = expanded(document, experiments)
-    written = {_full_name(each): each["schedules"] for each in document["deployments"] if "schedules" in each}
+    written = {_full_name(each): _digest(each) for each in document["deployments"] if "schedules" in each}
     has_pool, deployments = _as_on_the_page(document["deployments"])
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "prefect.yaml"
@@ -83,6 +84,11 @@ def _full_name(deployment: dict[str, Any]) -> str:
     return f"{deployment['entrypoint'].rpartition('.')[2].replace('_', '-')}/{deployment['name']}"
 
 
+def _digest(deployment: dict[str, Any]) -> str:
+    """Tells schedules from others: themselves, they may be more than Prefect takes in a variable, or no JSON."""
+    return sha256(yaml.safe_dump(deployment.get("schedules")).encode()).hexdigest()[:12]
+
+
 def _as_on_the_page(deployments: list[dict[str, Any]]) -> tuple[bool, list[dict[str, Any]]]:
     """Whether the pool is there, and the deployments, so that deploying them changes no switch of the page.
 
@@ -104,7 +110,7 @@ def _as_on_the_page(deployments: list[dict[str, Any]]) -> tuple[bool, list[dict[
                 with suppress(ObjectNotFound):
                     there = client.read_deployment_by_name(_full_name(made))
                     made["paused"] = there.paused
-                    if before.get(_full_name(made)) == made.get("schedules"):
+                    if before.get(_full_name(made), _digest({})) == _digest(made):
                         made.pop("schedules", None)  # those at the server stay
                     elif not made.get("schedules"):  # as `prefect deploy` would let them, too
                         for schedule in there.schedules:

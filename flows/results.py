@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from flows.lock import LOCK
+from flows.lock import LOCK, SCHEMA
 from flows.stages import DVC, StageFailed, run_command
 from flows.workspace import git, remote_of
 from scn.core.errors import UserError
@@ -216,7 +216,7 @@ def _commit(
     paths = {name: workspace / name for name in files}
     if stages:
         paths[LOCK] = workspace / ".git" / LOCK
-        paths[LOCK].write_text(dumps_yaml({"schema": "2.0", "stages": dict(stages)}))
+        paths[LOCK].write_text(dumps_yaml({"schema": SCHEMA, "stages": dict(stages)}))
     who = {"NAME": "scn flow", "EMAIL": f"flow@{socket.gethostname()}"}
     settings = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in who.items()}
     settings["GIT_INDEX_FILE"] = str(workspace / ".git" / "index-of-runs")

@@ -16,7 +16,7 @@ from flows.scn import scn
 from flows.stale import stale_experiments
 from flows.workspace import find_commit, params_at
 from scn.config.params import Params, base_of
-from scn.core.errors import UserError
+from scn.core.errors import UserError, sentence
 
 
 @flow(name="retrain")
@@ -51,9 +51,9 @@ def retrain(
         if only_stale:
             names = stale_experiments(project, commit, params, names, log.info, left.append)
             log.info("Stale: %s", ", ".join(names) or "none")
-    except UserError as error:
-        log.error(str(error))
-        return Failed(message=str(error))
+    except (UserError, OSError) as error:
+        log.error(sentence(error))
+        return Failed(message=sentence(error))
 
     def one(name: str) -> str:
         # A flow of its own below this one; what is checked out may change, so the commit is named.

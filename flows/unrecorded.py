@@ -13,7 +13,7 @@ from typing import Any
 
 from flows.results import Warn, record
 from flows.workspace import git
-from scn.core.errors import UserError
+from scn.core.errors import UserError, sentence
 from scn.core.files import write_atomically
 
 _FILE = Path(".git/unrecorded.json")
@@ -74,8 +74,8 @@ def main(arguments: Sequence[str]) -> int:
         for workspace in arguments:
             branches = record_again(Path(workspace), lambda sentence: print(f"flows: {sentence}", file=sys.stderr))
             print(f"{', '.join(branches)} has what was made in {workspace}, which is removed.")
-    except UserError as error:
-        print(f"flows: {error}", file=sys.stderr)
+    except (UserError, OSError) as error:
+        print(f"flows: {sentence(error)}", file=sys.stderr)
         return 1
     return 0
 

@@ -10,8 +10,7 @@ from scn.evaluation.paper_networks import count_parameters, is_ensemble, paramet
 from scn.evaluation.protocols import PROTOCOLS
 from scn.evaluation.published import Published, published
 from scn.evaluation.runs import Run
-from scn.inference.model_files import chosen_on
-from scn.inference.records import Figures
+from scn.inference.records import Figures, chosen_on
 
 SAME_SIZE = 0.1
 """Share by which the parameters of two networks may differ before it is marked."""

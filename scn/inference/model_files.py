@@ -158,9 +158,3 @@ def inherited_corpora(config: Mapping[str, Any]) -> tuple[dict[str, str], bool]:
             if own.get(name) != sha256:
                 found.setdefault(name, sha256)
     return found, known
-
-
-def chosen_on(config: Mapping[str, Any]) -> list[str]:
-    """The evaluation sets by which a model's weights were chosen among those of its training (train.take_best_on)."""
-    recipe = (config.get("identity") or {}).get("train") or {}
-    return list(recipe["take_best_on"]) if recipe.get("take_best_every") else []

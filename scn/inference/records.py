@@ -154,3 +154,9 @@ class Receipt(Record):
     url: str
     """The version's folder in the store."""
     manifest_sha256: str
+
+
+def chosen_on(config: Mapping[str, Any]) -> list[str]:
+    """The evaluation sets by which a model's weights were chosen among those of its training (train.take_best_on)."""
+    recipe = (config.get("identity") or {}).get("train") or {}
+    return list(recipe["take_best_on"]) if recipe.get("take_best_every") else []

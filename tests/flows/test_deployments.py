@@ -1,5 +1,6 @@
 """`deploy` at a server: what people have switched on its page."""
 
+import datetime
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,29 @@ def test_what_is_switched_on_the_page_stays_until_prefect_yaml_says_another_thin
         write(tmp_path)
         deploy(tmp_path)
         assert schedules(client) == []
+
+
+def test_prefect_takes_what_is_noted_of_a_hundred_deployments_and_of_dates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.client.schemas.actions import VariableCreate
+
+    daily = {"interval": 86400, "anchor_date": datetime.date(2024, 1, 1)}  # as YAML reads it where it isn't quoted
+    deployments = [
+        {"name": f"weekly-{number}", "entrypoint": "flows.retrain.retrain", "schedules": [daily, WEEKLY]}
+        for number in range(100)
+    ]
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    (tmp_path / "prefect.yaml").write_text(yaml.safe_dump({"deployments": deployments}))
+    noted = {}
+    monkeypatch.setattr("flows.deployments._as_on_the_page", lambda found: (True, found))
+    for name in ("_prefect", "_watch_for_dead_runs"):
+        monkeypatch.setattr(f"flows.deployments.{name}", lambda *_: None)
+    monkeypatch.setattr("prefect.variables.Variable.set", lambda name, value, **_: noted.update({name: value}))
+    deploy(tmp_path)
+    ((name, value),) = noted.items()
+    VariableCreate(name=name, value=value)
+    assert len(value) == 100
 
 
 def test_a_server_that_does_not_answer_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
