@@ -290,9 +290,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments.add_argument("--workers", type=int, default=2, metavar="N", help="processes (default: %(default)s)")
     options = arguments.parse_args(argv)
     transfers, steps = measured(options.workers, options.runs, NETWORKS)
-    lanes = [row for network in NETWORKS for row in lanes_in_one(options.runs, network)]
+    print(f"{table(transfers)}\n\n{table(steps)}\n", flush=True)
+    lanes = lanes_in_one(options.runs, next(iter(NETWORKS)))
     gpus = predicted()
-    print(f"{table(transfers)}\n\n{table(steps)}\n\n{table(lanes)}\n\n{table(gpus)}")
+    print(f"{table(lanes)}\n\n{table(gpus)}")
     if options.json:
         rows = [{"part": "all-reduce", **row} for row in transfers] + [{"part": "step", **row} for row in steps]
         rows += [{"part": "lanes", **row} for row in lanes]
