@@ -43,7 +43,8 @@ def write_atomically(path: Path, data: bytes, *, private: bool = False) -> None:
 def check_local(option: str, path: Path, what: str) -> None:
     """Raises UserError for a URL of a store: it would be a path beginning with a folder `s3:` here."""
     if path.parts and path.parts[0].endswith(":") and not path.exists():
-        raise UserError(f"{option}: {path} is no path on this machine: name {what} here.")
+        given = str(path).replace(":/", "://", 1)  # of which a path keeps one slash
+        raise UserError(f"{option}: {given} is no path on this machine: name {what} here.")
 
 
 def check_folder(option: str, path: Path) -> None:

@@ -89,7 +89,8 @@ def format_of(path: Path) -> Format:
     """The format that a file's name says. Raises UserError unless its suffix is one of the table."""
     if found := _ENDINGS.get(path.suffix.lower()):
         return found
-    raise UserError(f"{path} names no format that can be written: end its name in one of {', '.join(_ENDINGS)}.")
+    usable = ", ".join(suffix for suffix, each in _ENDINGS.items() if can(each))
+    raise UserError(f"{path} names no format that can be written: end its name in one of {usable}.")
 
 
 def looks_like_an_image(path: Path) -> bool:

@@ -72,7 +72,7 @@ def check_shipped(
             )
         measured[name] = metrics
     if unmeasured := set(sets).difference(*(metrics.sets for metrics in measured.values())):
-        raise UserError(f"--set: no model that ships was measured on {sorted(unmeasured)[0]}: name another.")
+        raise UserError(f"--set: none of {', '.join(measured)} was measured on {sorted(unmeasured)[0]}: name another.")
     for name, metrics in measured.items():
         for of_set, kept in metrics.sets.items():
             if sets and of_set not in sets:

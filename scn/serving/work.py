@@ -75,8 +75,9 @@ class Wanted:
 
     @property
     def result_name(self) -> str:
-        """The name of the result's file."""
-        return f"{Path(self.name).stem}-restored{self.format().suffixes[0]}"
+        """The name of the result's file, of 255 bytes at most, as file systems have it."""
+        ending = f"-restored{self.format().suffixes[0]}"
+        return Path(self.name).stem.encode()[: 255 - len(ending)].decode(errors="ignore") + ending
 
 
 @dataclass(frozen=True, kw_only=True)

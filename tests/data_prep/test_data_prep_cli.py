@@ -64,7 +64,7 @@ def test_download_names_what_cannot_be_used_and_takes_several(project: Path, run
 def test_an_index_is_written_on_this_machine(project: Path, run_cli: Run) -> None:
     status, out, err = run_cli("download", "photos", "--index", "s3://bucket/photos.json")
     assert (status, out) == (1, "")
-    assert err == "data-prep: --index: s3:/bucket/photos.json is no path on this machine: name a file here.\n"
+    assert err == "data-prep: --index: s3://bucket/photos.json is no path on this machine: name a file here.\n"
     assert not Path("s3:").exists()
 
 
@@ -165,7 +165,7 @@ SPOILT: dict[str, tuple[Callable[[], object], tuple[str, ...], str]] = {
     "unknown images": (lambda: None, ("--images", "nowhere"), "'nowhere' is neither a folder nor a corpus"),
     "no storage URL": (lambda: None, ("--store", "/some/folder"), "'/some/folder' is no storage URL"),
     "unwritable manifest": (lambda: Path("out").write_text(""), (), "--out: out is no folder that can be written to"),
-    "manifest on S3": (lambda: None, ("--out", "s3://bucket/m"), "--out: s3:/bucket/m is no path on this machine"),
+    "manifest on S3": (lambda: None, ("--out", "s3://bucket/m"), "--out: s3://bucket/m is no path on this machine"),
 }
 
 

@@ -94,7 +94,7 @@ MISTAKES = {
     "absent": (("nowhere", "lr"), "The folder nowhere does not exist: name one with images."),
     "empty": (("empty", "lr"), "The folder empty holds no image: put images there or name another one."),
     "collision": (("twice", "lr"), "a.bmp and a.png in twice would both become a.png: rename one of them."),
-    "store": (("photos", "s3://bucket/lr"), "OUT_DIR: s3:/bucket/lr is no path on this machine: name a folder here."),
+    "store": (("photos", "s3://bucket/lr"), "OUT_DIR: s3://bucket/lr is no path on this machine: name a folder here."),
     "blocked": (("photos", "file"), "file/a.png can't be written (Not a directory)"),
 }
 

@@ -80,7 +80,7 @@ def test_only_a_new_or_empty_folder_is_written_to(project: Any) -> None:
 
 
 def test_a_store_is_no_folder(project: Any) -> None:
-    with pytest.raises(UserError, match=r"^--save: s3:/scn/x is no path on this machine: name a folder here\.$"):
+    with pytest.raises(UserError, match=r"^--save: s3://scn/x is no path on this machine: name a folder here\.$"):
         save(project, ["A"], ["bicubic"], Path("s3://scn/x"))
     assert not Path("s3:").exists()
 

@@ -89,6 +89,14 @@ def test_what_auto_takes_and_can_not_load_tells_strangers_no_place(
         assert "holds a model that this version of scn does not know" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("letter", ["n", "é", "木"])
+def test_a_result_has_a_name_that_a_file_may_have(letter: str) -> None:
+    name = Wanted(name=f"{letter * 250}.png", reference="dn-s25", as_format="jpg").result_name
+    assert 250 < len(name.encode()) <= 255
+    assert name.startswith(letter * 70)
+    assert name.endswith(f"{letter}-restored.jpg")
+
+
 def test_a_tiny_photograph_tells_nothing_of_the_time_that_others_take(restorer: Restorer) -> None:
     restorer.rates = {"dn-s25": 3.0}
     for height, width in ((8, 8), (96, 95)):
