@@ -9,8 +9,6 @@ from machines import Machine
 from projects import Results, write_project
 from services import BUCKET, S3
 
-from benchmarks.unsteady_s3 import STEADY
-
 ROOT = Path(__file__).resolve().parents[2]
 NODES = ("node1", "node2", "node3")
 HEAD = NODES[0]
@@ -60,7 +58,6 @@ class Cluster:
         Returns:
             what its commands will leave on the head.
         """
-        self.s3.set_mood(**STEADY)
         for node in self.nodes.values():
             write_project(node.folder / "project", f"s3://{BUCKET}/{prefix}")
         return Results(self.head)

@@ -12,6 +12,7 @@ from projects import SHARD
 from services import serving
 
 from benchmarks.measure import Row, table, write_json
+from benchmarks.unsteady_s3 import STEADY
 
 MEASURED: list[Row] = []
 """The table of figures: a row for each disturbance."""
@@ -49,10 +50,17 @@ def machines() -> Iterator[dict[str, Machine]]:
 
 
 @pytest.fixture(scope="session")
-def cluster(machines: dict[str, Machine]) -> Iterator[Cluster]:
-    """The cluster of the session; each test starts the nodes that it needs."""
+def cluster_of_all(machines: dict[str, Machine]) -> Iterator[Cluster]:
+    """The cluster of the session."""
     with serving(machines["s3"], VARIABLES) as s3:
         yield Cluster(machines, s3)
+
+
+@pytest.fixture
+def cluster(cluster_of_all: Cluster) -> Cluster:
+    """That cluster, its store as steady as at the start; each test starts the nodes that it needs."""
+    cluster_of_all.s3.set_mood(**STEADY)
+    return cluster_of_all
 
 
 @pytest.fixture(scope="session")
@@ -68,11 +76,12 @@ def measured() -> list[Row]:
 
 
 @pytest.fixture(scope="session")
-def sharded(cluster: Cluster, alone: Alone) -> str:
+def sharded(cluster_of_all: Cluster, alone: Alone) -> str:
     """The prefix in the bucket under which the cluster, undisturbed, has put the shards."""
-    cluster.start(*NODES)
-    results = cluster.project("shared")
-    with cluster.command(*SHARD) as sharding:
+    cluster_of_all.s3.set_mood(**STEADY)
+    cluster_of_all.start(*NODES)
+    results = cluster_of_all.project("shared")
+    with cluster_of_all.command(*SHARD) as sharding:
         sharding.end()
     assert results.manifests == alone.manifests
     return "shared"
