@@ -286,9 +286,8 @@ def gc(
         when = "" if each.deletable else f", found so for {each.days} of {loaded.collect.after_days} days"
         print(f"{each.name}: {each.why}{when}")
     going = delete_versions(loaded, versions) if delete else [version for version in versions if version.deletable]
-    count = sum(len(version.keys) for version in going) + sum(len(each.keys) for each in old if each.deletable)
-    if delete:
-        delete_old(loaded, old)
+    count = sum(len(version.keys) for version in going)
+    count += delete_old(loaded, old) if delete else sum(len(each.keys) for each in old if each.deletable)
     print(f"{count} objects {'deleted' if delete else 'would be deleted by --delete'}", file=sys.stderr)
 
 

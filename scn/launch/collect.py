@@ -15,6 +15,7 @@ from scn.core.hashing import digest
 from scn.registry.ages import ages
 from scn.registry.collect import dvc_cache, locks
 from scn.storage.base import Store
+from scn.storage.lease import Holder
 
 _RUN = re.compile(r"runs/[^/]+/[^/]+(?=/)")
 _SHARD = re.compile(r"shards/[^/]+/[0-9a-f]{32}/\d+\.tar")
@@ -27,6 +28,8 @@ class Old:
 
     name: str
     """Common beginning of its keys."""
+    state: str
+    """Changes when somebody is at work on it."""
     why: str
     keys: list[str]
     days: int
@@ -50,27 +53,49 @@ def find_old(params: Params) -> list[Old]:
     found = {**_checkpoints(store), **_shards(store, root), **_of_ray(store)}
     age = ages(params, ("runs/", "shards/", "ray-train/"), {name: state for name, (state, _, _) in found.items()})
     return [
-        Old(name=name, why=why, keys=keys, days=age[name].days, deletable=age[name].enough)
-        for name, (_, why, keys) in sorted(found.items())
+        Old(name=name, state=state, why=why, keys=keys, days=age[name].days, deletable=age[name].enough)
+        for name, (state, why, keys) in sorted(found.items())
     ]
 
 
 def delete_old(params: Params, found: Iterable[Old]) -> int:
     """Deletes what may be deleted of what `find_old` has found; returns the number of objects.
 
-    A shard that a manifest has come to name meanwhile is left.
+    A shard that a manifest has come to name meanwhile is left, and so is a run that has gone on or is held, which
+    stderr says.
     """
     store, named = params.open_store(), _named(params.root)[0]
-    keys = [key for old in found if old.deletable for key in old.keys if key not in named]
-    for key in keys:
-        store.delete(key)
-    return len(keys)
+    deleted = 0
+    for old in found:
+        if not old.deletable:
+            continue
+        if _at_work(store, old):
+            print(f"{old.name} stays, as it has changed since it was looked at, or is held.", file=sys.stderr)
+            continue
+        keys = [key for key in old.keys if key not in named]
+        for key in keys:
+            store.delete(key)
+        deleted += len(keys)
+    return deleted
 
 
-def _checkpoints(store: Store) -> dict[str, tuple[str, str, list[str]]]:
+def _at_work(store: Store, old: Old) -> bool:
+    """True if something has changed or gone since it was found unneeded, or is a run whose lease is held."""
+    if old.name.startswith("shards/"):
+        return False
+    look = _checkpoints if old.name.startswith("runs/") else _of_ray
+    now = look(store, f"{old.name}/").get(old.name)
+    if not now or now[0] != old.state:
+        return True
+    # One that its holder has not moved for a day is nobody's; for a shorter time it may be refreshed next.
+    beat = _beat(store, old.name) if old.days < 1 else ""
+    return bool(beat) and not Holder.parse(beat.encode()).is_dead
+
+
+def _checkpoints(store: Store, prefix: str = "runs/") -> dict[str, tuple[str, str, list[str]]]:
     """Run -> its state, why it may be deleted, and its keys."""
     keys = defaultdict[str, list[str]](list)
-    for key in store.list("runs/"):
+    for key in store.list(prefix):
         if found := _RUN.match(key):
             keys[found[0]].append(key)
     return {
@@ -79,10 +104,10 @@ def _checkpoints(store: Store) -> dict[str, tuple[str, str, list[str]]]:
     }
 
 
-def _of_ray(store: Store) -> dict[str, tuple[str, str, list[str]]]:
+def _of_ray(store: Store, prefix: str = "ray-train/") -> dict[str, tuple[str, str, list[str]]]:
     """Folder of the files that Ray Train writes for itself -> the same."""
     keys = defaultdict[str, list[str]](list)
-    for key in store.list("ray-train/"):
+    for key in store.list(prefix):
         keys["/".join(key.split("/")[:2])].append(key)
     return {
         name: (digest(sorted(of_run)), "what Ray Train noted of workers that have ended", of_run)

@@ -6,12 +6,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from scn.cli import app
 from scn.config.params import Params, load_params
 from scn.launch.collect import delete_old, find_old
 from scn.registry.ages import NOTES
 from scn.storage import open_store
 from scn.storage.base import Store
+from scn.storage.lease import Lease
 
 PARAMS = """\
 corpora: {local: {mine: photos/mine}}
@@ -21,7 +24,8 @@ experiments:
   sr-x2: {task: sr, level: 2}
 """
 SHARDS = [f"shards/sr/{digit * 32}/000000.tar" for digit in "abcd"]
-CHECKPOINT = "runs/sr-x2/0123abcd/step-20-0123456789abcdef.pt"
+RUN = "runs/sr-x2/0123abcd"
+CHECKPOINT = f"{RUN}/step-20-0123456789abcdef.pt"
 
 
 @pytest.fixture
@@ -117,6 +121,40 @@ def test_a_shard_that_has_come_to_be_named_meanwhile_stays(params: Params) -> No
     )
     delete_old(params, found)
     assert store_of(params).list("shards/") == SHARDS[:3]
+
+
+def test_a_run_that_has_gone_on_meanwhile_keeps_its_checkpoints(params: Params) -> None:
+    find_old(params)
+    days_pass(params, 10)
+    found = find_old(params)
+    Lease(store_of(params), f"{RUN}/lease.json", what="The run").take(print)  # somebody resumes it
+    assert delete_old(params, found) == 2
+    assert CHECKPOINT in store_of(params).list("runs/")
+
+
+def test_a_run_that_is_held_keeps_its_checkpoints_though_nothing_ages(params: Params) -> None:
+    params.path.write_text(PARAMS.replace("after_days: 10", "after_days: 0"))
+    at_once = load_params(params.path)
+    lease = Lease(store_of(params), f"{RUN}/lease.json", what="The run")
+    lease.take(print)
+    assert delete_old(at_once, find_old(at_once)) == 2
+    assert CHECKPOINT in store_of(params).list("runs/")
+    lease.give_back()
+    assert delete_old(at_once, find_old(at_once)) == 1
+    assert not store_of(params).list("runs/")
+
+
+def test_the_command_counts_what_was_deleted(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    find_old(params)
+    days_pass(params, 10)
+    found = find_old(params)
+    Lease(store_of(params), f"{RUN}/lease.json", what="The run").take(print)
+    monkeypatch.setattr("scn.launch.collect.find_old", lambda _: found)  # the run was resumed right after the look
+    (params.root / "dvc.lock").write_text("schema: '2.0'\n")
+    done = CliRunner().invoke(app, ["gc", "--delete", "--params", str(params.path)])
+    told = f"{RUN} stays, as it has changed since it was looked at, or is held."
+    assert done.stderr.splitlines() == [told, "2 objects deleted"]
+    assert CHECKPOINT in store_of(params).list("runs/")
 
 
 def test_damaged_notes_cost_ages_only(params: Params) -> None:
