@@ -158,7 +158,7 @@ class Group:
         Returns:
             Words, and the sentence; None in its place where only the whole error tells what is wrong.
         """
-        from ray.exceptions import RayActorError
+        from ray.exceptions import RayActorError, RayError
 
         failures: Mapping[int, Exception] = getattr(error, "worker_failures", {})
         for rank, failure in failures.items():
@@ -176,7 +176,8 @@ class Group:
         cause = getattr(error, "controller_failure", error)
         if isinstance(cause, UserError):
             return _clause(cause), UserError(str(cause))
-        if isinstance(cause, OSError):
+        # Python's and Ray's own of the cluster are OSErrors, too; of S3, PyArrow raises bare ones.
+        if isinstance(cause, OSError) and not isinstance(cause, RayError | ConnectionError | TimeoutError):
             return f"Ray Train can't write ({_clause(cause)})", UserError(
                 f"{self._run.experiment.name}: Ray Train can't write its own few files ({_clause(cause)}): see whether "
                 f"{self._run.store.url} answers and the disk has room, and start it again; it goes on from its last "

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.exceptions import GetTimeoutError
 
 from scn.core.errors import Stopped
 from scn.launch.ray_group import Group
@@ -39,15 +40,41 @@ def test_a_store_that_stays_away_ends_the_run_and_a_signal_the_wait() -> None:
         _wait_for_store(run_with(1000, 60), lambda: "SIGTERM")
 
 
-def test_what_ray_train_could_not_write_is_a_sentence() -> None:
+def reason(cause: Exception) -> tuple[str, Any]:
+    """What a group says of an error in Ray Train's controller."""
     group = Group.__new__(Group)
     group._run = run_with(0, 0)
     error: Any = RuntimeError("the controller failed")
-    error.controller_failure = OSError("When getting information for key 'x': NETWORK_CONNECTION")
-    words, sentence = group.reason(error)
-    assert words == "Ray Train can't write (When getting information for key 'x': NETWORK_CONNECTION)"
+    error.controller_failure = cause
+    return group.reason(error)
+
+
+@pytest.mark.parametrize(
+    ("cause", "clause"),
+    [
+        (OSError("When getting information for key 'x': NETWORK_CONNECTION"), "When getting information for key 'x': "),
+        (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
+        (PermissionError(13, "Permission denied"), "[Errno 13] Permission denied"),
+    ],
+    ids=["PyArrow's of S3", "full disk", "no right"],
+)
+def test_what_ray_train_could_not_write_is_a_sentence(cause: OSError, clause: str) -> None:
+    words, sentence = reason(cause)
+    assert words.startswith(f"Ray Train can't write ({clause}")
     assert str(sentence) == (
-        "sr-x2: Ray Train can't write its own few files (When getting information for key 'x': NETWORK_CONNECTION): "
-        "see whether s3://bucket answers and the disk has room, and start it again; it goes on from its last "
-        "checkpoint."
+        f"sr-x2: Ray Train can't write its own few files ({cause}): see whether s3://bucket answers and the disk has "
+        "room, and start it again; it goes on from its last checkpoint."
     )
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        GetTimeoutError("Get timed out: some object(s) not ready."),
+        ConnectionError("Ray has not been started yet."),
+        TimeoutError("placement group not ready"),
+    ],
+    ids=lambda cause: type(cause).__name__,
+)
+def test_what_the_cluster_did_not_answer_is_no_matter_of_files(cause: OSError) -> None:
+    assert reason(cause) == (f"{type(cause).__name__}: {str(cause).rstrip('.')}", None)
