@@ -29,10 +29,17 @@ git remote set-url origin "$repository"
 git config --replace-all credential.helper "$helper"      # in the clone, so that commands of `exec` have it
 git fetch --quiet --prune origin             # all branches: `scn gc` keeps what their dvc.lock files name
 git checkout --quiet --force --detach "origin/$branch"     # what runs have added to dvc.lock is on branches of their own
-# No fetch moves the branch that the clone made: without it `ref` means the repository's. One that follows none of the
-# repository stays, as somebody has made it here, perhaps with commits that are nowhere else.
-git for-each-ref --format='%(if)%(upstream)%(then)delete %(refname)%(end)' refs/heads \
-  | sed '/^delete /!d; / refs\/heads\/runs\//d' | git update-ref --stdin
+# No fetch moves the branch that the clone made: without it `ref` means the repository's. One that somebody has made here
+# stays: if it follows none of the repository, or has commits that are nowhere else.
+git for-each-ref --format='%(if)%(upstream)%(then)%(refname)%(end)' refs/heads | sed '/^$/d; /^refs\/heads\/runs\//d' \
+  | while read -r ref; do
+    own=$(git rev-list --max-count=1 "$ref" --not --remotes)
+    if [ -z "$own" ]; then
+      echo "delete $ref"
+    else
+      echo "the branch ${ref#refs/heads/} stays, as the repository lacks commits of it: push it, or delete it" >&2
+    fi
+  done | git update-ref --stdin
 export PYTHONPATH="$project"                 # the project's flows, not those that the image was made with
 
 . "$here/join.sh"

@@ -81,6 +81,27 @@ def test_a_ref_names_a_branch_as_the_repository_has_it_now(worker: Path) -> None
     assert find_commit(clone, "runs/sr-x2") == find_commit(clone, "by-hand") == first
 
 
+def test_a_branch_that_follows_one_of_the_repository_stays_while_it_has_commits_of_its_own(worker: Path) -> None:
+    clone = worker / "volume/scn"
+    assert _start(worker).returncode == 0
+    for name in ("mine", "merged"):
+        subprocess.run(["git", "checkout", "-q", "-b", name, "origin/main"], cwd=clone, check=True)
+        assert find_commit(clone, f"{name}@{{upstream}}")
+    subprocess.run(["git", "checkout", "-q", "mine"], cwd=clone, check=True)
+    (clone / "file").write_text("mended here")
+    who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    subprocess.run(["git", *who, "commit", "-q", "-a", "-m", "mended here"], cwd=clone, check=True)
+    made = find_commit(clone, None)
+    started = _start(worker)
+    assert (started.returncode, started.stdout) == (0, "joins\n")
+    assert started.stderr == "the branch mine stays, as the repository lacks commits of it: push it, or delete it\n"
+    assert find_commit(clone, "mine") == made
+    heads = ["git", "for-each-ref", "--format=%(refname:short)", "refs/heads"]
+    assert subprocess.run(heads, cwd=clone, capture_output=True, text=True, check=True).stdout == "mine\n"
+    _commit(worker / "repository", "second")
+    assert find_commit(clone, "main") != made
+
+
 class Asking(SimpleHTTPRequestHandler):
     """Gives files to who has a name and a password."""
 
