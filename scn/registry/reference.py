@@ -22,7 +22,7 @@ from scn.inference.records import Metrics
 from scn.registry.manifest import MANIFEST, read_manifest, sha256
 from scn.registry.pointers import LATEST, Pointer, aliases, can_be_alias, read
 from scn.registry.publish import published, version_folder, versions
-from scn.registry.signing import check_signature, vouched
+from scn.registry.signing import as_named, check_signature
 from scn.registry.telling import tell_once
 from scn.registry.trust import SEEN, pointers, read_trusted, was_seen
 from scn.registry.versions import read_version, verify
@@ -259,14 +259,16 @@ def _published_entry(store: Store, name: str, version: str, source: str, trusted
     if not trusted:
         return _entry(partial(_content, store, where), name, version, source)
     try:
-        check_signature(store, name, version, store.get(f"{where}/{MANIFEST}"), trusted)
+        manifest = store.get(f"{where}/{MANIFEST}")
+        check_signature(store, name, version, manifest, trusted)
     except ObjectNotFound as error:  # it was deleted meanwhile
         raise UserError(str(error)) from None
     except StoreError:
         raise
     except UserError:
         return ModelEntry(name=name, version=version, task="", level=None, scale=1, source=source)
-    return _entry(lambda file: vouched(store, name, version, file, trusted), name, version, source)
+    files = read_manifest(manifest, f"{where}/{MANIFEST}")  # checked once for all files of the version
+    return _entry(lambda file: as_named(store, name, version, file, files), name, version, source)
 
 
 def _entry(content: Callable[[str], bytes], name: str, version: str, source: str) -> ModelEntry:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
 from scn.inference.records import Record
-from scn.registry.manifest import MANIFEST, read_manifest, sha256
+from scn.registry.manifest import MANIFEST, Files, read_manifest, sha256
 from scn.storage.base import ObjectNotFound, Store
 
 if TYPE_CHECKING:  # imported where something is signed or checked: a machine that only trains need not have it
@@ -111,8 +111,7 @@ def vouched(store: Store, experiment: str, version: str, name: str, trusted: Seq
         UserError: if the file is not the manifest's, or as `check_signature`.
         ObjectNotFound: if there is no such file, or, with trusted keys, no manifest.
     """
-    folder = f"registry/{experiment}/{version}"
-    data, files = store.get(f"{folder}/{name}"), {}
+    folder, files = f"registry/{experiment}/{version}", Files()
     try:
         manifest = store.get(f"{folder}/{MANIFEST}")
         check_signature(store, experiment, version, manifest, trusted)
@@ -120,7 +119,21 @@ def vouched(store: Store, experiment: str, version: str, name: str, trusted: Seq
     except ObjectNotFound:
         if trusted:
             raise
-    if files.get(name, {"sha256": "" if trusted else sha256(data)})["sha256"] != sha256(data):
+    return as_named(store, experiment, version, name, files, all_named=bool(trusted))
+
+
+def as_named(store: Store, experiment: str, version: str, name: str, files: Files, *, all_named: bool = True) -> bytes:
+    """Returns a file of a published version as `files`, which its manifest names, have it.
+
+    Args:
+        all_named: a file that they don't name is not the manifest's.
+    Raises:
+        UserError: if the file is not the manifest's.
+        ObjectNotFound: if there is no such file.
+    """
+    folder = f"registry/{experiment}/{version}"
+    data = store.get(f"{folder}/{name}")
+    if files.get(name, {"sha256": "" if all_named else sha256(data)})["sha256"] != sha256(data):
         raise UserError(
             f"{name} of {experiment}@{version} in {store.url} is not the one that its manifest names: copy "
             f"{folder} back from a back-up, or use another version."

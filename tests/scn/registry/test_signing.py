@@ -25,6 +25,7 @@ from scn.registry.several import Models
 from scn.registry.show import about, compared, text, verified
 from scn.registry.signing import KEY, make_key
 from scn.registry.summary import _before
+from scn.storage.local import FileStore
 
 NAME = "dn-s25"
 
@@ -274,6 +275,16 @@ def test_what_auto_takes_is_signed(project: Any, capsys: pytest.CaptureFixture[s
     assert listed == [("v1", "", None), ("v2", "dn", 25)]
     assert re.match(r"config\.json of dn-s25@v3 in \S+ is not the one that its manifest", capsys.readouterr().err)
     assert [(each.task, each.level) for each in Models("cpu", params.path).candidates()] == [("dn", 25)]
+
+
+def test_of_each_version_that_is_listed_four_files_are_read_once(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    params, read, reads = trusting(project, project.public), FileStore._read, list[str]()
+    sign(params, NAME, "v1")
+    monkeypatch.setattr(FileStore, "_read", lambda self, key, file: (reads.append(key), read(self, key, file))[1])
+    assert [entry.level for entry in list_models(params_file=params.path)] == [25, 25, 25]
+    files = ("config.json", "manifest.json", "metrics.json", "signature.json")
+    expected = [f"registry/{NAME}/v{number}/{file}" for number in (1, 2, 3) for file in files]
+    assert sorted(key for key in reads if key.startswith(f"registry/{NAME}/v")) == expected
 
 
 def test_a_name_that_is_not_trusted_is_no_fact(project: Any, capsys: pytest.CaptureFixture[str]) -> None:
