@@ -15,6 +15,10 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+class UnknownNameError(UserError):
+    """A key, or one of a few words, that is not known here: misspelt, or of a later version."""
+
+
 S = TypeVar("S", bound=Section)
 
 
@@ -29,7 +33,8 @@ def check(
         place: the dotted key of the section in `source`; "" for the top level.
         renamed: key of an earlier version -> the dotted key that stands for it now.
     Raises:
-        UserError: for the first mistake, with its key; for a misspelt key with the nearest known one.
+        UserError: for the first mistake, with its key; for an unknown key, with the nearest known one, or a text that
+            is none of those that the key may have, it is UnknownNameError.
     """
     try:
         return cls.model_validate(raw)
@@ -42,10 +47,11 @@ def check(
                 raise UserError(f"{source}: {'.'.join(where)} is called {now} now: rename it.") from None
             known = sorted(_keys_at(cls, first["loc"][:-1]))
             parent = ".".join(where[:-1]) or "the top level"
-            raise UserError(f"{source}: {unknown(where[-1], known, f'key (at {parent})')}.") from None
+            raise UnknownNameError(f"{source}: {unknown(where[-1], known, f'key (at {parent})')}.") from None
         message = first["msg"].removeprefix("Value error, ")
         told = ": ".join(filter(None, [".".join(where), message[0].lower() + message[1:]]))
-        raise UserError(f"{source}: {told}.") from None
+        kind = UnknownNameError if first["type"] == "literal_error" and isinstance(first["input"], str) else UserError
+        raise kind(f"{source}: {told}.") from None
 
 
 def unknown(name: str, known: Iterable[str], kind: str) -> str:

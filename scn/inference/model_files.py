@@ -15,6 +15,7 @@ from torch import nn
 from scn.config.params import Experiment
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
+from scn.core.schema import UnknownNameError
 from scn.networks import completed
 from scn.networks.build import build_on_meta, fold
 
@@ -100,8 +101,12 @@ def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     try:
         network = fold(build_on_meta({**architecture, **plain})).eval()  # the random state is the caller's
     except UserError as error:
-        why = re.sub(r"^The network: |: (did you mean|use one of) .*", "", str(error)).rstrip(".")
-        raise unknown_model(folder, why) from None
+        why = str(error).removeprefix("The network: ").rstrip(".")
+        if not isinstance(error, UnknownNameError):
+            raise UserError(
+                f"{folder / CONFIG} is damaged ({why}): correct it, or fetch or train the model again."
+            ) from None
+        raise unknown_model(folder, re.sub(": use one of .*", "", why)) from None
     expected = network.state_dict()
     wrong = [
         k
@@ -120,11 +125,9 @@ def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def unknown_model(folder: Path, why: str) -> UserError:
-    """The error for a model folder that a newer version of scn has written, as it may be."""
-    return UserError(
-        f"{folder} holds a model that this version of scn does not know ({why}): update scn, or use another version of "
-        "the model."
-    )
+    """The error for a model folder that a newer version of scn has written, as it may be; or somebody misspelt it."""
+    other = f"correct {CONFIG} there" if "did you mean" in why else "use another version of the model"
+    return UserError(f"{folder} holds a model that this version of scn does not know ({why}): update scn, or {other}.")
 
 
 def ancestors_of(folder: Path, name: str, weights_sha256: str) -> list[dict[str, Any]]:

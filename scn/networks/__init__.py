@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from scn.core.errors import UserError
-from scn.core.schema import check, unknown
+from scn.core.schema import UnknownNameError, check, unknown
 from scn.networks.arcnn.config import ArcnnConfig
 from scn.networks.base.config import NetworkConfig
 from scn.networks.dncnn.config import DncnnConfig
@@ -237,12 +237,12 @@ def network_config(raw: Mapping[str, Any], source: object, place: str = "") -> N
         source: where `raw` was read, named first in a message: a path, or a few words.
         place: the dotted key of `raw` in `source`; "" for the top level.
     Raises:
-        UserError: for an unknown network, an unknown parameter, or a value out of its range.
+        UserError: for a value out of its range; UnknownNameError for an unknown network, or as scn.core.schema.check.
     """
     name = raw.get("name", DEFAULT)
     if not isinstance(name, str) or name not in NETWORKS:
         where = f"{place}.name: " if place else ""
-        raise UserError(f"{source}: {where}{unknown(str(name), NETWORKS, 'network')}.")
+        raise UnknownNameError(f"{source}: {where}{unknown(str(name), NETWORKS, 'network')}.")
     return check(NETWORKS[name].config, raw, source, place)
 
 

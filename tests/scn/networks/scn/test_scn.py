@@ -144,14 +144,27 @@ def test_bad_model_folders_get_a_sentence(tmp_path: Path) -> None:
     (other / "config.json").write_bytes((tmp_path / "config.json").read_bytes())
     with pytest.raises(UserError, match="weights of another architecture"):
         load_model(other)
-    for newer, why in (
-        ({**SMALL, "gating": True}, r"'gating' is no known key \(at the top level\)"),
-        ({**SMALL, "name": "scn-3"}, "'scn-3' is no known network"),
-        ({**SMALL, "ends": "mirrored"}, "ends: input should be 'published', 'zero' or 'replicate'"),
+    version, correct = "use another version of the model", r"correct config\.json there"
+    for newer, why, or_else in (
+        ({**SMALL, "windowed": True}, r"'windowed' is no known key \(at the top level\)", version),
+        ({**SMALL, "name": "mamba"}, "'mamba' is no known network", version),
+        ({**SMALL, "ends": "mirrored"}, "ends: input should be 'published', 'zero' or 'replicate'", version),
+        ({**SMALL, "name": "dncn"}, "'dncn' is no known network: did you mean 'dncnn'", correct),
+        ({**SMALL, "unit": 8}, r"'unit' is no known key \(at the top level\): did you mean 'units'", correct),
     ):
         (tmp_path / "config.json").write_text(json.dumps({"architecture": newer}))
-        message = rf"^{tmp_path} holds a model that this version of scn does not know \({why}\): update scn, or use"
-        with pytest.raises(UserError, match=message):
+        told = rf"^{tmp_path} holds a model .* does not know \({why}\): update scn, or {or_else}\.$"
+        with pytest.raises(UserError, match=told):
+            load_model(tmp_path)
+    for damage, why in (
+        ({"units": "32"}, "units: input should be a valid integer"),
+        ({"blocks": -1}, "blocks: input should be greater than or equal to 1"),
+        ({"ends": 3}, "ends: input should be 'published', 'zero' or 'replicate'"),
+        ({"channels": 7}, r"The network's images can't have 7 channels: use 3 \(RGB\) or 1 \(grey\)"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps({"architecture": {**SMALL, **damage}}))
+        told = rf"^{tmp_path}/config\.json is damaged \({why}\): correct it, or fetch or train the model again\.$"
+        with pytest.raises(UserError, match=told):
             load_model(tmp_path)
     (tmp_path / "config.json").write_text('{"architecture": 5}')
     with pytest.raises(UserError, match=r"damaged model \(its architecture is no table of parameters"):
