@@ -4,7 +4,7 @@ import hashlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -111,9 +111,10 @@ def left_to_do(work: Work, wanted: dict[str, str]) -> dict[str, str]:
     """Those of the images whose results are not there; the record of a result that was deleted is deleted, too.
 
     Raises:
-        UserError: if a result is there that was made in another way, or what is no record among the records.
+        UserError: if a result is there that was made in another way, or its record is none.
     """
-    records = _records(work.target)
+    listed = set(work.target.list(f"{RECORDS}/"))  # of results of other images, too, which may be many more
+    records = _records(work.target, [name for name in map(_record, wanted.values()) if name in listed])
     there = set(work.target.list())  # after the records, as each is written after its result
     left = {}
     for key, target in wanted.items():
@@ -280,10 +281,11 @@ def restore_one(work: Work, models: Models, key: str, target: str) -> Result:
 
 
 def write_manifest(store: Store) -> None:
-    """Writes the records of all results as one file. Raises UserError if what is no record lies among them."""
+    """Writes the records of all results as one file. Raises UserError if one is called so and is none."""
     while True:
         before, token = store.read_pointer(MANIFEST)  # first: another command may write records, and then move it
-        data = (json.dumps({"images": list(_records(store).values())}, indent=1) + "\n").encode()
+        records = _records(store, filter(_is_record, store.list(f"{RECORDS}/")))
+        data = (json.dumps({"images": list(records.values())}, indent=1) + "\n").encode()
         if before == data or store.swap_pointer(MANIFEST, data, token):
             return
 
@@ -334,12 +336,10 @@ class _Actor:
             yield result
 
 
-def _records(store: Store) -> dict[str, dict[str, Any]]:
-    """Key -> content of all records. Raises UserError if a file ends like one and is none."""
+def _records(store: Store, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Key -> content of records. Raises UserError if one is called so and is none."""
     records = {}
-    for key in store.list(f"{RECORDS}/"):
-        if not key.endswith(".json"):
-            continue
+    for key in keys:
         try:
             record = json.loads(store.get(key))
         except ObjectNotFound:  # its result was deleted, and another command restores it again
@@ -369,3 +369,8 @@ def _put_record(work: Work, target: str, record: dict[str, Any]) -> None:
 
 def _record(target: str) -> str:
     return f"{RECORDS}/{target}.json"
+
+
+def _is_record(key: str) -> bool:
+    """True if the key is called like the record of a result; what else lies among them is left alone."""
+    return key.endswith(".json") and looks_like_an_image(Path(key.removesuffix(".json")))

@@ -252,13 +252,26 @@ def test_what_is_no_record_is_passed_over_or_named_before_anything_is_restored(
     (photographs / "damaged.png").unlink()
     records = project.root / "out/manifest"
     records.mkdir(parents=True)
-    (records / "notes.json").write_text('{"source": "a.png"}')
+    (records / "a.png.json").write_text('{"source": "a.png"}')
     status, _, err = command()
     assert (status, results(project)) == (1, {})
-    assert err.endswith("/out/manifest/notes.json is no record of a result: move it to another place.\n")
-    (records / "notes.json").rename(records / "readme.txt")
+    assert err.endswith("/out/manifest/a.png.json is no record of a result: move it to another place.\n")
+    (records / "a.png.json").rename(records / "notes.json")
     assert command()[0] == 0
     check(project, photographs)
+
+
+def test_records_of_other_images_are_read_for_the_manifest_alone(
+    project: Any, photographs: Path, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photographs / "damaged.png").unlink()
+    assert command()[0] == 0
+    (photographs / "a.png").rename(photographs / "c.png")
+    read, reads = FileStore._read, list[str]()
+    monkeypatch.setattr(FileStore, "_read", lambda self, key, file: (reads.append(key), read(self, key, file))[1])
+    status, out, _ = command()
+    assert (status, "1 image restored" in out, "2 already there" in out) == (0, True, True)
+    assert (reads.count("manifest/a.png.json"), reads.count("manifest/sub/b.png.png.json")) == (1, 2)
 
 
 def test_the_manifest_of_two_commands_names_what_both_have_restored(
