@@ -86,9 +86,10 @@ def make_manifests(
         "made_with": {"pil": found_pillow(), "codec": codec(experiment.data.encoding)},
     }
     parameters = experiment.data.model_dump(exclude={"train", "evaluation"})
+    replaced = {"train": [corpus.reference for corpus in train]} if images else {}
     levels = [list(plan.jobs[0].spec.levels) if plan.jobs else [] for plan in plans[:2]]
     manifests = Manifests(
-        TrainingManifest(**about, parameters={**parameters, "levels": levels[0]}, **dict(sets[0])),
+        TrainingManifest(**about, parameters={**parameters, **replaced, "levels": levels[0]}, **dict(sets[0])),
         EvaluationManifest(
             **about,
             parameters={key: parameters[key] for key in ("edges", "encoding")} | {"levels": levels[1]},

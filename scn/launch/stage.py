@@ -67,11 +67,11 @@ def train_stage(
     validates = experiment.train.take_best_every or experiment.run.validate_every
     manifest = training_manifest(params, name)
     evaluation = evaluation_manifest(params, name) if validates else None
-    if set(manifest.corpora) != set(experiment.data.train):
+    if set(manifest.corpora) != set(experiment.data.train) and "train" not in manifest.parameters:
         raise UserError(
             f"shards/{name}/train.json holds {', '.join(manifest.corpora)}, and data.train of {params.path} names "
             f"{', '.join(experiment.data.train)}: run `dvc repro shard@{name}`, or `data-prep shard -e {name} --out "
-            f"shards/{name}`."
+            f"shards/{name}`, with --images to train on others than data.train names."
         )
     try:
         experiment.train.check(manifest.images)
@@ -158,6 +158,9 @@ def _begin(
         How the run computes that is gone on with; None if there is none.
     """
     name, config = run.experiment.name, run.experiment.run
+    if set(run.manifest.corpora) != set(run.experiment.data.train):
+        corpora, train = ", ".join(run.manifest.corpora), ", ".join(run.experiment.data.train)
+        print(f"{name}: trains on {corpora}, as --images of `data-prep shard` says, not on {train}", flush=True)
     if each := config.batch_per_worker:
         recipe = run.experiment.train
         print(

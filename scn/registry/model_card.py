@@ -41,10 +41,12 @@ def licences(params: Params, name: str, config: Mapping[str, Any] | None = None)
     Corpora whose licence is not known, such as folders of one's own, are left out.
 
     Args:
-        config: the content of the model's config.json, which tells what it began with.
+        config: the content of the model's config.json, which tells what it was trained on and began with.
     """
+    config = config or {}
+    trained_on = config.get("training_corpora") or params.experiment(name).data.train
     found = {}
-    for reference in [*params.experiment(name).data.train, *inherited_corpora(config or {})[0]]:
+    for reference in [*trained_on, *inherited_corpora(config)[0]]:
         index = params.root / "indexes" / f"{reference.partition('/')[0]}.json"
         with suppress(OSError, ValueError, KeyError, TypeError):
             found[reference] = str(json.loads(index.read_bytes())["licence"])

@@ -67,7 +67,7 @@ class _Manifest(_Record):
     task: str
     level: int
     parameters: dict[str, Any]
-    """Values of the section `data` that the shards were made with."""
+    """Values of the section `data` that the shards were made with; `train` only if --images took its place."""
     made_with: dict[str, str]
     """Versions: `pil`, the implementation of PIL, and `codec`, the encoder."""
 

@@ -254,6 +254,7 @@ def test_other_images_to_train_on(project: Path) -> None:
     shutil.copytree("photos/sub", "mine")
     manifest = made("dn-s25", images="mine")
     assert (list(manifest.train.corpora), manifest.train.images) == (["mine"], 2)
+    assert manifest.train.parameters["train"] == ["mine"]
 
 
 @pytest.mark.parametrize(("experiment", "size", "needed"), [("dn-s25", (15, 40), 16), ("sr-x4", (33, 31), 32)])

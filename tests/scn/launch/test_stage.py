@@ -13,6 +13,7 @@ import torch
 from saved_runs import damage
 
 import scn.cli
+from data_prep.cli import main as data_prep
 from scn.config.params import Params
 from scn.core.errors import Stopped, UserError
 from scn.core.hashing import file_sha256
@@ -278,6 +279,23 @@ def test_shards_of_other_corpora_are_told(project: Project) -> None:
         UserError, match=r"train\.json holds sample/other, and data\.train of .* names .*: run `dvc repro"
     ):
         train_stage(params, "sr-x2", plain=True)
+
+
+def test_shards_of_images_that_were_named_are_trained_on(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = project("sr-x2", epochs=1, hold_epochs=0)
+    monkeypatch.chdir(params.root)
+    shutil.copytree("pictures/train", "photos")
+    words = ["-e", "sr-x2", "--images", "photos", "--out", "shards/sr-x2", "--workers", "0"]
+    monkeypatch.setattr("sys.argv", ["data-prep", "shard", *words])
+    with pytest.raises(SystemExit, match=r"^0$"):
+        data_prep()
+    stop(params)
+    said = "sr-x2: trains on photos, as --images of `data-prep shard` says, not on pictures/train\n"
+    assert said in capsys.readouterr().out
+    train_stage(params, "sr-x2", plain=True)
+    assert list(load_model(params.root / "models" / "sr-x2")[1]["training_corpora"]) == ["photos"]
 
 
 def test_settings_that_training_does_not_read_are_refused(
