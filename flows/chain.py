@@ -18,7 +18,7 @@ from flows.lock import mend_lock
 from flows.page import Progress, name_run, show_failure, show_results
 from flows.results import branch_of, push_outputs, record
 from flows.stages import TAIL, StageFailed, alone, run_command, run_stage, stages_of
-from flows.unrecorded import forget, remember
+from flows.unrecorded import forget, remember, remembered
 from flows.workspace import RUNS, find_commit, make_workspace, params_at, uncommitted
 from scn.config.params import Params
 from scn.core.errors import UserError
@@ -99,10 +99,12 @@ class Run:
         if not self.unrecorded:
             return ""
         reasons = "; ".join(dict.fromkeys(reason.removesuffix(".") for reason in self.unrecorded.values()))
+        told = f"What was made is not recorded in {', '.join(self.unrecorded)} ({reasons}): mend that, and"
+        if not self.unrecorded.keys() <= remembered(self.folder):  # no room for that either
+            return f"{told} run it again, which makes nothing twice."
         return (
-            f"What was made is not recorded in {', '.join(self.unrecorded)} ({reasons}): mend that, and `python -m "
-            f"flows.unrecorded {self.place}` commits it out of the workspace, which is kept; or run it again, which "
-            "makes nothing twice."
+            f"{told} `python -m flows.unrecorded {self.place}` commits it out of the workspace, which is kept; or run "
+            "it again, which makes nothing twice."
         )
 
     def push(self, stages: Sequence[str]) -> None:

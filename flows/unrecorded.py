@@ -25,10 +25,15 @@ def remember(
     """Writes down in a workspace what `record` is to commit to `branch`, besides what is written there.
 
     Raises:
-        UserError: if it can't be written.
+        UserError: if it can't be written, as on a full disk.
     """
     entry = {"commit": commit, "branch": branch, "stages": list(stages), "message": message, "files": list(files)}
     write_atomically(workspace / _FILE, json.dumps([*_entries(workspace), entry]).encode())
+
+
+def remembered(workspace: Path) -> set[str]:
+    """The branches that what is written down in a workspace is to be committed to."""
+    return {entry["branch"] for entry in _entries(workspace)}
 
 
 def forget(workspace: Path) -> None:
