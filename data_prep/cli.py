@@ -198,18 +198,20 @@ def verify(
     """Read and hash every shard of a manifest, and name those that are missing or damaged."""
     from data_prep.verify import problems
     from scn.config.run import RunConfig
-    from scn.shards.manifest import image_sets, load_manifest
+    from scn.shards.manifest import image_sets, load_manifest, made_by_stage
     from scn.storage import open_store
     from scn.storage.base import Store
     from scn.storage.patience import reached
 
-    made = load_manifest(manifest)
-    if store and not params.exists():  # in any folder
-        opened: Store = reached(open_store(store), RunConfig().store_timeout_s)
+    loaded = None if store and not params.exists() else load_params(params)  # with a store, in any folder
+    made = load_manifest(manifest, loaded)
+    if loaded:
+        opened: Store = loaded.open_store(url=store)
     else:
-        opened = load_params(params).open_store(url=store)
+        opened = reached(open_store(str(store)), RunConfig().store_timeout_s)
+    stage = None if store or not loaded else made_by_stage(manifest, loaded)
     wrong = 0
-    for wrong, sentence in enumerate(problems(made, opened), 1):  # noqa: B007 - the count is told below
+    for wrong, sentence in enumerate(problems(made, opened, stage), 1):  # noqa: B007 - the count is told below
         print(f"data-prep: {sentence}", file=sys.stderr)
     shards = [shard for images in image_sets(made) for shard in images.shards]
     if wrong:

@@ -12,9 +12,11 @@ from scn.shards.samples import read_shard
 from scn.storage.base import Store, StoreError
 
 
-def problems(manifest: Manifest, store: Store) -> Iterator[str]:
+def problems(manifest: Manifest, store: Store, experiment: str | None = None) -> Iterator[str]:
     """Reads and hashes every shard; yields a sentence for each that is missing, damaged or not as the manifest says.
 
+    Args:
+        experiment: the one whose DVC stage makes these shards in this store; None: they were made by hand.
     Raises:
         StoreError: if the store can't be read, which says nothing of the shards; the rest would only wait for it again.
     """
@@ -32,7 +34,7 @@ def problems(manifest: Manifest, store: Store) -> Iterator[str]:
         disable=None,
     ):
         try:
-            data = read_shard(store, shard, manifest.experiment)
+            data = read_shard(store, shard, experiment)
         except StoreError:
             raise
         except UserError as error:

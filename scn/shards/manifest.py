@@ -165,9 +165,20 @@ def write_manifests(folder: Path, manifests: Manifests, *, ordered: bool = False
         write_atomically(folder / name, content.encode())
 
 
-def load_manifest(path: Path | str) -> Manifest:
-    """Reads a manifest of either kind. Raises UserError if the file is missing or is no manifest."""
-    text = _read(Path(path))
+def made_by_stage(path: Path, params: Params) -> str | None:
+    """The experiment whose DVC stage writes the manifest at `path`; None: it lies elsewhere, and was made by hand."""
+    folder = path.parent.resolve()
+    ours = path.name in (TRAIN, EVALUATION) and folder.parent == (params.root / "shards").resolve()
+    return folder.name if ours and folder.name in params.experiments else None
+
+
+def load_manifest(path: Path | str, params: Params | None = None) -> Manifest:
+    """Reads a manifest of either kind. Raises UserError if the file is missing or is no manifest.
+
+    Args:
+        params: of the project, whose stage is named if the file is missing and the stage would make it.
+    """
+    text = _read(Path(path), made_by_stage(Path(path), params) if params else None)
     if '\n "sets": {' in text:
         return _parse(EvaluationManifest, text, Path(path))
     return _parse(TrainingManifest, text, Path(path))
@@ -176,7 +187,7 @@ def load_manifest(path: Path | str) -> Manifest:
 def _of_experiment(kind: type[M], params: Params, name: str, file: str) -> M:
     experiment = params.experiment(name)
     path = params.root / "shards" / name / file
-    manifest = _parse(kind, _read(path), path)
+    manifest = _parse(kind, _read(path, name), path)
     if (manifest.experiment, manifest.task, manifest.level) != (name, experiment.task_name, experiment.level):
         raise UserError(
             f"{path} holds the shards of {manifest.experiment} ({manifest.task}, level {manifest.level}), not of "
@@ -197,11 +208,13 @@ def _parse(kind: type[M], text: str, path: Path) -> M:
         ) from None
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, experiment: str | None) -> str:
+    """The text of a manifest, which the DVC stage of `experiment` writes; None: `data-prep shard`, called by hand."""
     try:
         return path.read_text()
     except FileNotFoundError:
-        command = f"dvc repro shard@{path.parent.name}" if path.parent.name else "data-prep shard"
+        by_hand = f"data-prep shard --experiment E --out {path.parent}"
+        command = f"dvc repro shard@{experiment}" if experiment else by_hand
         raise UserError(f"{path} does not exist: make it with `{command}`.") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is no shard manifest (it holds no text): make it with `data-prep shard`.") from None

@@ -79,7 +79,8 @@ def webdataset(
         raise ValueError("rank and world_size go together")
     if rank is None or world_size is None:
         rank, world_size = wds.utils.pytorch_worker_info()[:2]
-    dataset = ShardDataset(_Share(shards, manifest.experiment, rank, world_size), store, manifest.experiment)
+    # Manifest and store may be anybody's, so no stage of DVC is named.
+    dataset = ShardDataset(_Share(shards, manifest.experiment, rank, world_size), store, None)
     if shuffle:
         dataset = dataset.shuffle(shuffle, initial=shuffle, seed=f"{seed} {epoch}")
     added: Noise | None = None
@@ -108,7 +109,7 @@ class _Share:
             raise UserError(
                 f"{self.experiment} has too few shards ({len(self.shards)}) for {readers} readers ({self.world_size} "
                 f"processes x {workers} workers): use fewer workers, or spread its training images over more shards "
-                f"with data.min_shards: {readers} and `dvc repro shard@{self.experiment}`."
+                f"with data.min_shards: {readers} and the `data-prep shard` command that made their manifest."
             )
         return islice(self.shards, self.rank + self.world_size * worker, None, readers)
 

@@ -25,8 +25,12 @@ class ShardDataset(wds.WebDataset):
     manifest says raises a UserError with its key, before any of its samples; none is ever skipped.
     """
 
-    def __init__(self, shards: Callable[[], Iterable[Shard]], store: Store, experiment: str) -> None:
-        """The samples of `shards`, which are asked for at the start of every pass, in their order."""
+    def __init__(self, shards: Callable[[], Iterable[Shard]], store: Store, experiment: str | None) -> None:
+        """The samples of `shards`, which are asked for at the start of every pass, in their order.
+
+        Args:
+            experiment: the one whose DVC stage makes them, or None, as read_shard takes it.
+        """
         # WebDataset's own __init__ puts together the same stages, but for the first, which opens URLs unchecked.
         wds.DataPipeline.__init__(self, shards, _Fetch(store, experiment), tar_file_expander, group_by_keys)
 
@@ -51,7 +55,7 @@ class _Fetch:
     """The stage that takes the place of webdataset's opener: shards -> streams of their content, checked as a whole."""
 
     store: Store
-    experiment: str
+    experiment: str | None
     process: int = field(default_factory=os.getpid)
 
     def __call__(self, shards: Iterable[Shard]) -> Iterator[dict[str, Any]]:

@@ -133,13 +133,18 @@ def unpack(shard: bytes, level: int, images: Container[int] | None = None) -> It
         yield decode(members.pop(key), level)
 
 
-def read_shard(store: Store, shard: Shard, experiment: str) -> bytes:
-    """Reads a shard of `experiment` from the store and checks it.
+def read_shard(store: Store, shard: Shard, experiment: str | None) -> bytes:
+    """Reads a shard from the store and checks it.
 
+    Args:
+        experiment: the one whose DVC stage makes the shard (scn.shards.manifest.made_by_stage), to name it where the
+            shard is damaged; None: it may have been made by hand, of other images, which no stage would make again.
     Raises:
         UserError: naming the shard, if it is missing or its size or SHA-256 is not the manifest's.
     """
-    again = f"`dvc repro --force --single-item shard@{experiment}`"
+    again = "the `data-prep shard` command that made its manifest"
+    if experiment is not None:
+        again = f"`dvc repro --force --single-item shard@{experiment}`"
     try:
         data = store.get(shard.key)
     except ObjectNotFound:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+from photo_folder import SIZES, write_photos
 
 from data_prep.prepare import make_manifests
 from data_prep.verify import problems
@@ -68,6 +69,56 @@ def test_everything_that_is_wrong_is_named(manifest: Manifests, run_cli: Callabl
     assert not list(problems(manifest.train, open_store("file://.scn/store")))
 
 
+@pytest.mark.parametrize("where", [("--store", "file://st"), ()])
+def test_shards_that_were_made_by_hand_are_made_again_by_the_same_command(
+    project: Path, run_cli: Callable[..., tuple[int, str, str]], where: tuple[str, ...]
+) -> None:
+    """The experiment's DVC stage would make shards of other images, and the damage would stay."""
+    write_photos(Path("photos2"), sorted(SIZES)[:2])
+    made = ("--experiment", "sr-x4", "--out", "shards/mine", "--images", "photos2", "--workers", "0", *where)
+    assert run_cli("shard", *made)[0] == 0
+    manifest = Path("shards/mine/train.json")
+    damaged = Path("st" if where else ".scn/store", load_manifest(manifest).shards[0].key)
+    whole, kept = damaged.read_bytes(), manifest.read_bytes()
+    damaged.write_bytes(whole[:-512])
+
+    status, _, err = run_cli("verify", str(manifest), *where)
+    assert (status, "shard@" in err) == (1, False)
+    assert "make it again with the `data-prep shard` command that made its manifest." in err
+    assert run_cli("shard", *made)[0] == 0
+    assert (damaged.read_bytes(), manifest.read_bytes()) == (whole, kept)
+    assert run_cli("verify", str(manifest), *where)[0] == 0
+
+
+def test_the_stage_is_named_where_it_makes_these_shards(
+    project: Path, run_cli: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = ("shard", "--experiment", "sr-x2", "--out", "shards/sr-x2", "--workers", "0")  # what the stage runs
+    assert run_cli(*shard)[0] == 0
+    damaged = Path(".scn/store", load_manifest("shards/sr-x2/evaluation.json").sets["tests"].shards[0].key)
+    damaged.write_bytes(b"")
+    again = "make it again with `dvc repro --force --single-item shard@sr-x2`."
+    assert again in run_cli("verify", "shards/sr-x2/evaluation.json")[2]
+    monkeypatch.chdir("shards/sr-x2")
+    assert again in run_cli("verify", "evaluation.json", "--params", "../../params.yaml")[2]
+    monkeypatch.chdir(project)
+    assert "shard@" not in run_cli("verify", "shards/sr-x2/evaluation.json", "--store", "file://other")[2]
+
+
+@pytest.mark.usefixtures("project")
+def test_of_a_manifest_that_is_missing_a_command_that_makes_it_is_named(
+    run_cli: Callable[..., tuple[int, str, str]],
+) -> None:
+    for manifest, command in {
+        "shards/sr-x2/train.json": "dvc repro shard@sr-x2",
+        "shards/mine/train.json": "data-prep shard --experiment E --out shards/mine",  # no experiment has the name
+        "shards/sr-x2/mine.json": "data-prep shard --experiment E --out shards/sr-x2",
+        "train.json": "data-prep shard --experiment E --out .",
+    }.items():
+        status, _, err = run_cli("verify", manifest)
+        assert (status, err) == (1, f"data-prep: {manifest} does not exist: make it with `{command}`.\n")
+
+
 @pytest.mark.integration
 def test_what_is_damaged_in_place_on_s3_is_made_again_by_the_command_that_is_told(
     project: Path, configure: Callable[..., None], run_cli: Callable[..., tuple[int, str, str]], s3_bucket: str
@@ -75,23 +126,23 @@ def test_what_is_damaged_in_place_on_s3_is_made_again_by_the_command_that_is_tol
     configure("data", min_shards=3)
     with Path("params.yaml").open("a") as file:
         file.write(f"storage: {{url: s3://{s3_bucket}/store}}\n")
-    shard = ("shard", "--experiment", "sr-x2", "--out", "out", "--workers", "0")  # what the stage runs
+    shard = ("shard", "--experiment", "sr-x2", "--out", "shards/sr-x2", "--workers", "0")  # what the stage runs
     assert run_cli(*shard)[0] == 0
-    damaged = load_manifest("out/train.json").shards[1]
+    damaged = load_manifest("shards/sr-x2/train.json").shards[1]
     place = {"Bucket": s3_bucket, "Key": f"store/{damaged.key}"}
     client = s3_session().client("s3")
     kept = client.get_object(**place)
     data = kept["Body"].read()
     client.put_object(**place, Body=data.replace(b"\x93NUMPY", b"\x93NUMPX", 1), Metadata=kept["Metadata"])
 
-    _, _, err = run_cli("verify", "out/train.json")
+    _, _, err = run_cli("verify", "shards/sr-x2/train.json")
     told = "(its SHA-256 is not the manifest's): make it again with `dvc repro --force --single-item shard@sr-x2`."
     assert f"The shard {damaged.key} in s3://{s3_bucket}/store is damaged {told}" in err
     status, out, _ = run_cli(*shard)
     assert status == 0
     assert "samples in 6 shards, of which 5 were there already" in out
     assert client.get_object(**place)["Body"].read() == data
-    assert run_cli("verify", "out/train.json")[0] == 0
+    assert run_cli("verify", "shards/sr-x2/train.json")[0] == 0
 
 
 def test_counts_that_do_not_add_up_are_named(manifest: Manifests) -> None:

@@ -238,8 +238,8 @@ def test_more_readers_than_shards_are_an_error(
     dataset = webdataset(make(store, "sr-x2").train, store, rank=0, world_size=world_size)
     assert (
         f"sr-x2 has too few shards (4) for {readers} readers ({world_size} processes x {workers or 1} workers): use "
-        f"fewer workers, or spread its training images over more shards with data.min_shards: {readers} and "
-        "`dvc repro shard@sr-x2`."
+        f"fewer workers, or spread its training images over more shards with data.min_shards: {readers} and the "
+        "`data-prep shard` command that made their manifest."
     ) in error_of(dataset, workers)
 
 
@@ -252,7 +252,7 @@ def test_a_damaged_shard_is_never_skipped(make: Any, either_store: Store, worker
     either_store.delete(shard.key)
     dataset = webdataset(manifest, either_store)
     missing = (
-        f"The shard {shard.key} is not in {either_store.url}: make it again with `dvc repro --force --single-item "
+        f"The shard {shard.key} is not in {either_store.url}: make it again with the `data-prep shard` command that "
     )
     assert missing in error_of(dataset, workers)
     either_store.put(shard.key, data[:-512])

@@ -100,6 +100,8 @@ def test_a_damaged_shard_is_named(store: Store, spoil: Callable[[bytes], bytes],
     )
     with pytest.raises(UserError, match=expected):
         read_shard(store, shard, "car-q10")
+    with pytest.raises(UserError, match=r"make it again with the `data-prep shard` command that made its manifest\.$"):
+        read_shard(store, shard, None)
 
 
 def test_a_shard_that_is_gone_is_named(store: Store) -> None:
