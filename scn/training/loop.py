@@ -204,7 +204,8 @@ def _train(
     experiment, config, run_config = run.experiment, run.experiment.train, run.experiment.run
     images, leads = run.manifest.images, world.rank == 0
     learner, history = Learner(experiment, world, compiled=how.compiled), History()
-    first = kept = 0  # steps that an earlier process has done, and that are in the newest checkpoint
+    first = 0  # steps that an earlier process has done
+    kept: int | None = None  # those in the newest checkpoint
     rhythm = config.take_best_every or run_config.validate_every
     store, evaluation = run.patient_store, run.evaluation if rhythm else None
     cache = cache_folder(run.root)
@@ -232,7 +233,7 @@ def _train(
         found = next(error for error in gathered(error, world) if error)
         if isinstance(found, LeaseLost):
             return found
-        if step > kept:
+        if step > (kept or 0):
             save(step, None)
         return on_rank_0(world, lambda: run.checkpoints.failed(found))
 
@@ -281,7 +282,7 @@ def _train(
                 seen = ", ".join(sorted(set().union(*gathered(feed.images(step), world))))
                 with suppress(UserError):  # they are on the local disk in any case
                     on_rank_0(world, run.checkpoints.wait)
-                left = f"the checkpoint of step {kept} is kept" if kept else "there is no checkpoint yet"
+                left = f"the checkpoint of step {kept} is kept" if kept is not None else "there is no checkpoint yet"
                 raise UserError(
                     f"The loss of {experiment.name} is {result.loss} and its gradient {result.grad_norm} in step "
                     f"{step} at learning rate {rate:g}, on patches of {seen}: lower train.learning_rate or set "

@@ -7,15 +7,19 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from scn.config.params import Params, load_params
 from scn.core.cpus import machine
 from scn.core.errors import Stopped, UserError
 from scn.launch.stage import train_stage
+from scn.networks.build import build
 from scn.shards.manifest import evaluation_manifest, training_manifest
 from scn.storage import open_store
 from scn.training.callbacks import Row, Silent
@@ -184,8 +188,17 @@ class Watching(Silent):
 def test_a_loss_that_is_not_finite_stops_before_the_step(project: Project) -> None:
     run = run_of(project("sr-x2", learning_rate=1e30, epochs=1, hold_epochs=0), "sr-x2")
     sentence = r"The loss of sr-x2 is \S+ and its gradient \S+ in step \d+ at learning rate 1e\+30, on patches of train"
-    with pytest.raises(UserError, match=sentence):
+    with pytest.raises(UserError, match=rf"{sentence}.*; there is no checkpoint yet\.$"):
         train(run, World(), Silent(), lambda: "")
+
+
+def test_the_checkpoint_of_the_weights_that_a_run_starts_from_is_told(project: Project) -> None:
+    options: dict[str, Any] = {"learning_rate": 1e30, "epochs": 1, "hold_epochs": 0, "take_best_every": 5}
+    run = replace(run_of(project("sr-x2", **options), "sr-x2"), start_sha256="5" * 64)
+    run.store.put(run.start, save(build(run.experiment.architecture(), seed=1).state_dict()))
+    with pytest.raises(UserError, match=r"^The loss of .* in step 1 at .*; the checkpoint of step 0 is kept\.$"):
+        train(run, World(), Silent(), lambda: "")
+    assert [name.step for name in run.checkpoints._here.names()] == [0]
 
 
 def test_a_manifest_of_another_experiment_is_refused(project: Project) -> None:
