@@ -1,0 +1,35 @@
+"""The pages, README.md and all others, tell of commands that there are."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from data_prep.cli import app as data_prep
+from scn.cli import app as scn
+
+ROOT = Path(__file__).resolve().parents[1]
+PROGRAMS: dict[str, Any] = {"scn": typer.main.get_command(scn), "data-prep": typer.main.get_command(data_prep)}
+CALL = re.compile(
+    r"(?:^ {4,}(?:.*(?:&&|--no-python|WORKER) )?|`(?:.*WORKER )?)(scn|data-prep)\s+([a-z-]+)(?:\s+([a-z][a-z-]*))?",
+    re.M,
+)
+"""A command in a line that is indented as code, or where a code span begins, which may go on in the next line."""
+
+
+def pages() -> dict[str, str]:
+    """The texts of the tracked pages, by their names."""
+    names = subprocess.run(["git", "-C", ROOT, "ls-files", "-z", "*.md"], check=True, capture_output=True, text=True)
+    return {name: (ROOT / name).read_text() for name in names.stdout.split("\0") if name}
+
+
+def test_every_command_that_a_page_names_exists() -> None:
+    calls = [(name, *call) for name, text in pages().items() for call in CALL.findall(text)]
+    assert len(calls) > 200  # or they are written in a way that is not found here
+    for name, program, first, second in calls:
+        below = PROGRAMS[program].commands
+        assert first in below, f"{name}: {program} {first}"
+        if second and (below := getattr(below[first], "commands", {})):
+            assert second in below, f"{name}: {program} {first} {second}"
