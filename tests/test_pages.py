@@ -12,9 +12,10 @@ from scn.cli import app as scn
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAMS: dict[str, Any] = {"scn": typer.main.get_command(scn), "data-prep": typer.main.get_command(data_prep)}
+WORD = "([a-z][a-z-]*)"
 CALL = re.compile(
-    r"(?:^ {4,}(?:.*(?:&&|--no-python|WORKER) )?|`(?:.*WORKER )?)(scn|data-prep)\s+([a-z-]+)(?:\s+([a-z][a-z-]*))?",
-    re.M,
+    rf"(?:^ {{4,}}(?:.*(?:&&|--no-python|WORKER) )?|`(?:.*WORKER )?)(scn|data-prep)\s+{WORD}(?:\s+{WORD})?",
+    re.MULTILINE,
 )
 """A command in a line that is indented as code, or where a code span begins, which may go on in the next line."""
 
