@@ -21,6 +21,9 @@ from scn.storage.base import (
     kind_of,
 )
 
+_OF_THE_DISK = "lost+found"
+"""What some file systems have in their root, and only root may read; nothing there is a store's."""
+
 
 class FileStore(Store):
     """A store in a folder: keys are paths below it. A new file is read back before it gets its name."""
@@ -44,9 +47,8 @@ class FileStore(Store):
 
     def list(self, prefix: str = "") -> list[str]:
         check_prefix(prefix)
-        with file_errors(f"{self.url}/{prefix}"):
-            below = prefix.rpartition("/")[0]
-            keys = list(_files(self._folder / below, f"{below}/" if below else ""))
+        below = prefix.rpartition("/")[0]
+        keys = _files(self._folder / below, f"{below}/" if below else "")
         return sorted(key for key in keys if key.startswith(prefix))
 
     def delete(self, key: str) -> None:
@@ -118,11 +120,15 @@ class FileStore(Store):
 def _files(folder: Path, above: str) -> Iterator[str]:
     """The visible files below `folder`, named from `above` on; what is removed meanwhile is left out.
 
-    A folder that may not be read is an error here, where pathlib's rglob would give a list that lacks it.
+    A folder that may not be read is an error, which names it, where pathlib's rglob would give a list that lacks it.
     """
-    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+    with (
+        file_errors(f"file://{folder}"),
+        suppress(FileNotFoundError, NotADirectoryError),
+        os.scandir(folder) as entries,
+    ):
         for entry in entries:
-            if entry.name.startswith(HIDDEN):
+            if entry.name.startswith(HIDDEN) or above + entry.name == _OF_THE_DISK:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 yield from _files(folder / entry.name, f"{above}{entry.name}/")

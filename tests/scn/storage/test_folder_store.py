@@ -30,13 +30,31 @@ def test_what_vanishes_while_the_store_is_listed_is_left_out(tmp_path: Path, mon
 
 
 def test_a_folder_that_cannot_be_read_is_no_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuses(folder: Path) -> Any:
-        raise PermissionError(errno.EACCES, "Permission denied")
+    FileStore(tmp_path).put("a/b/1", b"1")
+    refuse(monkeypatch, tmp_path / "a/b")
+    for prefix in ("", "a/"):
+        with pytest.raises(StoreLacks, match=rf"^file://{tmp_path}/a/b can't be used \(Permission denied\): check the"):
+            FileStore(tmp_path).list(prefix)
 
-    FileStore(tmp_path).put("a/1", b"1")
-    monkeypatch.setattr("scn.storage.local.os.scandir", refuses)
-    with pytest.raises(StoreError, match=r"can't be used \(Permission denied\): check the path"):
-        FileStore(tmp_path).list("a/")
+
+def test_what_the_root_of_a_disk_has_is_none_of_its_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FileStore(tmp_path)
+    (tmp_path / "lost+found").mkdir()
+    store.put("a/lost+found/1", b"1")
+    refuse(monkeypatch, tmp_path / "lost+found")
+    assert store.list() == ["a/lost+found/1"]
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, refused: Path) -> None:
+    """Lets nobody read a folder: chmod does not keep root from it."""
+    scandir = os.scandir
+
+    def scan(folder: Path) -> Any:
+        if folder == refused:
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr("scn.storage.local.os.scandir", scan)
 
 
 @pytest.mark.parametrize("patient", [True, False])
