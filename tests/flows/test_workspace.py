@@ -1,17 +1,22 @@
 """A flow run's clone: what is committed, with the project's cache, store and corpora."""
 
+import os
+import re
 import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from flows.stages import run_stage, stages_of
-from flows.workspace import find_commit, make_workspace, params_at, uncommitted
+from flows.workspace import RUNS, find_commit, make_workspace, params_at, uncommitted
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
 from tests.flows.conftest import PARAMS, MakeScratch, commit_all, run
 
+ROOT = Path(__file__).parents[2]
 STAGES = ["download@mine", "train@sr-x2", "publish@sr-x2"]
 
 
@@ -111,6 +116,20 @@ def test_what_one_workspace_made_is_made_in_every_other(make_scratch: MakeScratc
         assert sum("is cached - skipping run" in line for line in lines) == len(STAGES)
         assert (folder / "models/sr-x2").read_text() == f"{tmp_path / 'one'}\n"  # where it was made
     assert (project / ".scn/store/sr-x2").read_text() == published
+
+
+def test_the_cache_is_cleared_without_what_a_kept_workspace_names(make_scratch: MakeScratch) -> None:
+    """By the command of docs/operations.md: the run failed, say, so that no branch names what it made."""
+    [command] = re.findall(r"`WORKER ((?:sh -c ')?dvc gc .*?)`", (ROOT / "docs/operations.md").read_text())
+    project = make_scratch()
+    kept = project / RUNS / "sr-x2-0b5e55ed"
+    make(project, kept)
+    run_stage(kept, STAGES[0], print)
+    environment = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+    for left in (True, False):
+        subprocess.run(command, shell=True, cwd=project, env=environment, check=True, capture_output=True)
+        assert any(file.is_file() for file in (project / ".dvc/cache/files").rglob("*")) is left
+        shutil.rmtree(kept, ignore_errors=True)
 
 
 def test_a_folder_that_is_no_repository_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
