@@ -1,11 +1,13 @@
-"""The pages, README.md and all others, tell of commands that there are."""
+"""The pages, README.md and all others, tell of commands that there are, whose help shows all that it says."""
 
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import typer
+from rich.text import Text
 
 from data_prep.cli import app as data_prep
 from scn.cli import app as scn
@@ -26,6 +28,13 @@ def pages() -> dict[str, str]:
     return {name: (ROOT / name).read_text() for name in names.stdout.split("\0") if name}
 
 
+def helps(command: Any) -> Iterator[str]:
+    """The texts of --help, of a command and of all below it."""
+    yield from filter(None, (each.help for each in (command, *command.params) if hasattr(each, "help")))
+    for below in getattr(command, "commands", {}).values():
+        yield from helps(below)
+
+
 def test_every_command_that_a_page_names_exists() -> None:
     calls = [(name, *call) for name, text in pages().items() for call in CALL.findall(text)]
     assert len(calls) > 200  # or they are written in a way that is not found here
@@ -34,3 +43,11 @@ def test_every_command_that_a_page_names_exists() -> None:
         assert first in below, f"{name}: {program} {first}"
         if second and (below := getattr(below[first], "commands", {})):
             assert second in below, f"{name}: {program} {first} {second}"
+
+
+def test_help_loses_nothing_to_the_markup_of_rich() -> None:
+    """Which takes what stands in square brackets for a style, unless a backslash stands before it."""
+    texts = [text for program in PROGRAMS.values() for text in helps(program)]
+    assert len(texts) > 150
+    for text in texts:
+        assert Text.from_markup(text).plain == text.replace(r"\[", "[")

@@ -324,7 +324,7 @@ def push(
     private: Annotated[bool, typer.Option("--private", help="Make the repository private, if it is made.")] = False,
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Upload a model with its card and figures to Hugging Face: needs pip install 'scn[hub]'."""
+    r"""Upload a model with its card and figures to Hugging Face: needs pip install 'scn\[hub]'."""
     from scn.registry.hub import described
     from scn.registry.hub import push as upload
     from scn.registry.reference import find
