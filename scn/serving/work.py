@@ -24,6 +24,7 @@ from scn.inference.restore import Chroma, Options
 from scn.registry.following import FollowingModels
 from scn.registry.reference import ModelEntry, list_models
 from scn.registry.several import Models
+from scn.storage.base import ObjectNotFound, StoreError
 
 LARGEST_TILE = 512
 """Side of the largest parts that an image is restored in: progress is seen, and a cancel is heeded, after each."""
@@ -241,7 +242,7 @@ class Restorer:
             self._load(each)
 
     def _load(self, reference: str) -> Model:
-        """A model by its reference. Raises UserError, which tells a stranger nothing of this machine."""
+        """A model by its reference. Raises UserError as `not_loaded` tells it."""
         try:
             return self.models.load(reference)
         except UserError as error:
@@ -268,7 +269,12 @@ class Restorer:
 
 
 def not_loaded(reference: str, error: UserError) -> UserError:
-    """What a stranger may hear of a model that can't be loaded; why goes to the log, as it names places."""
+    """What a stranger may hear of a model that can't be loaded; why goes to the log, as it names places.
+
+    A store that is away is no fault of the model: that StoreError is returned, and told as scn.serving.jobs.AWAY.
+    """
+    if isinstance(error, StoreError) and not isinstance(error, ObjectNotFound):
+        return error
     print(masked(f"{reference}: {error}"), file=sys.stderr)
     return UserError(f"model: {reference} can't be loaded here: choose another.")
 

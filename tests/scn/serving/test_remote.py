@@ -11,16 +11,18 @@ from scn.registry.several import Models, Packed
 from scn.serving import cluster
 from scn.serving.cluster import Remote, _forward
 from scn.serving.work import Restorer
+from scn.storage.base import StoreError
 
 
 class Registry(Models):
-    """A registry that names one version, or is away."""
+    """A registry that names one version, or fails."""
 
     version: str | None = "v1"
+    error: UserError = UserError("its file is damaged")
 
     def packed(self, reference: str) -> Packed:
         if self.version is None:
-            raise UserError("the store is away")
+            raise self.error
         return Packed(files={reference: (self.version, {"file": b""})}, candidates=[])
 
 
@@ -43,7 +45,10 @@ def test_models_are_packed_again_when_the_registry_names_others(
     assert len(put) == 2
     with pytest.raises(UserError, match=r"^model: dn-s25 can't be loaded here: choose another\.$"):
         remote._models("dn-s25")
-    assert capsys.readouterr().err == "dn-s25: the store is away\n"
+    assert capsys.readouterr().err == "dn-s25: its file is damaged\n"
+    registry.error = StoreError("No answer from s3://models.")
+    with pytest.raises(StoreError, match="No answer"):  # is told as that, not as a model's fault
+        remote._models("dn-s25")
 
 
 def test_a_stream_that_ends_in_any_way_ends_the_job() -> None:

@@ -13,6 +13,7 @@ from scn.core.errors import UserError
 from scn.inference.auto import Candidate
 from scn.registry.reference import ModelEntry
 from scn.serving.work import Restorer, Wanted, check_listed
+from scn.storage.base import ObjectNotFound, StoreError
 
 
 @pytest.fixture
@@ -87,6 +88,25 @@ def test_what_auto_takes_and_can_not_load_tells_strangers_no_place(
         with pytest.raises(UserError, match=r"^model: dn-s25 can't be loaded here: choose another\.$"):
             restorer.restore(png(96, 96), replace(wanted, reference=reference), lambda part: None)
         assert "holds a model that this version of scn does not know" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (StoreError("No answer from s3://models."), r"^No answer from s3://models\.$"),  # the page tells it as AWAY
+        (ObjectNotFound("registry/dn-s25/v1/manifest.json is gone."), r"^model: dn-s25 can't be loaded here: choose"),
+    ],
+)
+def test_a_store_that_is_away_is_no_fault_of_the_model(
+    restorer: Restorer, monkeypatch: pytest.MonkeyPatch, error: StoreError, told: str
+) -> None:
+    def fails(_: str) -> None:
+        raise error
+
+    monkeypatch.setattr(restorer.models, "load", fails)
+    with pytest.raises(UserError, match=told) as found:
+        restorer.check(Wanted(name="a.png", reference="dn-s25"))
+    assert isinstance(found.value, StoreError) == (error is found.value)
 
 
 @pytest.mark.parametrize("letter", ["n", "é", "木"])
