@@ -1,5 +1,6 @@
 """The jobs of the page: a queue that takes turns among its users, a worker for each device, and files on disk."""
 
+import math
 import secrets
 import shutil
 import sys
@@ -16,7 +17,7 @@ from scn.core.errors import UserError
 from scn.core.masking import masked
 from scn.inference.batch import NothingToRestore
 from scn.serving.work import Header, Progress, Restored, Wanted
-from scn.storage.base import StoreError
+from scn.storage.base import ObjectNotFound, StoreError
 
 
 class State(StrEnum):
@@ -36,6 +37,8 @@ ENDED = (State.DONE, State.NOTHING, State.FAILED, State.CANCELLED)
 
 AWAY = "The models that are published can't be looked up now: try again later."
 """What strangers hear of a StoreError, which names places: those are for the log."""
+_AGAIN_S = 60.0
+"""After so long the store is asked again for models whose rate could not be measured, as it was away."""
 _KEPT = 256
 """So many results are kept at most, the newest ones."""
 
@@ -217,10 +220,11 @@ class Jobs:
                     found.append(first)
         return found
 
-    def _next(self, wait: bool) -> Job | None:
+    def _next(self, until: float) -> Job | None:
+        """The next job; None if none has come until then, in seconds of time.monotonic, or this is closed."""
         with self._changed:
-            while wait and not self._turns and not self._closed:
-                self._changed.wait(timeout=60)
+            while not self._turns and not self._closed and (left := until - time.monotonic()) > 0:
+                self._changed.wait(timeout=min(60.0, left))
                 self._forget_old()
             if not self._turns or self._closed:
                 return None
@@ -239,16 +243,27 @@ class Jobs:
 
     def _work(self, worker: Worker, measured: Callable[[], Sequence[str]]) -> None:
         unknown: list[str] | None = None
-        while not self._closed:
-            if job := self._next(wait=unknown == []):
+        away, until = False, 0.0
+        while True:
+            if job := self._next(until):
                 self._run(worker, job)
                 continue
+            if self._closed:
+                return
             try:
                 unknown = list(measured()) if unknown is None else unknown
                 if unknown:
                     worker.measure(unknown.pop(0))
-            except Exception:  # is told to whoever asks for that model; jobs must be served, whatever happens here
-                unknown = unknown or []  # models that can't be listed are not listed again and again
+            except Exception as error:  # is told to whoever asks for that model; jobs must be served, whatever happens
+                passes = isinstance(error, StoreError) and not isinstance(error, ObjectNotFound)
+                away = away or passes or unknown is None
+            # What is away may come back, but to ask takes seconds, in which no job is begun.
+            if unknown:
+                until = 0.0
+            elif away:
+                unknown, away, until = None, False, time.monotonic() + _AGAIN_S
+            else:
+                until = math.inf
 
     def _run(self, worker: Worker, job: Job) -> None:
         def progress(part: float) -> None:

@@ -13,7 +13,7 @@ from scn.core.errors import UserError
 from scn.inference.batch import NothingToRestore
 from scn.serving.jobs import AWAY, ENDED, Full, Job, Jobs, State
 from scn.serving.work import Header, Progress, Restored, Wanted
-from scn.storage.base import StoreError
+from scn.storage.base import ObjectNotFound, StoreError
 
 
 class Worker:
@@ -231,6 +231,52 @@ def test_models_that_can_not_be_listed_keep_nobody_waiting(tmp_path: Path) -> No
     assert (job.by, (job.folder / "result").read_bytes()) == ("test", b"a photograph")
     jobs.close()
     assert len(listed) == 1
+
+
+def test_a_store_that_was_away_at_the_start_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scn.serving.jobs._AGAIN_S", 0.01)
+    away = StoreError("No answer from s3://models: start the service.")
+    listings = [away, ["a", "gone", "b"], ["a", "b"]]
+    failing = {"a": [away], "gone": [ObjectNotFound("gone is gone")], "b": []}
+    done: list[str] = []
+    worker: Any = Worker()
+
+    def models() -> list[str]:
+        listed = listings.pop(0)
+        if isinstance(listed, Exception):
+            raise listed
+        return listed
+
+    def measure(reference: str) -> None:
+        if failing[reference]:
+            raise failing[reference].pop()
+        done.append(reference)
+
+    worker.measure = measure
+    jobs = Jobs(tmp_path / "jobs", [worker], measured=models)
+    until(lambda: len(done) == 3)
+    jobs.close()
+    assert (done, listings) == (["b", "a", "b"], [])  # those that are known are not measured again
+
+
+def test_what_is_gone_for_good_is_not_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scn.serving.jobs._AGAIN_S", 0.0)
+    asked: list[str] = []
+    worker: Any = Worker()
+
+    def measure(reference: str) -> None:
+        asked.append(reference)
+        raise ObjectNotFound("gone is gone")
+
+    worker.measure = measure
+    worker.go.release()
+    jobs = Jobs(tmp_path / "jobs", [worker], measured=lambda: ["gone"])
+    until(lambda: asked)
+    (tmp_path / "upload").write_bytes(b"a photograph")
+    job = jobs.submit(Wanted(name="a"), Header(width=3, height=2), "", tmp_path / "upload")
+    until(lambda: job.state == State.DONE)
+    jobs.close()
+    assert asked == ["gone"]
 
 
 def test_a_job_that_is_cancelled_when_all_but_writing_is_done_leaves_nothing(
