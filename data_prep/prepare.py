@@ -103,8 +103,10 @@ def _make(jobs: Sequence[ShardJob], store: Store, workers: int) -> dict[int, tup
     """Makes the shards; number of a job -> its result, as of make_shard."""
     results = dict(carry_out(make_shard, jobs, workers, unit="shard"))
     # `scn gc` may have deleted meanwhile a shard that was there already, as no manifest names it yet.
+    # Listed, as a question for each shard is a round trip for each on S3.
+    there = {key for task in {job.spec.task_name for job in jobs} for key in store.list(f"shards/{task}/")}
     shards = {number: made.shard for number, (made, _) in sorted(results.items())}
-    gone = [number for number, shard in shards.items() if shard and not store.exists(shard.key)]
+    gone = [number for number, shard in shards.items() if shard and shard.key not in there]
     if gone:
         again = carry_out(make_shard, [jobs[number] for number in gone], workers, unit="shard")
         results |= {gone[place]: result for place, result in again}

@@ -23,6 +23,7 @@ from scn.corpora.images import PALETTE, ROTATED
 from scn.shards.manifest import Manifests, load_manifest
 from scn.shards.pipeline import read_samples
 from scn.storage import open_store
+from scn.storage.local import FileStore
 
 Configure = Callable[..., None]
 
@@ -156,6 +157,15 @@ def test_a_shard_that_is_deleted_after_it_was_taken_over_is_made_again(
     monkeypatch.setattr("data_prep.prepare.make_shard", collected)
     assert make_manifests(load_params(), "dn-s25", workers=0) == (manifest, len(list(manifest.shards())) - 1)
     assert all(open_store("file://.scn/store").exists(shard.key) for shard in manifest.shards())
+
+
+def test_the_store_is_asked_once_whether_the_shards_are_still_there(
+    project: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure("data", min_shards=3)
+    shards = list(made("dn-s25").shards())
+    monkeypatch.setattr(FileStore, "exists", lambda _, key: pytest.fail(f"{key} is asked for by itself"))
+    assert reused("dn-s25") == len(shards) > 3
 
 
 @pytest.mark.integration
