@@ -31,7 +31,7 @@ class RunConfig(Section):
     compile: Literal["auto"] | bool = "auto"
     """Compile the network's forward and backward pass with torch.compile: true, false, or auto (on CPUs where every
     machine has a C++ compiler, in a run that is long enough to pay for the minutes that it takes; on a GPU never, as no
-    measurement has shown that it pays there)."""
+    measurement has shown that it pays there). A run that goes on computes as it began, for the same bits."""
     cuda_graphs: bool = True
     """On a GPU and without `compile`, record the kernels of a step and launch them as one; results are the same."""
     deterministic: bool = False

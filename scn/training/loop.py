@@ -187,6 +187,8 @@ def _resume(run: Run, world: World, callbacks: Callbacks, stop_reason: Callable[
     if how is None:
         mine = chosen(run.experiment, world, run.steps)  # which asks all ranks for their compilers
         how, why = on_rank_0(world, lambda: mine)
+    elif run.experiment.run.compile not in ("auto", how.compiled):
+        why = f"{'compiled' if how.compiled else 'not compiled'}, as it began: run.compile decides for runs that begin"
     check_compiler(how, world)
     with how.in_force(), deterministic(world.device, run.experiment.run.deterministic):
         _train(run, world, callbacks, stop_reason, found, how, why)

@@ -219,3 +219,13 @@ def test_a_run_goes_on_with_the_threads_that_it_began_with(
     (made_by,) = json.loads((params.root / "models/sr-x2/config.json").read_text())["made_by"]
     assert made_by["versions"]["device"].endswith(", 3 threads")
     assert torch.get_num_threads() != 3
+
+
+def test_a_run_goes_on_uncompiled_as_it_began_and_says_so(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    params = project("sr-x2", compile=False)
+    with pytest.raises(Stopped):
+        train_stage(params, "sr-x2", plain=True, minutes=0)
+    train_stage(project("sr-x2", compile=True), "sr-x2", plain=True)
+    told = re.findall(r"sr-x2: trains on .*; (.*)", capsys.readouterr().out)
+    as_before = "not compiled, as it began: run.compile decides for runs that begin"
+    assert told == ["not compiled: run.compile says so", as_before]
