@@ -17,7 +17,7 @@ from scn.core.errors import UserError
 from scn.data import Batch
 from scn.networks.build import build
 from scn.training.gradients import Gradients
-from scn.training.world import World
+from scn.training.world import World, gathered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +29,6 @@ class StepResult:
     """L2 norm of the gradient over all weights, before clipping."""
     stopping: bool
     """True if any rank was asked to stop."""
-    abandoned: bool = False
-    """True if any rank had no patches: the step was not taken."""
 
     @property
     def finite(self) -> bool:
@@ -95,7 +93,7 @@ class Learner:
         rate: float,
         *,
         stopping: bool = False,
-        abandon: bool = False,
+        abandon: UserError | None = None,
         meanwhile: Callable[[], object] = lambda: None,
     ) -> StepResult:
         """Takes one optimiser step; changes nothing if the loss or the gradient is not finite, or a rank abandons it.
@@ -105,19 +103,23 @@ class Learner:
             loss: weights of the loss's terms.
             rate: the learning rate.
             stopping: True if this rank was asked to stop.
-            abandon: True if this rank has no patches; `batch` then only has the right shape.
+            abandon: why this rank has no patches, in which case `batch` only has the right shape; None: it has them.
             meanwhile: is called when a GPU has the work of the step, before it is waited for.
+        Raises:
+            UserError: on every rank, the error with which the first of them abandons the step.
         """
         if abandon and self.world.world_size == 1:  # nobody waits, and statistics of batches stay what they are
-            return StepResult(loss=math.nan, grad_norm=math.nan, stopping=stopping, abandoned=True)
+            raise abandon
         with fastest_convolutions(self.world.device, self.deterministic):
-            total, stops, abandons = self.gradients(batch, loss, (stopping, abandon))
+            total, stops, abandons = self.gradients(batch, loss, (stopping, bool(abandon)))
         norm = torch.nn.utils.get_total_norm(p.grad for p in self.network.parameters() if p.grad is not None)
         numbers = torch.stack((total, norm, stops, abandons))
         meanwhile()
         loss_value, grad_norm, asked, abandoned = numbers.tolist()  # the only place where a GPU is waited for
-        result = StepResult(loss=loss_value, grad_norm=grad_norm, stopping=asked > 0, abandoned=abandoned > 0)
-        if result.finite and not result.abandoned:
+        if abandoned:
+            raise next(error for error in gathered(abandon, self.world) if error)
+        result = StepResult(loss=loss_value, grad_norm=grad_norm, stopping=asked > 0)
+        if result.finite:
             if self.config.max_grad_norm:
                 torch.nn.utils.clip_grads_with_norm_(self.network.parameters(), self.config.max_grad_norm, norm)
             for group in self.optimizer.param_groups:

@@ -33,7 +33,7 @@ from scn.training.checkpoint import Checkpoints
 from scn.training.identity import identity
 from scn.training.learner import Learner, deterministic
 from scn.training.validation import Validated, Validation
-from scn.training.world import World, gathered, on_rank_0, versions
+from scn.training.world import World, gathered, on_every_rank, on_rank_0, versions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,19 +205,30 @@ def _train(
 ) -> None:
     experiment, config, run_config = run.experiment, run.experiment.train, run.experiment.run
     images, leads = run.manifest.images, world.rank == 0
-    learner, history = Learner(experiment, world, compiled=how.compiled), History()
     first = 0  # steps that an earlier process has done
     kept: int | None = None  # those in the newest checkpoint
     rhythm = config.take_best_every or run_config.validate_every
     store, evaluation = run.patient_store, run.evaluation if rhythm else None
     cache = cache_folder(run.root)
-    validation = Validation(experiment, evaluation, store, world.device, cache=cache) if evaluation else None
+
+    def begin() -> tuple[Learner, Validation | None]:
+        learner = Learner(experiment, world, compiled=how.compiled)
+        if found:
+            learner.load(found[1])
+        elif run.start:
+            learner.start_from(load_safetensors(store.get(run.start)), experiment.start_from or run.start)
+        return learner, Validation(experiment, evaluation, store, world.device, cache=cache) if evaluation else None
+
+    (learner, validation), history = on_every_rank(world, begin), History()
 
     def validate(step: int) -> float | None:
         done = any(record["step"] == step for record in history.validations)  # by an earlier process
         if validation is None or done or (step % rhythm and step != run.steps):
             return None
-        result = validation(learner.result, world.rank, world.world_size)
+        try:
+            result = validation(learner.result, world.rank, world.world_size)
+        except UserError as error:
+            raise given_up(step, error) from None
         history.validations.append({"step": step, "psnr": result.psnr, "degraded": result.degraded})
         if leads:
             callbacks.on_validation(step, result)
@@ -230,14 +241,17 @@ def _train(
         kept = step
         callbacks.on_checkpoint(step)
 
-    def given_up(step: int, error: StoreError | LeaseLost | None) -> StoreError | LeaseLost:
-        """Keeps the steps done, unless the run is another's; returns the error of any rank on every one."""
-        found = next(error for error in gathered(error, world) if error)
-        if isinstance(found, LeaseLost):
-            return found
+    def given_up(step: int, error: UserError) -> UserError:
+        """Keeps the steps done, unless the run is another's; returns the error with what is kept."""
+        if isinstance(error, LeaseLost):
+            return error
         if step > (kept or 0):
             save(step, None)
-        return on_rank_0(world, lambda: run.checkpoints.failed(found))
+        if isinstance(error, StoreError):
+            return on_rank_0(world, lambda: run.checkpoints.failed(error))
+        with suppress(UserError):  # they are on the local disk in any case
+            on_rank_0(world, run.checkpoints.wait)
+        return error if kept is None else UserError(f"{str(error).removesuffix('.')}; {_left(kept)}.")
 
     about = versions(world.device, precision := computed(world.device, config.precision))
     told = _devices(world, about["device"], how)
@@ -246,13 +260,9 @@ def _train(
     if found:
         first, state = found
         kept = first
-        learner.load(state)
         history = History.of(state["history"])
         if leads:
             _tell_again(first, history, callbacks)
-    else:
-        if run.start:
-            learner.start_from(load_safetensors(store.get(run.start)), experiment.start_from or run.start)
     score = validate(first)  # if an earlier process has not, for want of the store
     if score is not None and (first or (run.start and config.take_best_every)):
         save(first, score)  # the best weights may be those that a run starts from
@@ -260,35 +270,37 @@ def _train(
     gpu = [about["device"]] if world.device.type == "cuda" else []
     history.note(first, run.identity["code_sha256"], computes, ", ".join([*gpu, machine()]))
 
-    rank, world_size = world.rank, world.world_size
-    shards = open_feed(store, run.manifest, experiment, world.device, cache=cache, rank=rank, world_size=world_size)
-    with closing(shards) as feed, run.patience.ending():
+    share = {"rank": world.rank, "world_size": world.world_size}
+    opened = on_every_rank(
+        world, lambda: open_feed(store, run.manifest, experiment, world.device, cache=cache, **share)
+    )
+    with closing(opened) as feed, run.patience.ending():
         if first < run.steps:
-            feed.prepare(first)  # so that reading the images is in no step's time
+            on_every_rank(world, lambda: feed.prepare(first))  # so that reading the images is in no step's time
         for step in range(first, run.steps):
             start = time.perf_counter()
-            away: StoreError | LeaseLost | None = None
+            away: UserError | None = None
             why = ""
             try:
                 why = stop_reason()
                 batch = feed.batch(step)
-            except (StoreError, LeaseLost) as error:  # the others must not wait for this rank
+            except UserError as error:  # the others must not wait for this rank
                 batch, away = feed.blank(), error
             loaded = time.perf_counter()
             rate = config.learning_rate_at(step, images)
             loss, ahead = config.loss_at(step, images), partial(feed.draw, step + 1)
-            result = learner.step(batch, loss, rate, stopping=bool(why), abandon=bool(away), meanwhile=ahead)
-            if result.abandoned:
-                raise given_up(step, away)
+            try:
+                result = learner.step(batch, loss, rate, stopping=bool(why), abandon=away, meanwhile=ahead)
+            except UserError as error:
+                raise given_up(step, error) from None
             if not result.finite:
                 seen = ", ".join(sorted(set().union(*gathered(feed.images(step), world))))
-                with suppress(UserError):  # they are on the local disk in any case
+                with suppress(UserError):  # as above
                     on_rank_0(world, run.checkpoints.wait)
-                left = f"the checkpoint of step {kept} is kept" if kept is not None else "there is no checkpoint yet"
                 raise UserError(
                     f"The loss of {experiment.name} is {result.loss} and its gradient {result.grad_norm} in step "
                     f"{step} at learning rate {rate:g}, on patches of {seen}: lower train.learning_rate or set "
-                    f"train.max_grad_norm; {left}."
+                    f"train.max_grad_norm; {_left(kept)}."
                 )
             now = time.perf_counter()
             history.add(loss=result.loss, grad_norm=result.grad_norm, data_time=loaded - start, step_time=now - start)
@@ -297,10 +309,7 @@ def _train(
                 row = history.point(done, rate, config.batch_size)
                 if leads:
                     callbacks.on_log({**row, "memory_mib": _memory_mib(world.device)})
-            try:
-                score = validate(done)
-            except StoreError as error:
-                raise given_up(done, error) from error
+            score = validate(done)
             if done % run_config.checkpoint_every == 0 or done == run.steps or score is not None or result.stopping:
                 save(done, score)
             if result.stopping and done < run.steps:
@@ -310,6 +319,11 @@ def _train(
                     "the same command goes on from there"
                 )
     on_rank_0(world, run.checkpoints.wait)
+
+
+def _left(kept: int | None) -> str:
+    """What a run that ends leaves, as a part of a sentence: the checkpoint of step `kept`, if there is one."""
+    return "there is no checkpoint yet" if kept is None else f"the checkpoint of step {kept} is kept"
 
 
 def _tell_again(first: int, history: History, callbacks: Callbacks) -> None:

@@ -17,9 +17,8 @@ from scn.evaluation.images import degrade, measurable, restorer
 from scn.evaluation.protocols import DIGITS, average, measure_psnr, protocols_of
 from scn.shards.manifest import EvaluationManifest
 from scn.shards.samples import Image, Sample, unpack
-from scn.storage.base import Store, StoreError
-from scn.storage.lease import LeaseLost
-from scn.training.world import World, gathered
+from scn.storage.base import Store
+from scn.training.world import World, gathered, on_every_rank
 
 SAMPLES = 3
 """Number of images that are shown of a validation."""
@@ -116,7 +115,7 @@ class Validation:
         Args:
             network: on the device; not compiled, because images come in many sizes.
         Raises:
-            UserError: if a shard is missing or damaged, or an image is too small for the protocol.
+            UserError: on every rank, if a shard is missing or damaged, or an image is too small for the protocol.
             StoreError: on every rank, if the store has failed for too long on any.
         """
         world = World(rank=rank, world_size=world_size, device=self._device)
@@ -126,7 +125,9 @@ class Validation:
         training = network.training
         network.eval()
         try:
-            ours = [self._measure(network, held, show=i < shown) for i, held in enumerate(self._held)]
+            ours = on_every_rank(
+                world, lambda: [self._measure(network, held, show=i < shown) for i, held in enumerate(self._held)]
+            )
         finally:
             network.train(training)
         dealt = gathered(ours, world)
@@ -138,14 +139,10 @@ class Validation:
         )
 
     def _load(self, world: World) -> None:
-        """Reads this rank's images; if that fails for want of the store, no rank waits for this one's figures."""
-        failure = None
-        try:
-            self._held = [self._hold(*image) for image in self._images(world.rank, world.world_size)]
-        except (StoreError, LeaseLost) as error:
-            failure = error
-        if failures := [error for error in gathered(failure, world) if error]:
-            raise failures[0]
+        """Reads this rank's images; if that fails, no rank waits for this one's figures."""
+        self._held = on_every_rank(
+            world, lambda: [self._hold(*image) for image in self._images(world.rank, world.world_size)]
+        )
         self._share = world.rank, world.world_size
 
     def _images(self, rank: int, world_size: int) -> Iterator[tuple[str, Sample]]:

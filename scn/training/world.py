@@ -40,6 +40,25 @@ def gathered(mine: T, world: World) -> list[T]:
     return found
 
 
+def on_every_rank(world: World, do: Callable[[], T]) -> T:
+    """Calls `do` on every rank and returns its result; a UserError of any rank is raised on all: none waits for it.
+
+    Every rank has to call it.
+    """
+    if world.world_size == 1:
+        return do()
+    found: list[T] = []
+    failure: UserError | None = None
+    try:
+        found.append(do())
+    except UserError as error:
+        failure = error
+    for failed in gathered(failure, world):
+        if failed:
+            raise failed
+    return found[0]
+
+
 def on_rank_0(world: World, do: Callable[[], T]) -> T:
     """Calls `do` on rank 0 and returns its result on every rank; an error is raised on every rank too.
 

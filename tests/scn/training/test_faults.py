@@ -1,6 +1,7 @@
 """The store fails in the middle of a run: it is waited for, and what is done is kept when it is given up."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any
 
@@ -9,11 +10,13 @@ import torch
 import torch.distributed as dist
 
 from scn.config.params import Params, load_params
-from scn.core.errors import Stopped
+from scn.core.errors import Stopped, UserError
+from scn.data.feed import Feed
 from scn.shards.manifest import evaluation_manifest, training_manifest
 from scn.storage.base import StoreError
 from scn.storage.lease import LeaseLost
 from scn.storage.local import FileStore
+from scn.training import learner, loop
 from scn.training.callbacks import Row, Silent
 from scn.training.loop import Run, World, train
 
@@ -166,6 +169,59 @@ def losing_rank(number: int, root: str) -> None:
     with pytest.raises(LeaseLost, match=r"The run was taken over\."):
         train(run, World(rank=number, world_size=2), Silent(), stopping)
     dist.destroy_process_group()
+
+
+def failing_rank(number: int, root: str) -> None:
+    """One of two ranks, of which the second fails at several places of a run, in one run after the other."""
+    torch.set_num_threads(1)
+    meeting = f"file://{root}/meet"
+    dist.init_process_group("gloo", meeting, timedelta(seconds=60), rank=number, world_size=2)
+    params = load_params(Path(root) / "params.yaml")
+    told = []
+    for owner, name, calls in (
+        (learner.Learner, "__init__", 0),
+        (loop, "open_feed", 0),
+        (Feed, "prepare", 0),
+        (Feed, "batch", 3),
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            if number:
+                patch.setattr(owner, name, failing(f"There is no {name}.", after=calls, real=getattr(owner, name)))
+            with pytest.raises(UserError) as error:
+                train(
+                    run_of(params, FileStore(Path(root) / "store")),
+                    World(rank=number, world_size=2),
+                    Silent(),
+                    lambda: "",
+                )
+        told.append(str(error.value))
+    (Path(root) / f"told-{number}").write_text("\n".join(told))
+    dist.destroy_process_group()
+
+
+def failing(sentence: str, *, after: int, real: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that fails after so many calls of the real one."""
+    calls = iter(range(1000))
+
+    def function(*given: Any, **named: Any) -> Any:
+        if next(calls) >= after:
+            raise UserError(sentence)
+        return real(*given, **named)
+
+    return function
+
+
+def test_no_rank_waits_for_one_that_fails(project: Project) -> None:
+    params = project("sr-x2", checkpoint_every=100)
+    torch.multiprocessing.spawn(failing_rank, (str(params.root),), nprocs=2)  # type: ignore[no-untyped-call]
+    for number in range(2):
+        assert (params.root / f"told-{number}").read_text().splitlines() == [
+            "There is no __init__.",
+            "There is no open_feed.",
+            "There is no prepare.",
+            "There is no batch; the checkpoint of step 3 is kept.",
+        ]
+    assert list(params.root.rglob("step-00000003-*.pt"))
 
 
 def test_every_rank_ends_when_one_has_lost_the_run(project: Project) -> None:

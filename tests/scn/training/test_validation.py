@@ -186,7 +186,8 @@ def test_a_rank_reads_and_decodes_only_what_holds_its_images(
         return sample
 
     monkeypatch.setattr("scn.shards.samples.decode", noted)
-    monkeypatch.setattr("scn.training.validation.gathered", lambda ours, world: [ours] * world.world_size)
+    for module in ("validation", "world"):
+        monkeypatch.setattr(f"scn.training.{module}.gathered", lambda ours, world: [ours] * world.world_size)
     expected = [([0, 2], ["image-0", "image-4"]), ([1], ["image-1"]), ([1], ["image-2"]), ([2], ["image-3"])]
     cache = tmp_path / "cache"
     for rank, (shards, names) in enumerate(expected):
@@ -199,7 +200,10 @@ def test_a_rank_reads_and_decodes_only_what_holds_its_images(
     assert sorted(far.asked) == sorted(keys)
 
 
-def test_every_rank_names_the_first_image_that_is_too_small(five: Any, small_project: Any, photograph: Any) -> None:
+def test_every_rank_names_the_first_image_that_is_too_small(
+    five: Any, small_project: Any, photograph: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scn.training.world.gathered", lambda ours, world: [ours] * world.world_size)
     experiment, _, store = five
     sizes = {"a": (24, 24), "b": (30, 24), "tiny": (12, 30), "less": (10, 30)}
     images = {name: photograph(*size) for name, size in sizes.items()}
