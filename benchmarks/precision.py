@@ -19,7 +19,8 @@ from scn.evaluation.images import restorer
 from scn.evaluation.measuring import means
 from scn.evaluation.protocols import protocols_of
 from scn.evaluation.sets import measured_sets
-from scn.inference.model_files import check_fits, load_model
+from scn.inference.model_config import check_fits
+from scn.inference.model_files import load_model
 from scn.inference.precision import Precision
 from scn.shards.manifest import evaluation_manifest
 from scn.storage import open_store

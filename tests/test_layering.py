@@ -115,6 +115,16 @@ def test_heavy_packages_are_imported_where_they_are_used(module: str) -> None:
     assert not HEAVY & set(loaded.stdout.split())
 
 
+def test_commands_that_compute_no_image_load_no_pytorch() -> None:
+    """Plan, report, gc and models list: PyTorch takes longer than all else that they do."""
+    modules = (
+        "scn.launch.plan, scn.evaluation.page.page, scn.evaluation.for_dvc, scn.launch.collect, scn.registry.reference"
+    )
+    program = f"import sys, {modules}; print('torch' in sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert loaded.stdout == "False\n"
+
+
 def test_files_of_tests_have_names_of_their_own() -> None:
     """pytest imports them by their names alone: the second of a name is not collected."""
     names = sorted(

@@ -27,7 +27,7 @@ from scn.imaging.image_io import write_pixels
 from scn.imaging.tiles import STEP
 from scn.inference.apply import device_of, prepare
 from scn.inference.handle import Model
-from scn.inference.model_files import WEIGHTS, inherited_corpora
+from scn.inference.model_config import WEIGHTS, inherited_corpora
 from scn.inference.precision import Computation
 from scn.inference.records import Figures, Record
 from scn.networks.build import build, fold

@@ -18,7 +18,8 @@ from scn.evaluation.protocols import protocols_of
 from scn.evaluation.results import Evaluation, ImageResult, SetResult, picture_file, result_file
 from scn.evaluation.sets import StoredSets, measure_samples, measured_sets
 from scn.imaging.image_io import write_pixels
-from scn.inference.model_files import WEIGHTS, check_fits, load_model
+from scn.inference.model_config import WEIGHTS, check_fits
+from scn.inference.model_files import load_model
 from scn.inference.precision import Computation
 from scn.inference.records import Provenance
 from scn.shards.manifest import EvaluationManifest, evaluation_manifest

@@ -13,7 +13,7 @@ from scn.config.params import Params
 from scn.core.errors import UserError
 from scn.core.hashing import file_sha256
 from scn.evaluation.results import Evaluation, SetResult, figures_of, result_file
-from scn.inference.model_files import WEIGHTS, inherited_corpora
+from scn.inference.model_config import WEIGHTS, inherited_corpora
 from scn.inference.records import Figures, Metrics, Receipt, Record
 
 R = TypeVar("R", bound=Record)

@@ -18,7 +18,8 @@ from scn.imaging.tasks import TASKS, Task
 from scn.inference.apply import prepare
 from scn.inference.arrays import Array, of_any_kind
 from scn.inference.export import Exported, export_onnx
-from scn.inference.model_files import CARD, METRICS, WEIGHTS, load_model, unknown_model
+from scn.inference.model_config import CARD, METRICS, WEIGHTS, unknown_model
+from scn.inference.model_files import load_model
 from scn.inference.precision import autocast, exact
 from scn.inference.records import Metrics
 from scn.inference.restore import Done, Options, restore_photograph

@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from scn.config.params import Params
 from scn.core.errors import Stopped, UserError
 from scn.core.hashing import file_sha256
-from scn.inference.model_files import ancestors_of, save_model
+from scn.inference.model_config import ancestors_of
+from scn.inference.model_files import save_model
 from scn.inference.precision import has_bfloat16
 from scn.launch.commit import commit
 from scn.launch.plan import start_weights
@@ -244,7 +245,7 @@ def _keep(run: Run, params: Params, ancestors: list[dict[str, Any]]) -> None:
     """Writes models/<experiment>/ from the last checkpoint, or the best one, and deletes the checkpoints.
 
     Args:
-        ancestors: the weights that the run started from, as scn.inference.model_files.ancestors_of tells of them.
+        ancestors: the weights that the run started from, as scn.inference.model_config.ancestors_of tells of them.
     """
     experiment = run.experiment
     name = experiment.name

@@ -19,7 +19,7 @@ from scn.evaluation.code import evaluation_code
 from scn.evaluation.compare import Measurement, Options, compare
 from scn.evaluation.photographs import open_photographs
 from scn.evaluation.protocols import protocols_of
-from scn.inference.model_files import WEIGHTS
+from scn.inference.model_config import WEIGHTS
 from scn.registry.manifest import MANIFEST, read_manifest, sha256
 from scn.registry.reference import load, parse
 from scn.registry.signing import KEY, Signature, check, public_key, signature, signing_key

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from scn import zoo
 from scn.core.errors import UserError
-from scn.inference.model_files import CONFIG, WEIGHTS
+from scn.inference.model_config import CONFIG, WEIGHTS
 from scn.networks.build import build, fold
 
 try:

@@ -16,7 +16,7 @@ import yaml
 from scn.core.errors import UserError
 from scn.core.hashing import file_sha256
 from scn.imaging.tasks import TASKS, Task
-from scn.inference.model_files import CARD, CONFIG, METRICS, WEIGHTS, inherited_corpora
+from scn.inference.model_config import CARD, CONFIG, METRICS, WEIGHTS, inherited_corpora
 from scn.inference.records import Figures, Metrics
 from scn.networks import NETWORKS
 from scn.registry.manifest import MANIFEST

@@ -9,7 +9,7 @@ from scn.config.params import Experiment, Params
 from scn.core.errors import UserError
 from scn.evaluation.protocols import protocol
 from scn.evaluation.report import markdown_table
-from scn.inference.model_files import BEGINNING, inherited_corpora
+from scn.inference.model_config import BEGINNING, inherited_corpora
 from scn.inference.records import Metrics, chosen_on
 from scn.networks import NETWORKS
 from scn.shards.manifest import evaluation_manifest, training_manifest

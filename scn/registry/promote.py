@@ -2,7 +2,6 @@
 
 from scn.config.params import Params
 from scn.core.errors import UserError
-from scn.inference.handle import Model
 from scn.registry.pointers import LATEST, NOTHING, Pointer
 from scn.registry.publish import is_there, metrics_of, versions
 from scn.registry.reference import parse, resolve
@@ -96,6 +95,8 @@ def rollback(params: Params, experiment: str, name: str = LATEST, *, to: str = "
 
 def _loaded(experiment: str, wanted: str, params: Params) -> str:
     """The version that is wanted, and of an alias the one that it points to; UserError if it can't be loaded here."""
+    from scn.inference.handle import Model
+
     folder, version = resolve(f"{experiment}@{wanted}", params)
     try:
         Model(folder, "cpu")

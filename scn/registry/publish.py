@@ -19,7 +19,7 @@ from pathlib import Path
 from scn.config.params import Params
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
-from scn.inference.model_files import CARD, CONFIG, METRICS, WEIGHTS, load_model
+from scn.inference.model_config import CARD, CONFIG, METRICS, WEIGHTS
 from scn.inference.records import Metrics, Receipt
 from scn.registry.manifest import MANIFEST, sha256
 from scn.registry.pointers import LATEST, NOTHING, Pointer, read
@@ -62,6 +62,8 @@ def install(params: Params, folder: Path) -> Receipt:
     Raises:
         UserError: if the folder holds no version of a model, or a file is damaged.
     """
+    from scn.inference.model_files import load_model
+
     version = read_version(folder)
     missing = [name for name in (WEIGHTS, CONFIG, METRICS, CARD) if name not in version.content]
     if missing or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", version.experiment):

@@ -8,16 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from scn import zoo
 from scn.config.params import PARAMS_FILE, Params, load_params
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
 from scn.evaluation.published import KNOWN_AS
-from scn.inference.handle import Model
-from scn.inference.model_files import CONFIG, METRICS, WEIGHTS
+from scn.inference.model_config import CONFIG, METRICS, WEIGHTS
 from scn.inference.records import Metrics
 from scn.registry.manifest import MANIFEST, read_manifest, sha256
 from scn.registry.pointers import LATEST, Pointer, aliases, can_be_alias, read
@@ -28,6 +26,11 @@ from scn.registry.trust import SEEN, pointers, read_trusted, was_seen
 from scn.registry.versions import read_version, verify
 from scn.storage.base import ObjectNotFound, Store, StoreError
 from scn.storage.local import FileStore
+
+if TYPE_CHECKING:
+    import torch
+
+    from scn.inference.handle import Model
 
 CACHE = Path(".scn/cache")
 _LARGEST = 1000
@@ -61,8 +64,8 @@ class ModelEntry:
 
 
 def load(
-    reference: str | Path, device: torch.device | str | None = None, *, params_file: Path | str = PARAMS_FILE
-) -> Model:
+    reference: str | Path, device: "torch.device | str | None" = None, *, params_file: Path | str = PARAMS_FILE
+) -> "Model":
     """A model, ready to use.
 
     Args:
@@ -76,6 +79,8 @@ def load(
         UserError: if there is no such model, a file is damaged, or the device can't be used; or if there is no
             params_file of another name.
     """
+    from scn.inference.handle import Model  # and with it PyTorch, which `list_models` does without
+
     folder, version = find(reference, params_file)
     return Model(folder, device, version=version)
 

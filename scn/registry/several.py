@@ -17,7 +17,7 @@ from scn.inference.auto import AUTO, Candidate, Choice, choose, examine
 from scn.inference.batch import NothingToRestore
 from scn.inference.chain import check_factor, restore_by, total_scale
 from scn.inference.handle import Model
-from scn.inference.model_files import CONFIG, WEIGHTS
+from scn.inference.model_config import CONFIG, WEIGHTS
 from scn.inference.restore import Done, Options, check_size
 from scn.registry.reference import find, list_models, nearest
 

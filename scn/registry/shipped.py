@@ -9,7 +9,7 @@ from scn.config.params import Params
 from scn.core.errors import UserError
 from scn.evaluation.compare import Options, compare
 from scn.inference.handle import Model
-from scn.inference.model_files import METRICS
+from scn.inference.model_config import METRICS
 from scn.inference.records import Figures, Metrics
 from scn.registry.versions import read_version
 

@@ -11,7 +11,7 @@ from scn.config.params import Params, load_params
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
 from scn.evaluation.report import markdown_table
-from scn.inference.model_files import CONFIG, METRICS
+from scn.inference.model_config import CONFIG, METRICS
 from scn.inference.records import Metrics
 from scn.registry.figures import further_figures, row
 from scn.registry.manifest import MANIFEST, read_manifest, sha256

@@ -15,7 +15,7 @@ from scn.config.params import Params
 from scn.core.errors import UserError
 from scn.evaluation.protocols import protocol
 from scn.evaluation.results import Evaluation, figures_of, result_file
-from scn.inference.model_files import CARD, CONFIG, METRICS, WEIGHTS, check_fits, load_model
+from scn.inference.model_config import CARD, CONFIG, METRICS, WEIGHTS, check_fits
 from scn.registry.manifest import FORMAT, MANIFEST, Files, read_manifest, sha256
 from scn.registry.model_card import kept_apart, licences, model_card
 
@@ -50,6 +50,8 @@ def trained_version(params: Params, name: str, written: bytes | None = None) -> 
         UserError: if the model or its metrics are missing, or the metrics are those of other weights or of a protocol
             that is not known here.
     """
+    from scn.inference.model_files import load_model  # and with it PyTorch, which `scn gc` does without
+
     experiment = params.experiment(name)
     model, measured = params.root / "models" / name, result_file(params.root, name, "ensemble")
     config = load_model(model)[1]  # never publish what can't be loaded

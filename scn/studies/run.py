@@ -15,7 +15,8 @@ from scn.core.files import locked, write_atomically
 from scn.core.hashing import file_sha256
 from scn.core.nodes import common, refusal
 from scn.core.ray import start_ray
-from scn.inference.model_files import CONFIG, WEIGHTS, load_model
+from scn.inference.model_config import CONFIG, WEIGHTS
+from scn.inference.model_files import load_model
 from scn.inference.records import Figures
 from scn.launch.stage import train_stage
 from scn.shards.manifest import evaluation_manifest, training_manifest

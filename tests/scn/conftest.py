@@ -17,7 +17,8 @@ from scn.core.hashing import digest, file_sha256
 from scn.evaluation.protocols import protocols_of
 from scn.evaluation.results import result_file
 from scn.imaging.degradation import bicubic_upscale, degrade
-from scn.inference.model_files import CONFIG, save_model
+from scn.inference.model_config import CONFIG
+from scn.inference.model_files import save_model
 from scn.networks.build import build
 from scn.registry.manifest import MANIFEST
 from scn.registry.publish import publish

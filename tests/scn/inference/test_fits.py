@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from scn.core.errors import UserError
-from scn.inference.model_files import check_fits, load_model
+from scn.inference.model_config import check_fits
+from scn.inference.model_files import load_model
 from scn.registry.publish import publish
 
 

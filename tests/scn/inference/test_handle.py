@@ -15,7 +15,8 @@ from PIL import Image
 from scn.core.errors import UserError
 from scn.inference import memory
 from scn.inference.handle import Model
-from scn.inference.model_files import check_fits, load_model
+from scn.inference.model_config import check_fits
+from scn.inference.model_files import load_model
 from scn.inference.tiled import margin_of
 from scn.registry.imports import import_model
 from scn.registry.land import land

@@ -17,7 +17,8 @@ from data_prep.cli import main as data_prep
 from scn.config.params import Params
 from scn.core.errors import Stopped, UserError
 from scn.core.hashing import file_sha256
-from scn.inference.model_files import WEIGHTS, ancestors_of, load_model
+from scn.inference.model_config import WEIGHTS, ancestors_of
+from scn.inference.model_files import load_model
 from scn.launch.stage import train_stage
 from scn.storage import open_store
 from scn.storage.base import StoreError

@@ -12,7 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from scn.core.errors import UserError
-from scn.inference.model_files import BEGINNING, load_model, save_model
+from scn.inference.model_config import BEGINNING
+from scn.inference.model_files import load_model, save_model
 from scn.networks import NETWORKS
 from scn.networks.build import build
 
