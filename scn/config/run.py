@@ -1,4 +1,4 @@
-"""The section `run` of params.yaml: the execution of a training. Nothing in it changes the weights."""
+"""The section `run` of params.yaml: the execution of a training, whose weights only `batch_per_worker` changes."""
 
 from typing import Literal
 
@@ -11,7 +11,8 @@ class RunConfig(Section):
     """Section `run` of params.yaml: workers, devices, memory, checkpoints, logging and time-outs of a training.
 
     A change of any of these keys changes a result by rounding at most; no stage of DVC becomes stale by it, and an
-    unfinished run goes on.
+    unfinished run goes on. The exception is `batch_per_worker`: where it is set, it and `workers` make
+    `train.batch_size`, a part of the recipe.
     """
 
     workers: int = Field(default=1, ge=1)
