@@ -127,7 +127,8 @@ class Model:
     def compile(self) -> Self:
         """Compiles the network by torch.compile, for tensors and for photographs that are restored as a whole.
 
-        That is slow, and done again for another precision, and for sides that need no padding where others' did.
+        That is slow, and done again for another precision, for several images at once after a single one, and for sides
+        that need no padding where others' did.
 
         Raises:
             UserError: if PyTorch can't compile here; on a CPU it needs a C++ compiler and Python's headers.
@@ -135,6 +136,8 @@ class Model:
         inner = torch.compile(self.network, dynamic=True)
 
         def compiled(images: Tensor) -> Tensor:
+            if not images.is_inference():  # a tensor made outside inference_mode is another kind, compiled for again
+                images = images.clone()
             # Numbers that follow from sizes as constants: as inputs of a graph, PyTorch 2.13 fails at `%` of them.
             with torch._dynamo.config.patch(specialize_float=True):
                 return cast(Tensor, inner(images))
@@ -142,7 +145,8 @@ class Model:
         own = next(self.network.parameters())
         try:
             with torch.inference_mode():
-                compiled(torch.zeros(1, self.channels, 41, 50, dtype=own.dtype, device=own.device))
+                # More than 20,480 pixels: for fewer oneDNN computes otherwise, and it would be compiled again for more.
+                compiled(torch.zeros(1, self.channels, 153, 170, dtype=own.dtype, device=own.device))
         except Exception as error:  # whatever the compiler, or what it calls, meets
             lines = [line for line in str(error).strip().splitlines() if not line.startswith("backend=")]
             why = lines[0].rstrip(".:") if lines else type(error).__name__

@@ -45,6 +45,24 @@ def test_a_pyramid_is_compiled_for_any_size(monkeypatch: pytest.MonkeyPatch, tmp
         torch.testing.assert_close(model(each), result, rtol=0, atol=1e-5)
 
 
+def test_it_is_compiled_before_the_first_image_comes(small_project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs: list[Any] = []
+
+    def backend(graph: Any, _: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    torch.compiler.reset()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    model = Model(small_project.add_model("dn-s25"), "cpu").compile()
+    assert len(graphs) == 1
+    with torch.inference_mode():
+        made_inside = torch.rand(1, 1, 171, 155)
+    for images in (torch.rand(1, 1, 161, 171), torch.rand(1, 1, 181, 173, dtype=torch.float64), made_inside):
+        model(images)
+    assert len(graphs) == 1
+
+
 def test_a_machine_that_can_not_compile_is_told(small_project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuses(*_: Any, **__: Any) -> None:
         raise RuntimeError("No working C++ compiler found in CXX: [None]\nand more")
