@@ -194,6 +194,14 @@ def test_every_key_of_the_secret_is_told() -> None:
     assert sorted(told) == sorted(keys)
 
 
+def test_the_names_of_the_image_are_told_where_the_services_are_started() -> None:
+    step = (ROOT / "docs/operations.md").read_text().split("\n3. ")[1].split("\n4. ")[0]
+    (image,) = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["images"]
+    (variable,) = set(re.findall(r"image: \$\{(\w+):-scn\}", (DEPLOY / "compose.yaml").read_text()))
+    assert all(f"`{key}`" in step for key in image if key != "name")
+    assert f"{variable} is the image's name" in step
+
+
 def test_no_kustomization_names_a_folder_that_it_lies_in() -> None:
     """kustomize refuses that as a cycle."""
     found = sorted(DEPLOY.rglob("kustomization.yaml"))
