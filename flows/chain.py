@@ -55,7 +55,13 @@ class Run:
         return self.folder.relative_to(self.project)
 
     def order(self, target: str) -> list[str]:
-        """The stages that a target of DVC needs, in DVC's order. Raises UserError if there is no such target."""
+        """The stages that a target of DVC needs, in DVC's order.
+
+        Raises:
+            UserError: if there is no such target, or another version of DVC wrote dvc.lock.
+        """
+        if mended := mend_lock(self.folder):  # `dvc dag` reads it, too: it is as the commit has it
+            get_run_logger().warning(mended)
         return stages_of(self.folder, target)
 
     def stage_of_corpus(self, reference: str) -> str:

@@ -73,8 +73,8 @@ def _is_whole(project: Path, path: Path) -> bool:
         schema = found.get("schema") if isinstance(found, dict) else None
         if isinstance(schema, str) and schema != SCHEMA:
             raise UserError(
-                f"{path} was written by another version of DVC (schema {schema}, not {SCHEMA}): install the one of "
-                "constraints.txt."
+                f"{path} was written by another version of DVC (schema {schema}, not {SCHEMA}): put back an "
+                f"earlier one (`git log {LOCK}`), and run the DVC of constraints.txt."
             )
         Lockfile.validate(found)
     except (DvcException, UnicodeDecodeError):

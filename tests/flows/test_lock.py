@@ -3,11 +3,13 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flows.lock import DAMAGED, LOCK, mend_lock
 from flows.stages import DVC
+from flows.workspace import RUNS
 from tests.flows.conftest import MakeScratch, commit_all
 
 TARGET = "publish@sr-x2"
@@ -55,11 +57,32 @@ def test_a_lock_of_another_dvc_is_told_and_stays(make_scratch: MakeScratch) -> N
     done = subprocess.run([sys.executable, "-m", "flows.lock"], cwd=project, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (
         1,
-        f"flows: {project / LOCK} was written by another version of DVC (schema 3.0, not 2.0): install the one of "
-        "constraints.txt.\n",
+        f"flows: {project / LOCK} was written by another version of DVC (schema 3.0, not 2.0): put back an "
+        "earlier one (`git log dvc.lock`), and run the DVC of constraints.txt.\n",
     )
     assert (project / LOCK).read_text() == "schema: '3.0'\nstages: {}\n"
     assert not (project / DAMAGED).exists()
+
+
+@pytest.mark.usefixtures("prefect_api")
+@pytest.mark.filterwarnings("default")  # Prefect's own
+def test_a_run_of_a_lock_of_another_dvc_fails_with_that_sentence_and_tries_nothing(
+    make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.scn import scn
+
+    project = make_scratch()
+    (project / LOCK).write_text("schema: '3.0'\nstages: {}\n")
+    commit_all(project)
+    monkeypatch.chdir(project)
+    monkeypatch.setattr("flows.chain.stage_task", None)  # no attempt at a stage, no retry
+    state: Any = scn(experiment="sr-x2", return_state=True)
+    [kept] = (project / RUNS).iterdir()
+    assert (state.name, state.message) == (
+        "Failed",
+        f"{kept / LOCK} was written by another version of DVC (schema 3.0, not 2.0): put back an "
+        "earlier one (`git log dvc.lock`), and run the DVC of constraints.txt.",
+    )
 
 
 def test_a_committed_lock_that_can_t_be_read_is_not_put_back(make_scratch: MakeScratch) -> None:
