@@ -19,10 +19,10 @@ def free() -> int:
     return max(0, min(found))
 
 
-def require(needed: int, what: str) -> None:
-    """Raises UserError, which begins with `what`, unless so many bytes are free: the system would end the process."""
+def require(needed: int, what: str, cure: str = "cut the image into parts") -> None:
+    """Raises UserError, `what` to `cure`, unless so many bytes are free: the system would end the process."""
     if needed > (there := free()):
         raise UserError(
             f"{what}, for which {needed / 2**30:.1f} GiB of memory are needed and {there / 2**30:.1f} are free: end "
-            "other programs, or cut the image into parts."
+            f"other programs, or {cure}."
         )

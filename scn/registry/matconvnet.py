@@ -46,7 +46,8 @@ def read(file: Path, refusal: Refusal) -> tuple[Imported, str]:
         raise refusal("it is of MATLAB's version 7.3: save it in MATLAB with -v7")
     if (unpacked := _unpacked_bytes(data, most := max(_SMALL, _RATIO * len(data)))) > most:
         raise refusal(f"it unpacks to more than {most / 2**20:.0f} MiB, which no weights of its size do")
-    memory.require(3 * unpacked, f"{file} unpacks to {unpacked / 2**20:.0f} MiB")  # as bytes, values and float32
+    what = f"{file} unpacks to {unpacked / 2**20:.0f} MiB"
+    memory.require(3 * unpacked, what, "import it on a machine that has more")  # as bytes, values and float32
     try:
         content = loadmat(io.BytesIO(data), variable_names=["net"], squeeze_me=True, struct_as_record=False)
         layers = np.atleast_1d(content["net"].layers)

@@ -360,5 +360,15 @@ def test_what_unpacks_to_more_than_weights_is_refused_before_it_does(
         assert peak < 3 * max(2**20, (tmp_path / name).stat().st_size)
 
 
+def test_what_memory_can_not_hold_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.mat").write_bytes(mat(dncnn(normalised=False)[0]))
+    monkeypatch.setattr("scn.core.memory.free", lambda: 0)
+    told = r"a\.mat unpacks to .* and 0\.0 are free: end other programs, or import it on a machine that has more\.$"
+    with pytest.raises(UserError, match=told):
+        import_model(tmp_path / "a.mat", tmp_path / "model", task="dn")
+
+
 def test_every_format_is_named_once() -> None:
     assert len(set(FORMATS)) == len(FORMATS) == 8
