@@ -1,4 +1,4 @@
-"""The pages, README.md and all others, tell of commands that there are, whose help shows all that it says."""
+"""The pages, README.md and all others, tell of the commands that there are, whose help shows all that it says."""
 
 import re
 import subprocess
@@ -28,11 +28,14 @@ def pages() -> dict[str, str]:
     return {name: (ROOT / name).read_text() for name in names.stdout.split("\0") if name}
 
 
-def helps(command: Any) -> Iterator[str]:
-    """The texts of --help, of a command and of all below it."""
-    yield from filter(None, (each.help for each in (command, *command.params) if hasattr(each, "help")))
+def all_below(command: Any) -> Iterator[Any]:
+    """A command, and all below it."""
+    yield command
     for below in getattr(command, "commands", {}).values():
-        yield from helps(below)
+        yield from all_below(below)
+
+
+COMMANDS = [command for program in PROGRAMS.values() for command in all_below(program)]
 
 
 def test_every_command_that_a_page_names_exists() -> None:
@@ -45,9 +48,19 @@ def test_every_command_that_a_page_names_exists() -> None:
             assert second in below, f"{name}: {program} {first} {second}"
 
 
+def test_every_option_is_on_a_page() -> None:
+    """Or in dvc.yaml, for what only its stages need."""
+    text = "\n".join([*pages().values(), (ROOT / "dvc.yaml").read_text()])
+    told = set(re.findall(r"--[a-z][a-z-]*", text))
+    for command in COMMANDS:
+        options = {option for each in command.params for option in each.opts if option.startswith("--")}
+        untold = options - told - {"--version"}
+        assert not untold, command.name
+
+
 def test_help_loses_nothing_to_the_markup_of_rich() -> None:
     """Which takes what stands in square brackets for a style, unless a backslash stands before it."""
-    texts = [text for program in PROGRAMS.values() for text in helps(program)]
-    assert len(texts) > 150
-    for text in texts:
+    helps = [getattr(each, "help", None) or "" for command in COMMANDS for each in (command, *command.params)]
+    assert len(helps) > 150
+    for text in helps:
         assert Text.from_markup(text).plain == text.replace(r"\[", "[")
