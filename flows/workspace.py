@@ -149,7 +149,8 @@ def git(folder: Path, *arguments: str, settings: Mapping[str, str] | None = None
     command = ["git", "-C", str(folder), *arguments]
     # Nobody is there to answer a question for a password.
     silent = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -oBatchMode=yes")}
-    environment = {**base_environment(), **silent, **(settings or {})}
+    english = {"LC_ALL": "C"}  # its words tell one failure from another
+    environment = {**base_environment(), **silent, **english, **(settings or {})}
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds)
     except FileNotFoundError:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows.stages import run_stage, stages_of
-from flows.workspace import RUNS, find_commit, make_workspace, params_at, uncommitted
+from flows.workspace import RUNS, find_commit, git, make_workspace, params_at, uncommitted
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
 from tests.flows.conftest import PARAMS, MakeScratch, commit_all, run
@@ -136,6 +136,12 @@ def test_a_folder_that_is_no_repository_is_one_sentence(tmp_path: Path, monkeypa
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     with pytest.raises(UserError, match=r"is not the top folder of a git repository: run this in the project's folder"):
         find_commit(tmp_path, None)
+
+
+def test_git_answers_in_english_whatever_the_users_language(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANGUAGE", "de")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")  # in which LANGUAGE counts, while it does not in C
+    assert git(tmp_path, "-c", "alias.told=!echo $LC_ALL", "told") == "C"
 
 
 def test_a_folder_inside_a_repository_is_one_sentence(make_scratch: MakeScratch) -> None:
