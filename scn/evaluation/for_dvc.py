@@ -5,6 +5,7 @@ in dvc.yaml it would miss.
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -75,20 +76,24 @@ def _table(path: Path, experiment: str) -> str:
         raise UserError(f"{path} can't be read ({why}): take it out, or train {experiment} again.") from None
 
 
+# What was written here is told by its content: its experiment may have another name by now, or be gone.
 def _is_metrics(params: Params, folder: Path, path: Path) -> bool:
     """True for folder/<E>.json with figures; published/<E>.json, say, has the same name."""
-    if path.parent != folder or path.suffix != ".json" or path.stem not in params.experiments:
+    if path.parent != folder or path.suffix != ".json":
         return False
     with suppress(ValueError):
         sets = json.loads(path.read_bytes())
-        return isinstance(sets, dict) and all(isinstance(each, dict) and "ensemble" in each for each in sets.values())
+        ours = isinstance(sets, dict) and all(isinstance(each, dict) and "ensemble" in each for each in sets.values())
+        return ours and bool(sets)
     return False
 
 
 def _is_plot(params: Params, folder: Path, path: Path) -> bool:
-    """True for folder/<E>/<curve>.tsv with steps."""
-    inside = path.parent.parent == folder and not path.parent.is_symlink() and path.parent.name in params.experiments
-    return inside and path.suffix == ".tsv" and path.read_bytes().startswith(b"step\t")
+    """True for folder/<E>/<curve>.tsv with steps; what it is a copy of lies at curves/<E>/plots/metrics/<curve>.tsv."""
+    if path.parent.parent != folder or path.parent.is_symlink() or path.suffix != ".tsv":
+        return False
+    copied = path.parent.name != "metrics" or "metrics" in params.experiments
+    return copied and path.read_bytes().startswith(b"step\t" + os.fsencode(path.stem) + b"\n")
 
 
 Ours = Callable[[Params, Path, Path], bool]

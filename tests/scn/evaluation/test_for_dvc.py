@@ -43,6 +43,27 @@ def test_plots_are_the_curves_of_every_experiment(small_project: Any, tmp_path: 
     assert files[1].read_text() == "step\tloss\n1\t7\n"
 
 
+def test_the_files_of_an_experiment_that_was_renamed_are_replaced(small_project: Any, tmp_path: Path) -> None:
+    small_project.add_model("sr-x2")
+    small_project.add_metrics("sr-x2")
+    tables = small_project.root / "curves" / "sr-x2" / "plots" / "metrics"
+    tables.mkdir(parents=True)
+    (tables / "loss.tsv").write_text("step\tloss\n1\t7\n")
+    for write, name, now in ((write_metrics, "sr-x2.json", "before.json"), (write_plots, "sr-x2", "before")):
+        folder = tmp_path / name
+        write(small_project.params, folder)
+        (folder / name).rename(folder / now)
+        write(small_project.params, folder)
+        assert [path.name for path in folder.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("content", ["{}", '{"set": {"psnr": 20}}', "[]", "half"])
+def test_figures_of_another_kind_are_left_alone(small_project: Any, tmp_path: Path, content: str) -> None:
+    (tmp_path / "sr-x2.json").write_text(content)
+    with pytest.raises(UserError, match=r"holds something else, such as sr-x2\.json: name a folder of its own"):
+        write_metrics(small_project.params, tmp_path)
+
+
 def test_a_folder_of_the_users_own_is_left_alone(small_project: Any, tmp_path: Path) -> None:
     (tmp_path / "mine" / "sub").mkdir(parents=True)
     (tmp_path / "mine" / "sub" / "photo.jpg").write_bytes(b"dear")
@@ -60,7 +81,7 @@ def test_a_folder_that_can_not_be_written_is_one_sentence(small_project: Any, tm
         write_metrics(small_project.params, tmp_path / "file")
 
 
-@pytest.mark.parametrize("folder", ["published", "evaluations", "curves"])
+@pytest.mark.parametrize("folder", ["published", "evaluations", "curves", "curves/sr-x2/plots"])
 def test_what_stages_made_is_left_alone(small_project: Any, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     small_project.publish("sr-x2")
     table = small_project.root / "curves" / "sr-x2" / "plots" / "metrics" / "loss.tsv"
@@ -70,7 +91,9 @@ def test_what_stages_made_is_left_alone(small_project: Any, folder: str, monkeyp
     before = {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
     assert before
     for option in ("--metrics", "--plots"):
-        with pytest.raises(UserError, match=rf"^{folder} holds something else, such as sr-x2.*: name a folder of its"):
+        with pytest.raises(
+            UserError, match=rf"^{folder} holds something else, such as (sr-x2|metrics).*: name a folder of its"
+        ):
             app(["report", "--out", "report.md", option, folder], standalone_mode=False)
     assert {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()} == before
     assert not Path("report.md").exists()
