@@ -17,6 +17,7 @@ from torch import Tensor
 
 from scn.config.params import Experiment
 from scn.core.errors import UserError
+from scn.core.memory import room_for
 from scn.data.cache import ReadShard, shard_reader
 from scn.data.groups import Group, Groups
 from scn.data.image_pool import ImagePool
@@ -59,6 +60,11 @@ class Feed:
         self._background = ThreadPoolExecutor(1, thread_name_prefix="feed")
         self._held: dict[Group, tuple[Future[ImagePool], Event]] = {}
         self._drawn: dict[int, list[tuple[list[Part], Group | None]]] = {}
+        side = experiment.train.patch_size
+        self._no_room = (
+            f"{device} has no room for the {len(share)} patches of {side}x{side} of a step of {experiment.name}, "
+            "besides the training images: take a smaller batch or train.patch_size, or more run.workers."
+        )
 
     def draw(self, step: int) -> None:
         """Draws the images and places of a step's patches, unless that is done; `batch` does so, too."""
@@ -69,33 +75,35 @@ class Feed:
         """This rank's equal part of the patches of step `step` (from 0).
 
         Raises:
-            UserError: naming the shard that is missing or damaged, or if the images need too much memory.
+            UserError: naming the shard that is missing or damaged.
             StoreError: if the store has failed for too long.
+            NoRoom: if memory is too small for the images or the patches.
         """
-        cuts = [pool.cut(part) for part, pool in self._parts(step)]
-        degraded, target = (cut[0] if len(cut) == 1 else torch.cat(cut) for cut in zip(*cuts, strict=True))
-        degraded, target = degraded.float(), target.float()
-        if not self._experiment.task.stored:
-            degraded += self._experiment.level * normal(self._experiment, step, self._share, self._device)
-        return Batch(input=degraded.div_(255), target=target.div_(255))
+        with room_for(self._no_room):
+            cuts = [pool.cut(part) for part, pool in self._parts(step)]
+            degraded, target = (cut[0] if len(cut) == 1 else torch.cat(cut) for cut in zip(*cuts, strict=True))
+            degraded, target = degraded.float(), target.float()
+            if not self._experiment.task.stored:
+                degraded += self._experiment.level * normal(self._experiment, step, self._share, self._device)
+            return Batch(input=degraded.div_(255), target=target.div_(255))
 
     def images(self, step: int) -> list[str]:
         """The name of the image of every patch in this rank's part of a step, in the order of the patches."""
         return [pool.names[int(image)] for part, pool in self._parts(step) for image in part.image]
 
     def blank(self) -> Batch:
-        """A batch of the shape of those that `batch` makes, for a rank that could not read its patches."""
+        """A blank patch, for a rank that has none of its own."""
         experiment = self._experiment
-        count, channels = len(self._share), experiment.task.image_channels
-        side = experiment.train.patch_size
+        channels, side = experiment.task.image_channels, experiment.train.patch_size
         input, target = (
-            torch.zeros(count, channels, each, each, device=self._device) for each in (side, side * experiment.scale)
+            torch.zeros(1, channels, each, each, device=self._device) for each in (side, side * experiment.scale)
         )
         return Batch(input=input, target=target)
 
     def prepare(self, step: int) -> None:
         """Waits until the images of a step are in memory, as `batch` does too."""
-        self._parts(step)
+        with room_for(self._no_room):
+            self._parts(step)
 
     def close(self) -> None:
         """Stops reading in the background and frees the images."""

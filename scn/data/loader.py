@@ -15,6 +15,7 @@ from torch import Tensor
 from scn.config.params import Experiment
 from scn.core.errors import UserError
 from scn.core.hashing import digest
+from scn.core.memory import NoRoom, ran_out
 from scn.data.cache import ReadShard
 from scn.data.groups import Group, group_bytes
 from scn.data.image_pool import ImagePool
@@ -43,7 +44,8 @@ class Loader:
         """The images of a group; incomplete if they are `abandoned` meanwhile.
 
         Raises:
-            UserError: if a shard is missing or damaged, the manifest names too few, or memory is too small.
+            UserError: if a shard is missing or damaged, or the manifest names too few.
+            NoRoom: if memory is too small.
             StoreError: if the store has failed for too long.
         """
         if self._device.type != "cuda":
@@ -117,13 +119,13 @@ class Loader:
         try:
             return torch.empty(group_bytes(self._experiment, group), dtype=torch.uint8, device=device)
         except RuntimeError as error:  # on a GPU torch.OutOfMemoryError, on a CPU a bare one
-            if "allocate" not in str(error):
+            if not ran_out(error):
                 raise
             raise self._no_room(group, device) from None
 
-    def _no_room(self, group: Group, device: torch.device) -> UserError:
+    def _no_room(self, group: Group, device: torch.device) -> NoRoom:
         name, mib = self._experiment.name, group_bytes(self._experiment, group) / 2**20
-        return UserError(
+        return NoRoom(
             f"{device} has no room for the {len(group)} training images of {name}, {mib:.0f} MiB uncompressed: set "
             "train.group_mib, so that a group of them is in memory at a time."
         )

@@ -21,9 +21,6 @@ _SHARE = 0.5
 _WORKSPACE = 1.3
 """What convolutions need for themselves, as a part of the features."""
 
-_RAN_OUT = ("allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
-"""What a RuntimeError says where memory does not suffice: of PyTorch on a CPU, of a GPU's driver and its libraries."""
-
 
 def free_memory(device: torch.device) -> int:
     """Bytes that this process may still take on a device."""
@@ -74,10 +71,3 @@ def economical(tile: int, height: int, width: int, margin: int, step: int = STEP
         return tile
     sides = range(tile, max(tile // 2, SMALLEST_TILE) - 1, -STEP)
     return min(sides, key=pixels, default=tile)  # of equal ones the largest
-
-
-def ran_out(error: BaseException) -> bool:
-    """Returns True if an exception says that there was too little memory."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and any(words in str(error) for words in _RAN_OUT)
-    )

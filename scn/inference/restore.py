@@ -21,7 +21,7 @@ from scn.imaging.tasks import OnColour
 from scn.imaging.tiles import TILE
 from scn.inference.apply import apply, device_of
 from scn.inference.ensemble import self_ensemble
-from scn.inference.memory import SMALLEST_TILE, economical, ran_out, tile_for
+from scn.inference.memory import SMALLEST_TILE, economical, tile_for
 from scn.inference.precision import Precision
 from scn.inference.tiled import margin_of, restore_tiled, step_of
 from scn.networks.base.resample import bicubic
@@ -107,7 +107,7 @@ def restore_photograph(
             pixels = _restored(photograph, network, on_colour, scale, settle, tile, name, model, done, whole)
             break
         except Exception as error:
-            if not ran_out(error):
+            if not memory.ran_out(error):
                 raise
         if tile <= SMALLEST_TILE:
             raise UserError(

@@ -15,9 +15,9 @@ from ray import serve
 from torch import Tensor, nn
 
 from scn.core.errors import UserError
+from scn.core.memory import ran_out
 from scn.core.nodes import refusal
 from scn.inference.batch import NothingToRestore
-from scn.inference.memory import ran_out
 from scn.inference.precision import Precision, autocast, exact
 from scn.registry.several import Packed
 from scn.serving.work import Restored, Restorer, Wanted

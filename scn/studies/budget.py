@@ -27,7 +27,7 @@ def time_training(params: Params, name: str) -> Timing:
     """Times the start and some steps of an experiment in this process, and keeps nothing of them.
 
     Raises:
-        UserError: if a shard is missing or an image is smaller than a patch.
+        UserError: if a shard is missing, an image is smaller than a patch, or memory does not suffice for a step.
     """
     experiment, manifest = params.experiment(name), training_manifest(params, name)
     store = params.open_store(name)

@@ -66,6 +66,29 @@ class Gradients:
         numbers = self._numbers(self._here(batch, loss), flags)
         return self.buckets.average(numbers) if self.buckets else numbers
 
+    def give_up(self, patch: Batch, loss: LossConfig, flags: Sequence[bool]) -> list[Tensor]:
+        """Takes this rank's part in a step that it can't compute, whatever it has done of it: others wait for it.
+
+        Args:
+            patch: any one, in place of this rank's share: its gradients have the shapes of the step's.
+            loss, flags: as in a call.
+        Returns:
+            As a call: of use are the flags alone.
+        """
+        self.graph, self.seen = None, (None, 0)
+        self.network.zero_grad()
+        total = distance(loss, self.network(patch.input), patch.target)
+        if self.buckets:
+            self.buckets.open = False
+        total.backward()
+        numbers = self._numbers(total.detach(), flags)
+        if self.lanes:
+            self.lanes.branches = []
+            for _ in range(self.lanes.own):
+                self.lanes.add(numbers, self._computed())
+            return self.lanes.average(len(numbers), self._computed())
+        return self.buckets.average(numbers) if self.buckets else numbers
+
     def _numbers(self, total: Tensor, flags: Sequence[bool]) -> list[Tensor]:
         return [total, *(torch.full_like(total, float(flag)) for flag in flags)]
 

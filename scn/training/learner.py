@@ -14,10 +14,12 @@ from torch.optim.swa_utils import AveragedModel
 from scn.config.params import Experiment
 from scn.config.train import LossConfig
 from scn.core.errors import UserError
+from scn.core.memory import NoRoom, ran_out, room_for
 from scn.data import Batch
 from scn.networks.build import build
 from scn.training.gradients import Gradients
-from scn.training.world import World, gathered
+from scn.training.room import no_room_for_step, no_room_for_weights
+from scn.training.world import World, gathered, on_every_rank
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,16 +71,22 @@ class Learner:
     """
 
     def __init__(self, experiment: Experiment, world: World, *, compiled: bool = False) -> None:
-        """Builds the network of an experiment; `compiled` says whether torch.compile compiles it."""
+        """Builds the network of an experiment; `compiled` says whether torch.compile compiles it.
+
+        Raises:
+            NoRoom: if memory does not suffice for it.
+        """
         self.config, self.world = experiment.train, world
         self.deterministic = experiment.run.deterministic
+        self.no_room = {"step": no_room_for_step(experiment, world), "weights": no_room_for_weights(experiment, world)}
         layout = torch.channels_last if experiment.run.channels_last else torch.contiguous_format
-        self.network: nn.Module = build(experiment.architecture(), seed=self.config.seed)
-        self.network.to(world.device, memory_format=layout)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.config.learning_rate, fused=True)
-        self.average: AveragedModel | None = None
-        if self.config.ema_decay:
-            self.average = Average(self.network, self.config.ema_decay)
+        with room_for(self.no_room["weights"]):
+            self.network: nn.Module = build(experiment.architecture(), seed=self.config.seed)
+            self.network.to(world.device, memory_format=layout)  # type: ignore[call-overload]
+            self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.config.learning_rate, fused=True)
+            self.average: AveragedModel | None = None
+            if self.config.ema_decay:
+                self.average = Average(self.network, self.config.ema_decay)
         self.gradients = Gradients(experiment, self.network, world, compiled=compiled)
 
     @property
@@ -98,20 +106,36 @@ class Learner:
     ) -> StepResult:
         """Takes one optimiser step; changes nothing if the loss or the gradient is not finite, or a rank abandons it.
 
+        A rank whose memory does not suffice for its patches abandons the step. (What it has computed by then has
+        changed the statistics of batch normalisation.)
+
         Args:
             batch: this rank's share of the step's patches.
             loss: weights of the loss's terms.
             rate: the learning rate.
             stopping: True if this rank was asked to stop.
-            abandon: why this rank has no patches, in which case `batch` only has the right shape; None: it has them.
+            abandon: why this rank has no patches, in which case `batch` is any one; None: it has them.
             meanwhile: is called when a GPU has the work of the step, before it is waited for.
         Raises:
             UserError: on every rank, the error with which the first of them abandons the step.
+            NoRoom: on every rank, if one has too little memory for the optimiser, which takes it in the first step.
         """
-        if abandon and self.world.world_size == 1:  # nobody waits, and statistics of batches stay what they are
-            raise abandon
-        with fastest_convolutions(self.world.device, self.deterministic):
-            total, stops, abandons = self.gradients(batch, loss, (stopping, bool(abandon)))
+        means: list[Tensor] = []
+        if not abandon:
+            try:
+                with fastest_convolutions(self.world.device, self.deterministic):
+                    means = self.gradients(batch, loss, (stopping, False))
+            except Exception as error:
+                if not ran_out(error):
+                    raise
+                abandon = NoRoom(self.no_room["step"])
+        if abandon:  # no more in the frames that took the memory
+            if self.world.world_size == 1:  # nobody waits, and statistics of batches stay what they are
+                raise abandon
+            patch = Batch(input=batch.input[:1], target=batch.target[:1])
+            with room_for(self.no_room["step"]):
+                means = self.gradients.give_up(patch, loss, (stopping, True))
+        total, stops, abandons = means
         norm = torch.nn.utils.get_total_norm(p.grad for p in self.network.parameters() if p.grad is not None)
         numbers = torch.stack((total, norm, stops, abandons))
         meanwhile()
@@ -124,10 +148,17 @@ class Learner:
                 torch.nn.utils.clip_grads_with_norm_(self.network.parameters(), self.config.max_grad_norm, norm)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
+            if self.optimizer.state:
+                self._update()
+            else:  # which this step makes, and no later one takes more memory
+                on_every_rank(self.world, self._update)
+        return result
+
+    def _update(self) -> None:
+        with room_for(self.no_room["weights"]):
             self.optimizer.step()
             if self.average:
                 self.average.update_parameters(self.network)
-        return result
 
     def state(self) -> dict[str, Any]:
         """Returns everything that the next step depends on, except the data."""

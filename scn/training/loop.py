@@ -20,6 +20,7 @@ from safetensors.torch import load as load_safetensors
 from scn.config.params import Experiment
 from scn.core.cpus import machine
 from scn.core.errors import Stopped, UserError
+from scn.core.memory import NoRoom, room_for
 from scn.data import open_feed
 from scn.data.cache import cache_folder
 from scn.inference.precision import computed
@@ -214,7 +215,8 @@ def _train(
     def begin() -> tuple[Learner, Validation | None]:
         learner = Learner(experiment, world, compiled=how.compiled)
         if found:
-            learner.load(found[1])
+            with room_for(learner.no_room["weights"]):
+                learner.load(found[1])
         elif run.start:
             learner.start_from(load_safetensors(store.get(run.start)), experiment.start_from or run.start)
         return learner, Validation(experiment, evaluation, store, world.device, cache=cache) if evaluation else None
@@ -245,7 +247,8 @@ def _train(
         """Keeps the steps done, unless the run is another's; returns the error with what is kept."""
         if isinstance(error, LeaseLost):
             return error
-        if step > (kept or 0):
+        # Batches that memory did not suffice for may have changed the statistics of normalisation.
+        if step > (kept or 0) and (experiment.model.splits_batches or not isinstance(error, NoRoom)):
             save(step, None)
         if isinstance(error, StoreError):
             return on_rank_0(world, lambda: run.checkpoints.failed(error))
