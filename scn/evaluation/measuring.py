@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from scn.config.params import Experiment
 from scn.core.errors import UserError
+from scn.core.memory import room_for
 from scn.evaluation.images import Restorer, degrade
 from scn.evaluation.protocols import Protocol, compared, mean, measure, protocols_of, rounded
 from scn.evaluation.results import ImageResult
@@ -58,10 +59,17 @@ def measure_sample(
         figures, rounded as they stand in files, and the pictures.
     Raises:
         UserError: if a network gives values that are not finite.
+        NoRoom: if memory does not suffice for the image.
     """
-    image, seen = degrade(sample, experiment)
+    height, width = sample.hr.shape[:2]
+    no_room = (
+        f"{experiment.name}: memory does not suffice to restore {sample.name}, {width}x{height} pixels: end other "
+        "programs, take the image out of the set, or measure it in parts (`scn evaluate --tile`)."
+    )
     try:
-        pictures = {name: seen if method is None else method(image) for name, method in methods.items()}
+        with room_for(no_room):
+            image, seen = degrade(sample, experiment)
+            pictures = {name: seen if method is None else method(image) for name, method in methods.items()}
     except FloatingPointError:
         raise UserError(
             f"{experiment.name}: the network gives values that are not finite for {sample.name}: train or import the "
@@ -80,7 +88,6 @@ def measure_sample(
         for rule in protocols_of(experiment.task)
         if rule.fits(sample.hr, experiment.scale)
     }
-    height, width = sample.hr.shape[:2]
     result = ImageResult(name=sample.name, height=height, width=width, figures=figures)
     computations = frozenset(m.computation for m in methods.values() if isinstance(m, Restorer))
     return Measured(result=result, pictures={"truth": sample.hr, **pictures}, computations=computations)

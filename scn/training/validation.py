@@ -11,6 +11,7 @@ from torch import nn
 
 from scn.config.params import Experiment
 from scn.core.errors import UserError
+from scn.core.memory import room_for
 from scn.core.schema import unknown
 from scn.data.cache import shard_reader
 from scn.evaluation.images import degrade, measurable, restorer
@@ -91,7 +92,7 @@ class Validation:
         Raises:
             UserError: if a name is not that of an evaluation set of the manifest, or the cache can't be used.
         """
-        best = experiment.train.take_best_every is not None
+        self._best = best = experiment.train.take_best_every is not None
         key, asked = (
             ("train.take_best_on", experiment.train.take_best_on)
             if best
@@ -117,6 +118,7 @@ class Validation:
         Raises:
             UserError: on every rank, if a shard is missing or damaged, or an image is too small for the protocol.
             StoreError: on every rank, if the store has failed for too long on any.
+            NoRoom: on every rank, if memory does not suffice for an image on any.
         """
         world = World(rank=rank, world_size=world_size, device=self._device)
         if self._share != (rank, world_size):
@@ -172,8 +174,15 @@ class Validation:
     def _measure(self, network: nn.Module, held: _Held, *, show: bool) -> _Figures:
         sample = held.sample
         image, seen = degrade(sample, self._experiment)
+        height, width = sample.hr.shape[:2]
+        keys = "train.take_best_on" if self._best else "run.validate_on, or set run.validate_every to 0"
+        no_room = (
+            f"{self._device} has no room for a validation of {self._experiment.name} on {sample.name} of "
+            f"{held.set_name}, {width}x{height} pixels, as a whole: name sets of smaller images in {keys}."
+        )
         try:
-            restored = restorer(self._experiment, network, device=self._device)(image)
+            with room_for(no_room):
+                restored = restorer(self._experiment, network, device=self._device)(image)
         except FloatingPointError:  # no reason to end the run, which goes on while the loss is finite
             return _Figures(held.set_name, held.degraded, math.nan, None)
         shown = (sample.name, side_by_side(seen, restored, sample.hr)) if show else None

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from scn.core.errors import UserError
 from scn.core.hashing import file_sha256
 from scn.evaluation.code import evaluation_code
+from scn.evaluation.images import Restorer
 from scn.evaluation.perceptual import perceptual_sha256
 from scn.evaluation.protocols import measure, protocol
 from scn.evaluation.results import result_file
@@ -107,6 +108,23 @@ def test_values_that_are_not_finite_are_not_measured(
     told = f"^{name}: the network gives values that are not finite for a.png: train or import the model again\\.$"
     with pytest.raises(UserError, match=told):
         measured(small_project, name, [str(tmp_path / "set")], [str(model)], **options)
+
+
+def test_an_image_that_memory_does_not_suffice_for_is_named(
+    small_project: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = str(small_project.add_model("sr-x2"))
+
+    def restore(*given: Any) -> None:
+        torch.zeros(10**15)
+
+    monkeypatch.setattr(Restorer, "_run", restore)
+    with pytest.raises(UserError) as error:
+        measured(small_project, "sr-x2", [str(folder)], [model])
+    assert str(error.value) == (
+        "sr-x2: memory does not suffice to restore a.png, 48x40 pixels: end other programs, take the image out of the "
+        "set, or measure it in parts (`scn evaluate --tile`)."
+    )
 
 
 def test_scales_other_than_in_training(small_project: Any, folder: Path) -> None:

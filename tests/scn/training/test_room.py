@@ -14,8 +14,9 @@ from torch import Tensor
 from scn.config.params import Params, load_params
 from scn.core.errors import Stopped, UserError
 from scn.data.image_pool import ImagePool
+from scn.evaluation.images import Restorer
 from scn.networks import network_config
-from scn.shards.manifest import training_manifest
+from scn.shards.manifest import evaluation_manifest, training_manifest
 from scn.storage.local import FileStore
 from scn.training import gradients, learner, reduction
 from scn.training.callbacks import Silent
@@ -84,11 +85,11 @@ def test_weights_that_are_too_many() -> None:
     )
 
 
-def run_of(params: Params) -> Run:
+def run_of(params: Params, *, validates: bool = False) -> Run:
     return Run(
         experiment=params.experiment("sr-x2"),
         manifest=training_manifest(params, "sr-x2"),
-        evaluation=None,
+        evaluation=evaluation_manifest(params, "sr-x2") if validates else None,
         store=FileStore(params.root / "store"),
         root=params.root,
     )
@@ -184,6 +185,24 @@ def test_a_network_without_room(project: Project, monkeypatch: pytest.MonkeyPatc
         UserError, match="cpu has no room for the weights of sr-x2, its average and its optimiser: take"
     ):
         train(run_of(params), World(), Silent(), lambda: "")
+
+
+def test_a_validation_without_room_keeps_the_steps_done(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    params, calls, restored = project("sr-x2", checkpoint_every=100, validate_every=10), iter(range(9)), Restorer._run
+
+    def failing(*given: Any) -> Any:
+        if next(calls) == 1:
+            on_a_gpu()
+        return restored(*given)
+
+    monkeypatch.setattr(Restorer, "_run", failing)
+    with pytest.raises(UserError) as error:
+        train(run := run_of(params, validates=True), World(), Silent(), lambda: "")
+    assert str(error.value) == (
+        "cpu has no room for a validation of sr-x2 on test/0.png of pictures/test, 80x64 pixels, as a whole: name "
+        "sets of smaller images in run.validate_on, or set run.validate_every to 0; the checkpoint of step 10 is kept."
+    )
+    assert kept(run) == [10]
 
 
 def rank(number: int, root: str) -> None:
