@@ -115,10 +115,11 @@ def test_heavy_packages_are_imported_where_they_are_used(module: str) -> None:
     assert not HEAVY & set(loaded.stdout.split())
 
 
-def test_commands_that_compute_no_image_load_no_pytorch() -> None:
-    """Plan, report, gc and models list: PyTorch takes longer than all else that they do."""
+def test_what_computes_no_image_loads_no_pytorch() -> None:
+    """Plan, report, gc, models list and the mailbox of a training: PyTorch takes longer than all else that they do."""
     modules = (
-        "scn.launch.plan, scn.evaluation.page.page, scn.evaluation.for_dvc, scn.launch.collect, scn.registry.reference"
+        "scn.launch.plan, scn.evaluation.page.page, scn.evaluation.for_dvc, scn.launch.collect, "
+        "scn.registry.reference, scn.launch.messages"
     )
     program = f"import sys, {modules}; print('torch' in sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from scn.training.validation import Validated
+if TYPE_CHECKING:  # it loads PyTorch, which the process that passes messages on does without
+    from scn.training.validation import Validated
 
 Row = dict[str, float]
 """One point of the training curves: step, loss, grad_norm, learning_rate; data_time and step_time in seconds per step,
@@ -28,7 +29,7 @@ class Callbacks(Protocol):
     def on_log(self, row: Row) -> None:
         """Called on rank 0 every `run.log_every` steps and after the last step."""
 
-    def on_validation(self, step: int, result: Validated) -> None:
+    def on_validation(self, step: int, result: "Validated") -> None:
         """Called on rank 0 after each validation, which measured the weights after `step` steps.
 
         A resumed run first calls it again for all earlier validations, without their sample images.
@@ -53,7 +54,7 @@ class Silent:
     def on_log(self, row: Row) -> None:
         pass
 
-    def on_validation(self, step: int, result: Validated) -> None:
+    def on_validation(self, step: int, result: "Validated") -> None:
         pass
 
     def on_checkpoint(self, step: int) -> None:
@@ -99,7 +100,7 @@ class Measured:
     """Message that carries a call of `on_validation` to another process."""
 
     step: int
-    result: Validated
+    result: "Validated"
 
     def deliver(self, callbacks: Callbacks) -> None:
         callbacks.on_validation(self.step, self.result)
