@@ -19,6 +19,7 @@ from scn.core.errors import UserError
 from scn.core.files import write_atomically
 from scn.core.hashing import digest
 from scn.inference.records import Record
+from scn.networks import network_config
 from scn.shards.manifest import Manifests, evaluation_manifest, training_manifest, write_manifests
 from scn.storage import open_store
 from scn.studies.declaration import Settings, Study
@@ -100,7 +101,13 @@ class Folder:
         epochs = math.ceil(mine * train["batch_size"] / (self.manifests.train.images * train["patches_per_image"]))
         given = {"seed": seed, "max_steps": mine, "epochs": epochs, "hold_epochs": 0}
         often = min(self.base.run.checkpoint_every, math.ceil(mine / CHECKPOINTS))
-        run = {"workers": 1, "validate_every": 0, "validate_on": [], "checkpoint_every": often}
+        # Parts of a batch save memory and change no result; those of the project may suit its own batches alone.
+        splits = network_config(sections["model"], self.study.name, "model").splits_batches
+        parts = math.gcd(self.base.run.accumulate, train["batch_size"] // (train["lanes"] or 1)) if splits else 1
+        run = {
+            **{"workers": 1, "min_workers": None, "batch_per_worker": None, "accumulate": parts},
+            **{"validate_every": 0, "validate_on": [], "checkpoint_every": often},
+        }
         return {
             "task": self.study.task,
             "level": self.study.level,

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from scn.cli import app
@@ -22,6 +23,8 @@ from scn.core.errors import Stopped, UserError
 from scn.evaluation.runner import evaluate_stage
 from scn.launch.stage import train_stage
 from scn.studies.budget import steps_within
+from scn.studies.declaration import load_study, parse_settings
+from scn.studies.folder import open_folder
 from scn.studies.records import Plan, Timing
 from scn.studies.run import _outcome, run_study
 
@@ -257,6 +260,35 @@ def test_steps_are_those_of_the_schedule(studied: Params, tiny: Tiny) -> None:
         assert train.learning_rate_at(0, 2) == train.learning_rate
         assert train.learning_rate_at(steps // 2, 2) == pytest.approx(train.learning_rate / 2)
         assert train.learning_rate_at(steps - 1, 2) < 0.1 * train.learning_rate
+
+
+@pytest.mark.parametrize(
+    ("run", "settings", "parts"),
+    [
+        ({"workers": 4, "min_workers": 2}, [], 1),
+        ({"workers": 4, "batch_per_worker": 4}, [], 1),
+        ({"accumulate": 2}, [], 2),
+        ({"accumulate": 4}, [], 2),  # of a batch of 2
+        ({"accumulate": 2}, ["train.lanes=2"], 1),
+        ({"accumulate": 2}, ["model.name=dncnn"], 1),  # with batch normalisation
+    ],
+)
+def test_the_split_of_the_projects_batches_is_no_obstacle(
+    studied: Params, tiny: Tiny, run: dict[str, Any], settings: list[str], parts: int
+) -> None:
+    studied.path.write_text(studied.path.read_text() + yaml.safe_dump({"run": run}))
+    name = "scn-table5"
+    given = parse_settings([*tiny(name)[:2], *settings])
+    study = load_study(name)
+    if "model.name" in given:
+        plain = {about: variant.model_copy(update={"settings": {}}) for about, variant in study.variants.items()}
+        study = study.model_copy(update={"variants": plain, "common": {}, "sizes": {"small": {}}})
+    params = load_params(studied.path)
+    folder = open_folder(study, params, studied.root / "studies" / name, "small", given, None)
+    made = folder.write_params(1, 3).experiments
+    assert {experiment.run.accumulate for experiment in made.values()} == {parts}
+    assert {experiment.train.batch_size for experiment in made.values()} == {2}
+    assert {experiment.run.workers for experiment in made.values()} == {1}
 
 
 def test_missing_shards_are_told_with_the_command(studied: Params) -> None:
