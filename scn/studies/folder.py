@@ -76,8 +76,9 @@ class Folder:
             UserError: if a network or a recipe can't be had with these settings.
         """
         trainings = [(variant, seed) for variant in self.study.variants for seed in range(seeds)]
+        storage = self.project.storage
         document = {
-            "storage": {"url": open_store(self.project.storage.url, self.project.root).url},
+            "storage": {**storage.model_dump(), "url": open_store(storage.url, self.project.root).url},
             "corpora": self.project.corpora.model_dump(),
             "data": self.base.data.model_dump(),
             "evaluate": self.base.evaluate.model_dump(),

@@ -291,6 +291,15 @@ def test_the_split_of_the_projects_batches_is_no_obstacle(
     assert {experiment.run.workers for experiment in made.values()} == {1}
 
 
+def test_a_study_knows_the_store_as_its_project_does(studied: Params, tiny: Tiny) -> None:
+    text = studied.path.read_text().replace("url: file://store", "url: file://store\n  single_writer: true")
+    studied.path.write_text(text)
+    params, path = load_params(studied.path), studied.root / "studies" / TABLE
+    made = open_folder(load_study(TABLE), params, path, "small", parse_settings(tiny(TABLE)), None).write_params(1, 1)
+    assert made.storage.single_writer
+    assert made.open_store().url == params.open_store().url
+
+
 def test_missing_shards_are_told_with_the_command(studied: Params) -> None:
     (studied.root / "shards" / "sr-x2" / "train.json").unlink()
     with pytest.raises(UserError, match=r"scn-table4 uses the shards of sr-x2: .* `dvc repro shard@sr-x2`"):
