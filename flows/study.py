@@ -23,6 +23,8 @@ def study(
 ) -> State[None]:
     """Trains and measures all variants of a study; its table and plot are committed to the branch `runs/study-NAME`.
 
+    It goes on in `.scn/studies/NAME@EXPERIMENT`, which is to be removed to begin anew: with other images, say.
+
     Args:
         name: a study that ships: see `scn study`.
         experiment: name of the experiment in params.yaml whose images are used.
@@ -34,7 +36,7 @@ def study(
 
     def body(run: Run) -> str:
         run.stages(run.order(f"shard@{experiment}"))
-        kept = run.project / ".scn" / "studies" / name  # outlives the workspace: it goes on there
+        kept = run.project / ".scn" / "studies" / f"{name}@{experiment}"  # outlives the workspace: it goes on there
         words = ["--minutes", f"{minutes:g}"] if minutes is not None else []
         command = ["scn", "study", name, "--experiment", experiment, "--out", str(kept), *words]
         run.command(f"study {name}", command)

@@ -155,13 +155,12 @@ def read(kind: type[Record], path: Path, cure: str) -> Any:
 def check_plan(plan: Plan, folder: Folder, minutes: float | None, steps: int | None) -> None:
     """Raises UserError if a plan is not that of this study, or other minutes or steps are asked for."""
     begun = f"{folder.path} holds a study that was begun"
-    anew = "leave that out to go on with it, or name another folder with --out"
+    other = "name another folder with --out, or remove this one"
+    anew = f"leave that out to go on with it, {other}"
     if (plan.study, plan.size, plan.experiment) != (folder.study.name, folder.size, folder.base.name):
         raise UserError(f"{begun} as {plan.study}, size {plan.size}, on {plan.experiment}: {anew}.")
     if plan.sha256 != folder.sha256:
-        raise UserError(
-            f"{begun} with other networks, recipes or images than there are now: name another folder with --out."
-        )
+        raise UserError(f"{begun} with other networks, recipes or images than there are now: {other}.")
     if minutes is not None and minutes != plan.minutes:
         told = "with a number of steps" if plan.minutes is None else f"with --minutes {plan.minutes:g}"
         raise UserError(f"{begun} {told} ({plan.steps} steps): {anew}.")

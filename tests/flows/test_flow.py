@@ -370,7 +370,7 @@ def test_the_table_of_a_study_is_shown_and_kept(
     assert shown.data == "README.md of study scn-table5"
     there = "runs/study-scn-table5:studies/scn-table5/README.md"
     if checked_out:  # nothing is told that is not so
-        table = ".scn/studies/scn-table5/README.md"
+        table = ".scn/studies/scn-table5@sr-x2/README.md"
         start = f"The study is done: its table is {table}. What was made is not recorded in runs/study-scn-table5 ("
         assert state.message.startswith(start)
         assert (project / table).read_text() == shown.data

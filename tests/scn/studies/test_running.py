@@ -229,10 +229,10 @@ def test_minutes_become_steps_that_are_kept(studied: Params, tiny: Tiny) -> None
     run_study(TABLE, studied, seeds=1)
     assert Plan.loads((folder / "plan.json").read_bytes(), folder, "") == plan
     for options, message in (
-        ({"minutes": 5.0}, r"begun with --minutes 0\.05 \(\d+ steps\): leave that out"),
+        ({"minutes": 5.0}, r"begun with --minutes 0\.05 \(\d+ steps\): leave that out .*, or remove this one\.$"),
         ({"steps": plan.steps + 1}, rf"begun with {plan.steps} steps: leave that out"),
         ({"size": "paper"}, "begun as scn-table4, size small, on sr-x2: leave that out"),
-        ({"settings": ["model.units=6"]}, "begun with other networks, recipes or images"),
+        ({"settings": ["model.units=6"]}, "begun with other networks, recipes or images .*, or remove this one"),
     ):
         with pytest.raises(UserError, match=message):
             run_study(TABLE, studied, **options)  # type: ignore[arg-type]
