@@ -46,6 +46,8 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --create-home --uid 1000 scn \
  && install -d -o scn -g scn /app /project /corpora
+# Debian's profile sets PATH anew, and KubeRay before 1.4 starts Ray by a login shell.
+RUN echo 'PATH=/app/.venv/bin:$PATH' > /etc/profile.d/scn.sh
 WORKDIR /app
 COPY --from=build --chown=scn:scn /app/.venv .venv
 COPY --chown=scn:scn . .

@@ -56,6 +56,12 @@ def test_it_has_what_flows_need_and_no_tools_of_developers(machine: str) -> None
     assert pillow.stdout.endswith(".post0\n"), "pillow-simd is not what serves"
 
 
+def test_a_login_shell_finds_its_commands(machine: str) -> None:
+    """As KubeRay before 1.4 starts Ray."""
+    done = run(machine, "bash", "-lc", "ray --version")
+    assert done.stdout.startswith("ray, version"), done.stderr
+
+
 def test_it_holds_no_settings_of_the_machine_that_built_it(machine: str) -> None:
     folder = Path(output("buildah", "mount", machine))
     private = ("etc/pip.conf", "root/.config", "app/.git", "app/deploy/.env", "app/.dvc/tmp/lock")

@@ -77,6 +77,16 @@ def test_versions_are_those_of_the_environment() -> None:
     assert {container["image"] for container in containers()} == {OWN, postgres}
 
 
+def test_a_login_shell_of_the_image_has_the_path_of_its_other_processes(tmp_path: Path) -> None:
+    """KubeRay before 1.4 starts Ray by one, and Debian's /etc/profile sets PATH anew before it reads /etc/profile.d."""
+    final = (ROOT / "Dockerfile").read_text().split("\nFROM ")[-1]
+    (line,) = re.findall(r"^RUN (echo .*) > /etc/profile\.d/scn\.sh$", final.partition("\nUSER ")[0], re.MULTILINE)
+    (path,) = re.findall(r"^ENV PATH=(\S+)", final, re.MULTILINE)
+    words = ["sh", "-c", f'PATH=/usr/bin:/bin; {line} > scn.sh; . ./scn.sh; echo "$PATH"']
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == path.replace("$PATH", "/usr/bin:/bin")
+
+
 def commands() -> list[list[str]]:
     """Every command that a container of the project's image, or its script, runs."""
     found = [shlex.split(service["command"]) for service in compose()["services"].values() if OWN in service["image"]]
