@@ -209,7 +209,7 @@ def verify(
         opened: Store = loaded.open_store(url=store)
     else:
         opened = reached(open_store(str(store)), RunConfig().store_timeout_s)
-    stage = None if store or not loaded else made_by_stage(manifest, loaded)
+    stage = made.stage if loaded and not store and made_by_stage(manifest, loaded) else None
     wrong = 0
     for wrong, sentence in enumerate(problems(made, opened, stage), 1):  # noqa: B007 - the count is told below
         print(f"data-prep: {sentence}", file=sys.stderr)

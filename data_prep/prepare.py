@@ -92,7 +92,7 @@ def make_manifests(
         TrainingManifest(**about, parameters={**parameters, **replaced, "levels": levels[0]}, **dict(sets[0])),
         EvaluationManifest(
             **about,
-            parameters={key: parameters[key] for key in ("edges", "encoding")} | {"levels": levels[1]},
+            parameters={key: parameters[key] for key in ("edges", "encoding")} | replaced | {"levels": levels[1]},
             sets={corpus.reference: made_of for corpus, made_of in zip(evaluation, sets[1:], strict=True)},
         ),
     )

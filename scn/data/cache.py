@@ -28,13 +28,13 @@ def cache_folder(root: Path) -> Path:
     return Path(os.environ.get(CACHE) or root / ".scn/shards")
 
 
-def shard_reader(store: Store, experiment: str, cache: Path | None, mib: int) -> ReadShard:
+def shard_reader(store: Store, experiment: str | None, cache: Path | None, mib: int) -> ReadShard:
     """Returns the way in which training reads its shards: through a cache on this machine's disk where that saves work.
 
     It saves none if the store is a folder on the same file system, whose files would only be copied.
 
     Args:
-        experiment: the experiment that messages name.
+        experiment: the one whose DVC stage makes the shards, or None, as read_shard takes it.
         cache: folder of the cache; None: no cache.
         mib: size of the cache in MiB; 0: no cache.
     Raises:
@@ -52,12 +52,12 @@ class Cache:
     fetched again if its hash is not the manifest's.
     """
 
-    def __init__(self, folder: Path, mib: int, store: Store, experiment: str) -> None:
+    def __init__(self, folder: Path, mib: int, store: Store, experiment: str | None) -> None:
         """Opens the cache and makes its folder.
 
         Args:
             mib: size of the cache in MiB.
-            experiment: the experiment that messages name.
+            experiment: the one whose DVC stage makes the shards, or None, as read_shard takes it.
         Raises:
             UserError: if the folder can't be made.
         """

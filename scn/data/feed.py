@@ -171,7 +171,7 @@ def open_feed(
     """
     run, train, shards = experiment.run, experiment.train, manifest.shards
     lanes, count = train.dealt_lanes, train.batch_size // world_size
-    read = shard_reader(store, experiment.name, cache, run.cache_mib)
+    read = shard_reader(store, manifest.stage, cache, run.cache_mib)
     _check_sizes(read, shards, experiment)
     if manifest.images < lanes:
         raise UserError(
@@ -185,7 +185,7 @@ def open_feed(
     else:
         _check_memory(groups[0], experiment)
     # Lanes of another process have other images: there is nothing to share.
-    loader = Loader(experiment, read, device, cache if lanes == 1 else None)
+    loader = Loader(experiment, manifest.stage, read, device, cache if lanes == 1 else None)
     samplers = [Sampler(of_lane, manifest.images, experiment) for of_lane in groups]
     return Feed(experiment, samplers, loader, device, range(rank * count, (rank + 1) * count))
 

@@ -21,7 +21,7 @@ from scn.data.groups import Group, group_bytes
 from scn.data.image_pool import ImagePool
 from scn.data.shared_memory import shared_memory
 from scn.shards.manifest import Shard
-from scn.shards.samples import unpack
+from scn.shards.samples import made_again_by, unpack
 from scn.storage.base import StoreError
 
 PIECE_BYTES = 32 * 2**20
@@ -31,13 +31,16 @@ PIECE_BYTES = 32 * 2**20
 class Loader:
     """Loads the images of groups; where the run has several processes on a machine, one of them does it for all."""
 
-    def __init__(self, experiment: Experiment, read: ReadShard, device: torch.device, folder: Path | None) -> None:
+    def __init__(
+        self, experiment: Experiment, stage: str | None, read: ReadShard, device: torch.device, folder: Path | None
+    ) -> None:
         """Takes the way to read shards, and the device that holds the images in the end.
 
         Args:
+            stage: the experiment whose DVC stage makes the shards, or None, as read_shard takes it.
             folder: holds the locks of memory that this machine's processes share; None: they share none.
         """
-        self._experiment, self._read, self._device = experiment, read, device
+        self._experiment, self._stage, self._read, self._device = experiment, stage, read, device
         self._folder = folder if processes_here() > 1 and hasattr(os, "memfd_create") else None
 
     def __call__(self, group: Group, abandoned: Event) -> ImagePool:
@@ -95,10 +98,9 @@ class Loader:
             for _ in readers.map(read_into, group.shards):
                 pass
         if not pool.is_whole and not abandoned.is_set():
-            name = self._experiment.name
             raise UserError(
-                f"The manifest of {name} does not name all shards that hold its images: make it again with "
-                f"`dvc repro --force --single-item shard@{name}`."
+                f"The manifest of {self._experiment.name} does not name all shards that hold its images: make it again "
+                f"with {made_again_by(self._stage)}."
             )
         return pool
 

@@ -44,7 +44,7 @@ class StoredSets:
                 if of_shard:
                     about = self.experiment
                     yield from measurable(
-                        read_samples(self.store, [shard], about.name, about.level, of_shard), about, name
+                        read_samples(self.store, [shard], self.manifest.stage, about.level, of_shard), about, name
                     )
 
 

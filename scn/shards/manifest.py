@@ -71,6 +71,11 @@ class _Manifest(_Record):
     made_with: dict[str, str]
     """Versions: `pil`, the implementation of PIL, and `codec`, the encoder."""
 
+    @property
+    def stage(self) -> str | None:
+        """The experiment whose DVC stage makes these shards; None: those of --images, for which it would put others."""
+        return None if "train" in self.parameters else self.experiment
+
     def dumps(self) -> str:
         """The manifest as the JSON text of its file."""
         return json.dumps(self.model_dump(), indent=1, sort_keys=True) + "\n"

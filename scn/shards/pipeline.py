@@ -36,11 +36,12 @@ class ShardDataset(wds.WebDataset):
 
 
 def read_samples(
-    store: Store, shards: Iterable[Shard], experiment: str, level: int, numbers: Container[int] | None = None
+    store: Store, shards: Iterable[Shard], experiment: str | None, level: int, numbers: Container[int] | None = None
 ) -> Iterator[Sample]:
-    """The samples of shards of `experiment`, in order, with the degraded images of `level`.
+    """The samples of shards, in order, with the degraded images of `level`.
 
     Args:
+        experiment: the one whose DVC stage makes them, or None, as read_shard takes it.
         numbers: numbers of the samples, from 0 for the first of the first shard, that are wanted; None: all.
     Raises:
         UserError: naming the first shard that is missing or damaged, before any of its samples.

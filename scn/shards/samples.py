@@ -137,14 +137,12 @@ def read_shard(store: Store, shard: Shard, experiment: str | None) -> bytes:
     """Reads a shard from the store and checks it.
 
     Args:
-        experiment: the one whose DVC stage makes the shard (scn.shards.manifest.made_by_stage), to name it where the
-            shard is damaged; None: it may have been made by hand, of other images, which no stage would make again.
+        experiment: the one whose DVC stage makes the shard (`stage` of its manifest), to name it where the shard is
+            damaged; None: it may have been made by hand, of other images, which no stage would make again.
     Raises:
         UserError: naming the shard, if it is missing or its size or SHA-256 is not the manifest's.
     """
-    again = "the `data-prep shard` command that made its manifest"
-    if experiment is not None:
-        again = f"`dvc repro --force --single-item shard@{experiment}`"
+    again = made_again_by(experiment)
     try:
         data = store.get(shard.key)
     except ObjectNotFound:
@@ -159,6 +157,13 @@ def read_shard(store: Store, shard: Shard, experiment: str | None) -> bytes:
     else:
         return data
     raise UserError(f"The shard {shard.key} in {store.url} is damaged ({found}): make it again with {again}.")
+
+
+def made_again_by(experiment: str | None) -> str:
+    """The command that makes shards again, for a message; `experiment` as read_shard takes it."""
+    if experiment is None:
+        return "the `data-prep shard` command that made its manifest"
+    return f"`dvc repro --force --single-item shard@{experiment}`"
 
 
 def codec(encoding: Encoding) -> str:

@@ -36,7 +36,7 @@ def measure(
     methods: dict[str, Method | None] = {ONLY: None if network is None else restorer(experiment, network)}
     found: dict[str, dict[str, Figures]] = {}
     for name in sets:
-        samples = read_samples(store, manifest.sets[name].shards, experiment.name, experiment.level)
+        samples = read_samples(store, manifest.sets[name].shards, manifest.stage, experiment.level)
         images = (
             measure_sample(experiment, methods, {}, sample).result for sample in measurable(samples, experiment, name)
         )

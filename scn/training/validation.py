@@ -104,7 +104,7 @@ class Validation:
                 raise UserError(f"{key} of {experiment.name}: {told}.")
         self.sets = list(dict.fromkeys(asked)) or list(manifest.sets)[:1]
         self._experiment, self._manifest, self._device = experiment, manifest, device
-        self._read = shard_reader(store, experiment.name, cache, experiment.run.cache_mib)
+        self._read = shard_reader(store, manifest.stage, cache, experiment.run.cache_mib)
         self._share: tuple[int, int] | None = None
         self._held: list[_Held] = []
 

@@ -69,15 +69,16 @@ def test_everything_that_is_wrong_is_named(manifest: Manifests, run_cli: Callabl
     assert not list(problems(manifest.train, open_store("file://.scn/store")))
 
 
+@pytest.mark.parametrize("out", ["shards/mine", "shards/sr-x4"])
 @pytest.mark.parametrize("where", [("--store", "file://st"), ()])
 def test_shards_that_were_made_by_hand_are_made_again_by_the_same_command(
-    project: Path, run_cli: Callable[..., tuple[int, str, str]], where: tuple[str, ...]
+    project: Path, run_cli: Callable[..., tuple[int, str, str]], where: tuple[str, ...], out: str
 ) -> None:
     """The experiment's DVC stage would make shards of other images, and the damage would stay."""
     write_photos(Path("photos2"), sorted(SIZES)[:2])
-    made = ("--experiment", "sr-x4", "--out", "shards/mine", "--images", "photos2", "--workers", "0", *where)
+    made = ("--experiment", "sr-x4", "--out", out, "--images", "photos2", "--workers", "0", *where)
     assert run_cli("shard", *made)[0] == 0
-    manifest = Path("shards/mine/train.json")
+    manifest = Path(out, "train.json")
     damaged = Path("st" if where else ".scn/store", load_manifest(manifest).shards[0].key)
     whole, kept = damaged.read_bytes(), manifest.read_bytes()
     damaged.write_bytes(whole[:-512])
@@ -85,6 +86,11 @@ def test_shards_that_were_made_by_hand_are_made_again_by_the_same_command(
     status, _, err = run_cli("verify", str(manifest), *where)
     assert (status, "shard@" in err) == (1, False)
     assert "make it again with the `data-prep shard` command that made its manifest." in err
+    for shards in load_manifest(manifest.with_name("evaluation.json")).sets.values():
+        measured = Path("st" if where else ".scn/store", shards.shards[0].key)
+        measured.write_bytes(measured.read_bytes()[:-512])
+    status, _, err = run_cli("verify", str(manifest.with_name("evaluation.json")), *where)
+    assert (status, "shard@" in err) == (1, False)
     assert run_cli("shard", *made)[0] == 0
     assert (damaged.read_bytes(), manifest.read_bytes()) == (whole, kept)
     assert run_cli("verify", str(manifest), *where)[0] == 0

@@ -20,6 +20,7 @@ from scn.core.hashing import file_sha256
 from scn.inference.model_config import WEIGHTS, ancestors_of
 from scn.inference.model_files import load_model
 from scn.launch.stage import train_stage
+from scn.shards.manifest import training_manifest
 from scn.storage import open_store
 from scn.storage.base import StoreError
 from scn.storage.lease import Lease, LeaseLost
@@ -297,6 +298,10 @@ def test_shards_of_images_that_were_named_are_trained_on(
     assert said in capsys.readouterr().out
     train_stage(params, "sr-x2", plain=True)
     assert list(load_model(params.root / "models" / "sr-x2")[1]["training_corpora"]) == ["photos"]
+    for shard in training_manifest(params, "sr-x2").shards:
+        (params.root / "store" / shard.key).unlink()
+    with pytest.raises(UserError, match="again with the `data-prep shard` command that made its manifest, or"):
+        train_stage(params, "sr-x2", plain=True, resume=False)  # the stage would make shards of data.train
 
 
 def test_settings_that_training_does_not_read_are_refused(
