@@ -119,12 +119,14 @@ def test_what_one_workspace_made_is_made_in_every_other(make_scratch: MakeScratc
 
 
 def test_the_cache_is_cleared_without_what_a_kept_workspace_names(make_scratch: MakeScratch) -> None:
-    """By the command of docs/operations.md: the run failed, say, so that no branch names what it made."""
+    """By the command of docs/operations.md: no branch names what a failed run made, and a full disk cut a lock off."""
     [command] = re.findall(r"`WORKER ((?:sh -c ')?dvc gc .*?)`", (ROOT / "docs/operations.md").read_text())
     project = make_scratch()
-    kept = project / RUNS / "sr-x2-0b5e55ed"
+    kept, cut_off = (project / RUNS / name for name in ("sr-x2-0b5e55ed", "dn-s25-0dd5eed5"))
     make(project, kept)
     run_stage(kept, STAGES[0], print)
+    shutil.copytree(kept, cut_off, symlinks=True)
+    (cut_off / "dvc.lock").write_bytes((kept / "dvc.lock").read_bytes()[:20])
     environment = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
     for left in (True, False):
         subprocess.run(command, shell=True, cwd=project, env=environment, check=True, capture_output=True)
