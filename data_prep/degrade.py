@@ -23,7 +23,7 @@ from tqdm import tqdm
 from scn.config.params import Experiment
 from scn.core.errors import UserError
 from scn.core.files import check_local, write_atomically
-from scn.corpora.images import decode
+from scn.corpora.images import decode, room_for_image
 from scn.corpora.places import files_below, is_image
 from scn.imaging.degradation import degrade, evaluation_noise, modcrop, to_channels
 
@@ -59,8 +59,9 @@ def degrade_folder(
     written, converted = 0, Counter[str]()
     for target, name in tqdm(names.items(), desc="images", unit="image", leave=False, disable=None):
         try:
-            pixels, conversions = decode(_read(folder / name), folder / name)
-            degraded = degrade_image(pixels, experiment, name, seed)
+            with room_for_image(folder / name):
+                pixels, conversions = decode(_read(folder / name), folder / name)
+                degraded = degrade_image(pixels, experiment, name, seed)
         except UserError as error:
             tell(str(error))
             continue

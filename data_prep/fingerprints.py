@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scn.core.errors import UserError
 from scn.core.hashing import code_sha256, digest, sources
 from scn.corpora.corpora import Source
-from scn.corpora.images import decode, found_pillow, pixels_sha256
+from scn.corpora.images import decode, found_pillow, pixels_sha256, room_for_image
 from scn.storage.base import ObjectNotFound, Store
 
 Image = NDArray[np.uint8]
@@ -73,7 +73,10 @@ def fingerprints(job: FingerprintJob) -> list[Fingerprint]:
     try:
         return _unpacked(job.store.get(key))
     except (ObjectNotFound, ValueError, KeyError, EOFError, BadZipFile):  # not there, or damaged
-        made = [found for source in job.sources for found in _of_file(source, job.mirrored)]
+        made = list[Fingerprint]()
+        for source in job.sources:
+            with room_for_image(source.path):
+                made += _of_file(source, job.mirrored)
     if all(one.pixels for one in made):  # another build of Pillow may decode the others
         job.store.put(key, _packed(made), names_content=True)
     return made

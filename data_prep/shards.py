@@ -27,7 +27,7 @@ from scn.core.errors import UserError
 from scn.core.hashing import code_sha256, digest, sources
 from scn.corpora import images
 from scn.corpora.corpora import Source
-from scn.corpora.images import decode, pixels_sha256
+from scn.corpora.images import decode, pixels_sha256, room_for_image
 from scn.imaging.degradation import bicubic_upscale, degrade, modcrop, to_channels
 from scn.imaging.tasks import TASKS, Task
 from scn.shards.manifest import Shard
@@ -130,7 +130,8 @@ def make_shard(job: ShardJob) -> tuple[ShardMade, bool]:
     Returns:
         The result, and True if the shard was in the store already, undamaged.
     Raises:
-        UserError: naming the first image that can't be used, or the store that can't be written to.
+        UserError: naming the first image that can't be used, or that memory does not suffice for, or the store that
+            can't be written to.
     """
     task = job.spec.task_name
     rows = [
@@ -145,14 +146,15 @@ def make_shard(job: ShardJob) -> tuple[ShardMade, bool]:
     samples, made, sizes = 0, [], dict[int, tuple[int, int]]()
     for piece, source in zip(job.pieces, job.sources, strict=True):
         data = source.read()
-        try:
-            pixels, converted = decode(data, source.path)
-        except UserError as error:
-            if not job.spec.training or job.spec.data.unusable == "stop":
-                raise
-            made.append(ImageMade(index=piece.image, name=source.name, refused=without_path(error, source)))
-            continue
-        target, degraded = _degraded(pixels, job.spec)
+        with room_for_image(source.path):
+            try:
+                pixels, converted = decode(data, source.path)
+            except UserError as error:
+                if not job.spec.training or job.spec.data.unusable == "stop":
+                    raise
+                made.append(ImageMade(index=piece.image, name=source.name, refused=without_path(error, source)))
+                continue
+            target, degraded = _degraded(pixels, job.spec)
         whole = pixels_sha256(pixels)
         # A target of the same shape is the image itself (scn.imaging.degradation.to_channels).
         parts = [

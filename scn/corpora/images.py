@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from scn.core.errors import UserError
+from scn.core.memory import room_for
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # among Pillow's other readers are some that start programs
 PALETTE, BILEVEL, ROTATED = "palette to RGB or grey", "black and white to grey", "turned as its EXIF data says"
@@ -118,6 +119,7 @@ def decode(data: bytes, path: Path) -> tuple[NDArray[np.uint8], list[str]]:
         The pixels, (H, W) if the image is grey, (H, W, 3) if it is RGB, and the conversions they went through.
     Raises:
         UserError: if it is damaged, no image, or of a kind that is refused (docs/images.md).
+        MemoryError: see room_for_image.
     """
     image = open_image(data, path)
     if refused := _unsuitable(image, path):
@@ -146,6 +148,14 @@ def decode(data: bytes, path: Path) -> tuple[NDArray[np.uint8], list[str]]:
         return np.ascontiguousarray(pixels[..., 0]) if grey else pixels, conversions
     mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
     return np.array(image if image.mode == mode else image.convert(mode)), conversions
+
+
+def room_for_image(path: Path) -> room_for:
+    """Context in which a lack of memory is told with the name of the image file whose pixels it was for."""
+    return room_for(
+        f"Memory does not suffice for the pixels of {path}: end other programs, do less at once, or cut the image into "
+        "parts."
+    )
 
 
 def pixels_sha256(pixels: NDArray[np.uint8]) -> str:
@@ -186,6 +196,8 @@ def _reading(path: Path) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about metadata
             yield
+    except MemoryError:  # which says nothing about the file
+        raise
     except Exception as error:
         raise _broken(path, error) from None
 

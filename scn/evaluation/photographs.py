@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scn.config.params import Experiment, Params
 from scn.core.errors import UserError
 from scn.corpora.corpora import Corpus, Source, open_images
-from scn.corpora.images import decode
+from scn.corpora.images import decode, room_for_image
 from scn.evaluation.protocols import Protocol, protocols_of
 from scn.imaging.degradation import bicubic_upscale, degrade, modcrop, to_channels
 from scn.imaging.formats import longest_side
@@ -93,16 +93,17 @@ class Photographs:
         edges = self.experiment.data.edges
         for index in numbers:
             source = self.corpus.images[index]
-            pixels, _ = decode(source.read(), source.path)
-            hr = modcrop(pixels, scale)
-            if target != "rgb":  # to be measured, a grey photograph stays grey, as in the papers' bicubic rows
-                hr = to_channels(hr, target)
-            lr = (
-                degrade(hr, task, level, edges)
-                if self.inputs is None
-                else _input(self.inputs[source.name], source, hr, scale)
-            )
-            up = bicubic_upscale(lr, scale, edges) if lr is not None and scale > 1 else None
+            with room_for_image(source.path):
+                pixels, _ = decode(source.read(), source.path)
+                hr = modcrop(pixels, scale)
+                if target != "rgb":  # to be measured, a grey photograph stays grey, as in the papers' bicubic rows
+                    hr = to_channels(hr, target)
+                lr = (
+                    degrade(hr, task, level, edges)
+                    if self.inputs is None
+                    else _input(self.inputs[source.name], source, hr, scale)
+                )
+                up = bicubic_upscale(lr, scale, edges) if lr is not None and scale > 1 else None
             about = About(name=source.name, sha256=source.sha256, index=index, height=hr.shape[0], width=hr.shape[1])
             yield Sample(about=about, hr=hr, lr=lr, up=up)
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from photo_folder import SIZES, picture
 from PIL import Image
 
+import data_prep.degrade
 from scn.corpora.images import PALETTE
 from scn.imaging.degradation import bicubic_downscale, bicubic_upscale, evaluation_noise, jpeg, modcrop, to_channels
 
@@ -85,6 +87,23 @@ def test_what_cannot_be_used_is_named_and_the_others_are_written(project: Path, 
     with Image.open("lr/a.png") as image:
         assert image.size == (13, 10)
     assert sorted(path.name for path in Path("lr").iterdir()) == ["a.png", "c.png", "e.png", "palette.png", "sub"]
+
+
+def test_an_image_that_memory_does_not_suffice_for_is_left_out(
+    project: Path, run_cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = data_prep.degrade.degrade, iter(range(100))
+
+    def failing(*given: Any) -> Any:
+        if next(calls) == 0:
+            raise MemoryError
+        return real(*given)
+
+    monkeypatch.setattr("data_prep.degrade.degrade", failing)
+    status, out, err = run_cli("degrade", "photos", "lr", "--experiment", "sr-x4")
+    assert status == 1
+    assert out.startswith("sr-x4: 4 images degraded into lr, 1 left out, ")
+    assert err.startswith("data-prep: Memory does not suffice for the pixels of photos/a.png: end other programs, do")
 
 
 MISTAKES = {

@@ -243,6 +243,20 @@ def test_training_images_that_cannot_be_used_are_left_out_where_that_is_asked_fo
         made("sr-x2")
 
 
+@pytest.mark.parametrize("where", ["PIL.ImageFile.ImageFile.load", "data_prep.shards.degrade"])
+def test_an_image_that_memory_does_not_suffice_for_is_named_and_not_left_out(
+    project: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def load(*given: object) -> None:
+        raise MemoryError
+
+    configure("data", unusable="skip")
+    monkeypatch.setattr(where, load)
+    told = r"^Memory does not suffice for the pixels of \S+\.png: end other programs, do less at once, or cut the image"
+    with pytest.raises(UserError, match=told):
+        made("sr-x2")
+
+
 def test_all_images_whose_headers_tell_are_named_at_once(project: Path) -> None:
     for name in ("b", "y", "z"):
         Image.new("RGB", (99, 9)).save(f"photos/{name}.png")
