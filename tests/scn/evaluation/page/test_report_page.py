@@ -146,6 +146,18 @@ def test_what_files_say_is_escaped(tmp_path: Path) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
 
 
+def test_a_further_protocol_that_is_not_known_here_is_told(tmp_path: Path) -> None:
+    params = finish(tmp_path, {"dn-s25": ("dn", 25)}, sets=("sample/evaluation",))
+    path = tmp_path / "evaluations/dn-s25/ensemble.json"
+    evaluation = json.loads(path.read_text())
+    found = evaluation["sets"]["sample/evaluation"]
+    for figures in (found["mean"], *(image["figures"] for image in found["images"])):
+        figures["dn-new-v1"] = figures["dn-grey-v1"]
+    path.write_text(json.dumps(evaluation))
+    text = render(gather(params, timed=False))
+    assert "<code>dn-new-v1</code> of another version of the project" in text
+
+
 def test_ten_experiments_fit_into_ten_megabytes(tmp_path: Path) -> None:
     """Pictures that no JPEG makes small: noise, on five sets of each."""
     params = finish(tmp_path, ALL_TEN, sets=tuple(f"sample/{i}" for i in range(5)), side=200)
