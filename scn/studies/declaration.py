@@ -265,6 +265,11 @@ def load_study(name: str) -> Study:
         raise UserError(f"{path} is not valid YAML ({' '.join(str(error).split())}): mend it.") from None
     if not isinstance(raw, Mapping):
         raise UserError(f"{path} declares nothing: see docs/studies.md.")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", path.stem):  # it begins the names of experiments
+        raise UserError(
+            f"{path}: a study is called as its file is, and '{path.stem}' is no name: begin with a letter or a digit, "
+            "and use letters, digits, '_', '.' and '-' only."
+        )
     if "name" in raw:
         raise UserError(f"{path}: name: a study is called as its file is: leave it out.")
     study = check(Study, {**raw, "name": path.stem}, path)

@@ -141,6 +141,15 @@ def test_names_that_lead_nowhere(tmp_path: Path) -> None:
             load_study(str(tmp_path / "bad.yaml"))
 
 
+@pytest.mark.parametrize("stem", ["my study", "_mine", "größe", ".hidden"])
+def test_a_file_whose_name_is_no_name_is_told(edited: Callable[..., str], stem: str) -> None:
+    path = Path(edited(lambda _: None))
+    other = path.rename(path.with_name(f"{stem}.yaml"))
+    with pytest.raises(UserError, match=f"'{stem}' is no name: begin with a letter or a digit") as told:
+        load_study(str(other))
+    assert str(told.value).startswith(f"{other}: ")
+
+
 def test_the_page_names_every_study_and_its_example_is_one(tmp_path: Path) -> None:
     page = (Path(__file__).resolve().parents[3] / "docs" / "studies.md").read_text()
     assert sorted(re.findall(r"^\| `([a-z0-9-]+)` \|", page, re.MULTILINE)) == study_names()
