@@ -192,7 +192,7 @@ class StudyProvenance(Record):
     images: Mapping[str, int]
     """Evaluation set -> number of images."""
     measuring_code_sha256: str
-    """SHA-256 of the sources that measured."""
+    """SHA-256 of the sources that measured, of every network's."""
     machines: list[str]
     """Processors that trained."""
     commits: list[str]

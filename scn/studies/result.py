@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from scn.config.params import Params
+from scn.core.hashing import digest
 from scn.evaluation.code import evaluation_code
 from scn.inference.records import Figures
 from scn.networks.build import build
@@ -35,6 +36,7 @@ def collect(folder: Folder, plan: Plan, params: Params, rows: Sequence[Row], mea
     study = folder.study
     by_variant = {name: [row for row in rows if row.variant == name] for name in study.variants}
     train, evaluation = folder.manifests
+    networks = sorted({folder.sections(name)["model"]["name"] for name in study.variants})
     return Result(
         study=study.name,
         **study.model_dump(include={"title", "paper", "table", "question", "equal", "unlike", "task", "level", "axis"}),
@@ -60,7 +62,7 @@ def collect(folder: Folder, plan: Plan, params: Params, rows: Sequence[Row], mea
             training_images=train.images,
             corpora=train.corpora,
             images={name: evaluation.sets[name].images for name in folder.sets},
-            measuring_code_sha256=evaluation_code(folder.base.model.name),
+            measuring_code_sha256=digest({name: evaluation_code(name) for name in networks}),
             machines=sorted({row.machine for row in rows}),
             commits=sorted({row.commit for row in rows if row.commit}),
             seconds=sum(row.seconds for row in rows),

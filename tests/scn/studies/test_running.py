@@ -20,6 +20,8 @@ from typer.testing import CliRunner
 from scn.cli import app
 from scn.config.params import Params, load_params
 from scn.core.errors import Stopped, UserError
+from scn.core.hashing import digest
+from scn.evaluation.code import evaluation_code
 from scn.evaluation.runner import evaluate_stage
 from scn.launch.stage import train_stage
 from scn.studies.budget import steps_within
@@ -210,6 +212,11 @@ def test_figures_are_those_of_scn_evaluate(done: Path) -> None:
     assert row["further"].keys() == {"sr-y-v1"}
     degraded = {rule: methods["input"] for rule, methods in measured.items()}
     assert figures(done)["input"] == {"sample/evaluation": degraded["sr-rgb-v1"]}
+
+
+def test_the_code_that_measured_is_that_of_every_network(done: Path) -> None:
+    code = {name: evaluation_code(name) for name in ("scn-unet", "scn-pspnet", "scn")}
+    assert figures(done)["provenance"]["measuring_code_sha256"] == digest(code)
 
 
 def test_an_image_that_the_protocol_can_not_measure_is_told(studied: Params, tiny: Tiny, small_project: Any) -> None:
