@@ -1,6 +1,7 @@
 """Runs a study: works out its number of steps, trains and measures what is missing, and writes its result."""
 
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -69,6 +70,8 @@ def run_study(
     path = out or params.root / "studies" / study.name
     if minutes is not None and steps is not None:
         raise UserError("--minutes and --steps both say how long to train: give one of them.")
+    if minutes is not None and not 0 < minutes < math.inf:  # NaN is in no order
+        raise UserError(f"--minutes: {minutes:g} is no time to train: give a number above 0.")
     told = f"{study.name}: waits for another process that runs the study in {path}"
     with locked(path / LOCK, lambda: print(told, flush=True)):
         plan: Plan | None = read(Plan, path / PLAN, f"remove {path}, or name another folder with --out")

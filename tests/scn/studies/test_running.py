@@ -1,6 +1,7 @@
 """Running studies: the same bits after a kill, nothing made twice, the number of steps, and messages."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -322,6 +323,9 @@ def test_missing_shards_are_told_with_the_command(studied: Params) -> None:
         ({"settings": ["data.stride=1"]}, "--set: 'data.stride' is no setting of a study: begin with model. or train."),
         ({"settings": ["train.seed=1"]}, "--set: 'train.seed' is no setting of a study, which gives all trainings"),
         ({"settings": ["train.batch=1"], "steps": 1}, r"variant unet, size small: 'batch' is no known key"),
+        ({"minutes": math.nan}, "--minutes: nan is no time to train: give a number above 0"),
+        ({"minutes": math.inf}, "--minutes: inf is no time to train"),
+        ({"minutes": 0.0}, "--minutes: 0 is no time to train"),
         ({"minutes": 1.0, "steps": 1}, "--minutes and --steps both say how long"),
     ],
 )
