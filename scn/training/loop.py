@@ -243,12 +243,16 @@ def _train(
         kept = step
         callbacks.on_checkpoint(step)
 
-    def given_up(step: int, error: UserError) -> UserError:
-        """Keeps the steps done, unless the run is another's; returns the error with what is kept."""
+    def given_up(step: int, error: UserError, *, begun: bool = False) -> UserError:
+        """Keeps the steps done, unless the run is another's; returns the error with what is kept.
+
+        Args:
+            begun: memory did not suffice in the midst of the next step.
+        """
         if isinstance(error, LeaseLost):
             return error
-        # Batches that memory did not suffice for may have changed the statistics of normalisation.
-        if step > (kept or 0) and (experiment.model.splits_batches or not isinstance(error, NoRoom)):
+        # Patches of a step that was begun have changed the statistics of batch normalisation.
+        if step > (kept or 0) and (experiment.model.splits_batches or not begun):
             save(step, None)
         if isinstance(error, StoreError):
             return on_rank_0(world, lambda: run.checkpoints.failed(error))
@@ -295,7 +299,7 @@ def _train(
             try:
                 result = learner.step(batch, loss, rate, stopping=bool(why), abandon=away, meanwhile=ahead)
             except UserError as error:
-                raise given_up(step, error) from None
+                raise given_up(step, error, begun=isinstance(error, NoRoom) and error is not away) from None
             if not result.finite:
                 seen = ", ".join(sorted(set().union(*gathered(feed.images(step), world))))
                 with suppress(UserError):  # as above

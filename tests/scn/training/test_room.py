@@ -26,6 +26,8 @@ from scn.training.world import World
 
 Project = Callable[..., Params]
 GPU = World(device=torch.device("cuda", 0))
+NORMALISED = {"name": "dncnn", "layers": 3, "units": 4}
+"""A network with batch normalisation."""
 
 
 @pytest.mark.parametrize(
@@ -85,9 +87,12 @@ def test_weights_that_are_too_many() -> None:
     )
 
 
-def run_of(params: Params, *, validates: bool = False) -> Run:
+def run_of(params: Params, *, validates: bool = False, **model: Any) -> Run:
+    experiment = params.experiment("sr-x2")
+    if model:
+        experiment = experiment.model_copy(update={"model": network_config(model, "model")})
     return Run(
-        experiment=params.experiment("sr-x2"),
+        experiment=experiment,
         manifest=training_manifest(params, "sr-x2"),
         evaluation=evaluation_manifest(params, "sr-x2") if validates else None,
         store=FileStore(params.root / "store"),
@@ -144,6 +149,22 @@ def test_a_step_without_room_keeps_those_before_it(
     assert all(torch.equal(tensor, found[1]["network"][name]) for name, tensor in expected[1]["network"].items())
 
 
+def test_a_step_of_batch_normalisation_without_room_leaves_the_checkpoint_before_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its forward pass has changed the statistics that a new one would hold."""
+    params = project("sr-x2", checkpoint_every=5)
+    with monkeypatch.context() as patched:
+        fails_in(7, patched)
+        with pytest.raises(UserError, match=r"4 patches of 16x16 at once: .*; the checkpoint of step 5 is kept\.$"):
+            train(run := run_of(params, **NORMALISED), World(), Silent(), lambda: "")
+    assert max(kept(run)) == 5
+    calls, cut = iter(range(9)), ImagePool.cut
+    monkeypatch.setattr(ImagePool, "cut", lambda pool, part: petabytes() if next(calls) == 3 else cut(pool, part))
+    with pytest.raises(UserError, match=r"besides the training images: .*; the checkpoint of step 8 is kept\.$"):
+        train(run, World(), Silent(), lambda: "")  # before the step began
+
+
 def test_the_first_step_without_room_leaves_nothing(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     params = project("sr-x2", accumulate=4)
     fails_in(0, monkeypatch)
@@ -187,7 +208,10 @@ def test_a_network_without_room(project: Project, monkeypatch: pytest.MonkeyPatc
         train(run_of(params), World(), Silent(), lambda: "")
 
 
-def test_a_validation_without_room_keeps_the_steps_done(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("model", [{}, NORMALISED], ids=["scn", "batch-norm"])
+def test_a_validation_without_room_keeps_the_steps_done(
+    project: Project, monkeypatch: pytest.MonkeyPatch, model: dict[str, Any]
+) -> None:
     params, calls, restored = project("sr-x2", checkpoint_every=100, validate_every=10), iter(range(9)), Restorer._run
 
     def failing(*given: Any) -> Any:
@@ -197,7 +221,7 @@ def test_a_validation_without_room_keeps_the_steps_done(project: Project, monkey
 
     monkeypatch.setattr(Restorer, "_run", failing)
     with pytest.raises(UserError) as error:
-        train(run := run_of(params, validates=True), World(), Silent(), lambda: "")
+        train(run := run_of(params, validates=True, **model), World(), Silent(), lambda: "")
     assert str(error.value) == (
         "cpu has no room for a validation of sr-x2 on test/0.png of pictures/test, 80x64 pixels, as a whole: name "
         "sets of smaller images in run.validate_on, or set run.validate_every to 0; the checkpoint of step 10 is kept."
