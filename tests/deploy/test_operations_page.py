@@ -25,7 +25,7 @@ def commands() -> list[list[str]]:
 
 
 def test_the_bucket_is_made_before_what_ends_without_it() -> None:
-    """By a container of the worker, which the image and the compose file let run another command, without the others."""
+    """By a container of the worker, which the image and the compose file let run another command."""
     services = compose()["services"]
     first, make, up, *_ = commands()
     assert first == ["up", "--detach", "--wait", "s3"]
