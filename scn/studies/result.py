@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-import torch
-
 from scn.config.params import Params
 from scn.core.hashing import digest
 from scn.evaluation.code import evaluation_code
+from scn.evaluation.paper_networks import in_inference
 from scn.inference.records import Figures
-from scn.networks.build import build
+from scn.networks.build import build_on_meta
 from scn.networks.profile import count_macs
 from scn.studies.folder import Folder
 from scn.studies.records import (
@@ -83,14 +82,13 @@ def computed_unlike(rows: Sequence[Row]) -> str:
 def _variant(folder: Folder, params: Params, plan: Plan, name: str, rows: dict[str, list[Row]]) -> VariantResult:
     about, sections = folder.study.variants[name], folder.sections(name)
     architecture = params.experiment(folder.experiment_name(name, 0)).architecture()
-    with torch.device("meta"):
-        trained = [parameter for parameter in build(architecture).parameters() if parameter.requires_grad]
+    trained = [parameter for parameter in build_on_meta(architecture).parameters() if parameter.requires_grad]
     reference = None if name == folder.study.reference else [row.sets for row in rows[folder.study.reference]]
     return VariantResult(
         title=about.title,
         steps=folder.steps_of(name, plan.steps),
         parameters=sum(parameter.numel() for parameter in trained),
-        macs=count_macs(architecture, PIXELS, PIXELS),
+        macs=count_macs(in_inference(architecture), PIXELS, PIXELS),
         **sections,
         line=about.place.line if about.place else None,
         x=about.place.x if about.place else None,

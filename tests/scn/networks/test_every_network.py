@@ -10,12 +10,14 @@ from fingerprints import ARCHITECTURES, FILE, SEED, SMALL, fingerprint, image, l
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
 from scn.core.errors import UserError
 from scn.inference.model_config import BEGINNING
 from scn.inference.model_files import load_model, save_model
 from scn.networks import NETWORKS
-from scn.networks.build import build
+from scn.networks.build import build, build_on_meta
+from scn.networks.profile import count_macs
 
 every = pytest.mark.parametrize("architecture", ARCHITECTURES, ids=label)
 one_of_each = pytest.mark.parametrize(
@@ -51,6 +53,15 @@ def test_forward_and_backward_at_odd_and_smallest_sizes(architecture: Architectu
             assert parameter.grad is None or parameter.grad.isfinite().all(), (name, height, width)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     assert len(trained) > len(list(network.parameters())) / 2
+
+
+@every
+def test_multiply_adds_are_those_that_pytorch_counts(architecture: Architecture) -> None:
+    network = build_on_meta(architecture)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network.eval()(torch.zeros(1, network.channels, 52, 39, device="meta"))
+    counted = counter.get_flop_counts()["Global"]
+    assert 2 * count_macs(network, 52, 39) == sum(n for kind, n in counted.items() if "convolution" in str(kind))
 
 
 class OnTheDevice(TorchDispatchMode):
