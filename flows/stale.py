@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.environment import stage_environment
+from flows.lock import LOCK, mend_lock
 from flows.results import Warn, branch_of, push_again, push_outputs, recorded
 from flows.stages import DVC, StageFailed, run_stage, stages_of
 from flows.workspace import RUNS, make_workspace
@@ -30,7 +31,7 @@ def stale_experiments(
     pushed, for remotes that were away when it was made.
 
     Args:
-        line_written: is called with what DVC prints.
+        line_written: is called with what DVC prints, and which record it can't read.
         warn: is called if a remote does not take what it lacks, after which none is asked any more.
     Raises:
         UserError: if DVC can't tell.
@@ -42,7 +43,7 @@ def stale_experiments(
         make_workspace(project, commit, params, folder)
         found = []
         for name in names:
-            if not recorded(folder, branch_of(name)):
+            if not recorded(folder, branch_of(name)) or not _readable(folder, branch_of(name), line_written):
                 found.append(name)
                 continue
             target = f"publish@{name}"
@@ -63,6 +64,17 @@ def stale_experiments(
         raise UserError(f"DVC can't tell what is stale ({error}): mend that and run the flow again.") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _readable(folder: Path, branch: str, line_written: Callable[[str], None]) -> bool:
+    """Whether DVC can read the dvc.lock of a branch, which is in `folder`: it can't tell anything beside another."""
+    try:
+        readable = not mend_lock(folder)
+    except UserError:  # another version of DVC wrote it
+        readable = False
+    if not readable:
+        line_written(f"DVC can't read the {LOCK} of {branch}: its experiment counts as stale.")
+    return readable
 
 
 def _dvc(folder: Path, *words: str) -> str:

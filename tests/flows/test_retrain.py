@@ -10,6 +10,7 @@ import pytest
 from prefect import get_client
 from prefect.states import Completed
 
+from flows.lock import LOCK
 from flows.results import Warn, record
 from flows.retrain import bases, in_order, retrain
 from flows.stages import DVC, run_command, stages_of
@@ -151,6 +152,22 @@ def test_a_new_image_in_a_corpus_of_ones_own_makes_an_experiment_stale(make_scra
     assert stale(project, ["sr-x2"]) == []
     (project / "photos/mine/another.png").write_text("pixels")
     assert stale(project, ["sr-x2"]) == ["sr-x2"]
+
+
+def test_an_experiment_whose_record_another_dvc_wrote_is_stale_until_it_is_run(
+    make_scratch: MakeScratch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = make_scratch("echo weights > models/${key}")
+    record_run(project, no_warning)
+    branch = run(project, "git", "branch", "--show-current").strip()
+    run(project, "git", "checkout", "--quiet", "runs/sr-x2")
+    (project / LOCK).write_text("schema: '3.0'\nstages: {}\n")
+    commit_all(project)
+    run(project, "git", "checkout", "--quiet", branch)
+    assert stale(project, ["sr-x2", "dn-s25"]) == ["sr-x2", "dn-s25"]
+    assert "DVC can't read the dvc.lock of runs/sr-x2: its experiment counts as stale.\n" in capsys.readouterr().out
+    record_run(project, no_warning)
+    assert stale(project, ["sr-x2"]) == []
 
 
 def test_remotes_that_were_away_get_what_is_up_to_date(make_scratch: MakeScratch, tmp_path: Path) -> None:
