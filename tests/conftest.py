@@ -19,6 +19,8 @@ from scn.storage.seaweedfs import SeaweedFS
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Ray's workers would run at the lowest priority but four: beside other work a test waits many times longer for them.
 os.environ.setdefault("RAY_worker_niceness", "0")
+# As the Makefile has it: `dvc` would start a process each time, which tells its makers of it.
+os.environ.setdefault("DVC_NO_ANALYTICS", "true")
 # Where PYTHONDONTWRITEBYTECODE is set, each process of the tests would compile all of them at each run: 6 s.
 sys.dont_write_bytecode = False
 
