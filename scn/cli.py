@@ -87,7 +87,6 @@ def train(
 ) -> None:
     """Train an experiment on its shards, into models/EXPERIMENT; a training that was stopped goes on."""
     from scn.config.params import load_params
-    from scn.launch.stage import train_stage
 
     if stated := next((each for each in settings or [] if each.startswith("data.")), None):
         raise UserError(
@@ -95,6 +94,9 @@ def train(
             f"`data-prep shard --experiment {experiment} --out shards/{experiment}` again."
         )
     configured = load_params(params, settings or [], experiment)
+    configured.experiment(experiment)  # before PyTorch is loaded, as nobody should wait for a misspelt name
+    from scn.launch.stage import train_stage
+
     train_stage(configured, experiment, plain=plain, minutes=minutes, resume=resume, resume_anyway=resume_anyway)
 
 

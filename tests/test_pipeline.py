@@ -1,6 +1,7 @@
 """The DAG of dvc.yaml, run for real at the smallest size, and the commands as a user types them."""
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -148,11 +149,15 @@ def test_a_mistake_ends_with_one_sentence(
     assert_one_sentence(tmp_path, end.value.code, capfd.readouterr().err, message)  # type: ignore[arg-type]
 
 
-def test_a_mistake_ends_the_program_with_one_sentence(tmp_path: Path) -> None:
+def test_a_mistake_ends_the_program_with_one_sentence(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
     here = Workspace(ROOT)
     here.root = tmp_path
     command, message = MISTAKES[0]
+    without_torch = tmp_path_factory.mktemp("without_torch")
+    # A module that fails stands in PyTorch's place: it takes longer than all else, so that nobody waits for a mistake.
+    (without_torch / "torch.py").write_text("raise RuntimeError('PyTorch was loaded')")
+    here.environment["PYTHONPATH"] = os.pathsep.join([str(without_torch), str(ROOT)])
     done = here.run("scn", *command, check=False)
     assert_one_sentence(tmp_path, done.returncode, done.stderr, message)
 
