@@ -51,5 +51,5 @@ do
 done
 python -m flows.deployments
 export PREFECT_FLOWS_HEARTBEAT_FREQUENCY=30  # a run without a sign of life for a while counts as crashed
-python -m flows.metrics --address 0.0.0.0 --port 8081 &   # for Prometheus: when each flow was last completed
+python -m flows.metrics --address 0.0.0.0 --port 8081 &   # for Prometheus: when each flow was last completed, and if Prefect answers
 exec prefect worker start --pool scn --type process --limit "${SCN_LIMIT:-1}" --with-healthcheck

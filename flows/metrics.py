@@ -1,8 +1,8 @@
-"""Tells Prometheus when each flow was last completed, which neither Prefect's nor Ray's own metrics tell.
+"""Tells Prometheus when each flow was last completed, and if Prefect answers; no metrics of Prefect's or Ray's do.
 
 python -m flows.metrics --port 8081        PREFECT_API_URL names the server, which is asked at each scrape
 
-A flow that has never been completed has no line.
+A flow that has never been completed has no line, and none has one while the server does not answer.
 """
 
 import argparse
@@ -19,17 +19,30 @@ with pipeline_needed("flows"):
     from prometheus_client.registry import Collector, CollectorRegistry
 
 NAME = "scn_flow_last_completed_timestamp_seconds"
+ANSWERS = "scn_prefect_answers"
 
 
 class LastCompleted(Collector):
-    """The metric NAME, with the flow's name as its label."""
+    """The metric NAME, with the flow's name as its label, and ANSWERS."""
 
     def describe(self) -> list[GaugeMetricFamily]:
-        """The metric without its values: a registry asks for it before there is a server to ask."""
-        return [self._family()]
+        """The metrics without their values: a registry asks for them before there is a server to ask."""
+        return [self._answers(), self._family()]
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The metric. Raises what Prefect's client raises if the server does not answer: the scrape fails."""
+        """The metrics; a server that does not answer is told, as a scrape that fails would blame the worker."""
+        from httpx import HTTPError  # Prefect's client lets its errors through
+
+        try:
+            family = self._asked()
+        except (RuntimeError, HTTPError):
+            yield self._answers(0)
+            return
+        yield self._answers(1)
+        yield family
+
+    def _asked(self) -> GaugeMetricFamily:
+        """The metric NAME, as the server tells it."""
         from prefect import get_client
         from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter
         from prefect.client.schemas.filters import FlowRunFilterState as InState
@@ -49,7 +62,11 @@ class LastCompleted(Collector):
                 )
                 if newest and newest[0].end_time:
                     family.add_metric([flow.name], newest[0].end_time.timestamp())
-        yield family
+        return family
+
+    @staticmethod
+    def _answers(value: float | None = None) -> GaugeMetricFamily:
+        return GaugeMetricFamily(ANSWERS, "1 if Prefect's server answers the worker, 0 if not.", value=value)
 
     @staticmethod
     def _family() -> GaugeMetricFamily:
@@ -65,6 +82,8 @@ def main(arguments: list[str] | None = None) -> int:
     if not os.environ.get("PREFECT_API_URL"):
         print("flows: PREFECT_API_URL is not set: let it name a Prefect server.", file=sys.stderr)
         return 1
+    # Before Prefect is imported: the answer is to come within the 10 s that a scrape waits.
+    os.environ |= {"PREFECT_CLIENT_MAX_RETRIES": "0", "PREFECT_API_REQUEST_TIMEOUT": "5"}
     registry = CollectorRegistry()
     registry.register(LastCompleted())
     start_http_server(options.port, options.address, registry)
