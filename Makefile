@@ -5,10 +5,14 @@
 # make test-cluster   what may happen to a cluster, most of it on machines made of network namespaces; as root
 # make verify-zoo   measures the models that ship again, and compares digits
 # make s3-up  an S3 service on this machine, and the variables by which it is found
-# All set up what they need: a virtual environment in .venv, made once.
+# All set up what they need: a virtual environment in .venv, made once, and anew by PYTHON=... of another version.
 
 PYTHON ?= python3
 BIN := .venv/bin
+# Nothing where .venv has a Python of PYTHON's version, which is looked for as below: in .venv first. Without --clear venv
+# leaves the interpreter as it is, and ends at one whose file is gone.
+CLEAR := $(shell PATH="$(CURDIR)/$(BIN):$$PATH"; has=$$($(BIN)/python --version 2> /dev/null) \
+  && test "$$has" = "$$($(PYTHON) --version 2> /dev/null)" || echo --clear)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 S3_PORT ?= 8333
 EXPERIMENTS ?= sr-x2 dn-s25 car-q10
@@ -27,7 +31,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: run test verify-zoo image test-container test-cluster test-ceph check setup simd prefect-up prefect-down s3-up s3-down
+.PHONY: again run test verify-zoo image test-container test-cluster test-ceph check setup simd prefect-up prefect-down s3-up s3-down
 
 run: setup
 	@python -m flows.lock
@@ -74,12 +78,12 @@ setup: .venv/ready
 
 # One install command; then pillow-simd in the place of Pillow where it builds and reads all that Pillow does. Both
 # provide the package PIL, so only one of them may be there.
-.venv/ready: pyproject.toml constraints.txt
+.venv/ready: pyproject.toml constraints.txt $(CLEAR:--clear=again)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' \
 	  || { echo "SCN needs Python 3.11 or 3.12: name one with 'make PYTHON=python3.11 run'." >&2; exit 1; }
 	@echo "Installing into .venv (a few minutes, once)" >&2
-	@$(PYTHON) -m venv .venv \
-	  || { echo "Python's venv module is missing: install it (Debian and Ubuntu: the package python3-venv)." >&2; exit 1; }
+	@$(PYTHON) -m venv $(CLEAR) .venv \
+	  || { echo "There is no .venv, as Python says above: see to the disk, or install Python's venv module (Debian and Ubuntu: the package python3-venv)." >&2; exit 1; }
 	@rm -f .venv/simd
 	@$(PIP) install --quiet -c constraints.txt $(PACKAGES)
 	@$(MAKE) --no-print-directory --silent .venv/simd 2> /dev/null || { \
