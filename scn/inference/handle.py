@@ -136,8 +136,9 @@ class Model:
         inner = torch.compile(self.network, dynamic=True)
 
         def compiled(images: Tensor) -> Tensor:
-            if not images.is_inference():  # a tensor made outside inference_mode is another kind, compiled for again
-                images = images.clone()
+            # Of one kind whoever made them: outside inference_mode, or in another layout than photographs' and the
+            # weights', they would be compiled for again.
+            images = images.clone(memory_format=torch.channels_last)
             # Numbers that follow from sizes as constants: as inputs of a graph, PyTorch 2.13 fails at `%` of them.
             with torch._dynamo.config.patch(specialize_float=True):
                 return cast(Tensor, inner(images))

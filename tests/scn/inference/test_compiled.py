@@ -45,7 +45,10 @@ def test_a_pyramid_is_compiled_for_any_size(monkeypatch: pytest.MonkeyPatch, tmp
         torch.testing.assert_close(model(each), result, rtol=0, atol=1e-5)
 
 
-def test_it_is_compiled_before_the_first_image_comes(small_project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "channels"), [("dn-s25", 1), ("sr-x2", 3)])
+def test_it_is_compiled_before_the_first_image_comes(
+    small_project: Any, monkeypatch: pytest.MonkeyPatch, name: str, channels: int
+) -> None:
     graphs: list[Any] = []
 
     def backend(graph: Any, _: Any) -> Any:
@@ -54,11 +57,13 @@ def test_it_is_compiled_before_the_first_image_comes(small_project: Any, monkeyp
 
     torch.compiler.reset()
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
-    model = Model(small_project.add_model("dn-s25"), "cpu").compile()
-    assert len(graphs) == 1
+    model = Model(small_project.add_model(name), "cpu").compile()
+    assert (model.channels, len(graphs)) == (channels, 1)
+    model.restore(np.full((163, 157, channels), 0.5, np.float32))  # whose rows hold pixels, not planes
     with torch.inference_mode():
-        made_inside = torch.rand(1, 1, 171, 155)
-    for images in (torch.rand(1, 1, 161, 171), torch.rand(1, 1, 181, 173, dtype=torch.float64), made_inside):
+        made_inside = torch.rand(1, channels, 171, 155)
+    given = torch.rand(1, channels, 161, 171), torch.rand(1, channels, 181, 173, dtype=torch.float64), made_inside
+    for images in given:
         model(images)
     assert len(graphs) == 1
 
