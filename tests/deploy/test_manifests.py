@@ -6,12 +6,14 @@ import shlex
 import signal
 import subprocess
 from importlib.resources import files
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
+from dotenv import dotenv_values
 
 from tests.deploy.manifests import (
     DEPLOY,
@@ -156,12 +158,13 @@ def test_secrets_come_from_outside() -> None:
     assert not SECRETS & set(next(each for each in documents() if each["kind"] == "ConfigMap")["data"])
 
 
-def test_the_example_names_every_variable_and_holds_no_value() -> None:
+def test_the_example_names_every_variable_no_secret_and_the_values_of_the_rest() -> None:
     asked = re.findall(r"\$\{(\w+):\?\}", (DEPLOY / "compose.yaml").read_text())
     lines = (DEPLOY / ".env.example").read_text().splitlines()
     assert sorted(line for line in lines if line and line[0] != "#") == sorted(f"{name}=" for name in set(asked))
-    told = {line.removeprefix("# ").partition("=")[0] for line in lines if re.match(r"# \w+=", line)}
-    assert told == set(re.findall(r"\$\{(\w+):-", (DEPLOY / "compose.yaml").read_text()))
+    optional = "\n".join(line.removeprefix("# ") for line in lines if re.match(r"# \w+=", line))
+    defaults = re.findall(r"\$\{(\w+):-([^}]*)\}", (DEPLOY / "compose.yaml").read_text())
+    assert dotenv_values(stream=StringIO(optional)) == dict(defaults)
     assert "/deploy/.env" in (ROOT / ".gitignore").read_text().split()
 
 
