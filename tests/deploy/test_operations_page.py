@@ -38,6 +38,14 @@ def test_the_bucket_is_made_before_what_ends_without_it() -> None:
     assert steps.index("s3.create_bucket(") < steps.index("make the bucket") < steps.index("\n4. ")
 
 
+def test_every_way_to_start_the_services_is_told() -> None:
+    found = [*(ROOT / "deploy").glob("compose*.yaml"), *(ROOT / "deploy").glob("kubernetes*")]
+    assert len(found) == 4
+    for path in found:
+        assert re.search(rf"deploy/{re.escape(path.name)}(?![\w.-]*\w)", PAGE), path.name
+    assert "compose.gpu.yaml" in PAGE.split("\n## Upgrade\n")[1].split("\n## ")[0]
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize("region", ["us-east-1", "eu-central-1"])
 def test_the_bucket_is_made_in_every_region(s3_server: dict[str, str], region: str) -> None:
