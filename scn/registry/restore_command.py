@@ -138,7 +138,7 @@ def restore(
         kind = (as_format or "png", suffix, quality)
         restored = restore_stores(paths[0], paths[1], models, reference, options, kind, factor, on_ray=on_ray)
         print(restored.sentence)
-        if restored.stopped or restored.failed or restored.away:
+        if restored.stopped or restored.failed or restored.away or restored.unlisted:
             raise typer.Exit(INTERRUPTED if restored.stopped else 1)
         return
 

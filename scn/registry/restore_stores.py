@@ -146,6 +146,8 @@ class Outcome:
     """Ctrl-C came before all were done."""
     away: bool = False
     """A store failed for too long, so that the rest was not begun, or is not in the manifest."""
+    unlisted: bool = False
+    """What is called like a record is none, so that there is no new manifest."""
 
     @property
     def sentence(self) -> str:
@@ -154,7 +156,8 @@ class Outcome:
         parts += [f"{len(self.failed)} not"] if self.failed else []
         parts += [f"nothing to restore in {len(self.nothing)}"] if self.nothing else []
         parts += [f"{self.already} already there"] if self.already else []
-        parts += [f"{MANIFEST} there names all"] if not self.away else []
+        if not self.away:
+            parts.append(f"{MANIFEST} there {'is not written' if self.unlisted else 'names all'}")
         if self.stopped:
             parts.append("stopped; the same command goes on")
         elif self.away:
@@ -221,7 +224,13 @@ def restore_stores(
                     outcome.restored += 1
         except KeyboardInterrupt:
             outcome.stopped, last = True, open_store(target)  # which does not wait: that may be what was stopped
-        write_manifest(last)
+        try:
+            write_manifest(last)
+        except StoreError:
+            raise
+        except UserError as error:  # a record of another command: what was done here is told all the same
+            print(masked(f"scn: {error}"), file=sys.stderr)
+            outcome.unlisted = True
     except StoreError as error:
         print(masked(f"scn: {error}"), file=sys.stderr)
         outcome.away = True

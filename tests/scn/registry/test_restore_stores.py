@@ -256,7 +256,10 @@ def test_what_is_no_record_is_passed_over_or_named_before_anything_is_restored(
     status, _, err = command()
     assert (status, results(project)) == (1, {})
     assert err.endswith("/out/manifest/a.png.json is no record of a result: move it to another place.\n")
-    (records / "a.png.json").rename(records / "notes.json")
+    (records / "a.png.json").rename(records / "z.png.json")  # of another image: read when all is done
+    status, out, err = command()
+    assert (status, "; manifest.json there is not written" in out, "z.png.json is no rec" in err) == (1, True, True)
+    (records / "z.png.json").rename(records / "notes.json")
     assert command()[0] == 0
     check(project, photographs)
 
