@@ -152,7 +152,12 @@ def _read_run(params: Params, name: str) -> Run | None:
         evaluation=evaluation,
         config=config,
         version_url=receipt.url if receipt else None,
-        licences={corpus: str(index["licence"]) for corpus, index in indexes.items() if index.get("licence")},
+        licences={
+            corpus: str(index["licence"])
+            for corpus, index in indexes.items()
+            # A folder of one's own may be called like a corpus; of a split an index has no hash.
+            if index.get("licence") and ("/" in corpus or index.get("sha256") == corpora[corpus])
+        },
     )
 
 

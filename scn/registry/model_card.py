@@ -38,18 +38,20 @@ def kept_apart(params: Params, name: str, metrics: Metrics, config: Mapping[str,
 def licences(params: Params, name: str, config: Mapping[str, Any] | None = None) -> dict[str, str]:
     """Training corpus -> licence of its images as its index (indexes/<corpus>.json) has it, for the experiment `name`.
 
-    Corpora whose licence is not known, such as folders of one's own, are left out.
+    Corpora whose licence is not known, such as folders of one's own, are left out, even if one is called like a corpus.
 
     Args:
         config: the content of the model's config.json, which tells what it was trained on and began with.
     """
     config = config or {}
-    trained_on = config.get("training_corpora") or params.experiment(name).data.train
+    trained_on = config.get("training_corpora") or dict.fromkeys(params.experiment(name).data.train)
     found = {}
-    for reference in [*trained_on, *inherited_corpora(config)[0]]:
-        index = params.root / "indexes" / f"{reference.partition('/')[0]}.json"
+    for reference, sha256 in [*trained_on.items(), *inherited_corpora(config)[0].items()]:
+        file = params.root / "indexes" / f"{reference.partition('/')[0]}.json"
         with suppress(OSError, ValueError, KeyError, TypeError):
-            found[reference] = str(json.loads(index.read_bytes())["licence"])
+            index = json.loads(file.read_bytes())
+            if sha256 is None or "/" in reference or index["sha256"] == sha256:  # of a split an index has no hash
+                found[reference] = str(index["licence"])
     return found
 
 

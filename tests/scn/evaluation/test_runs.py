@@ -85,3 +85,11 @@ def test_a_model_that_ships(tmp_path: Path) -> None:
     assert list(run.training_corpora) == ["Train400"]
     with pytest.raises(UserError, match=r"lacks metrics\.json or config\.json: restore the folder from git"):
         read_shipped(tmp_path)
+
+
+def test_a_folder_that_is_called_like_a_corpus_has_no_licence_of_it(tmp_path: Path) -> None:
+    params, path = finish(tmp_path, EXPERIMENTS), tmp_path / "models/sr-x2/config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "training_corpora": {"mine": "a" * 64, "b": "b" * 64}}))
+    for name in ("mine", "b"):
+        (tmp_path / f"indexes/{name}.json").write_text(json.dumps({"licence": "free", "sha256": "b" * 64}))
+    assert next(iter(read_runs(params))).licences == {"b": "free"}

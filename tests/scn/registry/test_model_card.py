@@ -63,17 +63,24 @@ def test_the_model_card_says_how_it_was_made_and_under_which_licences(project: A
     config = json.loads(config_file.read_text())
     config |= {"steps": 7, "seconds": 61, "machine": "a processor, 2 CPUs", "commit": "f" * 40}
     config |= {"identity": {"train": {"loss": {"l1": 1.0}, "max_steps": 7}, "start_from": "e" * 64}}
-    corpora = {"sample/train": "a" * 64, "other": "b" * 64}  # one that --images of `data-prep shard` named, say
+    corpora = {
+        "sample/train": "a" * 64,
+        "other": "b" * 64,
+        "mine": "c" * 64,
+    }  # that --images of `data-prep shard` named
     config |= {"training_corpora": corpora, "start_from": "models/other"}
     config_file.write_text(json.dumps(config))
     (project.root / "indexes").mkdir()
     (project.root / "indexes" / "sample.json").write_text('{"licence": "free"}')
-    (project.root / "indexes" / "other.json").write_text('{"licence": "paid"}')
+    for called, sha256 in (("other", "b" * 64), ("mine", "d" * 64)):  # which was a folder, called like a corpus
+        index = json.dumps({"licence": "paid", "sha256": sha256})
+        (project.root / "indexes" / f"{called}.json").write_text(index)
     publish(project.params, NAME)
     card = card_of(project)
     for fact in (
         f"- `sample/train`, licence: free, SHA-256 of its images `{'a' * 64}`\n",
         f"- `other`, licence: paid, SHA-256 of its images `{'b' * 64}`\n",
+        f"- `mine`, licence: not known, SHA-256 of its images `{'c' * 64}`\n",
         f"7 steps, 61 s, on a processor, 2 CPUs, at commit `{'f' * 40}`:\n",
         f"    scn train --experiment {NAME} --plain \\\n",
         "      --set 'model.blocks=1' \\\n",
