@@ -5,6 +5,9 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from io import StringIO
 from pathlib import Path
@@ -175,6 +178,38 @@ def test_services_listen_on_loopback_are_limited_and_come_back() -> None:
         assert service["healthcheck"]["test"], name
         assert service["restart"] == "unless-stopped", name
     assert {each["spec"].get("type", "ClusterIP") for each in documents() if each["kind"] == "Service"} == {"ClusterIP"}
+
+
+class Healthy(BaseHTTPRequestHandler):
+    """Answers every request."""
+
+    def do_GET(self) -> None:
+        """Answers one request."""
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+def test_health_checks_go_through_no_proxy() -> None:
+    """Docker gives each container the proxies of ~/.docker/config.json."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Healthy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        asked = 0
+        for name, service in compose()["services"].items():
+            _, program, *words = service["healthcheck"]["test"]
+            if program == "python":
+                words = [re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{server.server_port}", word) for word in words]
+                own = {key: service["environment"][key] for key in ("NO_PROXY", "no_proxy")}
+                proxies = {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
+                done = subprocess.run([sys.executable, *words], env=proxies | own, capture_output=True, text=True)
+                assert done.returncode == 0, (name, done.stderr)
+                asked += 1
+            elif program == "wget":
+                assert words[1:3] == ["-Y", "off"]  # BusyBox's, which does not know NO_PROXY
+        server.shutdown()
+    assert asked == 5
 
 
 def test_containers_are_limited_probed_and_run_as_a_user() -> None:
