@@ -201,7 +201,7 @@ def _lines(run: Run) -> Iterator[Line]:
             model=str(figures["model"]),
             ensemble=str(figures["ensemble"]),
             gain=f"{figures['model'].psnr - figures['input'].psnr:+.2f}",
-            published="" if run.ships else run.version_url or "not published",
+            published="" if run.ships else run.published,
         )
 
 

@@ -31,7 +31,9 @@ class Run:
     config: Mapping[str, Any] = field(default_factory=dict)
     """The content of its config.json; empty if there is none here."""
     version_url: str | None = None
-    """The folder of the published version; None: it was not published."""
+    """The folder of the published version; None: these weights were not published."""
+    other_version: str | None = None
+    """The version, such as "v3", that was published last and holds other weights than were measured."""
     licences: Mapping[str, str] = field(default_factory=dict)
     """Training corpus -> licence of its images, where it is known."""
     ships: bool = False
@@ -42,6 +44,12 @@ class Run:
         """What scn.networks.build takes; None if the model is not here."""
         found = self.config.get("architecture")
         return found if isinstance(found, dict) else None
+
+    @property
+    def published(self) -> str:
+        """Where the weights are published, or that they are not, for people."""
+        other = f" ({self.other_version} holds other weights)" if self.other_version else ""
+        return self.version_url or f"not published{other}"
 
     @property
     def training_corpora(self) -> Mapping[str, str]:
@@ -144,6 +152,8 @@ def _read_run(params: Params, name: str) -> Run | None:
     if evaluation is None:
         return None
     receipt = _read(Receipt, params.root / "published" / f"{name}.json", f"run `dvc repro publish@{name}`")
+    noted = receipt.weights_sha256 if receipt else None
+    other = noted is not None and noted != evaluation.provenance.weights_sha256
     config = _json(params.root / "models" / name / "config.json")
     corpora = {**(config.get("training_corpora") or {}), **inherited_corpora(config)[0]}
     indexes = {corpus: _json(params.root / "indexes" / f"{corpus.partition('/')[0]}.json") for corpus in corpora}
@@ -151,7 +161,8 @@ def _read_run(params: Params, name: str) -> Run | None:
         name=name,
         evaluation=evaluation,
         config=config,
-        version_url=receipt.url if receipt else None,
+        version_url=receipt.url if receipt and not other else None,
+        other_version=receipt.version if receipt and other else None,
         licences={
             corpus: str(index["licence"])
             for corpus, index in indexes.items()

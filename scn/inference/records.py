@@ -154,6 +154,8 @@ class Receipt(Record):
     url: str
     """The version's folder in the store."""
     manifest_sha256: str
+    weights_sha256: str | None = None
+    """SHA-256 of the version's weights; None: the receipt is of an scn that did not note it."""
 
 
 def chosen_on(config: Mapping[str, Any]) -> list[str]:

@@ -157,8 +157,10 @@ def _receipts(params: Params, store: Store, whole: set[tuple[str, int]]) -> dict
     found = {}
     for experiment, number in whole:
         manifest = store.get(f"{version_folder(experiment, number)}/{MANIFEST}")
-        receipt = receipt_of(params, experiment, number, manifest).dumps()
-        found[hashlib.md5(receipt, usedforsecurity=False).hexdigest()] = f"{experiment}@v{number}"
+        receipt = receipt_of(params, experiment, number, manifest)
+        for written in (receipt, receipt.model_copy(update={"weights_sha256": None})):  # as it was written before
+            md5 = hashlib.md5(written.dumps(), usedforsecurity=False).hexdigest()
+            found[md5] = f"{experiment}@v{number}"
     return found
 
 

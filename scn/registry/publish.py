@@ -21,7 +21,7 @@ from scn.core.errors import UserError
 from scn.core.files import write_atomically
 from scn.inference.model_config import CARD, CONFIG, METRICS, WEIGHTS
 from scn.inference.records import Metrics, Receipt
-from scn.registry.manifest import MANIFEST, sha256
+from scn.registry.manifest import MANIFEST, read_manifest, sha256
 from scn.registry.pointers import LATEST, NOTHING, Pointer, read
 from scn.registry.rule import objection
 from scn.registry.signing import KEY, SIGNATURE, check_signature, signed, signing_key, vouched
@@ -132,11 +132,15 @@ def metrics_of(store: Store, experiment: str, version: str, trusted: Sequence[st
 
 def receipt_of(params: Params, experiment: str, number: int, manifest: bytes) -> Receipt:
     """Returns the receipt of version `number`, which has this manifest."""
+    weights = None
+    with suppress(UserError):  # damaged, or of a newer scn, in a store that is looked through
+        weights = read_manifest(manifest, MANIFEST).get(WEIGHTS)
     return Receipt(
         experiment=experiment,
         version=f"v{number}",
         url=f"{params.storage.url.rstrip('/')}/{version_folder(experiment, number)}",
         manifest_sha256=sha256(manifest),
+        weights_sha256=weights["sha256"] if weights else None,
     )
 
 

@@ -119,6 +119,8 @@ def _measurement(run: Run) -> Iterator[Fact]:
         yield Fact(name="code that measured self-ensemble, SHA-256", value=about.ensemble_code_sha256, code=True)
     if run.version_url:
         yield Fact(name="published as", value=run.version_url, code=True)
+    elif run.other_version:
+        yield Fact(name="published as", value=run.published)
     if not run.ships:
         yield Fact(name="made again by", value=f"dvc repro publish@{run.name}", code=True)
 

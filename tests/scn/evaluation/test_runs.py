@@ -8,6 +8,8 @@ from finished_runs import finish
 
 from scn import zoo
 from scn.core.errors import UserError
+from scn.evaluation.page.page import gather, render
+from scn.evaluation.report import lines
 from scn.evaluation.runs import left_out, read_curves, read_runs, read_shipped
 
 SHIPPED = Path(zoo.__file__).parent
@@ -37,6 +39,20 @@ def test_what_only_adds_to_a_report_may_be_missing_or_damaged(tmp_path: Path) ->
     first, second = read_runs(params)
     assert [first.architecture, first.version_url, dict(first.training_corpora)] == [None, None, {}]
     assert second.config == {}
+
+
+def test_a_version_with_other_weights_than_were_measured_is_not_named(tmp_path: Path) -> None:
+    params = finish(tmp_path, EXPERIMENTS)
+    path = tmp_path / "published/sr-x2.json"
+    receipt = json.loads(path.read_text())
+    for weights, published in (
+        ("w" * 64, receipt["url"]),
+        ("x" * 64, "not published (v1 holds other weights)"),
+    ):
+        path.write_text(json.dumps(receipt | {"weights_sha256": weights}))
+        runs = read_runs(params)
+        assert next(line.published for line in lines(runs)) == published
+        assert published in render(gather(params, timed=False))
 
 
 def test_figures_without_self_ensemble_are_told(tmp_path: Path) -> None:

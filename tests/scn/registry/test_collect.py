@@ -88,6 +88,15 @@ def test_what_the_lock_file_of_another_branch_names_is_kept(project: Any) -> Non
     assert found(params) == ["v1", "v3", "v4"]
 
 
+def test_what_a_lock_names_by_a_receipt_without_the_hash_of_weights_is_kept(project: Any) -> None:
+    params = keeping(project)
+    receipt = json.loads((project.root / "v2.json").read_text())
+    assert len(receipt.pop("weights_sha256")) == 64
+    (project.root / "v2.json").write_text(json.dumps(receipt, indent=1) + "\n")
+    (project.root / "dvc.lock").write_text(f"outs:\n- md5: {file_md5(project.root / 'v2.json')}\n")
+    assert found(params) == ["v1", "v3", "v4"]
+
+
 def test_what_a_lock_names_is_kept_though_the_store_has_moved(project: Any, capsys: pytest.CaptureFixture[str]) -> None:
     params = keeping(project)
     receipt = (project.root / "v2.json").read_bytes().replace(b"store/", b"old-place/")

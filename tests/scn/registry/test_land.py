@@ -147,6 +147,7 @@ def test_install_publishes_the_same_bytes_once(project: Any) -> None:
         version="v1",
         url=f"file://store/registry/{NAME}/v1",
         manifest_sha256=file_sha256(folder / "manifest.json"),
+        weights_sha256=file_sha256(folder / "model.safetensors"),
     )
     assert bytes_in(project.root / "store" / "registry" / NAME / "v1") == bytes_in(folder)
     assert install(project.params, folder) == receipt

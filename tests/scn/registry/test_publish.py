@@ -14,6 +14,7 @@ import torch
 
 from scn.config.params import Params
 from scn.core.errors import UserError
+from scn.core.hashing import file_sha256
 from scn.inference.model_files import load_model
 from scn.inference.records import Receipt
 from scn.registry.publish import latest, publish, versions
@@ -77,11 +78,12 @@ def test_a_version_holds_everything_and_the_receipt_says_where(project: Any) -> 
         version="v1",
         url=f"file://store/registry/{NAME}/v1",
         manifest_sha256=hashlib.sha256(manifest).hexdigest(),
+        weights_sha256=file_sha256(project.root / "models" / NAME / "model.safetensors"),
     )
-    # DVC keeps this file, and released versions read it: its form stays.
+    # DVC keeps this file, and released versions read it, which pass over keys they don't know: those they know stay.
     assert (project.root / "published" / f"{NAME}.json").read_text() == (
         f'{{\n "experiment": "{NAME}",\n "version": "v1",\n "url": "file://store/registry/{NAME}/v1",\n'
-        f' "manifest_sha256": "{receipt.manifest_sha256}"\n}}\n'
+        f' "manifest_sha256": "{receipt.manifest_sha256}",\n "weights_sha256": "{receipt.weights_sha256}"\n}}\n'
     )
     metrics = json.loads(store.get(f"registry/{NAME}/v1/metrics.json"))
     evaluation = json.loads((project.root / "evaluations" / NAME / "ensemble.json").read_text())
