@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 from alone import Alone
-from clusters import NODES, Cluster
+from clusters import NODES, RAYLET, Cluster
 from disturbances import KILLED, LOST, REFUSED, cut_off, s3_gone
 from projects import NAME, Results, training
 
@@ -56,6 +56,7 @@ def test_with_lanes_any_number_of_workers_on_any_machines_trains_the_same_weight
     cluster: Cluster, results: Results, alone: Alone, measured: list[Row]
 ) -> None:
     """It begins on two machines, of which one is killed, and goes on with one worker."""
+    cluster.nodes[NODES[1]].kill(RAYLET)  # else one of the workers may be there, and nobody on the one that is killed
     with cluster.command(*training("run.workers=2", LANES)) as running:
         running.wait_for(lambda: results.steps)
         measured.append(KILLED.strike(cluster, running, "training, 2 lanes", lambda: results.last_step_time))
