@@ -34,10 +34,15 @@ def write_atomically(path: Path, data: bytes, *, private: bool = False) -> None:
         with written_beside(path, lambda file: file.write(data), 0o600 if private else 0o666) as temporary:
             temporary.replace(path)
     except OSError as error:
-        told = f"{path} can't be written ({error.strerror})"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(f"{told}: make room there.") from None
-        raise UserError(f"{told}: name a file in a folder you may write to.") from None
+        raise unwritten(path, error) from None
+
+
+def unwritten(where: Path | str, error: OSError) -> UserError:
+    """The error for what can't be written to `where`: a DiskFullError if there is no room."""
+    told = f"{where} can't be written ({error.strerror})"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFullError(f"{told}: make room there.")
+    return UserError(f"{told}: name a file in a folder you may write to.")
 
 
 def check_local(option: str, path: Path, what: str) -> None:

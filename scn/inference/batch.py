@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from scn.core import terminal
 from scn.core.errors import DiskFullError, UserError
-from scn.core.files import write_atomically
+from scn.core.files import unwritten, write_atomically
 from scn.imaging.formats import Format, format_of, looks_like_an_image
 from scn.imaging.image_io import (
     Photograph,
@@ -156,8 +156,11 @@ def _write(job: Job, photograph: Photograph, restored: bool, quality: int | None
     if job.target:
         write_atomically(job.target, data)
     else:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        try:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        except OSError as error:
+            raise unwritten("The pipe", error) from None
     return restored
 
 

@@ -140,6 +140,19 @@ def test_pipes(small_project: Any, folder: Path) -> None:
     assert done.stderr.decode() == f"1 image restored by {model}, in the pipe\n"
 
 
+def test_a_full_disk_behind_the_pipe_is_told_as_that(
+    small_project: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = small_project.add_model("sr-x2")
+    monkeypatch.setattr("sys.argv", ["scn", "restore", str(folder / "a.png"), "-", "--model", str(model)])
+    with Path("/dev/full").open("w") as full, monkeypatch.context() as patched:
+        patched.setattr("sys.stdout", full)
+        with pytest.raises(SystemExit, match=r"^1$"):
+            scn.cli.main()
+    told = capfd.readouterr().err
+    assert told.startswith("scn: The pipe can't be written (No space left on device): make room there.\n")
+
+
 def test_a_pipe_gets_an_image_where_there_is_nothing_to_restore(
     small_project: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
 ) -> None:
