@@ -104,7 +104,7 @@ def _check(pointer: Pointer, seen: Pointer, experiment: str, name: str, params: 
 
 def was_seen(experiment: str, params: Params) -> bool:
     """True if a signed name of an experiment's versions was seen here: what is published can't have been nothing."""
-    return bool(params.registry.trusted) and any((params.root / SEEN / experiment).rglob("*.json"))
+    return bool(params.registry.trusted) and any((params.root / SEEN / experiment).glob("*.json"))
 
 
 def standing(found: Pointer, experiment: str, name: str, params: Params) -> tuple[Pointer, bool]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from files_found import files_found
 from photo_folder import SIZES, picture, write_photos
 from PIL import Image
 
@@ -37,9 +38,7 @@ def reused(experiment: str = "sr-x2", **options: object) -> int:
 
 
 def tars(folder: str = ".scn/store") -> dict[Path, int]:
-    # os.walk, as rglob fails where a writer's folder of temporary files goes while it looks.
-    found = [Path(place, name) for place, _, names in os.walk(folder) for name in names if name.endswith(".tar")]
-    return {path: path.stat().st_mtime_ns for path in found}
+    return {path: path.stat().st_mtime_ns for path in files_found(Path(folder), "*.tar")}
 
 
 def test_the_manifest_says_what_is_there_and_how_it_was_made(project: Path, configure: Configure) -> None:

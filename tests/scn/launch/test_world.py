@@ -15,6 +15,7 @@ import psutil
 import pytest
 import torch
 import torch.distributed as dist
+from files_found import files_found
 from named_pictures import experiment
 
 from scn.config.params import Params
@@ -189,7 +190,7 @@ def test_with_lanes_1_2_and_4_processes_give_the_same_bits_and_may_change_on_the
     scn = [sys.executable, "-m", "scn.cli", "train", "-e", "dn-s25", "--plain", "--params", str(params.path)]
     torchrun = [str(TORCHRUN), "--standalone", "--no-python", "--nproc-per-node"]
     with subprocess.Popen([*torchrun, "4", *scn], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as four:
-        while not list((params.root / ".scn/runs").rglob("step-*")):
+        while not files_found(params.root / ".scn/runs", "step-*"):
             assert four.poll() is None, four.communicate()[0]
             time.sleep(0.01)
         started = psutil.Process(four.pid).children(recursive=True)

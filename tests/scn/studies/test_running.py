@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from files_found import files_found
 from typer.testing import CliRunner
 
 from scn.cli import app
@@ -165,7 +166,7 @@ def test_a_killed_study_ends_with_the_same_bits(studied: Params, tiny: Tiny, tmp
     )
     running = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     runs = tmp_path / "killed" / ".scn" / "runs" / f"{TABLE}-pspnet-0"
-    while not list(runs.rglob("step-*.pt")):  # the second of three has a checkpoint, and is not finished
+    while not files_found(runs, "step-*.pt"):  # the second of three has a checkpoint, and is not finished
         assert running.poll() is None, "it ended before it could be killed"
         time.sleep(0.01)
     os.kill(running.pid, signal.SIGKILL)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from files_found import files_found
 from safetensors.torch import save
 
 from scn.config.params import Params, load_params
@@ -114,9 +115,9 @@ def test_a_run_killed_at_random_steps_ends_with_the_same_bits(
     command = [sys.executable, "-m", "scn.cli", "train", "-e", name, "--plain", "--params", str(killed.path)]
     folder, moment = killed.root / ".scn" / "runs" / name, random.Random()
     for _ in range(2):
-        before = set(folder.rglob("step-*"))
+        before = files_found(folder, "step-*")
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-            while not set(folder.rglob("step-*")) - before:
+            while not files_found(folder, "step-*") - before:
                 assert process.poll() is None, process.communicate()[0]
                 time.sleep(0.005)
             time.sleep(moment.uniform(0, 0.3))
@@ -131,7 +132,7 @@ def test_a_run_killed_at_random_steps_ends_with_the_same_bits(
     for curve in ("loss", "psnr_pictures-test"):
         mine, theirs = (root / f"curves/{name}/plots/metrics/{curve}.tsv" for root in (killed.root, params.root))
         assert mine.read_text() == theirs.read_text()
-    assert not folder.exists() or not list(folder.rglob("step-*"))
+    assert not folder.exists() or not files_found(folder, "step-*")
 
 
 @pytest.mark.parametrize("older", [False, True])
