@@ -41,7 +41,7 @@ def restore(
         typer.Option(help="Enlarge by this factor, 1.5 to 16: by the models, else the nearest network, then bicubic."),
     ] = None,
     strength: Annotated[
-        float, typer.Option(min=0, max=1, help="Mix input and result: 0 is the input, 1 the result.")
+        float, typer.Option(metavar="0..1", help="Mix input and result: 0 is the input, 1 the result.")
     ] = 1,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Take folders in folders, too.")] = False,
     as_format: Annotated[
@@ -82,10 +82,12 @@ def restore(
 
     if len(paths) < 2:
         raise UserError("Name a photograph or a folder, and where the result is to go: scn restore IN OUT.")
-    if model is None and scale is None:
+    if not model and scale is None:
         raise UserError("Name a model with --model (`scn models list` lists them), or a factor with --scale.")
     _one_of("--chroma", chroma, ("restore", "keep"))
     _one_of("--precision", precision, ("auto", "float32", "bfloat16"))
+    if not 0 <= strength <= 1:  # nor is nan, of which an option's own limits say something else
+        raise UserError(f"--strength: {strength:g} is out of range: give 0 to 1.")
     side = _side(tile)
     if web := next((path for path in paths if path.startswith(("http://", "https://"))), None):
         raise UserError(f"{web} is an address, and nothing is fetched from the web: download it first.")

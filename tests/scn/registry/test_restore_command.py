@@ -307,6 +307,8 @@ def test_an_enlargement_that_memory_can_not_hold_is_refused_before_it_begins(
     [
         (["a.png"], "Name a photograph or a folder, and where the result is to go"),
         (["a.png", "out.png"], "Name a model with --model"),
+        (["a.png", "out.png", "-m", ""], "Name a model with --model"),
+        (["a.png", "out.png", "-m", "MODEL", "--strength", "nan"], "--strength: nan is out of range: give 0 to 1"),
         (["a.png", "out.png", "--scale", "2"], "There is no model for super-resolution: publish one"),
         (["a.png", "out.png", "-m", "MODEL", "--scale", "17"], "--scale: 17 is out of range: give 1.5 to 16"),
         (["a.png", "out.png", "-m", "MODEL", "--scale", "nan"], "--scale: nan is out of range: give 1.5 to 16"),
