@@ -122,7 +122,7 @@ def _from_url(params: Params, place: Place, asked: str) -> None:
         if place.found is None or place.found != place.target or not (origin := origin_of(place.target)):
             return place.found is not None  # the user put it there
         if archive.md5 and origin.get("md5") != archive.md5:
-            return False  # an older version noted none: whoever asks for one gets the archive once more, verified
+            return False  # whoever asks for one now gets the archive once more, verified
         held = _read_lock(_lock_path(params)).get(url)  # another machine may have committed another content
         expected = archive.sha256 or (held and held.sha256) or origin.get("sha256")
         return origin.get("url") == url and origin.get("sha256") == expected

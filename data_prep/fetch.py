@@ -256,9 +256,7 @@ class _Part:
         noted, etag, modified = about.get("validator", ""), headers.get("ETag", ""), headers.get("Last-Modified", "")
         if noted.startswith('"') and etag:
             return bool(etag.removeprefix("W/") == noted)
-        dated = about.get(
-            "modified", "" if noted.startswith('"') else noted
-        )  # older versions noted the validator alone
+        dated = about.get("modified", "")
         return not (dated and modified) or modified == dated
 
     def discard(self) -> None:

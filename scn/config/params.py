@@ -34,21 +34,8 @@ from scn.storage.writers import check_writers
 PARAMS_FILE = Path("params.yaml")
 """The configuration file, relative to the project's folder."""
 _SETTABLE = ("data", "model", "train", "run")
-_RENAMED = {
-    "train": {
-        **{"batch": "train.batch_size", "patch": "train.patch_size", "warm_up": "train.warmup_steps"},
-        **{"hold": "train.hold_epochs", "halve_every": "train.halve_every_epochs", "clip": "train.max_grad_norm"},
-        **{"ema": "train.ema_decay", "take": "train.take_best_every", "start_from": "start_from"},
-        **{
-            "feed": "train.group_mib (in MiB; null: all images at once)",
-            "wait": "run.cluster_timeout_s",
-            "patience": "run.store_timeout_s",
-        },
-        "keep": "run.keep_checkpoints",
-        **{key: f"run.{key}" for key in RunConfig.model_fields},
-    }
-}
-"""Section -> key of an earlier version -> dotted key that stands for it now."""
+_RENAMED = {"train": {"start_from": "start_from", **{key: f"run.{key}" for key in RunConfig.model_fields}}}
+"""Section -> key that stands elsewhere -> its dotted key."""
 
 
 Level = Annotated[int, Field(ge=1)]
@@ -300,7 +287,7 @@ def load_params(path: Path | str = PARAMS_FILE, settings: Iterable[str] = (), ex
     return Params(
         path=path,
         storage=document.storage,
-        run=check(RunConfig, document.run, path, "run", _RENAMED.get("run")),
+        run=check(RunConfig, document.run, path, "run"),
         registry=document.registry,
         collect=document.collect,
         corpora=document.corpora,

@@ -31,7 +31,7 @@ def check(
         raw: the section's keys and values.
         source: where `raw` was read, named first in a message: a path, or a few words.
         place: the dotted key of the section in `source`; "" for the top level.
-        renamed: key of an earlier version -> the dotted key that stands for it now.
+        renamed: key that stands elsewhere -> its dotted key.
     Raises:
         UserError: for the first mistake, with its key; for an unknown key, with the nearest known one, or a text that
             is none of those that the key may have, it is UnknownNameError.

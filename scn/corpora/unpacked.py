@@ -46,17 +46,14 @@ def seems_current(archive: Path, target: Path) -> bool:
 
 def holds(target: Path, sha256: str) -> bool:
     """Returns True if the folder `target` was unpacked from an archive of one's own with the content `sha256`."""
-    return _from_own(target) and origin_of(target).get("sha256") == sha256
+    origin = origin_of(target)
+    return "stamp" in origin and origin.get("sha256") == sha256
 
 
 def comes_from(archive: Path, target: Path) -> bool:
     """Returns True if `target` was unpacked from an archive of one's own of this name, whatever it held then."""
-    return _from_own(target) and origin_of(target).get("archive") == archive.name
-
-
-def _from_own(target: Path) -> bool:
     origin = origin_of(target)
-    return "stamp" in origin or "mtime_ns" in origin  # which older versions wrote
+    return "stamp" in origin and origin.get("archive") == archive.name
 
 
 def stamp_of(archive: Path) -> str:

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import os
 import shutil
 import signal
@@ -120,16 +119,6 @@ def test_what_does_not_tell_of_a_change_is_continued(server: Server, tmp_path: P
     fetch(Archive(urls=[url]), tmp_path / "a.zip")
     assert (tmp_path / "a.zip").read_bytes() == CONTENT
     assert [asked for _, asked in server.requests] == ["bytes=100000-"]
-
-
-def test_what_a_part_of_an_older_version_came_from_is_compared(server: Server, tmp_path: Path) -> None:
-    url = server.put("/a.zip", CONTENT, etag="", modified=OLD)
-    interrupted(url, tmp_path / "a.zip", server)
-    about = {"url": url, "validator": OLD, "total": len(CONTENT)}
-    (tmp_path / "a.zip.part.json").write_text(json.dumps(about))
-    server.put("/a.zip", CONTENT[::-1], etag="", modified=NEW, if_range=False)
-    fetch(Archive(urls=[url]), tmp_path / "a.zip")
-    assert (tmp_path / "a.zip").read_bytes() == CONTENT[::-1]
 
 
 class Sparing(io.FileIO):

@@ -33,7 +33,6 @@ PARAMS = Path(__file__).resolve().parents[3] / "params.yaml"
         ("batch_size: 8", "batch_size: eight", r"train\.batch_size: input should be a valid integer"),
         ("batch_size: 8", "batch_size: 0", r"train\.batch_size: input should be greater than or equal to 1"),
         ("workers: 1", "workers: 3", r"train\.batch_size of sr-x2: 8 can't be split evenly among 3 workers"),
-        ("  batch_size:", "  batch:", r"train\.batch is called train\.batch_size now: rename it"),
         ("  seed:", "  log_every: 5\n  seed:", r"train\.log_every is called run\.log_every now: rename it"),
         (
             "  seed: 0",
