@@ -59,6 +59,8 @@ class Outcome:
     """Ctrl-C came before all were done."""
     full: bool = False
     """There was no room for a result, so that the rest was not begun."""
+    left: int = 0
+    """How many images were not begun, or not ended."""
 
 
 def restore_all(jobs: Sequence[Job], restore: Restore, quality: int | None = None) -> Outcome:
@@ -117,6 +119,8 @@ def restore_all(jobs: Sequence[Job], restore: Restore, quality: int | None = Non
             outcome.stopped = True
             reading.shutdown(wait=False, cancel_futures=True)
             settle(0)
+    done = len(outcome.restored) + len(outcome.failed) + len(outcome.nothing) + outcome.copied
+    outcome.left = len(jobs) - done
     return outcome
 
 

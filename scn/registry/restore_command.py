@@ -178,6 +178,8 @@ def _last_line(outcome: "Outcome", todo: "Plan", by: str, target: str) -> str:
         parts.append(f"{len(todo.already)} already there (--overwrite restores them again)")
     if todo.left_out:
         parts.append(f"left out: {_some(todo.left_out)}")
+    if outcome.left:
+        parts.append(f"{outcome.left} left to do")
     if outcome.stopped:
         parts.append("stopped; the same command goes on")
     elif outcome.full:
