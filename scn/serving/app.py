@@ -216,7 +216,7 @@ Owner = Annotated[str, Query(max_length=64)]
 
 def _from_the_page(x_scn: Annotated[str | None, Header()] = None) -> None:
     if x_scn is None:
-        raise HTTPException(403, "Only the page may ask for this: send the header X-SCN.")
+        raise HTTPException(403, "The header X-SCN is missing: send it, with any value (docs/serving-api.md).")
 
 
 async def _receive(request: Request, file: Path, name: str, limits: Limits) -> None:
@@ -243,13 +243,13 @@ def _admitted(jobs: Jobs, restorer: Restorer, limits: Limits, wanted: Wanted, ow
         raise HTTPException(
             413,
             f"The result of {wanted.name} would have {result:.6g} megapixels, and {limits.megapixels:g} are "
-            "allowed: enlarge less, or use `scn restore`.",
+            "allowed: enlarge less, or have it served with a larger --megapixels.",
         )
     if largest > limits.megapixels:
         raise HTTPException(
             413,
             f"{wanted.name} would have {largest:.6g} megapixels before it is reduced to {result:.6g}, and "
-            f"{limits.megapixels:g} are allowed: cut it into parts, or use `scn restore`.",
+            f"{limits.megapixels:g} are allowed: cut it into parts, or have it served with a larger --megapixels.",
         )
     return jobs.submit(wanted, about, owner, file)
 

@@ -124,7 +124,7 @@ def test_chroma_may_be_kept(served: Served) -> None:
         (png(), {"model": ""}, 422, "Name a model, or a factor"),
         (bytes(2**22 + 1), {}, 413, "a.png has more than 4 MiB"),
         (png(height=200, width=300), {}, 413, "would have 0.06 megapixels, and 0.05 are allowed"),
-        (png(height=80, width=200), {"model": "sr-x2"}, 413, "enlarge less"),
+        (png(height=80, width=200), {"model": "sr-x2"}, 413, "enlarge less, or have it served with a larger --megap"),
         (png(height=90, width=90), {"model": "sr-x2", "factor": 2.5}, 413, "would have 0.050625 megapixels, and 0.05 "),
         (
             png(height=130, width=160),
@@ -203,7 +203,9 @@ def test_folders_are_no_models_and_hide_none(served: Served, small_project: Any,
 
 def test_other_sites_get_nothing(served: Served) -> None:
     url = f"{served.url}api/jobs"
-    assert requests.post(url, data=png(), timeout=60).status_code == 403
+    refused = requests.post(url, data=png(), timeout=60)
+    assert refused.status_code == 403
+    assert refused.json() == {"error": "The header X-SCN is missing: send it, with any value (docs/serving-api.md)."}
     estimate = f"{served.url}api/estimate?pixels=1&model=dn-s25"  # which loads a model
     assert requests.get(estimate, timeout=60).status_code == 403
     assert requests.get(served.url, headers={"Host": "elsewhere.example"}, timeout=60).status_code == 400
