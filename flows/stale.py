@@ -37,6 +37,11 @@ def stale_experiments(
         UserError: if DVC can't tell.
     """
     refusals: list[str] = []
+
+    def refused(sentence: str) -> None:
+        refusals.append(sentence)
+        warn(sentence)
+
     (project / RUNS).mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="stale-", dir=project / RUNS))
     try:
@@ -49,16 +54,14 @@ def stale_experiments(
             target = f"publish@{name}"
             stages = stages_of(folder, target)
             if not refusals:
-                push_again(folder, branch_of(name), refusals.append)
-                push_outputs(folder, stages, line_written, refusals.append)
+                push_again(folder, branch_of(name), refused)
+                push_outputs(folder, stages, line_written, refused)
             _dvc(folder, "checkout", "--quiet", "--allow-missing", "--force", *stages)
             for look in (stage for stage in stages if stage.startswith("look@")):
                 run_stage(folder, look, line_written)
             changes: dict[str, list[Any]] = json.loads(_dvc(folder, "status", "--json", "--with-deps", target))
             if any(change != "always changed" for stage in changes.values() for change in stage):
                 found.append(name)
-        for refusal in refusals:
-            warn(refusal)
         return found
     except StageFailed as error:
         raise UserError(f"DVC can't tell what is stale ({error}): mend that and run the flow again.") from None

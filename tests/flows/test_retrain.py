@@ -17,6 +17,7 @@ from flows.stages import DVC, run_command, stages_of
 from flows.stale import stale_experiments
 from flows.workspace import find_commit, make_workspace, params_at
 from scn.config.params import load_params
+from scn.core.errors import UserError
 from tests.flows.conftest import PARAMS, MakeScratch, commit_all, end_when, run
 
 
@@ -125,13 +126,13 @@ stages:
 """
 
 
-def stale(project: Path, names: list[str]) -> list[str]:
-    commit = find_commit(project, None)
-    return stale_experiments(project, commit, params_at(project, commit), names, print, no_warning)
-
-
 def no_warning(sentence: str) -> None:
     raise AssertionError(sentence)
+
+
+def stale(project: Path, names: list[str], warn: Warn = no_warning) -> list[str]:
+    commit = find_commit(project, None)
+    return stale_experiments(project, commit, params_at(project, commit), names, print, warn)
 
 
 def record_run(project: Path, warn: Warn) -> None:
@@ -170,7 +171,12 @@ def test_an_experiment_whose_record_another_dvc_wrote_is_stale_until_it_is_run(
     assert stale(project, ["sr-x2"]) == []
 
 
-def test_remotes_that_were_away_get_what_is_up_to_date(make_scratch: MakeScratch, tmp_path: Path) -> None:
+def test_remotes_that_were_away_get_what_is_up_to_date(
+    make_scratch: MakeScratch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*words: Any) -> str:
+        raise UserError("no answer")
+
     project, hub = make_scratch("echo weights > models/${key}"), tmp_path / "hub.git"
     with (project / ".dvc/config").open("a") as config:
         config.write("[core]\n    remote = local\n['remote \"local\"']\n    url = ../.scn/dvc-remote\n")
@@ -179,6 +185,12 @@ def test_remotes_that_were_away_get_what_is_up_to_date(make_scratch: MakeScratch
     warnings: list[str] = []
     record_run(project, warnings.append)
     assert len(warnings) == 1
+
+    with monkeypatch.context() as patched:
+        patched.setattr("flows.stale._dvc", fails)
+        with pytest.raises(UserError, match="no answer"):
+            stale(project, ["sr-x2"], warnings.append)
+    assert len(warnings) == 2  # what a remote refused is told, whatever comes after it
 
     run(tmp_path, "git", "init", "--quiet", "--bare", str(hub))
     assert stale(project, ["sr-x2"]) == []
