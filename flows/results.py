@@ -7,6 +7,7 @@ again on top of it.
 """
 
 import random
+import re
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -55,11 +56,11 @@ def record(
     Returns:
         the new commit, or the tip of the branch if that says the same.
     Raises:
-        UserError: if the branch can't be moved.
+        UserError: if the branch can't be moved, or a dvc.lock that its runs or the commit left is none.
     """
     remote = remote_of(project)
     lock = workspace / LOCK
-    own = _stages(lock.read_text()) if lock.is_file() else {}
+    own = _stages(lock.read_text(), str(workspace)) if lock.is_file() else {}
     kept = {name: entry for name, entry in own.items() if name in stages}
     refusal = ""
     for attempt in range(_ATTEMPTS):
@@ -77,6 +78,8 @@ def record(
                     f"{branch} is checked out in {project}, so that nothing can be committed to it: switch to another "
                     "branch there."
                 ) from None
+            if stands := _in_the_way(str(error)):
+                raise UserError(f"{branch} can't be made, as {project} has a {stands}: rename that one.") from None
             if attempt == _ATTEMPTS - 1:
                 raise
         time.sleep(random.uniform(0.1, 0.5) * (attempt + 1))  # another run was faster
@@ -120,8 +123,16 @@ def _refusal(project: Path, remote: str, commit: str, branch: str) -> str:
         try:
             git(project, "push", "--quiet", remote, f"{commit}:refs/heads/{branch}", seconds=_REMOTE_SECONDS)
         except UserError as error:
+            if stands := _in_the_way(str(error)):
+                return f"{branch} is not pushed to {remote}, which has a {stands}: rename that one there."
             return f"{branch} is not pushed to {remote}: {masked(str(error))}"
     return ""
+
+
+def _in_the_way(refusal: str) -> str:
+    """What keeps git from making a branch, which is a file in folders: "branch runs" for runs/sr-x2; "" if nothing."""
+    found = re.search(r"'refs/heads/([^']+)' exists; cannot create", refusal)
+    return f"branch {found[1]}" if found else ""
 
 
 def _outrun(refusal: str) -> bool:
@@ -148,14 +159,20 @@ def _tips(project: Path, workspace: Path, branch: str, remote: str) -> list[str]
 def _lock(workspace: Path, commit: str) -> dict[str, Any]:
     """The stages of dvc.lock in a commit; none if it has no such file."""
     found = git(workspace, "ls-tree", commit, LOCK)
-    return _stages(git(workspace, "show", f"{commit}:{LOCK}")) if found else {}
+    return _stages(git(workspace, "show", f"{commit}:{LOCK}"), f"commit {commit[:9]}") if found else {}
 
 
-def _stages(text: str) -> dict[str, Any]:
-    """Stage -> what a dvc.lock says of it, as DVC reads it."""
+def _stages(text: str, where: str) -> dict[str, Any]:
+    """Stage -> what a dvc.lock says of it, as DVC reads it. Raises UserError if it is none."""
+    from dvc.exceptions import DvcException
     from dvc.utils.serialize import parse_yaml
 
-    stages: dict[str, Any] = (parse_yaml(text, LOCK) or {}).get("stages") or {}
+    try:
+        stages: dict[str, Any] = dict((parse_yaml(text, LOCK) or {}).get("stages") or {})
+    except (DvcException, AttributeError, TypeError, ValueError):
+        raise UserError(
+            f"{LOCK} of {where} can't be read: put an earlier one (`git log {LOCK}`) in a new commit on that branch."
+        ) from None
     return stages
 
 

@@ -159,6 +159,7 @@ def git(folder: Path, *arguments: str, settings: Mapping[str, str] | None = None
         raise UserError(f"`{' '.join(command)}` took longer than {seconds:g} s: see if its remote answers.") from None
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-        words = next((line for line in reversed(lines) if "rejected]" in line), lines[-1])
+        why = (line for words in ("cannot lock ref", "rejected]") for line in reversed(lines) if words in line)
+        words = next(why, lines[-1]).strip()
         raise UserError(f"`{' '.join(command)}` failed ({words}): mend that and run the flow again.")
     return done.stdout.removesuffix("\n")

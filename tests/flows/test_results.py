@@ -271,6 +271,33 @@ def test_a_branch_that_is_checked_out_is_one_sentence(make_scratch: MakeScratch,
         record(project, tmp_path / "one", commit, "runs/sr-x2", STAGES[:1], "one", no_warning)
 
 
+def test_a_branch_that_is_called_runs_is_in_the_way_and_one_sentence(tmp_path: Path) -> None:
+    lab, hub = Lab(tmp_path), tmp_path / "hub.git"
+    run(tmp_path, "git", "init", "--quiet", "--bare", str(hub))
+    run(lab.project, "git", "remote", "add", "origin", str(hub))
+    commit = lab.commit(train__a="a0")
+    run(lab.project, "git", "push", "--quiet", "origin", "main:refs/heads/runs")
+    lab.record(commit, train__a="a1")
+    assert lab.log == ["runs/a is not pushed to origin, which has a branch runs: rename that one there."]
+    run(lab.project, "git", "branch", "--delete", "--force", "runs/a")
+    run(lab.project, "git", "branch", "runs")
+    with pytest.raises(UserError, match=r"^runs/a can't be made, as .+/project has a branch runs: rename that one\.$"):
+        lab.record(commit, train__a="a1")
+
+
+@pytest.mark.parametrize("text", ["stages: {", "- train", "train", "stages: train"])
+def test_a_record_that_is_none_is_one_sentence(tmp_path: Path, text: str) -> None:
+    lab = Lab(tmp_path)
+    commit = lab.commit(train__a="a0")
+    lab.record(commit, train__a="a1")
+    run(lab.project, "git", "checkout", "--quiet", "runs/a")
+    (lab.project / "dvc.lock").write_text(text)
+    damaged = commit_all(lab.project)
+    run(lab.project, "git", "checkout", "--quiet", "main")
+    with pytest.raises(UserError, match=rf"^dvc\.lock of commit {damaged[:9]} can't be read: put an earlier one"):
+        lab.record(commit, train__a="a2")
+
+
 STUBBORN = "trap : TERM\necho $$\nwhile :; do sleep 1; done\n"
 FLOW = """\
 import sys
