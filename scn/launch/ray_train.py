@@ -17,7 +17,7 @@ from scn.core.errors import Stopped, UserError
 from scn.core.ray import alive_nodes, cpus_per_worker, start_ray, stop_ray, wait_for_room
 from scn.launch.ray_group import RESTARTS, Group
 from scn.launch.watch import Watch
-from scn.launch.world import asked_threads
+from scn.launch.world import asked_threads, tell_of_threads
 from scn.monitoring.progress import say
 from scn.storage.base import StoreError
 from scn.training.arithmetic import fixed_threads
@@ -62,6 +62,7 @@ def _drive(
     run: Run, results: tuple[str, Any], callbacks: Callbacks, stopping: Callable[[], str], threads: int | None
 ) -> None:
     name, cpus = run.experiment.name, cpus_per_worker(run.experiment.run.workers)
+    tell_of_threads(run.experiment, cpus)
     threads = threads or fixed_threads(run.experiment) or asked_threads() or cpus
     # More threads than a worker's CPUs, where a run has moved to smaller machines, are slower and the same bits.
     bundle = {"GPU": 1.0} if _uses_gpus(run.experiment.run) else {"CPU": float(min(threads, cpus))}

@@ -13,6 +13,8 @@ from scn.config.params import Experiment
 from scn.config.run import RunConfig
 from scn.core.cpus import cpu_count
 from scn.core.errors import Stopped, UserError
+from scn.monitoring.progress import say
+from scn.training.arithmetic import fixed_threads
 from scn.training.world import World
 
 
@@ -35,6 +37,7 @@ def plain_world(experiment: Experiment) -> Iterator[World]:
                 f"or start it with `torchrun --nproc-per-node {config.workers} --no-python`."
             )
         device = torch.device("cuda" if wants_gpu(config, torch.cuda.device_count(), 1) else "cpu")
+        tell_of_threads(experiment, cpu_count())
         yield World(device=device, threads=asked_threads() or cpu_count())
         return
 
@@ -49,6 +52,8 @@ def plain_world(experiment: Experiment) -> Iterator[World]:
     # torchrun sets OMP_NUM_THREADS to 1 where there are several.
     threads = (asked_threads() if here == 1 else None) or max(1, cpu_count() // here)
     gpu = wants_gpu(config, torch.cuda.device_count(), here)
+    if not rank:
+        tell_of_threads(experiment, max(1, cpu_count() // here))
     device = torch.device("cuda", local_rank) if gpu else torch.device("cpu")
     if gpu:
         torch.cuda.set_device(device)
@@ -69,6 +74,16 @@ def plain_world(experiment: Experiment) -> Iterator[World]:
     # After another error, perhaps of one rank alone, NCCL might wait there for the others, and they for this one: the
     # process ends instead, and torchrun ends the others.
     dist.destroy_process_group()
+
+
+def tell_of_threads(experiment: Experiment, cpus: int) -> None:
+    """Prints a sentence if the recipe fixes more threads than a process has CPUs; it stays in force, for its bits."""
+    if (threads := fixed_threads(experiment) or 1) > cpus:
+        say(
+            experiment.name,
+            f"train.threads is {threads} and a worker has {cpus} CPU{'s' * (cpus > 1)}: steps take longer than with "
+            "as few, whose last bits are others; lower the key if nobody needs these bits",
+        )
 
 
 def patience(config: RunConfig) -> timedelta:

@@ -42,9 +42,10 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> Groups:
     return make
 
 
-def drive() -> None:
+def drive(threads: int | None = None) -> None:
     config = SimpleNamespace(workers=1)
-    experiment: Any = SimpleNamespace(name="sr-x2", run=config, worker_counts=lambda: [1])
+    train = SimpleNamespace(threads=threads, lanes=0)
+    experiment: Any = SimpleNamespace(name="sr-x2", train=train, run=config, worker_counts=lambda: [1])
     ray_train._drive(SimpleNamespace(experiment=experiment), ("", None), None, lambda: "", 1)  # type: ignore[arg-type]
 
 
@@ -63,3 +64,9 @@ def test_workers_that_fail_without_a_newer_checkpoint_are_given_up(groups: Group
     with pytest.raises(UserError, match=r"^rank 0 died too often\.$"):
         drive()
     assert list(left) == [(6, False)]
+
+
+def test_more_threads_than_a_worker_has_cpus_are_told(groups: Groups, capsys: pytest.CaptureFixture[str]) -> None:
+    groups([(1, False)])
+    drive(threads=2)
+    assert capsys.readouterr().out.startswith("sr-x2: train.threads is 2 and a worker has 1 CPU: steps take longer")

@@ -50,6 +50,14 @@ def test_alone_it_is_the_only_process() -> None:
         assert not dist.is_initialized()
 
 
+def test_more_threads_than_cpus_are_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scn.launch.world.cpu_count", lambda: 2)
+    with plain_world(experiment(use_gpu=False, threads=2)):
+        assert capsys.readouterr().out == ""
+    with plain_world(experiment(use_gpu=False, threads=10_000)):
+        assert capsys.readouterr().out.startswith("sr-2: train.threads is 10000 and a worker has 2 CPUs: steps take")
+
+
 def test_a_process_of_torchrun_joins_the_others_and_leaves(as_torchrun_does: Callable[[int, int], None]) -> None:
     as_torchrun_does(0, 1)
     with plain_world(experiment(workers=4, use_gpu=False)) as world:
