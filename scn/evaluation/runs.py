@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from scn.config.params import Params
 from scn.core.errors import UserError
 from scn.core.hashing import file_sha256
+from scn.corpora.licences import licence_in
 from scn.evaluation.results import Evaluation, SetResult, figures_of, result_file
 from scn.inference.model_config import WEIGHTS, inherited_corpora
 from scn.inference.records import Figures, Metrics, Receipt, Record
@@ -164,10 +165,9 @@ def _read_run(params: Params, name: str) -> Run | None:
         version_url=receipt.url if receipt and not other else None,
         other_version=receipt.version if receipt and other else None,
         licences={
-            corpus: str(index["licence"])
+            corpus: licence
             for corpus, index in indexes.items()
-            # A folder of one's own may be called like a corpus; of a split an index has no hash.
-            if index.get("licence") and ("/" in corpus or index.get("sha256") == corpora[corpus])
+            if (licence := licence_in(index, corpus, str(corpora[corpus])))
         },
     )
 

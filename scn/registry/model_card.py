@@ -7,6 +7,7 @@ from typing import Any
 
 from scn.config.params import Experiment, Params
 from scn.core.errors import UserError
+from scn.corpora.licences import licence_in
 from scn.evaluation.protocols import protocol
 from scn.evaluation.report import markdown_table
 from scn.inference.model_config import BEGINNING, inherited_corpora
@@ -48,10 +49,9 @@ def licences(params: Params, name: str, config: Mapping[str, Any] | None = None)
     found = {}
     for reference, sha256 in [*trained_on.items(), *inherited_corpora(config)[0].items()]:
         file = params.root / "indexes" / f"{reference.partition('/')[0]}.json"
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            index = json.loads(file.read_bytes())
-            if sha256 is None or "/" in reference or index["sha256"] == sha256:  # of a split an index has no hash
-                found[reference] = str(index["licence"])
+        with suppress(OSError, ValueError):
+            if licence := licence_in(json.loads(file.read_bytes()), reference, sha256):
+                found[reference] = licence
     return found
 
 

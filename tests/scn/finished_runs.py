@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from scn.config.params import Params, load_params
+from scn.core.hashing import digest
 from scn.evaluation.metrics import psnr
 from scn.evaluation.protocols import protocols_of
 from scn.evaluation.results import picture_file, result_file
@@ -20,6 +21,8 @@ ALL_TEN = {
     **{f"dn-s{level}": ("dn", level) for level in (15, 25, 50)},
     **{f"car-q{level}": ("car", level) for level in (10, 20, 30, 40)},
 }
+IMAGES = [{"name": "train/0001.png", "sha256": "9" * 64}]
+TRAINED_ON = digest([["train/0001.png", "9" * 64]])
 NOISE = {"input": 20.0, "model": 8.0, "ensemble": 7.0}
 """Method -> the standard deviation of the error of its pictures."""
 
@@ -43,7 +46,7 @@ def finish(
     root.mkdir(parents=True, exist_ok=True)
     (root / "params.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     params = load_params(root / "params.yaml")
-    _write(root / "indexes" / "DIV2K.json", {"licence": "academic research only"})
+    _write(root / "indexes" / "DIV2K.json", {"licence": "academic research only", "sha256": "0" * 64, "images": IMAGES})
     for number, name in enumerate(experiments):
         rng = np.random.default_rng(number)
         results = {each: _set(params, name, each, images, side, rng) for each in sets}
@@ -107,7 +110,7 @@ def _model(params: Params, name: str) -> None:
         "task": experiment.task_name,
         "level": experiment.level,
         "identity": {"train": experiment.train.model_dump(), "manifest": "e" * 64},
-        "training_corpora": {"DIV2K/train": "f" * 64},
+        "training_corpora": {"DIV2K/train": TRAINED_ON},
         "steps": 1000,
         "seconds": 3725,
         "machine": "a machine, 2 CPUs",

@@ -15,6 +15,7 @@ from scn.config.params import load_params
 from scn.core.errors import UserError
 from scn.core.hashing import digest
 from scn.corpora.corpora import index_of, open_corpus, open_images
+from scn.corpora.licences import licence_in
 
 Known = Callable[..., None]
 
@@ -68,6 +69,17 @@ def test_the_index_says_what_is_there_without_paths(project: Path) -> None:
     assert (row["width"], row["height"], row["mode"], row["split"]) == (37, 50, "RGB", "sub")
     assert row["bytes"] == Path("photos/sub/d.PNG").stat().st_size
     assert str(project) not in json.dumps(index)
+
+
+def test_a_licence_is_that_of_the_images_whatever_they_are_called(project: Path) -> None:
+    index = json.loads(index_of(opened("photos"), "free"))
+    whole, split = opened("photos").sha256, opened("photos/sub").sha256
+    assert licence_in(index, "photos", whole) == licence_in(index, "photos/sub", split) == "free"
+    assert licence_in(index, "photos", None) == "free"
+    assert [licence_in(index, "photos", split), licence_in(index, "photos/sub", whole)] == ["", ""]
+    assert licence_in(json.loads(index_of(opened("photos"))), "photos", whole) == ""
+    for damaged in ([], {"licence": "free"}, {**index, "images": [{}]}):
+        assert licence_in(damaged, "photos/sub", split) == ""
 
 
 def test_index_and_hash_are_what_json_makes_of_the_whole(project: Path) -> None:

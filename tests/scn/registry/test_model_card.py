@@ -10,6 +10,7 @@ import pytest
 
 from scn.config.params import load_params
 from scn.core.errors import UserError
+from scn.core.hashing import digest
 from scn.evaluation.results import Evaluation, figures_of
 from scn.registry.model_card import APART, APART_HERE, NOT_COMPARED, kept_apart, licences, model_card
 from scn.registry.publish import publish
@@ -30,6 +31,10 @@ def project(small_project: Any) -> Any:
 def card_of(project: Any) -> str:
     store = open_store(project.params.storage.url, project.root)
     return store.get(f"registry/{NAME}/v1/README.md").decode()
+
+
+def index_with_training_image(licence: str) -> str:
+    return json.dumps({"licence": licence, "images": [{"name": "train/a.png", "sha256": "a" * 64}]})
 
 
 def test_the_model_card_says_what_a_user_must_know(project: Any) -> None:
@@ -64,23 +69,25 @@ def test_the_model_card_says_how_it_was_made_and_under_which_licences(project: A
     config |= {"steps": 7, "seconds": 61, "machine": "a processor, 2 CPUs", "commit": "f" * 40}
     config |= {"identity": {"train": {"loss": {"l1": 1.0}, "max_steps": 7}, "start_from": "e" * 64}}
     corpora = {
-        "sample/train": "a" * 64,
+        "sample/train": digest([["train/a.png", "a" * 64]]),
         "other": "b" * 64,
         "mine": "c" * 64,
+        "mine/train": "e" * 64,
     }  # that --images of `data-prep shard` named
     config |= {"training_corpora": corpora, "start_from": "models/other"}
     config_file.write_text(json.dumps(config))
     (project.root / "indexes").mkdir()
-    (project.root / "indexes" / "sample.json").write_text('{"licence": "free"}')
+    (project.root / "indexes" / "sample.json").write_text(index_with_training_image("free"))
     for called, sha256 in (("other", "b" * 64), ("mine", "d" * 64)):  # which was a folder, called like a corpus
-        index = json.dumps({"licence": "paid", "sha256": sha256})
+        index = json.dumps({"licence": "paid", "sha256": sha256, "images": []})
         (project.root / "indexes" / f"{called}.json").write_text(index)
     publish(project.params, NAME)
     card = card_of(project)
     for fact in (
-        f"- `sample/train`, licence: free, SHA-256 of its images `{'a' * 64}`\n",
+        f"- `sample/train`, licence: free, SHA-256 of its images `{corpora['sample/train']}`\n",
         f"- `other`, licence: paid, SHA-256 of its images `{'b' * 64}`\n",
         f"- `mine`, licence: not known, SHA-256 of its images `{'c' * 64}`\n",
+        f"- `mine/train`, licence: not known, SHA-256 of its images `{'e' * 64}`\n",
         f"7 steps, 61 s, on a processor, 2 CPUs, at commit `{'f' * 40}`:\n",
         f"    scn train --experiment {NAME} --plain \\\n",
         "      --set 'model.blocks=1' \\\n",
@@ -93,14 +100,15 @@ def test_the_model_card_says_how_it_was_made_and_under_which_licences(project: A
 def test_the_card_says_what_the_weights_it_began_with_were_trained_on(project: Any) -> None:
     config_file = project.root / "models" / NAME / "config.json"
     config = json.loads(config_file.read_text()) | {"training_corpora": {"sample/train": "a" * 64}}
+    paid = digest([["train/a.png", "a" * 64]])
     same = {"name": "models/b", "weights_sha256": "b" * 64, "training_corpora": {"sample/train": "a" * 64}}
-    other = {"name": "models/c", "weights_sha256": "c" * 64, "training_corpora": {"paid/train": "d" * 64}}
+    other = {"name": "models/c", "weights_sha256": "c" * 64, "training_corpora": {"paid/train": paid}}
     (project.root / "indexes").mkdir()
-    (project.root / "indexes" / "paid.json").write_text('{"licence": "paid"}')
+    (project.root / "indexes" / "paid.json").write_text(index_with_training_image("paid"))
     path = project.root / f"evaluations/{NAME}/ensemble.json"
     metrics = figures_of(Evaluation.loads(path.read_bytes(), path, ""))
     params = project.params
-    listed = f"trained on:\n\n- `paid/train`, licence: paid, SHA-256 of its images `{'d' * 64}`"
+    listed = f"trained on:\n\n- `paid/train`, licence: paid, SHA-256 of its images `{paid}`"
     for ancestors, apart, facts in (
         ([], APART, []),
         ([same], APART, []),

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from finished_runs import ALL_TEN, finish
+from finished_runs import ALL_TEN, TRAINED_ON, finish
 
 from scn import zoo
 from scn.core.errors import UserError
@@ -121,7 +121,7 @@ def test_a_figure_leads_to_all_that_it_comes_from(text: str) -> None:
     assert len(page.ids) == len(set(page.ids))
     assert set(page.labelled) <= set(page.ids)
     for part in (
-        *("f" * 64, "academic research only", "d" * 64, "w" * 64, "c" * 64, "b" * 64, "abcdef0123"),
+        *(TRAINED_ON, "academic research only", "d" * 64, "w" * 64, "c" * 64, "b" * 64, "abcdef0123"),
         *("1 h 2 min", "a machine, 2 CPUs", "file://store/registry/sr-x2/v1", "dvc repro publish@sr-x2"),
         *("learning_rate", "luma, frame of scale pixels cropped", "Scale-wise Convolutional Network"),
     ):
