@@ -12,7 +12,7 @@ import typer
 from scn.core.errors import STOPPED, Stopped, UserError
 from scn.core.masking import masked
 from scn.core.pipeline import pipeline_needed
-from scn.registry.command import models
+from scn.registry.command import PARAMS, ParamsFile, models
 from scn.registry.export_command import export
 from scn.registry.restore_command import restore
 from scn.registry.store_command import store
@@ -52,9 +52,7 @@ def options(
     """Options of the command itself; its help is that of `app`."""
 
 
-ParamsFile = Annotated[Path, typer.Option("--params", help="The configuration file.", show_default=True)]
 ExperimentName = Annotated[str, typer.Option("--experiment", "-e", help="Name of an experiment in params.yaml.")]
-PARAMS = Path("params.yaml")
 
 
 @app.command(rich_help_panel=_PIPELINE)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-PARAMS = Path("params.yaml")
+from scn.registry.command import PARAMS, ParamsFile
 
 
 def export(
@@ -13,7 +13,7 @@ def export(
     model: Annotated[
         str, typer.Option("--model", "-m", metavar="NAME", help="A model: see `scn models list`; or a folder.")
     ],
-    params: Annotated[Path, typer.Option("--params", help="The configuration file.", show_default=True)] = PARAMS,
+    params: ParamsFile = PARAMS,
 ) -> None:
     """Write a model as ONNX, for images of any size, and compare it with onnxruntime where that is installed."""
     from scn.core.errors import UserError

@@ -2,12 +2,12 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scn.core.errors import UserError
+from scn.registry.command import PARAMS, ParamsFile
 
 if TYPE_CHECKING:
     from scn.inference.batch import Outcome
@@ -72,9 +72,7 @@ def restore(
     on_ray: Annotated[
         bool, typer.Option("--ray", help="Images of a store (s3://BUCKET/IN s3://BUCKET/OUT): on a Ray cluster.")
     ] = False,
-    params: Annotated[Path, typer.Option("--params", help="The configuration file.", show_default=True)] = Path(
-        "params.yaml"
-    ),
+    params: ParamsFile = PARAMS,
 ) -> None:
     """Restore photographs with models that are published or ship; images that can't be restored stop no others."""
     from scn.imaging.formats import named

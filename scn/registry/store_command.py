@@ -1,9 +1,10 @@
 """The commands `scn store ...`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from scn.registry.command import PARAMS, ParamsFile
 
 store = typer.Typer(name="store", help="Look at the store of shards, checkpoints and versions.", no_args_is_help=True)
 
@@ -18,9 +19,7 @@ def check(
     url: Annotated[
         str | None, typer.Argument(help="file://folder or s3://bucket/prefix; default: storage.url of params.yaml.")
     ] = None,
-    params: Annotated[Path, typer.Option("--params", help="The configuration file.", show_default=True)] = Path(
-        "params.yaml"
-    ),
+    params: ParamsFile = PARAMS,
 ) -> None:
     """Try what the store keeps, and print what that means; status 1 if several publishers would not be safe there."""
     from scn.config.params import load_params

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scn.core.errors import UserError
+from scn.registry.command import PARAMS, ParamsFile
 
 if TYPE_CHECKING:
     from scn.serving.jobs import Worker
@@ -39,9 +39,7 @@ def serve(
         ),
     ] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
-    params: Annotated[Path, typer.Option("--params", help="The configuration file.", show_default=True)] = Path(
-        "params.yaml"
-    ),
+    params: ParamsFile = PARAMS,
 ) -> None:
     """Restore photographs on a page in the browser; they stay on this machine."""
     import torch

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from scn.registry.command import PARAMS, ParamsFile
+
 
 def study(
     name: Annotated[
@@ -28,9 +30,7 @@ def study(
         typer.Option("--set", metavar="KEY=VALUE", help="A setting of model or train, before the study's own."),
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Default: studies/NAME.")] = None,
-    params: Annotated[Path, typer.Option("--params", help="The configuration file.", show_default=True)] = Path(
-        "params.yaml"
-    ),
+    params: ParamsFile = PARAMS,
 ) -> None:
     """Compare networks as a paper's table does: train and measure all variants with several seeds, or go on with it."""
     from scn.studies.declaration import describe_studies
