@@ -14,8 +14,8 @@ from scn.evaluation.page.pictures import pictures
 from scn.evaluation.results import figures_of
 from scn.evaluation.runs import Run, read_curves, read_runs
 from scn.inference.records import Metrics, Receipt
+from scn.registry.publish import is_there, metrics_of
 from scn.registry.rule import differences
-from scn.registry.signing import vouched
 from scn.storage.base import StoreError
 
 PICTURE_BYTES = 240_000
@@ -81,14 +81,12 @@ def _before(params: Params, receipt: Receipt) -> tuple[str, Metrics] | None:
 
     One whose figures nobody vouches for is passed over, as those are that were published before keys were trusted.
     """
-    store = params.open_store()
+    store, experiment = params.open_store(), receipt.experiment
     for number in range(int(receipt.version[1:]) - 1, 0, -1):
-        folder = f"registry/{receipt.experiment}/v{number}"
-        if store.exists(f"{folder}/manifest.json"):
-            key = f"{folder}/metrics.json"
+        version = f"v{number}"
+        if is_there(store, experiment, version):
             try:
-                data = vouched(store, receipt.experiment, f"v{number}", "metrics.json", params.registry.trusted)
-                return f"v{number}", Metrics.loads(data, Path(key), "publish the model again")
+                return version, metrics_of(store, experiment, version, params.registry.trusted)
             except StoreError:
                 raise
             except UserError:
