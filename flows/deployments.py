@@ -28,10 +28,11 @@ DEAD_SECONDS = 180
 starts, sees none for up to two."""
 AUTOMATION = "scn: a run without a sign of life has crashed"
 """Name of the automation."""
+PREFECT = [sys.executable, "-m", "prefect"]
+"""The command line of Prefect."""
 
 _EVERY = "EXPERIMENT"
 _WRITTEN = "scn_schedules"  # the variable at the server with digests of schedules as prefect.yaml last had them
-_PREFECT = [sys.executable, "-m", "prefect"]
 
 
 def expanded(document: dict[str, Any], experiments: list[str]) -> dict[str, Any]:
@@ -127,7 +128,7 @@ def _as_on_the_page(deployments: list[dict[str, Any]]) -> tuple[bool, list[dict[
 
 def _prefect(project: Path, *arguments: str) -> None:
     environment = {**base_environment(), "PWD": str(project), "NO_COLOR": "1"}  # prefect.yaml reads PWD
-    done = subprocess.run([*_PREFECT, *arguments], cwd=project, env=environment, stdin=subprocess.DEVNULL)
+    done = subprocess.run([*PREFECT, *arguments], cwd=project, env=environment, stdin=subprocess.DEVNULL)
     if done.returncode:
         raise UserError(f"`prefect {' '.join(arguments)}` failed: see what it printed.")
 

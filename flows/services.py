@@ -24,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from flows.deployments import POOL
+from flows.deployments import POOL, PREFECT
 from flows.environment import base_environment
 from scn.core.errors import UserError, sentence
 from scn.core.files import locked, write_atomically
@@ -40,7 +40,6 @@ PASSWORD_FILE = "password"
 """Name of the file in FOLDER that holds name and password of the server, as Prefect's page and commands want them."""
 
 _READY_SECONDS = 300.0
-_PREFECT = [sys.executable, "-m", "prefect"]
 
 
 class Services:
@@ -116,7 +115,7 @@ class Services:
     def _start_server(self, port: int) -> None:
         url = f"http://{HOST}:{port}/api"
         (self.folder / URL_FILE).write_text(f"{url}\n")
-        command = [*_PREFECT, "server", "start", "--host", HOST, "--port", str(port)]
+        command = [*PREFECT, "server", "start", "--host", HOST, "--port", str(port)]
         asking = {
             "PREFECT_SERVER_API_AUTH_STRING": self._password(),
             "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": url.removesuffix("/api"),  # by default every site's
@@ -151,7 +150,7 @@ class Services:
     def _start_worker(self, url: str) -> None:
         # A new name every time, as the server shows a worker that has just ended as online for a while.
         name = f"scn-{os.getpid()}-{int(time.time())}"
-        command = [*_PREFECT, "worker", "start", "--pool", POOL, "--type", "process", "--name", name]
+        command = [*PREFECT, "worker", "start", "--pool", POOL, "--type", "process", "--name", name]
         self.worker.start(command, self.project, self._environment(url))
 
         def online() -> bool:
