@@ -114,7 +114,7 @@ def read_shipped(folder: Path) -> Run:
         UserError: if a file is missing or damaged.
     """
     again = "restore the folder from git"
-    metrics = _read(Metrics, folder / "metrics.json", again)
+    metrics = read_record(Metrics, folder / "metrics.json", again)
     config = _json(folder / "config.json")
     if metrics is None or not {"task", "level"} <= config.keys():
         raise UserError(f"{folder} lacks metrics.json or config.json: {again}.")
@@ -152,7 +152,7 @@ def _read_run(params: Params, name: str) -> Run | None:
     evaluation = read_evaluation(params, name)
     if evaluation is None:
         return None
-    receipt = _read(Receipt, params.root / "published" / f"{name}.json", f"run `dvc repro publish@{name}`")
+    receipt = read_record(Receipt, params.root / "published" / f"{name}.json", f"run `dvc repro publish@{name}`")
     noted = receipt.weights_sha256 if receipt else None
     other = noted is not None and noted != evaluation.provenance.weights_sha256
     config = _json(params.root / "models" / name / "config.json")
@@ -173,7 +173,7 @@ def _read_run(params: Params, name: str) -> Run | None:
 
 
 def _evaluation(params: Params, name: str) -> Evaluation | None:
-    return _read(Evaluation, result_file(params.root, name, "ensemble"), f"run `dvc repro ensemble@{name}`")
+    return read_record(Evaluation, result_file(params.root, name, "ensemble"), f"run `dvc repro ensemble@{name}`")
 
 
 def _other_weights(params: Params, evaluation: Evaluation) -> str:
@@ -188,8 +188,8 @@ def _other_weights(params: Params, evaluation: Evaluation) -> str:
     return "" if found == measured else first.relative_to(params.root).as_posix()
 
 
-def _read(kind: type[R], path: Path, cure: str) -> R | None:
-    """The record in a file; None if there is none."""
+def read_record(kind: type[R], path: Path, cure: str) -> R | None:
+    """The record in a file; None if there is none. Raises UserError, with the cure, if it is something else."""
     try:
         return kind.loads(path.read_bytes(), path, cure)
     except FileNotFoundError:

@@ -18,7 +18,6 @@ from scn.config.params import Experiment, Params, load_params
 from scn.core.errors import UserError
 from scn.core.files import write_atomically
 from scn.core.hashing import digest
-from scn.inference.records import Record
 from scn.networks import network_config
 from scn.shards.manifest import Manifests, evaluation_manifest, training_manifest, write_manifests
 from scn.storage import open_store
@@ -142,14 +141,6 @@ def open_folder(
     except UserError as error:
         raise UserError(f"{study.name} uses the shards of {base.name}: {error}") from None
     return Folder(path=path, study=study, size=size, settings=settings, base=base, project=params, manifests=manifests)
-
-
-def read(kind: type[Record], path: Path, cure: str) -> Any:
-    """The record in a file; None if there is none. Raises UserError if the file holds something else."""
-    try:
-        return kind.loads(path.read_bytes(), path, cure)
-    except FileNotFoundError:
-        return None
 
 
 def check_plan(plan: Plan, folder: Folder, minutes: float | None, steps: int | None) -> None:

@@ -16,6 +16,7 @@ from scn.core.files import locked, write_atomically
 from scn.core.hashing import file_sha256
 from scn.core.nodes import common, refusal
 from scn.core.ray import start_ray
+from scn.evaluation.runs import read_record
 from scn.inference.model_config import CONFIG, WEIGHTS
 from scn.inference.model_files import load_model
 from scn.inference.records import Figures
@@ -23,7 +24,7 @@ from scn.launch.stage import train_stage
 from scn.shards.manifest import evaluation_manifest, training_manifest
 from scn.studies.budget import steps_within, time_training
 from scn.studies.declaration import Study, load_study, parse_settings
-from scn.studies.folder import Folder, check_plan, open_folder, read
+from scn.studies.folder import Folder, check_plan, open_folder
 from scn.studies.measure import key_of, measure, precision_of, sweep
 from scn.studies.page import write_page
 from scn.studies.records import Measured, Plan, Row, Timing
@@ -74,7 +75,7 @@ def run_study(
         raise UserError(f"--minutes: {minutes:g} is no time to train: give a number above 0.")
     told = f"{study.name}: waits for another process that runs the study in {path}"
     with locked(path / LOCK, lambda: print(told, flush=True)):
-        plan: Plan | None = read(Plan, path / PLAN, f"remove {path}, or name another folder with --out")
+        plan = read_record(Plan, path / PLAN, f"remove {path}, or name another folder with --out")
         if plan:
             if plan.settings and not settings:
                 print(f"{study.name}: goes on with --set {' --set '.join(plan.settings)}, as it was begun", flush=True)
@@ -118,7 +119,7 @@ def train_and_measure(study: Study, params_file: Path, variant: str, seed: int, 
         values = sorted({*study.sweep.values, experiment.model.model_dump()[study.sweep.key]})
     measured = key_of(experiment, manifest, sets, study.protocol, study.sweep and study.sweep.key, values)
     path = params.root / "rows" / f"{variant}-{seed}.json"
-    row: Row | None = read(Row, path, "remove it")
+    row = read_record(Row, path, "remove it")
     weights = file_sha256(model / WEIGHTS)
     if row is None or (row.weights_sha256, row.measured) != (weights, measured):
         network, config = load_model(model)
@@ -218,7 +219,7 @@ def _input(folder: Folder, params: Params) -> Measured:
         folder.path / "rows" / "input.json",
         key_of(experiment, manifest, folder.sets, folder.study.protocol),
     )
-    found: Measured | None = read(Measured, path, "remove it")
+    found = read_record(Measured, path, "remove it")
     if found is None or found.measured != measured:
         store = params.open_store(experiment.name)
         figures = measure(None, experiment, manifest, store, folder.sets)
