@@ -57,12 +57,10 @@ def deploy(project: Path) -> None:
     experiments = list(load_params(project / PARAMS_FILE).experiments)
     document = expanded(document, experiments)
     written = {_full_name(each): _digest(each) for each in document["deployments"] if "schedules" in each}
-    has_pool, deployments = _as_on_the_page(document["deployments"])
+    deployments = _as_on_the_page(document["deployments"])
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "prefect.yaml"
         file.write_text(yaml.safe_dump({**document, "deployments": deployments}, sort_keys=False))
-        if not has_pool:
-            _prefect(project, "work-pool", "create", POOL, "--type", "process")
         _prefect(project, "--no-prompt", "deploy", "--all", "--prefect-file", str(file))
     Variable.set(_WRITTEN, written, overwrite=True)
     _watch_for_dead_runs()
@@ -90,22 +88,27 @@ def _digest(deployment: dict[str, Any]) -> str:
     return sha256(yaml.safe_dump(deployment.get("schedules")).encode()).hexdigest()[:12]
 
 
-def _as_on_the_page(deployments: list[dict[str, Any]]) -> tuple[bool, list[dict[str, Any]]]:
-    """Whether the pool is there, and the deployments, so that deploying them changes no switch of the page.
+def _as_on_the_page(deployments: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The deployments, so that deploying them changes no switch of the page; makes the pool.
 
     Deletes the schedules that prefect.yaml has no more.
     """
     from httpx import HTTPError  # Prefect's client lets its errors through
     from prefect import get_client
-    from prefect.exceptions import ObjectNotFound
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
     from prefect.variables import Variable
+    from prefect.workers.process import ProcessWorker
 
-    has_pool, found = False, []
+    found = []
+    pool = WorkPoolCreate(
+        name=POOL, type=ProcessWorker.type, base_job_template=ProcessWorker.get_default_base_job_template()
+    )
     try:
         before: Any = Variable.get(_WRITTEN, {})
         with get_client(sync_client=True) as client:
-            with suppress(ObjectNotFound):
-                has_pool = bool(client.read_work_pool(POOL))
+            with suppress(ObjectAlreadyExists):  # and stays as it is; another worker may be making it just now
+                client.create_work_pool(pool)
             for deployment in deployments:
                 made = dict(deployment)
                 with suppress(ObjectNotFound):
@@ -123,7 +126,7 @@ def _as_on_the_page(deployments: list[dict[str, Any]]) -> tuple[bool, list[dict[
             f"Prefect's server at {os.environ.get('PREFECT_API_URL')} can't be asked ({reason}): "
             "see if it is up, and if PREFECT_API_AUTH_STRING is its password."
         ) from None
-    return has_pool, found
+    return found
 
 
 def _prefect(project: Path, *arguments: str) -> None:

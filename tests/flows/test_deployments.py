@@ -1,15 +1,20 @@
 """`deploy` at a server: what people have switched on its page."""
 
 import datetime
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import httpx
 import pytest
 import yaml
 from prefect import get_client
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
+from flows import deployments
 from flows.deployments import POOL, deploy
 from scn.core.errors import UserError
 from tests.flows.conftest import PARAMS
@@ -62,20 +67,44 @@ def test_what_is_switched_on_the_page_stays_until_prefect_yaml_says_another_thin
         assert schedules(client) == []
 
 
+@pytest.mark.integration
+@pytest.mark.usefixtures("prefect_api")
+@pytest.mark.filterwarnings("default")
+def test_two_workers_may_begin_at_once_at_a_new_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", str(get_current_settings().api.url))
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    write(tmp_path, WEEKLY)
+    with get_client(sync_client=True) as client, suppress(ObjectNotFound):
+        client.delete_work_pool(POOL)
+    looked, look = Barrier(2, timeout=120), deployments._as_on_the_page
+
+    def together(found: Any) -> Any:
+        seen = look(found)
+        looked.wait()
+        return seen
+
+    monkeypatch.setattr(deployments, "_as_on_the_page", together)
+    with ThreadPoolExecutor(2) as workers:
+        list(workers.map(deploy, [tmp_path] * 2))
+    with get_client(sync_client=True) as client:
+        assert client.read_work_pool(POOL).base_job_template["variables"]  # as `prefect work-pool create` fills it
+        assert schedules(client) == [("0 2 * * 0", False)]
+
+
 def test_prefect_takes_what_is_noted_of_a_hundred_deployments_and_of_dates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from prefect.client.schemas.actions import VariableCreate
 
     daily = {"interval": 86400, "anchor_date": datetime.date(2024, 1, 1)}  # as YAML reads it where it isn't quoted
-    deployments = [
+    flows = [
         {"name": f"weekly-{number}", "entrypoint": "flows.retrain.retrain", "schedules": [daily, WEEKLY]}
         for number in range(100)
     ]
     (tmp_path / "params.yaml").write_text(PARAMS)
-    (tmp_path / "prefect.yaml").write_text(yaml.safe_dump({"deployments": deployments}))
+    (tmp_path / "prefect.yaml").write_text(yaml.safe_dump({"deployments": flows}))
     noted = {}
-    monkeypatch.setattr("flows.deployments._as_on_the_page", lambda found: (True, found))
+    monkeypatch.setattr("flows.deployments._as_on_the_page", lambda found: found)
     for name in ("_prefect", "_watch_for_dead_runs"):
         monkeypatch.setattr(f"flows.deployments.{name}", lambda *_: None)
     monkeypatch.setattr("prefect.variables.Variable.set", lambda name, value, **_: noted.update({name: value}))
