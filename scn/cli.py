@@ -269,7 +269,8 @@ def gc(
     """Show what nobody needs in the store, or delete it: versions, old checkpoints, and shards that no manifest names.
 
     Whole versions are deleted at once; half ones, checkpoints, shards and what Ray Train has left when they have been
-    found unneeded for `collect.after_days` days (params.yaml).
+    found unneeded for `collect.after_days` days (params.yaml); so are checkpoints on this machine of runs of which the
+    store has no more.
     """
     from scn.config.params import load_params
     from scn.launch.collect import delete_old, find_old

@@ -161,3 +161,21 @@ def test_damaged_notes_cost_ages_only(params: Params) -> None:
     find_old(params)
     (params.root / NOTES).write_bytes(b"\x00 no JSON")
     assert [old.days for old in find_old(params)] == [0, 0, 0]
+
+
+def test_folders_of_runs_that_the_store_has_no_more_go_from_this_machine(params: Params) -> None:
+    gone, other, going_on = (params.root / ".scn/runs/sr-x2" / name for name in ("0000", "1111", "0123abcd"))
+    for folder, about in ((gone, {}), (other, {"store": "s3://elsewhere"}), (going_on, {})):
+        folder.mkdir(parents=True)
+        (folder / "identity.json").write_text(json.dumps(about))  # without a store, as it was noted once
+        (folder / "step-00000020-0123456789abcdef.pt").write_bytes(b"weights")
+    find_old(params)
+    days_pass(params, 10)
+    found = [old for old in find_old(params) if old.name.startswith(".scn/")]
+    assert [(old.name, old.deletable) for old in found] == [(".scn/runs/sr-x2/0000", True)]
+    (gone / "step-00000040-0123456789abcdef.pt").write_bytes(b"later")
+    assert delete_old(params, found) == 0
+    find_old(params)
+    days_pass(params, 10)
+    assert delete_old(params, [old for old in find_old(params) if old.name.startswith(".scn/")]) == 3
+    assert [gone.exists(), other.exists(), going_on.exists()] == [False, True, True]
