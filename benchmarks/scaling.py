@@ -21,6 +21,7 @@ says of GPUs (docs/scaling.md).
 
 import socket
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -193,6 +194,8 @@ def lanes_in_one(runs: int, network: str) -> list[Row]:
 
 def _rank(rank: int, world_size: int, port: int, folder: str, runs: int, networks: Mapping[str, Any]) -> None:
     torch.set_num_threads(1)
+    # Of DDP: gradients of 1x1 convolutions have other strides than its buckets, and are copied, as in a training.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size)
     buffers = {size: torch.zeros(size // 4) for size in SIZES}
     sent = medians({str(size): partial(dist.all_reduce, b) for size, b in buffers.items()}, 3 * runs, warm_up=3)

@@ -70,11 +70,12 @@ def test_the_form_after_one_that_does_not_wait_pays_for_nobody(monkeypatch: pyte
     assert all(row["step_ms"] >= 100 for row in steps)  # on the first worker, which writes, `alone` takes no time
 
 
-def test_every_form_is_timed() -> None:
+def test_every_form_is_timed(capfd: pytest.CaptureFixture[str]) -> None:
     tiny = {"tiny": {"name": "scn", "blocks": 1, "units": 4, "width": 2, "scales": 2}}
     transfers, steps = scaling.measured(2, 1, tiny)
     assert [row["bytes"] for row in transfers] == list(scaling.SIZES)
     assert {row["form"] for row in steps} == {"alone", "buckets", "after", "lanes", "DDP"}
+    assert "Warning" not in capfd.readouterr().err
 
 
 def test_weak_and_strong_scaling_are_those_beside_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
