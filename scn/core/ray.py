@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 import psutil
 
@@ -19,6 +20,7 @@ from scn.core.errors import UserError
 from scn.core.files import private_folder
 from scn.core.nodes import runtime_env
 
+Started = TypeVar("Started")
 _started = False
 _folder = Path("/tmp/ray")
 """Ray's folder on the nodes of the cluster that this process uses."""
@@ -30,7 +32,7 @@ ATTEMPTS = 3
 """How often a cluster of this machine is started before the machine counts as too busy."""
 _LONGEST = 43
 """Letters of a folder of Ray's: a socket's name has 107, of which 64 are `/session_..._.../sockets/plasma_store`."""
-_NO_GCS = "Failed to start GCS"
+_NO_GCS = ("Failed to start GCS", "Timed out waiting for file")
 """What Ray says of the first of its processes; of the others it says so by an Exception of no kind."""
 MOMENT = 10
 """Seconds that Ray may take to report resources that have just become free."""
@@ -88,30 +90,36 @@ def start_ray(cpus: int | None = None, *, show_logs: bool = True) -> None:
 
 
 def _start_here(cpus: int | None, show_logs: bool) -> None:
-    """Starts a cluster of this machine alone; on a busy one more than once, as Ray waits 20 or 30 s for each process.
-
-    Raises:
-        UserError: if the processes were not there in time, ATTEMPTS times.
-    """
+    """Starts a cluster of this machine alone. Raises UserError as `patiently` does."""
     global _folder
     import ray
 
     _folder = _private_folder()
+    patiently(
+        lambda: ray.init(
+            address="local",  # even where `ray start` has left a cluster, which ray.init would join
+            _temp_dir=str(_folder),
+            num_cpus=cpus,
+            include_dashboard=False,
+            logging_level=logging.WARNING,
+            log_to_driver=show_logs,
+        )
+    )
+
+
+def patiently(start: Callable[[], Started]) -> Started:
+    """Calls what starts Ray's processes; on a busy machine more than once, as Ray waits 20 or 30 s for each of them.
+
+    Raises:
+        UserError: if the processes were not there in time, ATTEMPTS times.
+    """
     for attempt in range(1, ATTEMPTS + 1):
         others = set(psutil.Process().children(recursive=True))
         try:
-            ray.init(
-                address="local",  # even where `ray start` has left a cluster, which ray.init would join
-                _temp_dir=str(_folder),
-                num_cpus=cpus,
-                include_dashboard=False,
-                logging_level=logging.WARNING,
-                log_to_driver=show_logs,
-            )
-            return
+            return start()
         except Exception as error:
-            if type(error) is not Exception and _NO_GCS not in str(error):  # so Ray tells that it waited in vain
-                raise
+            if type(error) is not Exception and not str(error).startswith(_NO_GCS):
+                raise  # it is not that Ray waited in vain
             # They would stay as long as this process, and take what the next attempt needs.
             for process in set(psutil.Process().children(recursive=True)) - others:
                 with suppress(psutil.Error):
@@ -122,6 +130,7 @@ def _start_here(cpus: int | None, show_logs: bool) -> None:
                     f"Ray's processes were not ready on this machine in {ATTEMPTS} attempts, as it is too busy for "
                     "them: try again when it has less to do."
                 ) from error
+    raise AssertionError("the last attempt returns or raises")
 
 
 def logs_of_ray() -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from scn.core.hashing import package_folder
 from scn.core.nodes import CODE, common, refusal
+from scn.core.ray import patiently
 
 ASKS = """\
 import sys
@@ -64,7 +65,8 @@ def address() -> Iterator[str]:
     """The address of a cluster of one node."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    head = {"num_cpus": 1, "include_dashboard": False}
+    cluster = patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
     yield cluster.address
     cluster.shutdown()
 

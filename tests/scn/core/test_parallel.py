@@ -9,7 +9,7 @@ import pytest
 
 from scn.core.errors import UserError
 from scn.core.parallel import carry_out
-from scn.core.ray import start_ray, stop_ray
+from scn.core.ray import patiently, start_ray, stop_ray
 
 # Ray leaves files and sockets of its own processes to the garbage collector.
 quiet = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
@@ -21,7 +21,8 @@ def empty_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     stop_ray()
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    head = {"num_cpus": 0, "include_dashboard": False}
+    cluster = patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
     yield cluster
     stop_ray()
@@ -38,7 +39,7 @@ def test_nodes_that_join_later_take_part(empty_cluster: Any, monkeypatch: pytest
     def counted(pending: list[Any], **how: Any) -> Any:
         asked.append(len(pending))
         if len(asked) == 1:
-            empty_cluster.add_node(num_cpus=4)
+            patiently(lambda: empty_cluster.add_node(num_cpus=4))
         return wait(pending, **how)
 
     monkeypatch.setattr("ray.wait", counted)

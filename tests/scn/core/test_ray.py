@@ -14,7 +14,7 @@ import pytest
 
 from scn.config.params import Params
 from scn.core.errors import UserError
-from scn.core.ray import _private_folder, logs_of_ray, start_ray, stop_ray, wait_for_room
+from scn.core.ray import _private_folder, logs_of_ray, patiently, start_ray, stop_ray, wait_for_room
 from scn.launch.stage import train_stage
 
 # Ray leaves files and sockets of its own processes to the garbage collector.
@@ -29,7 +29,7 @@ def one_cpu() -> Iterator[None]:
     stop_ray()
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
-        ray.init(address="local", num_cpus=1, include_dashboard=False)
+        patiently(lambda: ray.init(address="local", num_cpus=1, include_dashboard=False))
         yield
         ray.shutdown()
 
@@ -83,7 +83,8 @@ class TestClusterOfAnother:
         import ray
 
         waited: list[str] = []
-        assert wait_for_room({"CPU": 1}, 1, 0, waited.append) == ""
+        assert wait_for_room({"CPU": 1}, 1, 120, waited.append) == ""
+        waited.clear()
         assert wait_for_room({"CPU": 1}, 2, 1.5, waited.append) == "2 CPUs for 2 workers, the cluster has 1"
         assert set(waited) == {"2 CPUs for 2 workers, the cluster has 1"}
         assert wait_for_room({"GPU": 1}, 1, 0, waited.append) == "1 GPU for 1 worker, the cluster has 0"
@@ -97,7 +98,7 @@ class TestClusterOfAnother:
         assert ray.get(tenant.is_here.remote())
         assert wait_for_room({"CPU": 1}, 1, 0, waited.append) == "1 CPU for 1 worker, the cluster has 0 free"
         ray.kill(tenant)
-        assert wait_for_room({"CPU": 1}, 1, 30, waited.append) == ""
+        assert wait_for_room({"CPU": 1}, 1, 120, waited.append) == ""
 
     @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
     def test_what_a_training_lacks_is_one_sentence(
@@ -187,7 +188,7 @@ class Busy:
             raise self.error
 
     def ended(self) -> bool:
-        return all(process.wait(timeout=10) for process in self.left)
+        return all(process.wait(timeout=120) for process in self.left)
 
 
 @pytest.mark.parametrize(
@@ -195,6 +196,7 @@ class Busy:
     [
         Exception("The current node timed out during startup. This could happen because ..."),
         RuntimeError("Failed to start GCS.  Last 0 lines of error files: ..."),
+        RuntimeError("Timed out waiting for file /tmp/ray/session_1/gcs_server_port_2"),
     ],
 )
 def test_a_machine_too_busy_for_ray_is_tried_again(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from scn.core.errors import UserError
-from scn.core.ray import stop_ray
+from scn.core.ray import start_ray, stop_ray
 from scn.evaluation import cluster as measuring_cluster
 from scn.evaluation.images import restorer
 from scn.evaluation.measuring import INPUT
@@ -39,11 +39,12 @@ def cluster() -> Iterator[None]:
     import ray
 
     stop_ray()
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init(address="local", num_cpus=CPUS, include_dashboard=False, log_to_driver=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        start_ray(CPUS, show_logs=False)
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the actors can't import tests
     yield
-    ray.shutdown()
+    stop_ray()
 
 
 @pytest.fixture

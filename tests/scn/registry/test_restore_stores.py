@@ -13,7 +13,7 @@ from photo_folder import picture
 from PIL import Image
 
 import scn.cli
-from scn.core.ray import stop_ray
+from scn.core.ray import start_ray, stop_ray
 from scn.registry import restore_stores
 from scn.registry.publish import publish
 from scn.registry.reference import load
@@ -367,13 +367,11 @@ def test_mistakes_are_one_sentence(
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    import ray
-
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     stop_ray()
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    start_ray(2, show_logs=False)
     yield
-    ray.shutdown()
+    stop_ray()
 
 
 @pytest.mark.integration

@@ -15,7 +15,7 @@ from PIL import Image
 pytest.importorskip("ray.serve", reason="Ray Serve is not installed: `pip install 'scn[serve]'` does that")
 
 from scn.core.errors import UserError
-from scn.core.ray import stop_ray
+from scn.core.ray import patiently, stop_ray
 from scn.serving.cluster import Cluster, Remote, Scale
 from scn.serving.jobs import ENDED, Job, Jobs, State
 from scn.serving.work import Header, Restorer, Wanted
@@ -37,7 +37,7 @@ def pixels(png: bytes) -> Any:
     return np.asarray(Image.open(io.BytesIO(png)), np.int16)
 
 
-def until(condition: Callable[[], object], seconds: float = 120) -> None:
+def until(condition: Callable[[], object], seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -56,7 +56,7 @@ def ray_of_two_cpus() -> Iterator[None]:
     stop_ray()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+        patiently(lambda: ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False))
         yield
         ray.shutdown()
 
@@ -124,13 +124,13 @@ def test_replicas_restore_cancel_grow_and_are_replaced(
 
         # a cancel is heeded
         jobs.end(endless.id)
-        until(lambda: endless.state == State.CANCELLED, 20)
+        until(lambda: endless.state == State.CANCELLED)
     finally:
         jobs.close()
 
 
 def noting_batches(replica: Any, file: Path) -> Any:
-    """A replica that writes the size of each batch that it computes into a file; the first one takes long."""
+    """A replica that writes the size of each batch that it computes into a file; the first waits until four asked."""
 
     class Noting(replica):  # type: ignore[misc]
         def __init__(self, *given: Any) -> None:
@@ -138,15 +138,21 @@ def noting_batches(replica: Any, file: Path) -> Any:
             from scn.serving import replica as module  # that of the replica's own process
 
             run: Any = module._run
+            self.asked = threading.Semaphore(0)
 
             def noted(like: Any, images: Any) -> Any:
                 if not file.exists():
-                    time.sleep(2)  # meanwhile the others come
+                    for _ in range(4):
+                        assert self.asked.acquire(timeout=300)
                 with file.open("a") as sizes:
                     sizes.write(f"{len(images)}\n")
                 return run(like, images)
 
             module._run = noted
+
+        def _collected(self, network: Any, loop: Any) -> Any:
+            applied = super()._collected(network, loop)
+            return lambda images: (self.asked.release(), applied(images))[1]
 
     return Noting
 
@@ -169,7 +175,7 @@ def test_photographs_of_one_size_are_one_batch(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(120)
+        thread.join(300)
     for seed in range(4):  # within the rounding of a batch: a grey level at most
         here = restorer.restore(photograph(64, seed), wanted, lambda part: None)
         assert np.abs(pixels(results[seed]) - pixels(here.result)).max() <= 1
@@ -193,7 +199,7 @@ def test_photographs_wait_for_room(
 
     monkeypatch.setattr("scn.serving.cluster._FIRST_S", 2.0)
     with Room({"CPU": 2}, 1) as all_of_it:
-        assert all_of_it.is_there(30)
+        assert all_of_it.is_there(120)
         jobs = Jobs(tmp_path / "jobs", started(Scale(most=1)).workers())
         assert "The cluster has no room for a replica yet" in capsys.readouterr().err
         waits = submitted(jobs, tmp_path, photograph(40), Wanted(name="a.png", reference="dn-s25"))

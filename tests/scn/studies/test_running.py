@@ -338,8 +338,10 @@ def test_mistakes(studied: Params, options: dict[str, Any], message: str) -> Non
 
 ON_RAY = """
 import os, ray
-os.environ["RAY_ADDRESS"] = ray.init(num_cpus=2, include_dashboard=False).address_info["address"]
 from pathlib import Path
+from scn.core.ray import patiently
+start = lambda: ray.init(address="local", num_cpus=2, include_dashboard=False)
+os.environ["RAY_ADDRESS"] = patiently(start).address_info["address"]
 from scn.config.params import load_params
 from scn.core.errors import UserError
 from scn.studies.run import run_study
