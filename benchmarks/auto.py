@@ -113,8 +113,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     models = {name: model for name, model in models.items() if model.scale == 1}
     found = list(rows(read(options.folder, options.images, options.side), models))
     print(table(found))
-    if options.json:
-        write_json(options.json, TITLE, found)
+    write_json(options.json, TITLE, found)
 
 
 if __name__ == "__main__":

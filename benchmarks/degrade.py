@@ -107,8 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser(__doc__.splitlines()[0], runs=50).parse_args(arguments)
     rows = list(measure(SIZE, SCALES, options.runs))
     print(table(rows))
-    if options.json:
-        write_json(options.json, TITLE, rows)
+    write_json(options.json, TITLE, rows)
 
 
 if __name__ == "__main__":

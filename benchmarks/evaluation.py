@@ -181,8 +181,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         rows = [*evaluation_rows(params, images, model, options.runs), *metric_rows(options.runs)]
         rows += [*ensemble_rows(model, options.runs), *memory_rows()]
     print(table(rows))
-    if options.json:
-        write_json(options.json, TITLE, rows)
+    write_json(options.json, TITLE, rows)
 
 
 if __name__ == "__main__":

@@ -115,8 +115,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = [row for way in WAYS for row in rows_of(way, options.images)]
     stop_ray()
     print(table(rows))
-    if options.json:
-        write_json(options.json, TITLE, rows)
+    write_json(options.json, TITLE, rows)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ images before it is timed, which takes start_s; the cost of a stream with fewer 
 `share_of_step_%` compares with a training step of SCN, 16 blocks of 32 units, alone on this device.
 """
 
-import argparse
 import itertools
 import tempfile
 from collections.abc import Callable, Sequence
@@ -145,11 +144,8 @@ def rows(root: Path, params: Params, device: torch.device, runs: int) -> list[Ro
     precision: Precision = "bfloat16" if device.type == "cuda" and has_bfloat16(device) else "float32"
     step = model.start("training step", model.Candidate("ours", precision), device)
 
-    def one_step() -> None:
-        step()
-        _finish(device)
-
-    taken = medians({name: candidate.run for name, candidate in candidates.items()} | {"step": one_step}, runs)
+    runnable = {name: candidate.run for name, candidate in candidates.items()} | {"step": model.finished(step, device)}
+    taken = medians(runnable, runs)
     per_batch = {name: _each(taken[name], candidate.batches) for name, candidate in candidates.items()}
     step_s = taken["step"].median
     return [
@@ -201,7 +197,6 @@ def _finish(device: torch.device) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the table, and writes it to the file that --json names."""
     arguments = parser(__doc__, runs=5)
-    arguments.formatter_class = argparse.RawDescriptionHelpFormatter
     arguments.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="cpu (the default) or cuda")
     arguments.add_argument("--images", type=int, default=16, metavar="N", help="images (default: %(default)s)")
     arguments.add_argument("--folder", type=Path, help="keep the images here for another run")
@@ -212,8 +207,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_degraded(root)
         result = rows(root, params, options.device, options.runs)
     print(table(result))
-    if options.json:
-        write_json(options.json, TITLE, result)
+    write_json(options.json, TITLE, result)
 
 
 if __name__ == "__main__":

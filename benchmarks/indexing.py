@@ -5,7 +5,6 @@
 Small files are PNG images of 32x32 pixels (3 kB), in folders of 1,000; large ones have 64 MB of random bytes.
 """
 
-import argparse
 import tempfile
 import time
 from collections.abc import Callable
@@ -119,7 +118,6 @@ def _one_changed(params: Params) -> None:
 
 def main() -> None:
     arguments = parser(__doc__, runs=3)
-    arguments.formatter_class = argparse.RawDescriptionHelpFormatter
     arguments.add_argument("--files", type=int, default=100_000, help="number of small files (default: %(default)s)")
     arguments.add_argument("--large", type=int, default=8, help="number of large files (default: %(default)s)")
     chosen = arguments.parse_args()
@@ -128,8 +126,7 @@ def main() -> None:
         params = write_corpus(Path(temporary), chosen.files, chosen.large)
         small, large = small_rows(params, chosen.runs, cpu_count()), large_rows(params, chosen.runs)
     print(f"{table(small)}\n\n{table(large)}")
-    if chosen.json:
-        write_json(chosen.json, TITLE, [*small, *large])
+    write_json(chosen.json, TITLE, [*small, *large])
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from time import perf_counter
 import psutil
 
 from scn.core.files import write_atomically
+from scn.corpora.images import found_pillow
+from scn.evaluation.report import markdown_table
 
 Row = Mapping[str, object]
 """A row of a table and of the JSON: column -> value. The column's name has the unit ("median_ms")."""
@@ -101,24 +103,19 @@ def machine() -> dict[str, object]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "numpy": metadata.version("numpy"),
-        "pil": next(
-            f"{name} {metadata.version(name)}"
-            for name in ("pillow-simd", "pillow")
-            if any(metadata.distributions(name=name))
-        ),
+        "pil": found_pillow(),
     }
 
 
 def table(rows: Sequence[Row]) -> str:
     """Formats rows as a Markdown table with aligned columns, which are those of the first row."""
-    cells = [list(rows[0]), *([_text(row[column]) for column in rows[0]] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in cells]
-    return "\n".join([lines[0], "| " + " | ".join("-" * width for width in widths) + " |", *lines[1:]])
+    return markdown_table(tuple(rows[0]), [tuple(_text(row[column]) for column in rows[0]) for row in rows])
 
 
-def write_json(path: Path, title: str, rows: Iterable[Row]) -> None:
-    """Writes title, date, machine and rows as a JSON object. Raises UserError if `path` can't be written."""
+def write_json(path: Path | None, title: str, rows: Iterable[Row]) -> None:
+    """Writes title, date, machine and rows as JSON; nothing without a path. Raises UserError if it can't be written."""
+    if path is None:
+        return
     today = datetime.date.today().isoformat()
     result = {"title": title, "date": today, "machine": machine(), "rows": [dict(row) for row in rows]}
     write_atomically(path, (json.dumps(result, indent=2) + "\n").encode())
@@ -126,7 +123,7 @@ def write_json(path: Path, title: str, rows: Iterable[Row]) -> None:
 
 def parser(description: str, runs: int) -> argparse.ArgumentParser:
     """Makes a parser of the arguments that all benchmarks have: --json FILE, and --runs N with `runs` as default."""
-    result = argparse.ArgumentParser(description=description)
+    result = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     result.add_argument("--json", type=Path, metavar="FILE", help="write the rows to this file")
     result.add_argument("--runs", type=int, default=runs, metavar="N", help="number of rounds (default: %(default)s)")
     return result

@@ -168,8 +168,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         row for work in works if options.only in (None, work) for row in measure(work, options.device, options.runs)
     ]
     print(table(rows))
-    if options.json:
-        write_json(options.json, TITLE, rows)
+    write_json(options.json, TITLE, rows)
 
 
 if __name__ == "__main__":

@@ -215,8 +215,7 @@ def main() -> None:
                 rows = time_rows(params, folder, chosen.photographs, chosen.runs)
             print(table(rows), end="\n\n")
             every += rows
-    if chosen.json:
-        write_json(chosen.json, "Training pictures among those that are measured on", every)
+    write_json(chosen.json, "Training pictures among those that are measured on", every)
 
 
 def _both(image: Pixels) -> list[Fingerprint]:

@@ -66,8 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(
         table([{key: f"{value:.4f}" if isinstance(value, float) else value for key, value in r.items()} for r in found])
     )
-    if options.json:
-        write_json(options.json, TITLE, found)
+    write_json(options.json, TITLE, found)
 
 
 if __name__ == "__main__":

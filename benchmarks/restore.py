@@ -186,8 +186,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(table(found))
     started = list(commands(options.model, options.files))
     print(table(started))
-    if options.json:
-        write_json(options.json, TITLE, [*found, *started])
+    write_json(options.json, TITLE, [*found, *started])
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Images are generated PNG files of 2040x1356 pixels, cut into sub-images of 480 w
 `--growth 50 200 800` instead measures how time and memory grow with the number of images (benchmarks.growth).
 """
 
-import argparse
 import io
 import shutil
 import tempfile
@@ -35,21 +34,21 @@ from scn.storage import open_store
 SECTIONS = ("encodings", "one core", "workers", "transfer")
 TITLE = "Shards from PNG images"
 PARAMS = """\
-corpora: {{local: {{photographs: photographs, one: one}}}}
-data: {{train: [photographs], evaluation: [one], encoding: {encoding}}}
-experiments: {{sr-x2: {{task: sr, level: 2}}}}
+corpora: {local: {photographs: photographs, one: one}}
+data: {train: [photographs], evaluation: [one]}
+experiments: {sr-x2: {task: sr, level: 2}}
 """
 ENCODINGS: tuple[tuple[Encoding, int], ...] = (("npy", 0), ("png", 1), ("png", 3), ("png", 6))
 """Encodings of the images, each with the compression level of zlib for png."""
 
 
-def write_project(root: Path, images: int, size: tuple[int, int] = (HEIGHT, WIDTH), encoding: str = "npy") -> Params:
+def write_project(root: Path, images: int, size: tuple[int, int] = (HEIGHT, WIDTH)) -> Params:
     """Writes a params.yaml, `images` training images of `size` (H, W) and one for evaluation into `root`."""
     write_photographs(root / "photographs", images, *size)
     (root / "one").mkdir(exist_ok=True)
     generator = np.random.default_rng(0)
     Image.fromarray(generator.integers(0, 256, (96, 96, 3), dtype=np.uint8)).save(root / "one" / "one.png")
-    (root / "params.yaml").write_text(PARAMS.format(encoding=encoding))
+    (root / "params.yaml").write_text(PARAMS)
     return load_params(root / "params.yaml")
 
 
@@ -243,7 +242,6 @@ def run(root: Path, images: int, runs: int, size: tuple[int, int], mib: int, onl
 
 def main() -> None:
     parser = measure.parser(__doc__, runs=5)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--images", type=int, default=16, help="number of images (default: %(default)s)")
     parser.add_argument("--size", type=int, nargs=2, default=(HEIGHT, WIDTH), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--mib", type=int, default=128, help="MiB of the transferred object (default: %(default)s)")
@@ -260,8 +258,7 @@ def main() -> None:
             print(measure.table(rows))
         else:
             rows = run(root, arguments.images, arguments.runs, arguments.size, arguments.mib, arguments.only)
-    if arguments.json:
-        measure.write_json(arguments.json, TITLE, rows)
+    measure.write_json(arguments.json, TITLE, rows)
 
 
 if __name__ == "__main__":

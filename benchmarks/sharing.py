@@ -155,8 +155,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         result = rows(Path(temporary).resolve(), options.images)
     print(table(result))
-    if options.json:
-        write_json(options.json, TITLE, result)
+    write_json(options.json, TITLE, result)
 
 
 if __name__ == "__main__":

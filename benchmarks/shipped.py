@@ -95,8 +95,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     passed_on = ["--side", str(options.side), "--threads", str(options.threads)]
     found = rows(zoo.names(), options.side, options.runs, passed_on)
     print(table(found))
-    if options.json:
-        write_json(options.json, TITLE, found)
+    write_json(options.json, TITLE, found)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ loop, after its start, in this process and under Ray Train; `convergence` trains
 same time.
 """
 
-import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +30,6 @@ from benchmarks.feeding import WORKERS, PngPairs, write_degraded
 from benchmarks.measure import Row, Timing, medians, on_this_machine, parser, table, write_json
 from benchmarks.model import MATRIX, finished
 from benchmarks.photographs import HEIGHT, WIDTH, write_photographs
-from benchmarks.plot import write_lines
 from benchmarks.published import Published
 from data_prep.prepare import make_manifests
 from scn.config.params import load_params
@@ -44,6 +42,7 @@ from scn.launch.ray_train import train_with_ray
 from scn.networks.build import build
 from scn.networks.profile import count_macs
 from scn.storage import open_store
+from scn.training.callbacks import Silent
 from scn.training.learner import Learner
 from scn.training.loop import Row as Point
 from scn.training.loop import Run, train
@@ -158,7 +157,7 @@ def throughput(device: torch.device, runs: int) -> list[Row]:
     side, rows = MATRIX[device.type], list[Row]()
     with (
         project(SIZE, LARGE) as run,
-        closing(open_feed(run.store, run.manifest, run.experiment, device, cache=None)) as feed,
+        _feed(run, device) as feed,
     ):
         config = run.experiment.train
         forms: dict[str, Precision] = {"published": "float32"}
@@ -203,7 +202,7 @@ def _repeat(step: Callable[[], object], count: int) -> None:
         step()
 
 
-class _Clock:
+class _Clock(Silent):
     """A monitor that only notes the time of every point of the curves."""
 
     def __init__(self) -> None:
@@ -216,12 +215,6 @@ class _Clock:
         """Steps per second after the first point, so without the start of the run."""
         (first, start), (last, end) = self.points[0], self.points[-1]
         return (last - first) / (end - start)
-
-    def on_start(self, how: str) -> None: ...
-    def on_resume(self, step: int, rows: object) -> None: ...
-    def on_validation(self, step: int, result: object) -> None: ...
-    def on_checkpoint(self, step: int) -> None: ...
-    def on_notice(self, sentence: str) -> None: ...
 
 
 def workers(device: torch.device, runs: int) -> list[Row]:
@@ -276,7 +269,13 @@ def convergence(device: torch.device, plot: Path | None) -> list[Row]:
             ours = OurLearner(Learner(run.experiment, World(device=device)), feed.batch)
             lines["ours"] = _race(ours.step, ours.learner.result, validation)
     if plot:
-        write_lines(plot, "sr-x2, 4 blocks of 24 units", "training time [s]", "PSNR [dB]", lines)
+        from scn.studies.plot import Mark, Plot, Series, write_plot  # and with it Jinja, which a plot alone needs
+
+        series = [
+            Series(name=name, marks=[Mark(x=x, y=y) for x, y in line], joined=True) for name, line in lines.items()
+        ]
+        title = "sr-x2, 4 blocks of 24 units"
+        write_plot(plot, Plot(title=title, x="training time [s]", y="PSNR [dB]", series=series))
     goal = lines["published"][-1][1]
     return [
         {
@@ -307,7 +306,6 @@ def _race(step: Callable[[], float], network: torch.nn.Module, validation: Valid
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints a table for each part, and writes them to the file that --json names."""
     arguments = parser(__doc__, runs=5)
-    arguments.formatter_class = argparse.RawDescriptionHelpFormatter
     arguments.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="cpu (the default) or cuda")
     arguments.add_argument("--only", choices=get_args(Part), help="measure one part only")
     arguments.add_argument("--plot", type=Path, metavar="FILE", help="write the curves of the race to this SVG file")
@@ -324,8 +322,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             found = measured()
             print(f"{table(found)}\n", flush=True)
             rows += ({"part": part, **row} for row in found)
-            if options.json:  # after each part: the next one may fail, or be ended
-                write_json(options.json, TITLE, rows)
+            write_json(options.json, TITLE, rows)  # after each part: the next one may fail, or be ended
 
 
 if __name__ == "__main__":

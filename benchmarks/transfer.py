@@ -39,8 +39,7 @@ def main() -> None:
     rows = transfer_rows(chosen.mib, chosen.runs)
     title = f"{chosen.mib} MiB there and back"
     print(title, table(rows), sep="\n\n")
-    if chosen.json:
-        write_json(chosen.json, title, rows)
+    write_json(chosen.json, title, rows)
 
 
 def _file_rows(source: Path, runs: int) -> list[Row]:

@@ -49,8 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             for event in PARTS[name](Path(folder), options):
                 print(event.line, flush=True)
                 made.append(replace(event, date=datetime.date.today().isoformat(), machine=machine()))
-                if options.json:
-                    write_json(options.json, TITLE, [event.row for event in (*kept, *made)])
+                write_json(options.json, TITLE, [event.row for event in (*kept, *made)])
         events += made
     print(table(counts(events)))
 
