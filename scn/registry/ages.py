@@ -6,6 +6,7 @@ loses nothing by that.
 """
 
 import json
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from scn.config.params import Params
+from scn.core.errors import DiskFullError
 from scn.core.files import write_atomically
 
 NOTES = Path(".scn/unneeded.json")
@@ -33,6 +35,8 @@ class Age:
 def ages(params: Params, prefixes: tuple[str, ...], found: Mapping[str, str]) -> dict[str, Age]:
     """Notes what was found unneeded now, and returns for how long each of it has been.
 
+    On a full disk nothing can be noted, which stderr says: what was noted before may be deleted all the same.
+
     Args:
         prefixes: beginnings of all names that were looked at: what is noted of one of them and not found is forgotten.
         found: name -> its state, whose change begins its age anew.
@@ -50,5 +54,8 @@ def ages(params: Params, prefixes: tuple[str, ...], found: Mapping[str, str]) ->
         age = now - datetime.fromisoformat(kept[name]["since"])
         result[name] = Age(days=age.days, enough=age >= timedelta(days=params.collect.after_days))
     if kept != notes:
-        write_atomically(path, (json.dumps(kept, indent=1) + "\n").encode())
+        try:
+            write_atomically(path, (json.dumps(kept, indent=1) + "\n").encode())
+        except DiskFullError as error:
+            print(f"What is found unneeded for the first time is not noted: {error}", file=sys.stderr)
     return result

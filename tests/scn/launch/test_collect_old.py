@@ -1,5 +1,6 @@
 """`scn gc`: what nobody needs, once it has been so for long enough; never what a manifest names or a run changes."""
 
+import errno
 import json
 import subprocess
 from datetime import UTC, datetime, timedelta
@@ -155,6 +156,25 @@ def test_the_command_counts_what_was_deleted(params: Params, monkeypatch: pytest
     told = f"{RUN} stays, as it has changed since it was looked at, or is held."
     assert done.stderr.splitlines() == [told, "2 objects deleted"]
     assert CHECKPOINT in store_of(params).list("runs/")
+
+
+def test_a_full_disk_keeps_nothing_from_being_deleted(
+    params: Params, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find_old(params)
+    days_pass(params, 10)
+    store_of(params).put("runs/sr-x2/4567/step-20-0123456789abcdef.pt", b"another")
+
+    def full(file: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    assert delete_old(params, find_old(params)) == 3
+    told = "What is found unneeded for the first time is not noted: "
+    assert capsys.readouterr().err == (
+        f"{told}{params.root / NOTES} can't be written (No space left on device): make room there.\n"
+    )
+    assert store_of(params).list("runs/") == ["runs/sr-x2/4567/step-20-0123456789abcdef.pt"]
 
 
 def test_damaged_notes_cost_ages_only(params: Params) -> None:
