@@ -4,11 +4,13 @@ What a damaged dvc.lock recorded is not lost: DVC keeps a record of each stage t
 cache), and `dvc repro` takes up from there what the last commit's dvc.lock does not have, without running a stage.
 """
 
+import sqlite3
 import sys
 from pathlib import Path
 
 from flows.workspace import git
 from scn.core.errors import UserError
+from scn.core.files import write_atomically
 from scn.core.pipeline import pipeline_needed
 
 LOCK = "dvc.lock"
@@ -27,7 +29,7 @@ def mend_lock(project: Path) -> str:
     Returns:
         a sentence on what was done; "" if there was nothing to do.
     Raises:
-        UserError: if another version of DVC wrote it; it stays, too.
+        UserError: if another version of DVC wrote it, or the disk is full; it stays, too.
     """
     path = project / LOCK
     if _is_whole(project, path):
@@ -43,12 +45,21 @@ def mend_lock(project: Path) -> str:
             path.replace(project / DAMAGED)
             put_back = _committed(project)
             if put_back:
-                path.write_bytes(put_back)
+                try:
+                    write_atomically(path, put_back)
+                except UserError:
+                    (project / DAMAGED).replace(path)  # the next call mends it
+                    raise
                 if not _is_whole(project, path):
                     path.unlink()
                     put_back = b""
     except LockError:
         return ""
+    except (OSError, sqlite3.Error) as error:  # of DVC's own files, which a full disk does not take either
+        raise UserError(
+            f"{path} can't be read, as DVC was killed while it wrote it, and not be put back ({error}): make room on "
+            "the disk, and run it again."
+        ) from None
     how = "is that of the last commit again" if put_back else "is begun anew"
     return (
         f"{path} can't be read, as DVC was killed while it wrote it: it {how}, and DVC takes what it had recorded "
@@ -91,7 +102,7 @@ def _committed(project: Path) -> bytes:
 
 
 def main() -> int:
-    """Mends the dvc.lock of the current folder; returns status 1 after one sentence if another DVC wrote it."""
+    """Mends the dvc.lock of the current folder; returns status 1 after one sentence if that can't be."""
     try:
         if sentence := mend_lock(Path.cwd()):
             print(sentence, file=sys.stderr)

@@ -1,5 +1,6 @@
 """A dvc.lock that a kill of DVC has cut off is put back, and what it had recorded is taken up from DVC's cache."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from flows.lock import DAMAGED, LOCK, mend_lock
 from flows.stages import DVC
 from flows.workspace import RUNS
+from scn.core.errors import UserError
 from tests.flows.conftest import MakeScratch, commit_all
 
 TARGET = "publish@sr-x2"
@@ -40,6 +42,27 @@ def test_a_lock_that_was_cut_off_loses_no_stage(make_scratch: MakeScratch, commi
     assert (project / DAMAGED).read_bytes() == whole[:left]
     assert "Running stage" not in repro(project)
     assert lock.read_bytes() == whole
+
+
+@pytest.mark.parametrize("what", ["os.fsync", "dvc.repo.Repo.__init__"])
+def test_on_a_full_disk_a_lock_that_was_cut_off_stays_for_the_next_call(
+    make_scratch: MakeScratch, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    project = make_scratch("echo trained > models/${key}")
+    (project / LOCK).write_text("schema: '2.0'\nstages: {}\n")
+    commit_all(project)
+    (project / LOCK).write_text("sche")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(what, full)
+        with pytest.raises(UserError, match=r"dvc\.lock can't be .*No space left on device\): make room") as told:
+            mend_lock(project)
+    assert "\n" not in str(told.value)
+    assert (project / LOCK).read_text() == "sche"
+    assert mend_lock(project).startswith(f"{project / LOCK} can't be read")
 
 
 def test_a_lock_that_can_be_read_or_that_git_merges_stays(make_scratch: MakeScratch) -> None:
