@@ -114,9 +114,7 @@ class Unsteady:
         self._note(NO_ANSWER, environment)
         connection: socket.socket = environment["werkzeug.socket"]
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        connection.shutdown(
-            socket.SHUT_RDWR
-        )  # otherwise werkzeug would wait for the next request on it, and so the client
+        connection.shutdown(socket.SHUT_RDWR)  # else werkzeug would wait for the next request on it, and so the client
         raise ConnectionResetError
 
     def _cut(self, environment: dict[str, Any], note: Callable[..., Any]) -> Answer:

@@ -101,9 +101,7 @@ def push_again(workspace: Path, branch: str, warn: Warn) -> None:
     """Pushes a branch of runs that the project's git remote has not taken from a run; `warn` is called if it fails."""
     project = Path(git(workspace, "remote", "get-url", "origin"))
     refusal = _refusal(project, remote_of(project), f"refs/heads/{branch}", branch)
-    if refusal and not _outrun(
-        refusal
-    ):  # otherwise it has what another machine made, on top of which the next run goes
+    if refusal and not _outrun(refusal):  # else it has what another machine made, on top of which the next run goes
         warn(refusal)
 
 

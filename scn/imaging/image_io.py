@@ -171,18 +171,18 @@ def size_of(path: Path, name: Path | str) -> tuple[int, int]:
         raise UserError(f"{name} is damaged and can't be read: fetch it again or leave it out.") from None
 
 
-def photograph_of(image: Image.Image, name: Path | str = "the image") -> Photograph:
+def photograph_of(image: Image.Image) -> Photograph:
     """Converts an opened Pillow image to upright pixels, of 16 bits for its modes I;16, otherwise of 8.
 
     Raises:
-        UserError: if it is animated or has pixels that are no photograph's; messages call it `name`.
+        UserError: if it is animated or has pixels that are no photograph's; messages call it "the image".
     """
     if getattr(image, "is_animated", False) and image.format not in _FIRST_IS_SHOWN:
-        raise UserError(several(name))
+        raise UserError(several("the image"))
     if image.mode.startswith("I;16"):
         values = np.asarray(image).astype(np.uint16)[..., None]
         return _photograph(upright(values, image.getexif().get(ORIENTATION, 1)), **metadata.about(image))
-    return _converted(image, name)
+    return _converted(image, "the image")
 
 
 def _of_tiff(decoded: tiff.Decoded, data: bytes) -> Photograph:
@@ -283,11 +283,6 @@ def _of_cmyk(image: Image.Image, profile: bytes | None) -> Image.Image:
     return image.convert("RGB")
 
 
-def check_target(path: Path) -> None:
-    """Raises UserError unless `path` has the suffix of a format that can be written here."""
-    check_can(format_of(path), path)
-
-
 def check_holds(as_format: Format, photograph: Photograph, name: Path | str) -> None:
     """Raises UserError, which calls the file `name`, if the format can't hold an image."""
     height, width = photograph.pixels.shape[:2]
@@ -309,22 +304,25 @@ def lost(as_format: Format, photograph: Photograph) -> list[str]:
     return notes
 
 
-def write_photograph(path: Path, photograph: Photograph, quality: int | None = None) -> None:
+def write_photograph(path: Path, photograph: Photograph) -> None:
     """Writes an image in the format that `path`'s suffix names; it appears whole or not at all.
 
-    Args:
-        quality: of a lossy format, 1..100; None: the table's.
     Raises:
         UserError: if the format is unknown or can't hold transparency, or the file can't be written.
     """
-    check_target(path)
-    write_atomically(path, encode_photograph(photograph, format_of(path), path, quality))
+    as_format = format_of(path)
+    check_can(as_format, path)
+    write_atomically(path, encode_photograph(photograph, as_format, path))
 
 
 def encode_photograph(
     photograph: Photograph, as_format: Format, name: Path | str = "the image", quality: int | None = None
 ) -> bytes:
-    """The content of an image file; arguments and errors are those of `write_photograph`, which call it `name`."""
+    """The content of an image file; errors are those of `write_photograph`, and call it `name`.
+
+    Args:
+        quality: of a lossy format, 1..100; None: the table's.
+    """
     check_holds(as_format, photograph, name)
     options = dict(as_format.options)
     if quality is not None and as_format.has_quality:

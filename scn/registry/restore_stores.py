@@ -32,6 +32,8 @@ RECORDS = "manifest"
 """Folder of the records; the one of NAME.png is manifest/NAME.png.json."""
 MANIFEST = "manifest.json"
 """All records, written when a command ends."""
+_STORE_TIMEOUT_S = 600.0
+"""A store may fail so long."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +177,6 @@ def restore_stores(
     factor: Fraction | None,
     *,
     on_ray: bool,
-    store_timeout_s: float = 600.0,
 ) -> Outcome:
     """Restores all images of one store into another; what is done is found again.
 
@@ -183,11 +184,10 @@ def restore_stores(
         source, target: URLs that scn.storage.open_store takes.
         models: knows `reference`.
         kind: format, suffix and quality of the results.
-        store_timeout_s: that a store may fail.
     Raises:
         UserError: if a store can't be used, it has no images, or results of other models lie in the target.
     """
-    stores = [reached(open_store(url), store_timeout_s) for url in (source, target)]
+    stores = [reached(open_store(url), _STORE_TIMEOUT_S) for url in (source, target)]
     stores[1].check()
     name, suffix, quality = kind
     check_suffix(suffix)

@@ -23,6 +23,8 @@ _TRIES = 3
 """So often a photograph is given to a replica, if each before was lost."""
 _FIRST_S = 60.0
 """So long the first replica is waited for."""
+_IDLE_S = 300.0
+"""A replica that has had nothing to do for so long is ended; the next photograph waits until one has started."""
 _HEED_S = 0.5
 """A cancel is heeded after so long, also where no replica has taken the photograph yet."""
 
@@ -35,8 +37,6 @@ class Scale:
     """Replicas; None: one for each GPU that the cluster has now, or as many as its CPUs suffice for."""
     threads: int = 1
     """CPUs of a replica that has no GPU."""
-    idle_s: float = 300.0
-    """A replica that has had nothing to do for so long is ended; the next photograph waits until one has started."""
     together: int | None = None
     """Photographs that a replica restores at a time; None: 8 on a GPU, 1 on CPUs, where more gains nothing."""
 
@@ -87,7 +87,7 @@ class Cluster:
                 "max_replicas": self.most,
                 "target_ongoing_requests": self.together,
                 "upscale_delay_s": 2.0,
-                "downscale_delay_s": scale.idle_s,
+                "downscale_delay_s": _IDLE_S,
             },
             ray_actor_options={"num_gpus": 1, "num_cpus": 0} if gpus else {"num_cpus": scale.threads},
             graceful_shutdown_timeout_s=10.0,
