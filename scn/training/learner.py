@@ -21,6 +21,9 @@ from scn.training.gradients import Gradients
 from scn.training.room import no_room_for_step, no_room_for_weights
 from scn.training.world import World, gathered, on_every_rank
 
+_LEAST = 8
+"""Side of the smallest patch that train.patch_size allows, which every network takes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
@@ -132,7 +135,10 @@ class Learner:
         if abandon:  # no more in the frames that took the memory
             if self.world.world_size == 1:  # nobody waits, and statistics of batches stay what they are
                 raise abandon
-            patch = Batch(input=batch.input[:1], target=batch.target[:1])
+            # There may be no room for a whole patch either, and if this fails the others wait in vain.
+            side, scale = _LEAST, batch.target.shape[-1] // batch.input.shape[-1]
+            input, target = batch.input[:1, :, :side, :side], batch.target[:1, :, : side * scale, : side * scale]
+            patch = Batch(input=input, target=target)
             with room_for(self.no_room["step"]):
                 means = self.gradients.give_up(patch, loss, (stopping, True))
         total, stops, abandons = means

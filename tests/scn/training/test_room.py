@@ -230,7 +230,10 @@ def test_a_validation_without_room_keeps_the_steps_done(
 
 
 def rank(number: int, root: str) -> None:
-    """One of two ranks, of which the second has too little memory in the fourth step, in the midst of it."""
+    """One of two ranks, of which the second has too little memory in the fourth step, in the midst of it.
+
+    From then on it has none for a patch of a step either.
+    """
     torch.set_num_threads(1)
     reduction.BUCKET_BYTES = 100  # several, some of which have been sent
     dist.init_process_group("gloo", init_method=f"file://{root}/meet", rank=number, world_size=2)
@@ -241,8 +244,13 @@ def rank(number: int, root: str) -> None:
     def failing(self: gradients.Gradients, *given: Any) -> Tensor:
         if next(calls) == 4 * of_a_step - 1:
 
+            def large(network: torch.nn.Module, images: tuple[Tensor]) -> None:
+                if images[0].shape[-1] >= 16:
+                    on_a_gpu()
+
             def out(gradient: Tensor) -> None:
                 hook.remove()
+                self.network.register_forward_pre_hook(large)
                 on_a_gpu()
 
             hook = next(self.network.parameters()).register_hook(out)  # the gradient that comes last
