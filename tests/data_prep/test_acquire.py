@@ -170,20 +170,20 @@ def test_a_lock_file_that_cannot_be_read_is_named(sets: Server) -> None:
 def test_a_process_waits_for_another_one_that_brings_the_same(
     sets: Server, configure: Configure, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    content = sets.files["/both.zip"].content
-    configure("corpora", download={"mine": sets.put("/slow.zip", content, bytes_per_second=2 * len(content))})
-    command = [sys.executable, "-m", "data_prep", "download", "mine"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as other:
-        deadline = time.monotonic() + 60
-        while not sets.requests:
-            assert other.poll() is None
-            assert time.monotonic() < deadline
+    command, goes_on = [sys.executable, "-m", "data_prep", "download", "mine"], threading.Event()
+    configure("corpora", download={"mine": sets.put("/slow.zip", sets.files["/both.zip"].content, goes_on=goes_on)})
+    with ThreadPoolExecutor(2) as both:
+        other = both.submit(subprocess.run, command, capture_output=True, text=True)
+        while not sets.requests and not other.done():
             time.sleep(0.01)
-        assert len(bring("mine")) == 7
-        out, err = other.communicate(timeout=60)
-    assert (other.returncode, out) == (0, "mine: 7 images\n"), err
+        brought, told = both.submit(bring, "mine"), ""
+        while not told and not brought.done():
+            told = capsys.readouterr().err
+        goes_on.set()
+        done = other.result()
+        assert (len(brought.result()), done.returncode, done.stdout) == (7, 0, "mine: 7 images\n"), done.stderr
     assert [path for path, _ in sets.requests] == ["/slow.zip"]
-    assert capsys.readouterr().err == "mine: waiting for another process that downloads it\n"
+    assert told + capsys.readouterr().err == "mine: waiting for another process that downloads it\n"
 
 
 def test_a_url_of_ones_own(sets: Server, configure: Configure) -> None:

@@ -280,12 +280,14 @@ def test_killed_midway_it_leaves_nothing_that_passes_for_a_corpus(tmp_path: Path
     program = (
         "import sys, time; from pathlib import Path; from data_prep import archives\n"
         "check = archives._check_size\n"
-        "def slow(*arguments): time.sleep(0.02); check(*arguments)\n"
-        "archives._check_size = slow\n"
+        "def halts(*arguments):\n"
+        "    if len(list(Path(sys.argv[2]).parent.rglob('*.png'))) > 5: time.sleep(600)\n"
+        "    check(*arguments)\n"
+        "archives._check_size = halts\n"
         "archives.unpack(Path(sys.argv[1]), 'set', Path(sys.argv[2]), {})\n"
     )
     with subprocess.Popen([sys.executable, "-c", program, str(archive), str(tmp_path / "out")]) as run:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while len(files_found(tmp_path, "*.png")) < 5:
             assert run.poll() is None
             assert time.monotonic() < deadline

@@ -189,7 +189,7 @@ def test_a_run_that_is_killed_is_finished_by_the_next(project: Path, configure: 
         assert stored <= set(tars())
         stored = set(tars())
     before = tars()
-    done = subprocess.run([*command, "2"], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*command, "2"], capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     assert load_manifest("out/train.json") == whole.train
     assert load_manifest("out/evaluation.json") == whole.evaluation

@@ -2,7 +2,6 @@
 
 import re
 import threading
-import time
 from collections import deque
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,7 +22,8 @@ class File:
     """Status codes of the next answers, before the file is served."""
     cuts: deque[int] = field(default_factory=deque)
     """Numbers of bytes after which the connections of the next requests break off."""
-    bytes_per_second: int = 0
+    goes_on: threading.Event | None = None
+    """Half of the content is sent, and the rest when this is set."""
     retry_after: str = ""
 
 
@@ -106,18 +106,20 @@ class Server:
                     content = content[: file.cuts.popleft()]
                     self.close_connection = True
                 try:
-                    self._send(content, file.bytes_per_second if file else 0)
+                    self._send(content, file.goes_on if file else None)
                 except OSError:
                     self.close_connection = True  # the client was killed
 
-            def _send(self, content: bytes, bytes_per_second: int) -> None:
-                step = bytes_per_second // 50 or len(content) or 1
-                for start in range(0, len(content), step):
-                    chunk = content[start : start + step]
-                    server.sent += len(chunk)  # before: who reads the last byte may look at it at once
-                    self.wfile.write(chunk)
-                    if bytes_per_second:
-                        time.sleep(0.02)
+            def _send(self, content: bytes, goes_on: threading.Event | None) -> None:
+                half = len(content) // 2 if goes_on else 0
+                self._write(content[:half])
+                if goes_on:
+                    goes_on.wait(300)
+                self._write(content[half:])
+
+            def _write(self, chunk: bytes) -> None:
+                server.sent += len(chunk)  # before: who reads the last byte may look at it at once
+                self.wfile.write(chunk)
 
             def log_message(self, *_: object) -> None:
                 pass
