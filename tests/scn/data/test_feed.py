@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from itertools import chain
 from pathlib import Path
-from threading import Event
-from time import sleep
+from threading import Event, Semaphore
+from types import SimpleNamespace
 from typing import Any
 from weakref import WeakSet
 
@@ -25,6 +25,7 @@ from scn.core.errors import UserError
 from scn.data import Feed, open_feed
 from scn.data.groups import Group
 from scn.data.image_pool import ImagePool
+from scn.data.shared_memory import shared_memory
 from scn.shards.manifest import Manifests, Shard
 from scn.shards.samples import About, Sample
 from scn.storage import open_store
@@ -124,10 +125,21 @@ def test_processes_of_a_machine_share_images_that_one_of_them_reads(
 def test_a_store_that_one_process_has_waited_for_is_not_waited_for_by_the_next(
     put: Callable[..., Manifests], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    now, waiting = [0.0], Semaphore(0)
+    monkeypatch.setattr("scn.data.loader.time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def shared(*arguments: Any) -> Any:
+        waiting.release()
+        return shared_memory(*arguments)
+
+    monkeypatch.setattr("scn.data.loader.shared_memory", shared)
+
     class AwayStore(FarStore):
         def get(self, key: str) -> bytes:
             self.asked.append(key)
-            sleep(1.2)  # the patience of one
+            for _ in range(2):
+                assert waiting.acquire(timeout=300)
+            now[0] += 1  # the patience of one
             raise StoreError("No answer.")
 
     made, store = experiment(store_timeout_s=1), AwayStore(tmp_path / "store")
@@ -329,15 +341,15 @@ def test_closing_does_not_wait_for_all_that_is_to_be_read(open_pictures: Open, m
     def slow(store: Store, shard: Shard, experiment: str) -> bytes:
         read.append(shard.key)
         started.set()
-        assert closing.wait(10)
+        assert closing.wait(120)
         return original(store, shard, experiment)
 
     monkeypatch.setattr(scn.data.cache, "read_shard", slow)
     feed = open_pictures(small(None), *shards())
     with ThreadPoolExecutor(1) as other:
         waiting = other.submit(feed.prepare, 0)
-        assert started.wait(10)
+        assert started.wait(120)
         monkeypatch.setattr(Event, "set", lambda event, set=Event.set: (set(event), set(closing)))
         feed.close()
-        waiting.exception(10)
+        waiting.exception(120)
     assert len(read) == 1

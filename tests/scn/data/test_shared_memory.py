@@ -25,12 +25,12 @@ def fill(memory):
     memory[: int(sys.argv[2])] = 7
     if int(sys.argv[2]) < len(memory):
         print("filling", flush=True)
-        time.sleep(60)
+        time.sleep(600)
     return b"of the child"
 
 memory, note = shared_memory(Path(sys.argv[1]), sys.argv[3], 5000, fill)
 print("filled", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
