@@ -112,7 +112,7 @@ def prefect_api() -> Iterator[None]:
         warnings.simplefilter("ignore")  # warnings of Prefect's own modules, at their import and in its server
         from prefect.testing.utilities import prefect_test_harness
 
-        with prefect_test_harness(server_startup_timeout=120):
+        with prefect_test_harness(server_startup_timeout=500):
             yield
 
 

