@@ -1,5 +1,6 @@
 """Running studies: the same bits after a kill, nothing made twice, the number of steps, and messages."""
 
+import itertools
 import json
 import math
 import os
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -227,18 +229,20 @@ def test_an_image_that_the_protocol_can_not_measure_is_told(studied: Params, tin
         run_study(TABLE, studied, steps=1, seeds=1, settings=tiny(TABLE))
 
 
-def test_minutes_become_steps_that_are_kept(studied: Params, tiny: Tiny) -> None:
-    folder = run_study(TABLE, studied, minutes=0.05, seeds=2, settings=tiny(TABLE))
+def test_minutes_become_steps_that_are_kept(studied: Params, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = itertools.count(0.0, 0.5)  # a step takes half a second, whatever else the machine does
+    monkeypatch.setattr("scn.studies.budget.time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    folder = run_study(TABLE, studied, minutes=0.5, seeds=2, settings=tiny(TABLE))
     plan = Plan.loads((folder / "plan.json").read_bytes(), folder, "")
     assert set(plan.timings) == {"unet", "pspnet", "scn"}
-    assert plan.steps == steps_within(0.05, plan.timings, dict.fromkeys(plan.timings, 1.0), 2)
+    assert plan.steps == steps_within(0.5, plan.timings, dict.fromkeys(plan.timings, 1.0), 2) == 9
     result = figures(folder)
-    assert result["minutes"] == 0.05
+    assert result["minutes"] == 0.5
     assert {row["steps"] for row in result["rows"]} == {plan.steps}
     run_study(TABLE, studied, seeds=1)
     assert Plan.loads((folder / "plan.json").read_bytes(), folder, "") == plan
     for options, message in (
-        ({"minutes": 5.0}, r"begun with --minutes 0\.05 \(\d+ steps\): leave that out .*, or remove this one\.$"),
+        ({"minutes": 5.0}, r"begun with --minutes 0\.5 \(\d+ steps\): leave that out .*, or remove this one\.$"),
         ({"steps": plan.steps + 1}, rf"begun with {plan.steps} steps: leave that out"),
         ({"size": "paper"}, "begun as scn-table4, size small, on sr-x2: leave that out"),
         ({"settings": ["model.units=6"]}, "begun with other networks, recipes or images .*, or remove this one"),
