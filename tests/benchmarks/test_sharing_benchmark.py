@@ -34,7 +34,7 @@ def test_nobody_waits_for_a_process_that_failed(monkeypatch: pytest.MonkeyPatch)
         except Exception as error:
             errors.append(type(error))
 
-    barrier, errors = threading.Barrier(2, timeout=60), list[type]()
+    barrier, errors = threading.Barrier(2, timeout=500), list[type]()
     monkeypatch.setattr(sharing, "_load", load)
     threads = [threading.Thread(target=process, args=(number,)) for number in (0, 1)]
     start = time.monotonic()
@@ -43,7 +43,7 @@ def test_nobody_waits_for_a_process_that_failed(monkeypatch: pytest.MonkeyPatch)
     for thread in threads:
         thread.join()
     assert sorted(error.__name__ for error in errors) == ["BrokenBarrierError", "ValueError"]
-    assert time.monotonic() - start < 30
+    assert time.monotonic() - start < 300
 
 
 def test_processes_that_failed_are_told(tmp_path: Path) -> None:

@@ -271,7 +271,7 @@ def test_what_has_left_the_cluster_ends(tmp_path: Path) -> None:
         (tmp_path / name).chmod(0o755)
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "RAY_ADDRESS": "head:6379", "SCN_NODE_CHECK_S": "0.1"}
     done = subprocess.run(
-        ["sh", DEPLOY / "page.sh"], env=environment, capture_output=True, text=True, timeout=50, check=False
+        ["sh", DEPLOY / "page.sh"], env=environment, capture_output=True, text=True, timeout=55, check=False
     )
     assert done.returncode == -signal.SIGTERM
     assert done.stdout.startswith("start --address head:6379 --num-cpus 0 ")

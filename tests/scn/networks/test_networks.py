@@ -20,7 +20,7 @@ def test_the_table_and_what_reads_it_need_no_pytorch() -> None:
     program = (
         "import sys, scn.networks, scn.networks.sources as s; s.sources_of('scn'); assert 'torch' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=300)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -212,7 +212,7 @@ def upload(project: Any, hub: Hub, home: Path, *options: str) -> subprocess.Comp
     settings = {"HF_ENDPOINT": hub.address, "HF_TOKEN": "hf_secret", "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
     call = [sys.executable, "-m", "scn.cli", "models", "push", "dn-s25", "hf://me/model", *options]
     environment = {**os.environ, **settings, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1"}
-    return subprocess.run(call, cwd=project.root, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(call, cwd=project.root, env=environment, capture_output=True, text=True, timeout=300)
 
 
 def test_a_version_is_uploaded_as_one_commit(published: Any, hub: Hub, tmp_path: Path) -> None:

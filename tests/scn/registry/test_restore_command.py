@@ -134,7 +134,7 @@ def test_pipes(small_project: Any, folder: Path) -> None:
     program = [sys.executable, "-c", "import scn.cli; scn.cli.main()", "restore", "-", "-", "--model", str(model)]
     options = ["--device", "cpu", "--threads", "1", "--format", "jpg", "--quality", "70"]
     data = (folder / "a.png").read_bytes()
-    done = subprocess.run([*program, *options], input=data, capture_output=True, timeout=120)
+    done = subprocess.run([*program, *options], input=data, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr
     with Image.open(io.BytesIO(done.stdout)) as image:
         assert (image.format, image.size) == ("JPEG", (60, 40))

@@ -61,7 +61,7 @@ def submit(jobs: Jobs, tmp_path: Path) -> Callable[..., Job]:
 
 
 def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 250
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.005)

@@ -45,7 +45,7 @@ def test_it_names_its_address_and_ends_without_a_trace(
     assert requests.get(f"{found[1]}healthz", timeout=60).json() == {"waiting": 0}
     assert [path.name[:10] for path in (tmp_path / "temporary").iterdir()] == ["scn-serve-"]
     program.send_signal(number)
-    assert program.wait(60) == 0
+    assert program.wait(250) == 0
     assert not list((tmp_path / "temporary").iterdir())
 
 

@@ -48,7 +48,7 @@ def opened(browser: webdriver.Chrome, served: Served) -> webdriver.Chrome:
 
 
 def until(browser: webdriver.Chrome, condition: Callable[[], object]) -> None:
-    WebDriverWait(browser, 40, poll_frequency=0.05).until(lambda _: condition())
+    WebDriverWait(browser, 200, poll_frequency=0.05).until(lambda _: condition())
 
 
 def photograph(folder: Path, name: str, seed: int = 0, height: int = 60, width: int = 80) -> Path:
