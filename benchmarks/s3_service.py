@@ -53,7 +53,7 @@ def s3_service(moody: Path | None = None) -> Iterator[dict[str, str]]:
 
 
 def _answers(url: str, server: subprocess.Popen[bytes]) -> bool:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while server.poll() is None and time.monotonic() < deadline:
         try:
             opener().open(url, timeout=5).close()

@@ -2,26 +2,19 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from free_ports import free_ports
+
 
 def programs() -> Path | None:
     """The folder of the newest PostgreSQL's programs; None where it is not installed."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     return found[-1].parent if found else None
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Postgres:
@@ -43,7 +36,7 @@ class Postgres:
 @contextmanager
 def serving() -> Iterator[Postgres]:
     """Starts a server, which ends with the context, on a free port of 127.0.0.1."""
-    folder, port = Path(tempfile.mkdtemp(prefix="scn-postgres-")), free_port()
+    folder, port = Path(tempfile.mkdtemp(prefix="scn-postgres-")), free_ports()
     (folder / "password").write_text("word")
     if not os.geteuid():  # it refuses to run as root
         for path in (folder, folder / "password"):

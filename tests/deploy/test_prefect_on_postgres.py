@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from free_ports import free_ports
 
 from tests.deploy import postgres
 from tests.flows.conftest import MakeScratch, empty_repository, make_scratch
@@ -41,7 +42,7 @@ def ask(url: str, words: str | None = WORDS, body: dict[str, Any] | None = None)
 @contextmanager
 def server(database: str, home: Path) -> Iterator[str]:
     """The URL of the API of a server with its data in `database`."""
-    port = postgres.free_port()
+    port = free_ports()
     url = f"http://127.0.0.1:{port}/api"
     environment = {**os.environ, **QUIET, "PREFECT_HOME": str(home), "PREFECT_SERVER_API_AUTH_STRING": WORDS}
     environment |= {"PREFECT_API_DATABASE_CONNECTION_URL": database, "PREFECT_API_ENABLE_METRICS": "true"}

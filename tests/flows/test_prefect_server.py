@@ -15,6 +15,7 @@ import boto3
 import httpx
 import psutil
 import pytest
+from free_ports import free_ports
 from planted import PLANTED, SECRET, left_in
 from workspace import TINY, Workspace
 
@@ -33,9 +34,7 @@ def ray_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports()
 
 
 @pytest.fixture
