@@ -131,7 +131,7 @@ def _training_data(experiment: Experiment, config: Mapping[str, Any], licences: 
     if imported := config.get("imported"):
         return (
             f"Not known here: the weights were imported from a file of the format {imported['format']}, SHA-256 "
-            f"`{imported['sha256']}`. Its publisher's licence decides what they may be used for.\n"
+            f"`{imported['sha256']}`. Its publisher's licence decides what they may be used for."
         )
 
     def told(corpora: Mapping[str, str]) -> str:
@@ -143,7 +143,7 @@ def _training_data(experiment: Experiment, config: Mapping[str, Any], licences: 
         parts.append(f"The weights that it began with were trained on:\n\n{told(inherited)}")
     if not known:
         parts.append("What else the weights that it began with were trained on is not known here.")
-    parts.append("The licences of these images decide what the weights may be used for.\n")
+    parts.append("The licences of these images decide what the weights may be used for.")
     return "\n\n".join(parts)
 
 

@@ -53,6 +53,7 @@ def test_the_model_card_says_what_a_user_must_know(project: Any) -> None:
     ):
         assert fact in card
     assert str(project.root) not in card
+    assert "\n\n\n" not in card
 
 
 def test_figures_of_a_protocol_that_is_not_known_here_are_told(project: Any) -> None:
@@ -151,6 +152,7 @@ def test_the_card_of_imported_weights_claims_nothing_of_their_training(project: 
     )
     assert "It is measured here on images degraded by additive white Gaussian noise (sigma 25);" in card
     assert "sample/train" not in card
+    assert "\n\n\n" not in card
 
 
 def test_the_command_on_the_card_asks_for_the_same_run(project: Any) -> None:
