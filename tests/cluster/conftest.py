@@ -1,13 +1,14 @@
 """Three machines with a raylet each, a fourth with an S3 service that they share, a fifth that works alone."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from alone import Alone
 from clusters import NODES, VARIABLES, Cluster
-from machines import Machine, impossible, network
+from machines import Impossible, Machine, network
 from projects import SHARD
 from services import serving
 
@@ -43,9 +44,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(scope="session")
 def machines() -> Iterator[dict[str, Machine]]:
-    if why := impossible():
-        pytest.skip(why)
-    with network([*NODES, "s3", "alone"]) as made:
+    with ExitStack() as stack:
+        try:
+            made = stack.enter_context(network([*NODES, "s3", "alone"]))
+        except Impossible as why:
+            pytest.skip(str(why))
         yield made
 
 

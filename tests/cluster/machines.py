@@ -17,23 +17,33 @@ from typing import Any
 
 import psutil
 
+from scn.core import memory
+
 HOLD = ["setpriv", "--pdeathsig", "KILL", "unshare", "--fork", "--kill-child", "--pid", "--mount-proc", "--net"]
 OWN = ["--mount", "--uts", "--ipc"]
 STAY = "echo ready; exec 2> /dev/null; while :; do sleep 1d || :; done"  # a shell: the first process adopts orphans
+TOOLS = ("ip", "unshare", "nsenter", "setpriv", "mount", "hostname", "bash", "env")
+MEMORY = 3 * 2**30
+"""Bytes that three nodes, the service and their commands take."""
 BRIDGE = "ip link set lo up; ip link add bridge type bridge; ip link set bridge up;"
 BOOT = 'hostname "$0"; mount --bind "$1" "$2"; mount --bind "$3" /etc/hosts; mount -t tmpfs tmpfs /dev/shm;'
 
 
-def impossible() -> str:
-    """Why no machines can be made here; "" if they can."""
+class Impossible(Exception):  # noqa: N818 - why no machines can be made here
+    """No machines can be made here; its text says why."""
+
+
+def require() -> None:
+    """Raises Impossible where it is known beforehand."""
     if os.geteuid():
-        return "machines are made of namespaces by root alone"
-    for tool in ("ip", "unshare", "nsenter", "setpriv"):
+        raise Impossible("machines are made of namespaces by root alone")
+    for tool in TOOLS:
         if not shutil.which(tool):
-            return f"there is no command `{tool}` here (Debian: iproute2, util-linux)"
-    trial = f"mount -t tmpfs tmpfs /dev/shm && {BRIDGE} ip link add name one type veth peer name two"
-    tried = subprocess.run([*HOLD, *OWN, "--", "sh", "-ec", trial], capture_output=True, text=True)
-    return f"namespaces can't be made here ({' '.join(tried.stderr.split())})" if tried.returncode else ""
+            raise Impossible(f"there is no command `{tool}` here (Debian: iproute2, util-linux, hostname)")
+    needed = MEMORY * int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if needed > memory.free():
+        told = f"{needed / 2**30:.0f} GiB of memory are needed and {memory.free() / 2**30:.1f} are free"
+        raise Impossible(f"{told}: run fewer files at once (-n 1)")
 
 
 class Machine:
@@ -105,9 +115,14 @@ class Machine:
 
 @contextmanager
 def network(names: Sequence[str]) -> Iterator[dict[str, Machine]]:
-    """Context manager that yields machines with these names, which reach each other over a bridge and nothing else."""
-    # Not in pytest's own folder: the names of Ray's sockets, 60 characters, must fit 107 with that of the folder.
-    with tempfile.TemporaryDirectory(prefix="scn-") as folder, ExitStack() as stack:
+    """Context manager that yields machines with these names, which reach each other over a bridge and nothing else.
+
+    Raises:
+        Impossible: if they can't be made here.
+    """
+    require()
+    # Not in pytest's own folder or TMPDIR: the names of Ray's sockets, 60 characters, must fit 107 with its own.
+    with tempfile.TemporaryDirectory(prefix="scn-", dir="/tmp") as folder, ExitStack() as stack:
         root, addresses = Path(folder), {name: f"10.77.0.{number}" for number, name in enumerate(names, 1)}
         seen = root / "own"
         seen.mkdir()
@@ -125,21 +140,32 @@ def network(names: Sequence[str]) -> Iterator[dict[str, Machine]]:
             hosts.write_text("".join(f"{address} {known_name}\n" for known_name, address in known.items()))
             pid = stack.enter_context(_held(OWN, BOOT, name, str(own), str(seen), str(hosts)))
             veth = f"ip link add name {name} type veth peer name eth0 netns {pid}; ip link set {name} master bridge up"
-            subprocess.run(["nsenter", "--target", str(bridge), "--net", "sh", "-ec", veth], check=True)
+            _run(bridge, veth)
             inside = f"ip link set lo up; ip address add {address}/24 dev eth0; ip link set eth0 up"
-            subprocess.run(["nsenter", "--target", str(pid), "--net", "sh", "-ec", inside], check=True)
+            _run(pid, inside)
             machines[name] = Machine(name, address, own, seen, pid)
+        first, *others = machines.values()
+        for other in others:
+            _run(first.pid, f"(: < /dev/tcp/{other.address}/9) 2>&1 | grep -q refused")  # so it is there, and answers
         yield machines
+
+
+def _run(pid: int, script: str) -> None:
+    inside = ["nsenter", "--target", str(pid), "--net", "timeout", "60", "bash", "-ec", script]
+    ran = subprocess.run(inside, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if ran.returncode:
+        raise Impossible(f"no network can be made here ({' '.join(ran.stdout.split()) or script})")
 
 
 @contextmanager
 def _held(namespaces: Sequence[str], boot: str, *arguments: str) -> Iterator[int]:
     """Context manager that holds namespaces and yields the process id of the first process in them."""
     command = [*HOLD, *namespaces, "--", "bash", "-ec", f"{boot} {STAY}", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as holder:
         try:
             assert holder.stdout
-            assert holder.stdout.readline() == "ready\n", "the namespaces could not be made"
+            if (said := holder.stdout.readline().strip()) != "ready":
+                raise Impossible(f"no namespaces can be made here ({said})")
             yield psutil.Process(holder.pid).children()[0].pid
         finally:
             holder.kill()
