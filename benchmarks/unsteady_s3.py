@@ -1,8 +1,12 @@
 """An S3 service (moto) in a mood that a file describes: `python unsteady_s3.py PORT FOLDER [HOST]`.
 
+It ends with the process that has started it, however that ends.
+
 FOLDER/mood.json   late_s: seconds before each answer; shares of the requests, chosen at random: refused (503), reset
                    (the connection is; half of these requests are carried out before), cut (half of the body comes);
-                   away_after, away_s: after so many requests nothing listens at the port for so many seconds, once
+                   away_after, away_s: after so many requests nothing listens at the port for so many seconds, once;
+                   held: requests whose method and path begin so wait, but for the first of them, until the mood is
+                   another ("PUT /bucket/shards/"; empty: none)
 FOLDER/requests    a line for every answer: time, status, method, path; 0 in place of the status where none came
 FOLDER/dealt       a line for every request that the mood met: time, what was done to it; `away` for the first one that
                    comes when the port listens again
@@ -10,6 +14,7 @@ FOLDER/dealt       a line for every request that the mood met: time, what was do
 
 import io
 import json
+import os
 import random
 import socket
 import struct
@@ -24,13 +29,14 @@ from moto.server import DomainDispatcherApplication, MotoRequestHandler, create_
 from werkzeug.serving import make_server
 
 REFUSAL = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
-STEADY = {"late_s": 0.0, "refused": 0.0, "reset": 0.0, "cut": 0.0, "away_after": 0.0, "away_s": 0.0}
+Mood = dict[str, Any]
+STEADY: Mood = {"late_s": 0.0, "refused": 0.0, "reset": 0.0, "cut": 0.0, "away_after": 0.0, "away_s": 0.0, "held": ""}
 """The mood of a service that does what it should."""
 NO_ANSWER = "0"
 Answer = Iterable[bytes]
 
 
-def set_mood(folder: Path, mood: dict[str, float]) -> None:
+def set_mood(folder: Path, mood: Mood) -> None:
     """Tells the service whose folder this is what to do from now on; what is not named is as it should be."""
     path = folder / "mood.json"
     path.with_suffix(".new").write_text(json.dumps({**STEADY, **mood}))
@@ -66,9 +72,11 @@ class Unsteady:
         self.away_s = 0.0
         """Seconds for which the port is to be closed; the server sets it back."""
         self._count, self._seen, self._left = 0, STEADY, False
+        self._begun, self._lock = "", threading.Lock()
 
     def __call__(self, environment: dict[str, Any], start: Callable[..., Any]) -> Answer:
-        mood = json.loads((self.folder / "mood.json").read_text())
+        self._wait(f"{environment['REQUEST_METHOD']} {environment['PATH_INFO']}")
+        mood = self._mood()
         self._leave(mood)
         if mood["late_s"]:
             self._deal("late")
@@ -85,7 +93,22 @@ class Unsteady:
             fate -= mood[kind]
         return self.app(environment, note)
 
-    def _leave(self, mood: dict[str, float]) -> None:
+    def _mood(self) -> Mood:
+        mood: Mood = json.loads((self.folder / "mood.json").read_text())
+        return mood
+
+    def _wait(self, request: str) -> None:
+        held = self._mood()["held"]
+        if not held or not request.startswith(held):
+            return
+        with self._lock:
+            first, self._begun = self._begun != held, held
+        if not first:
+            self._deal("held")
+            while self._mood()["held"] == held:
+                time.sleep(0.05)
+
+    def _leave(self, mood: Mood) -> None:
         self._count = self._count + 1 if mood == self._seen else 1
         self._seen = mood
         if self._left and not self.away_s:
@@ -125,12 +148,15 @@ class Unsteady:
 
 
 def serve(app: Unsteady, host: str, port: int) -> None:
-    """Serves for ever; closes the port when the application is to be away."""
+    """Serves until the process that has started this one ends; closes the port when the application is to be away."""
+    parent = os.getppid()
     while True:
         server = make_server(host, port, app, threaded=True, request_handler=MotoRequestHandler)
         serving = threading.Thread(target=server.serve_forever, daemon=True)
         serving.start()
         while not app.away_s:
+            if os.getppid() != parent:
+                return
             time.sleep(0.02)
         server.shutdown()
         server.server_close()

@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -191,6 +192,45 @@ def test_a_service_tells_which_requests_its_mood_has_met(tmp_path: Path) -> None
     assert ask(away) == []
     set_mood(tmp_path, {})
     assert (app.requests.close(), app.dealt.close()) == (None, None)
+
+
+def test_a_service_holds_requests_up_but_for_the_first_until_its_mood_is_another(tmp_path: Path) -> None:
+    def moto(environment: dict[str, Any], start: Callable[..., Any]) -> list[bytes]:
+        answered.append(f"{environment['REQUEST_METHOD']} {environment['PATH_INFO']}")
+        start("200 OK", [])
+        return []
+
+    def ask(method: str, path: str) -> threading.Thread:
+        request = {"REQUEST_METHOD": method, "PATH_INFO": path}
+        asking = threading.Thread(target=app, args=(request, lambda *answer: None), daemon=True)
+        asking.start()
+        return asking
+
+    answered: list[str] = []
+    app = Unsteady(moto, tmp_path)
+    set_mood(tmp_path, {"held": "PUT /shards/"})
+    others = [("PUT", "/shards/1"), ("GET", "/shards/1"), ("PUT", "/runs/1")]
+    for method, path in others:
+        ask(method, path).join(60)
+    waiting = [ask("PUT", "/shards/2"), ask("PUT", "/shards/3")]
+    while len((tmp_path / "dealt").read_text().splitlines()) < 2:
+        time.sleep(0.01)
+    assert answered == [" ".join(other) for other in others]
+    set_mood(tmp_path, {})
+    for thread in waiting:
+        thread.join(60)
+    assert sorted(answered[3:]) == ["PUT /shards/2", "PUT /shards/3"]
+    assert (app.requests.close(), app.dealt.close()) == (None, None)
+
+
+def test_the_service_ends_with_the_process_that_has_started_it(tmp_path: Path) -> None:
+    starts = "from benchmarks.s3_service import s3_service\nwith s3_service(): print('ready', flush=True), input()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", starts], cwd=ROOT, **pipes) as starter:
+        assert starter.stdout.readline() == b"ready\n"
+        (service,) = psutil.Process(starter.pid).children()
+        starter.kill()
+    assert psutil.wait_procs([service], timeout=60)[1] == []
 
 
 @pytest.mark.parametrize("root", [True, False])
