@@ -55,7 +55,7 @@ class Command:
         """The lines of these times, in seconds since the epoch, that have all of the words in them."""
         return [text for at, text in self.lines if since < at < until and all(word in text for word in words)]
 
-    def wait_for(self, condition: Callable[[], T], seconds: float = 300) -> T:
+    def wait_for(self, condition: Callable[[], T], seconds: float = 900) -> T:
         """Waits until `condition` is met while the command runs, and returns what it then returned."""
         end = time.monotonic() + seconds
         while not (met := condition()):
@@ -64,7 +64,7 @@ class Command:
             time.sleep(0.2)
         return met
 
-    def end(self, seconds: float = 600, status: int = 0) -> None:
+    def end(self, seconds: float = 1800, status: int = 0) -> None:
         """Waits for the end of the command, which must have this exit status."""
         try:
             ended = self._process.wait(seconds)

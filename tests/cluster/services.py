@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from commands import Command
 from machines import Machine
@@ -39,8 +39,8 @@ class S3:
             "AWS_DEFAULT_REGION": "us-east-1",
         }
 
-    def set_mood(self, **mood: float) -> None:
-        """Makes the answers late (late_s: seconds), or refuses a share of the requests (refused: 0..1).
+    def set_mood(self, **mood: Any) -> None:
+        """Refuses a share of the requests (refused: 0..1), or holds some up (held: "PUT /bucket/shards/").
 
         What is not named stays as it is.
         """
@@ -63,6 +63,6 @@ def serving(machine: Machine, variables: Mapping[str, str]) -> Iterator[S3]:
     with Command(machine, server, variables) as running:
         until = ["bash", "-c", 'until "$0" -c "$1"; do sleep 0.5; done', sys.executable, MAKE_BUCKET]
         with Command(machine, until, {**variables, **service.variables}) as made:
-            made.end(60)
+            made.end()
         assert running.running, running.printed
         yield service

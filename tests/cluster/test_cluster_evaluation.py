@@ -10,7 +10,7 @@ from projects import EVALUATE
 
 from benchmarks.measure import Row
 
-pytestmark = [pytest.mark.cluster, pytest.mark.integration, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.cluster, pytest.mark.integration, pytest.mark.timeout(3600)]
 
 
 @pytest.mark.parametrize("disturbance", [KILLED, cut_off(60), s3_gone(30), REFUSED], ids=str)

@@ -4,14 +4,14 @@ import shutil
 
 import pytest
 from alone import Alone
-from clusters import NODES, RAYLET, Cluster
-from disturbances import KILLED, LOST, REFUSED, cut_off, s3_gone
+from clusters import LOST, NODES, RAYLET, Cluster
+from disturbances import KILLED, REFUSED, cut_off, s3_gone
 from projects import NAME, Results, training
 
 from benchmarks.measure import Row
 from scn.core.errors import STOPPED
 
-pytestmark = [pytest.mark.cluster, pytest.mark.integration, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.cluster, pytest.mark.integration, pytest.mark.timeout(3600)]
 STREAMED = ("train.group_mib=0.05", "run.cache_mib=0")
 """Few images are in memory, and the others are read from the store all the time."""
 LANES = "train.lanes=2"

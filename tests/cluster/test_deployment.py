@@ -37,7 +37,7 @@ def repository(folder: Path) -> Path:
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3600)
 def test_a_flow_run_trains_its_commit_on_the_cluster(
     cluster: Cluster, machines: dict[str, Machine], tmp_path: Path
 ) -> None:
