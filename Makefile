@@ -43,10 +43,10 @@ run: setup
 test: check
 	@pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-# Three files at a time, each with machines of its own (9 GiB in all): most of the time something is away, and nobody
+# Four files at a time, each with machines of its own (12 GiB in all): most of the time something is away, and nobody
 # computes. The first folder is named for its conftest.py, which shows what was measured.
 test-cluster: setup
-	@pytest -n 3 --dist loadfile --no-loadscope-reorder -m cluster tests/cluster tests
+	@pytest -n 4 --dist loadfile --no-loadscope-reorder -m cluster tests/cluster tests
 
 # Builds the image and trains in it, and shows what both print: half an hour or more.
 test-container: setup

@@ -40,7 +40,6 @@ class Cluster:
         self.variables |= {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}  # its default is much of a short training
         self.variables |= {"RAY_memory_monitor_refresh_ms": "0"}  # the memory is that of all the machines together
         self.variables |= {"RAY_worker_niceness": "0"}  # at Ray's own, 15, they wait for whatever else runs here
-        self.variables |= {"RAY_gcs_server_port_wait_time_s": "300"}  # as long as nodes try to reach the head
         self.address = f"{self.head.address}:6379"
 
     def start(self, *names: str) -> None:
@@ -61,7 +60,8 @@ class Cluster:
         """Starts Ray on a node, as often as scn.core.ray would where the machine is too busy for it."""
         for attempt in range(1, ATTEMPTS + 1):
             node.clear()  # of what a raylet that was killed, or was too slow, has left behind
-            starting = Command(node, words, self.variables)
+            # The head waits for its own first process as long as nodes try to reach it.
+            starting = Command(node, words, {**self.variables, "RAY_gcs_server_port_wait_time_s": "300"})
             try:
                 return starting.end()
             except AssertionError:
