@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psutil
 
@@ -22,8 +22,8 @@ from scn.core.nodes import runtime_env
 
 Started = TypeVar("Started")
 _started = False
-_folder = Path("/tmp/ray")
-"""Ray's folder on the nodes of the cluster that this process uses."""
+_logs = "/tmp/ray/session_latest/logs"
+"""Where the nodes of the cluster that this process uses keep their logs."""
 _STATE_OF_RAY = (
     r"The node with node id: \w+ and address|Raylet is terminated|\[state-dump\]|A worker died or was killed while"
 )
@@ -91,20 +91,20 @@ def start_ray(cpus: int | None = None, *, show_logs: bool = True) -> None:
 
 def _start_here(cpus: int | None, show_logs: bool) -> None:
     """Starts a cluster of this machine alone. Raises UserError as `patiently` does."""
-    global _folder
+    global _logs
     import ray
 
-    _folder = _private_folder()
-    patiently(
+    context: Any = patiently(
         lambda: ray.init(
             address="local",  # even where `ray start` has left a cluster, which ray.init would join
-            _temp_dir=str(_folder),
+            _temp_dir=str(_private_folder()),
             num_cpus=cpus,
             include_dashboard=False,
             logging_level=logging.WARNING,
             log_to_driver=show_logs,
         )
     )
+    _logs = f"{context.address_info['session_dir']}/logs"  # session_latest is whichever began last on this machine
 
 
 def patiently(start: Callable[[], Started]) -> Started:
@@ -135,7 +135,7 @@ def patiently(start: Callable[[], Started]) -> Started:
 
 def logs_of_ray() -> str:
     """Where the nodes of Ray that this process uses keep their logs, for a message."""
-    return f"{_folder}/session_latest/logs"
+    return _logs
 
 
 def _private_folder() -> Path:

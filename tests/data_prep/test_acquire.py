@@ -315,20 +315,14 @@ def test_an_archive_with_the_size_and_time_of_another_is_another(
     assert bring("mine")[0] == "bb/a.png"
 
 
-@pytest.mark.parametrize("older", [False, True])
 def test_an_archive_that_only_seems_changed_is_hashed_once(
-    project: Path, configure: Configure, at_once: None, monkeypatch: pytest.MonkeyPatch, older: bool
+    project: Path, configure: Configure, at_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configure("corpora", local={**OWN, "mine": "mine.zip"})
     Path("mine.zip").write_bytes(archive({"mine": RAW}))
     bring("mine")
     folder = Path("corpora/mine").stat().st_ino
     Path("mine.zip").touch()
-    if older:
-        origin = origin_of(Path("corpora/mine"))
-        origin |= {"bytes": Path("mine.zip").stat().st_size, "mtime_ns": Path("mine.zip").stat().st_mtime_ns}
-        del origin["stamp"]
-        Path("corpora/mine/.origin.json").write_text(json.dumps(origin))
     bring("mine")
     monkeypatch.setattr("data_prep.acquire.file_sha256", pytest.fail)
     monkeypatch.setattr("scn.corpora.unpacked.file_sha256", pytest.fail)
