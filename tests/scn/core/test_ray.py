@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -185,10 +186,11 @@ class Busy:
         self.left: list[subprocess.Popen[bytes]] = []
         self.failures, self.error = failures, error
 
-    def __call__(self, **_: object) -> None:
+    def __call__(self, **_: object) -> SimpleNamespace:
         if len(self.left) < self.failures:
             self.left.append(subprocess.Popen(["raylet", "600"], executable=shutil.which("sleep")))
             raise self.error
+        return SimpleNamespace(address_info={"session_dir": "/session"})
 
     def ended(self) -> bool:
         return all(process.wait(timeout=120) for process in self.left)
@@ -207,8 +209,10 @@ def test_a_machine_too_busy_for_ray_is_tried_again(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     monkeypatch.setattr("ray.shutdown", lambda: None)
     monkeypatch.setattr("ray.init", busy := Busy(2, error))
+    monkeypatch.setattr("scn.core.ray._logs", logs_of_ray())  # what is there now comes back
     start_ray(1)
     stop_ray()
+    assert logs_of_ray() == "/session/logs"
     assert len(busy.left) == 2
     assert busy.ended()
     monkeypatch.setattr("ray.init", busy := Busy(9, error))
